@@ -9,6 +9,7 @@
 pub mod attestation;
 pub mod cbor;
 pub mod chunks;
+pub mod erasure;
 pub mod error;
 pub mod fragment;
 pub mod ids;
