@@ -123,12 +123,10 @@ impl Download {
     }
 }
 
-/// The name this program was called by.
+/// This program, as it was called.
 pub(crate) fn program() -> String {
-    let name = std::env::args_os().next().map(PathBuf::from);
-    let name =
-        name.as_deref().and_then(|path| path.file_name()).map(|name| name.to_string_lossy().into_owned());
-    name.unwrap_or_else(|| env!("CARGO_PKG_NAME").to_owned())
+    let called = std::env::args_os().next().map(|name| name.to_string_lossy().into_owned());
+    called.unwrap_or_else(|| env!("CARGO_PKG_NAME").to_owned())
 }
 
 /// A path with every segment escaped (RFC 3986), so that any name can stand in it.

@@ -3,13 +3,13 @@
 //! # Invariants
 //! 1. Nothing is global: each node has its own provider and registry, so two run in one process.
 //! 2. Names come out as `tesseras_…`; the exporter adds the unit and `_total`.
-//! 3. Histograms get boundaries by their unit, here and nowhere else: the defaults suit milliseconds only.
+//! 3. Which instruments there are, and the boundaries of the histograms, is the business of those who count.
 
 use opentelemetry::{
     KeyValue,
     metrics::{Meter, MeterProvider},
 };
-use opentelemetry_sdk::metrics::{Aggregation, Instrument, InstrumentKind, SdkMeterProvider, Stream};
+use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus::{Encoder, Registry, TextEncoder};
 
 use crate::problem::{Kind, Problem};
@@ -34,7 +34,7 @@ impl Metrics {
             .map_err(|error| {
                 Problem::new(Kind::Internal, format!("the metrics cannot be set up: {error}"))
             })?;
-        let provider = SdkMeterProvider::builder().with_reader(exporter).with_view(boundaries).build();
+        let provider = SdkMeterProvider::builder().with_reader(exporter).build();
         let metrics = Self { registry, provider };
         metrics.meter().u64_gauge("build_info").build().record(1, &[KeyValue::new("version", VERSION)]);
         Ok(metrics)
@@ -62,25 +62,8 @@ impl Metrics {
     }
 }
 
-fn boundaries(instrument: &Instrument) -> Option<Stream> {
-    if instrument.kind() != InstrumentKind::Histogram {
-        return None;
-    }
-    let boundaries = if instrument.unit() == "s" { SECONDS.to_vec() } else { COUNTS.to_vec() };
-    let aggregation = Aggregation::ExplicitBucketHistogram { boundaries, record_min_max: false };
-    Stream::builder().with_aggregation(aggregation).build().ok()
-}
-
 const NAMESPACE: &str = "tesseras";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-/// From a read that is in memory to a sync of a slow SD card.
-const SECONDS: [f64; 18] = [
-    0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1,
-    0.25, 0.5, 1.0, 2.5, 10.0,
-];
-/// Sizes of batches.
-const COUNTS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
 /// The media type of [`Metrics::text`].
 pub(crate) const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -93,11 +76,10 @@ mod tests {
     fn metrics_carry_prefix_unit_and_total() {
         let metrics = Metrics::new().unwrap();
         metrics.meter().u64_counter("storage_syncs").build().add(3, &[]);
-        metrics.meter().f64_histogram("storage_put_duration").with_unit("s").build().record(0.003, &[]);
+        metrics.meter().f64_histogram("storage_put_duration").with_unit("s").build().record(3.0, &[]);
         let text = metrics.text().unwrap();
         assert!(text.contains("tesseras_storage_syncs_total 3"), "{text}");
-        assert!(text.contains(r#"tesseras_storage_put_duration_seconds_bucket{le="0.005"} 1"#), "{text}");
-        assert!(text.contains(r#"tesseras_storage_put_duration_seconds_bucket{le="0.0025"} 0"#), "{text}");
+        assert!(text.contains("tesseras_storage_put_duration_seconds_sum 3"), "{text}");
         assert!(text.contains(&format!(r#"tesseras_build_info{{version="{VERSION}"}} 1"#)), "{text}");
         assert!(!text.contains("otel_scope"), "{text}");
     }
