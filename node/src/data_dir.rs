@@ -13,6 +13,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use actors::storage::{INDEX_FILE, SEGMENTS_FOLDER};
+
 use crate::{
     failure::Failure,
     lock::{self, Lock},
@@ -56,6 +58,11 @@ impl DataDir {
             Found::Marked => {}
         }
         Ok(held)
+    }
+
+    /// Whether something was stored here already.
+    pub(crate) fn holds_data(&self) -> bool {
+        [INDEX_FILE, SEGMENTS_FOLDER].iter().any(|name| self.path.join(name).exists())
     }
 
     /// Where it is.

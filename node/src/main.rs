@@ -15,8 +15,10 @@ mod exit;
 mod failure;
 mod lock;
 mod output;
+mod pipe;
 mod problem;
 mod progress;
+mod signals;
 mod table;
 mod telemetry;
 

@@ -48,6 +48,8 @@ pub(crate) enum Kind {
     Internal,
     /// No daemon listens on the socket.
     NotRunning,
+    /// What is to be made cannot be made there.
+    CannotCreate,
     /// The data directory cannot be made, or is not one.
     WrongDataDir,
     /// Another daemon holds the data directory.
@@ -62,7 +64,7 @@ pub(crate) enum Kind {
 struct Facts(&'static str, &'static str, u16, Exit);
 
 impl Kind {
-    const ALL: [Self; 23] = [
+    const ALL: [Self; 24] = [
         Self::BadRequest,
         Self::Usage,
         Self::NotPermitted,
@@ -82,6 +84,7 @@ impl Kind {
         Self::Io,
         Self::Internal,
         Self::NotRunning,
+        Self::CannotCreate,
         Self::WrongDataDir,
         Self::Locked,
         Self::BadConfig,
@@ -110,6 +113,7 @@ impl Kind {
             Self::ReadOnly => Facts("read-only", "The node is read-only", 503, Exit::Io),
             Self::NotRunning => Facts("not-running", "The daemon is not running", 503, Exit::NotRunning),
             Self::Locked => Facts("locked", "Held by another daemon", 503, Exit::Busy),
+            Self::CannotCreate => Facts("cannot-create", "It cannot be made there", 500, Exit::CannotCreate),
             Self::WrongDataDir => Facts("wrong-data-dir", "Wrong data directory", 500, Exit::CannotCreate),
             Self::BadConfig => Facts("bad-config", "Wrong configuration", 500, Exit::BadConfig),
             Self::InsufficientStorage => Facts("insufficient-storage", "No space left", 507, Exit::Io),
