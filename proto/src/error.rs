@@ -42,6 +42,14 @@ pub enum ProtoError {
         /// Which rule it breaks.
         reason: String,
     },
+    /// Fewer fragments of a stripe than its code needs.
+    #[error("{held} fragments of the stripe are here; any {needed} of them are needed: fetch more")]
+    TooFew {
+        /// How many different ones were given.
+        held: u16,
+        /// How many are needed.
+        needed: u16,
+    },
     /// A signature does not fit its key and message.
     #[error("the signature of the {what} is not valid: it was changed, or signed by another key")]
     BadSignature {

@@ -26,6 +26,12 @@ macro_rules! bytes32 {
             }
         }
 
+        impl From<[u8; 32]> for $name {
+            fn from(bytes: [u8; 32]) -> Self {
+                Self(bytes)
+            }
+        }
+
         impl TryFrom<&[u8]> for $name {
             type Error = ProtoError;
 
@@ -97,6 +103,38 @@ bytes32!(
     Checksum, "checksum", to_hex, from_hex
 );
 
+/// The ids that people see: 32 bytes in bech32m behind a prefix of letters that tells their kind. Ordered as bytes.
+pub trait Id: Copy + Ord + From<[u8; 32]> + fmt::Display + private::Sealed {
+    /// The letters in front of the `1`.
+    const HRP: &'static str;
+    /// What it is, as a person would say it.
+    const KIND: &'static str;
+}
+
+/// Declares which ids are written in bech32m.
+macro_rules! bech32_ids {
+    ($($name:ident, $hrp:literal, $kind:literal;)*) => {$(
+        impl private::Sealed for $name {}
+
+        impl Id for $name {
+            const HRP: &'static str = $hrp;
+            const KIND: &'static str = $kind;
+        }
+    )*};
+}
+
+bech32_ids! {
+    TesseraId, "tess", "tessera id";
+    NodeId, "node", "node id";
+    AuthorId, "author", "author id";
+    AccountId, "account", "account id";
+}
+
+mod private {
+    /// Only this crate declares kinds of ids.
+    pub trait Sealed {}
+}
+
 impl AccountId {
     /// This node itself.
     pub const LOCAL: Self = Self([0; 32]);
@@ -131,13 +169,19 @@ fn to_bech32(hrp: &'static str, bytes: &[u8; 32]) -> String {
 fn from_bech32(hrp: &'static str, text: &str) -> Result<[u8; 32], String> {
     let checked = bech32::primitives::decode::CheckedHrpstring::new::<Bech32m>(text)
         .map_err(|error| format!("{error}; was it typed or copied whole?"))?;
-    let found = checked.hrp();
-    if found.to_string() != hrp {
+    let found = checked.hrp().to_lowercase();
+    if found != hrp {
         return Err(format!("it starts with `{found}1`, not with `{hrp}1`"));
     }
     let bytes: Vec<u8> = checked.byte_iter().collect();
     let length = bytes.len();
-    bytes.try_into().map_err(|_| format!("it holds {length} bytes instead of 32"))
+    let bytes = bytes.try_into().map_err(|_| format!("it holds {length} bytes instead of 32"))?;
+    // The last letter before the checksum has four bits to spare: with others than zeros an id had sixteen forms.
+    if text.eq_ignore_ascii_case(&to_bech32(hrp, &bytes)) {
+        Ok(bytes)
+    } else {
+        Err("the letter before its checksum is impossible".to_owned())
+    }
 }
 
 fn to_hex(bytes: &[u8; 32]) -> String {
@@ -181,6 +225,17 @@ mod tests {
             let bad = String::from_utf8(bad).unwrap();
             assert!(bad.parse::<AuthorId>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn id_in_a_second_form_is_refused() {
+        use bech32::{ByteIterExt, Fe32, Fe32IterExt};
+        let spare = std::iter::once(Fe32::P);
+        let letters = [7; 32].into_iter().bytes_to_fes().take(51).chain(spare);
+        let hrp = Hrp::parse("tess").unwrap();
+        let other: String = letters.with_checksum::<Bech32m>(&hrp).chars().collect();
+        let error = other.parse::<TesseraId>().unwrap_err().to_string();
+        assert!(error.contains("impossible"), "{other}: {error}");
     }
 
     #[test]

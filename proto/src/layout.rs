@@ -1,0 +1,502 @@
+//! The layout: how the content of a tessera is spread over fragments, and the checksum of each of them. It stands
+//! apart from the manifest so that a tessera keeps its id when its layout changes.
+//!
+//! Content is cut into chunks of `fragment_len` bytes, the last one shorter. A stripe is `k` chunks (the last stripe
+//! may have fewer) and `m` parity fragments. Fragments are numbered by stripe and, inside it, by index: data first,
+//! then parity, without gaps. Their checksums stand in that order in pages of at most 2048, which are plain
+//! concatenations of 32-byte BLAKE3 values; the signed root pins each page by its BLAKE3.
+//!
+//! | field | holds |
+//! |---|---|
+//! | 0 | version, 1 |
+//! | 1 | tessera, 32 bytes |
+//! | 2 | name of the code, text: `rs-leopard16` |
+//! | 3 | k, data fragments of a stripe |
+//! | 4 | m, parity fragments of a stripe |
+//! | 5 | fragment length in bytes, a power of two |
+//! | 6 | content length in bytes |
+//! | 7 | BLAKE3 of each page one after another, one byte string |
+
+use bytes::Bytes;
+use minicbor::Decoder;
+
+pub use crate::stripe::{Code, Stripe};
+use crate::{
+    cbor::{self, Fields, Writer},
+    error::ProtoError,
+    ids::{Checksum, TesseraId},
+    keys::AuthorKey,
+    limits::{
+        CHECKSUM_BYTES, CONTENT_BYTES_MAX, DOCUMENT_BYTES_MAX, FRAGMENT_BYTES_MAX, FRAGMENT_BYTES_MIN,
+        FRAME_BYTES_MAX, LAYOUT_PAGE_CHECKSUMS_MAX,
+    },
+    manifest::SignedManifest,
+    signed::Form,
+};
+
+/// How content is spread over fragments. Only consistent ones exist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    tessera: TesseraId,
+    code: Code,
+    fragment_len: u32,
+    content_len: u64,
+    stripes: u32,
+    pages: Vec<Checksum>,
+}
+
+impl Layout {
+    /// The layout of a content whose fragments have these checksums, in order, and its pages. Errors with
+    /// [`ProtoError::Malformed`] when there are more or fewer checksums than fragments or when `fragment_len` is not
+    /// a power of two between [`FRAGMENT_BYTES_MIN`] and [`FRAGMENT_BYTES_MAX`], with [`ProtoError::TooLong`] above
+    /// [`CONTENT_BYTES_MAX`].
+    pub fn build(
+        tessera: TesseraId,
+        code: Code,
+        fragment_len: u32,
+        content_len: u64,
+        checksums: &[Checksum],
+    ) -> Result<(Self, Vec<Bytes>), ProtoError> {
+        let mut layout = Self::empty(tessera, code, fragment_len, content_len)?;
+        let (expected, given) = (layout.fragments(), checksums.len());
+        if expected != given as u64 {
+            return Err(ProtoError::malformed(WHAT, format!("{given} checksums for {expected} fragments")));
+        }
+        let pages: Vec<_> = checksums.chunks(LAYOUT_PAGE_CHECKSUMS_MAX).map(join).collect();
+        layout.pages = pages.iter().map(|page| Checksum::of(page)).collect();
+        Ok((layout, pages))
+    }
+
+    /// Makes the document. Errors with [`ProtoError::TooLong`].
+    pub fn sign(&self, key: &AuthorKey) -> Result<SignedLayout, ProtoError> {
+        let bytes = FORM.sign(self.encode(), |message| key.sign(message))?;
+        Ok(SignedLayout { layout: self.clone(), checksum: Checksum::of(&bytes), bytes })
+    }
+
+    /// The tessera it is a layout of.
+    pub fn tessera(&self) -> TesseraId {
+        self.tessera
+    }
+
+    /// Data and parity fragments of a full stripe.
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
+    /// Length of every chunk but the last, in bytes.
+    pub fn fragment_len(&self) -> u32 {
+        self.fragment_len
+    }
+
+    /// Length of the content, in bytes.
+    pub fn content_len(&self) -> u64 {
+        self.content_len
+    }
+
+    /// BLAKE3 of each page.
+    pub fn pages(&self) -> &[Checksum] {
+        &self.pages
+    }
+
+    /// How many stripes there are.
+    pub fn stripes(&self) -> u32 {
+        self.stripes
+    }
+
+    /// How many fragments there are, data and parity.
+    pub fn fragments(&self) -> u64 {
+        self.chunks() + u64::from(self.stripes) * u64::from(self.code.m())
+    }
+
+    /// The shape of a stripe; `None` behind the last.
+    pub fn stripe(&self, stripe: u32) -> Option<Stripe> {
+        let last = self.stripes.checked_sub(1)?;
+        let (k, chunk_len) = (self.code.k(), self.fragment_len);
+        if stripe < last {
+            return Some(Stripe::new(k, self.code.m(), chunk_len, chunk_len));
+        }
+        let data = u16::try_from(self.chunks() - u64::from(last) * u64::from(k)).ok()?;
+        let before = (self.chunks() - 1) * u64::from(chunk_len);
+        let last_len = u32::try_from(self.content_len - before).ok()?;
+        (stripe == last).then(|| Stripe::new(data, self.code.m(), chunk_len, last_len))
+    }
+
+    /// Data and parity fragments of a stripe; none behind the last.
+    pub fn stripe_width(&self, stripe: u32) -> (u16, u16) {
+        self.stripe(stripe).map_or((0, 0), |stripe| (stripe.data(), stripe.parity()))
+    }
+
+    /// Length of a fragment in bytes; 0 where there is none.
+    pub fn fragment_len_at(&self, stripe: u32, index: u16) -> u32 {
+        self.stripe(stripe).and_then(|stripe| stripe.fragment_len(index)).unwrap_or_default()
+    }
+
+    /// Stripe and index of the fragment with this number; `None` behind the last.
+    pub fn position(&self, number: u64) -> Option<(u32, u16)> {
+        let (stripe, index) = (number / self.code.width(), number % self.code.width());
+        (number < self.fragments()).then_some((u32::try_from(stripe).ok()?, u16::try_from(index).ok()?))
+    }
+
+    /// The number of the fragment at this place; `None` where there is none.
+    pub fn number(&self, stripe: u32, index: u16) -> Option<u64> {
+        let here = index < self.stripe(stripe)?.width();
+        here.then(|| u64::from(stripe) * self.code.width() + u64::from(index))
+    }
+
+    /// The page that the checksum of a fragment stands in, and its place there.
+    #[expect(clippy::cast_possible_truncation, reason = "a number in a layout divided by 2048 fits 32 bits")]
+    pub fn page_of(&self, number: u64) -> (usize, usize) {
+        let per_page = LAYOUT_PAGE_CHECKSUMS_MAX as u64;
+        ((number / per_page) as usize, (number % per_page) as usize)
+    }
+
+    /// Reads page `number`. Errors with [`ProtoError::Malformed`] when there is none or it holds another number of
+    /// checksums than this layout needs, and with [`ProtoError::Mismatch`].
+    pub fn page(&self, number: usize, bytes: Bytes) -> Result<LayoutPage, ProtoError> {
+        let expected = self
+            .pages
+            .get(number)
+            .ok_or_else(|| ProtoError::malformed(PAGE, format!("this layout has no page {number}")))?;
+        let page = LayoutPage::parse(*expected, bytes)?;
+        let before = number as u64 * LAYOUT_PAGE_CHECKSUMS_MAX as u64;
+        let needed = (self.fragments() - before).min(LAYOUT_PAGE_CHECKSUMS_MAX as u64);
+        if page.len() as u64 == needed {
+            Ok(page)
+        } else {
+            Err(ProtoError::malformed(PAGE, format!("{} checksums instead of {needed}", page.len())))
+        }
+    }
+
+    /// Checks the figures; the pages are still missing.
+    fn empty(
+        tessera: TesseraId,
+        code: Code,
+        fragment_len: u32,
+        content_len: u64,
+    ) -> Result<Self, ProtoError> {
+        let allowed = FRAGMENT_BYTES_MIN..=FRAGMENT_BYTES_MAX;
+        if !fragment_len.is_power_of_two() || !allowed.contains(&(fragment_len as usize)) {
+            let reason = format!(
+                "fragments of {fragment_len} bytes: a power of two from {FRAGMENT_BYTES_MIN} to {FRAGMENT_BYTES_MAX} is expected"
+            );
+            return Err(ProtoError::malformed(WHAT, reason));
+        }
+        if content_len > CONTENT_BYTES_MAX {
+            return Err(ProtoError::TooLong {
+                what: "content",
+                length: content_len,
+                limit: CONTENT_BYTES_MAX,
+            });
+        }
+        let stripes = content_len.div_ceil(u64::from(fragment_len)).div_ceil(code.k().into());
+        let stripes = u32::try_from(stripes).map_err(|_| {
+            ProtoError::malformed(WHAT, format!("{stripes} stripes are more than 32 bits count"))
+        })?;
+        Ok(Self { tessera, code, fragment_len, content_len, stripes, pages: Vec::new() })
+    }
+
+    fn chunks(&self) -> u64 {
+        self.content_len.div_ceil(self.fragment_len.into())
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Writer::document(VERSION);
+        out.bytes(1, self.tessera.as_bytes());
+        out.text(2, CODE_NAME);
+        out.unsigned(3, self.code.k());
+        out.unsigned(4, self.code.m());
+        out.unsigned(5, self.fragment_len);
+        out.unsigned(6, self.content_len);
+        out.bytes(7, &join(&self.pages));
+        out.finish()
+    }
+
+    fn decode(map: &[u8]) -> Result<Self, ProtoError> {
+        let mut decoder = Decoder::new(map);
+        let mut fields = Fields::enter(WHAT, &mut decoder)?;
+        fields.version(VERSION)?;
+        let tessera = fields.required(1, cbor::bytes32)?;
+        let name = fields.required(2, Decoder::str)?;
+        if name != CODE_NAME {
+            return Err(ProtoError::malformed(WHAT, format!("unknown erasure code {name:?}")));
+        }
+        let code = Code::new(fields.required(3, Decoder::u16)?, fields.required(4, Decoder::u16)?)?;
+        let fragment_len = fields.required(5, Decoder::u32)?;
+        let content_len = fields.required(6, Decoder::u64)?;
+        let pages = split(fields.required(7, Decoder::bytes)?)?;
+        let mut layout = Self::empty(tessera, code, fragment_len, content_len)?;
+        let needed = layout.fragments().div_ceil(LAYOUT_PAGE_CHECKSUMS_MAX as u64);
+        if pages.len() as u64 != needed {
+            return Err(ProtoError::malformed(WHAT, format!("{} pages instead of {needed}", pages.len())));
+        }
+        layout.pages = pages;
+        Ok(layout)
+    }
+}
+
+/// A layout together with the file it stands in, whose signature was made or checked here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedLayout {
+    layout: Layout,
+    checksum: Checksum,
+    bytes: Bytes,
+}
+
+impl SignedLayout {
+    /// Reads the file, which must be signed by the author of this manifest and fit it. Errors with
+    /// [`ProtoError::TooLong`], [`ProtoError::Malformed`], [`ProtoError::NewerVersion`] and
+    /// [`ProtoError::BadSignature`].
+    pub fn parse(bytes: Bytes, manifest: &SignedManifest) -> Result<Self, ProtoError> {
+        let layout = Layout::decode(FORM.map(&bytes)?)?;
+        if layout.tessera != manifest.id() {
+            let reason = format!("it is of {}, not of {}", layout.tessera, manifest.id());
+            return Err(ProtoError::malformed(WHAT, reason));
+        }
+        let (here, there) = (layout.content_len, manifest.manifest().content_len);
+        if here != there {
+            let reason = format!("its content has {here} bytes, that of the manifest {there}");
+            return Err(ProtoError::malformed(WHAT, reason));
+        }
+        FORM.verify(&bytes, manifest.manifest().author.as_bytes())?;
+        Ok(Self { layout, checksum: Checksum::of(&bytes), bytes })
+    }
+
+    /// What it says.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The file, as it was received.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// BLAKE3 of the file.
+    pub fn checksum(&self) -> Checksum {
+        self.checksum
+    }
+}
+
+/// A page of checksums, which has the hash its layout pins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayoutPage {
+    bytes: Bytes,
+}
+
+impl LayoutPage {
+    /// Reads a page; [`Layout::page`] also checks that it holds as many as it must. Errors with
+    /// [`ProtoError::Mismatch`], with [`ProtoError::TooLong`] above [`FRAME_BYTES_MAX`], and with
+    /// [`ProtoError::Malformed`] when it is empty or no whole number of checksums.
+    pub fn parse(expected: Checksum, bytes: Bytes) -> Result<Self, ProtoError> {
+        let length = bytes.len();
+        if length > FRAME_BYTES_MAX {
+            let (length, limit) = (length as u64, FRAME_BYTES_MAX as u64);
+            return Err(ProtoError::TooLong { what: PAGE, length, limit });
+        }
+        if length == 0 || !length.is_multiple_of(CHECKSUM_BYTES) {
+            return Err(ProtoError::malformed(
+                PAGE,
+                format!("{length} bytes are no whole number of checksums"),
+            ));
+        }
+        match Checksum::of(&bytes) {
+            found if found == expected => Ok(Self { bytes }),
+            found => Err(ProtoError::Mismatch { expected, found }),
+        }
+    }
+
+    /// The checksum at this place; `None` behind the last.
+    pub fn checksum(&self, at: usize) -> Option<Checksum> {
+        let (checksums, _) = self.bytes.as_chunks::<CHECKSUM_BYTES>();
+        checksums.get(at).copied().map(Checksum::from_bytes)
+    }
+
+    /// How many checksums it holds, at least one.
+    #[expect(clippy::len_without_is_empty, reason = "no page is empty")]
+    pub fn len(&self) -> usize {
+        self.bytes.len() / CHECKSUM_BYTES
+    }
+
+    /// Its checksums, in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Checksum> + '_ {
+        let (checksums, _) = self.bytes.as_chunks::<CHECKSUM_BYTES>();
+        checksums.iter().copied().map(Checksum::from_bytes)
+    }
+
+    /// The page, as it was received.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+}
+
+fn join(checksums: &[Checksum]) -> Bytes {
+    checksums.iter().flat_map(Checksum::as_bytes).copied().collect()
+}
+
+fn split(bytes: &[u8]) -> Result<Vec<Checksum>, ProtoError> {
+    match bytes.as_chunks() {
+        (checksums, []) => Ok(checksums.iter().copied().map(Checksum::from_bytes).collect()),
+        _ => Err(ProtoError::malformed(WHAT, "field 7 is no whole number of checksums")),
+    }
+}
+
+const WHAT: &str = "layout";
+const PAGE: &str = "layout page";
+const VERSION: u64 = 1;
+/// Leopard Reed–Solomon over GF(2¹⁶), as `erasure` does it.
+const CODE_NAME: &str = "rs-leopard16";
+const FORM: Form = Form { what: WHAT, context: b"tesseras/1 layout\0", bytes_max: DOCUMENT_BYTES_MAX };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        keys::AuthorKey,
+        manifest::{Description, Manifest, Visibility},
+    };
+
+    fn key() -> AuthorKey {
+        AuthorKey::from_seed([1; 32])
+    }
+
+    fn manifest(content_len: u64) -> SignedManifest {
+        let manifest = Manifest {
+            author: key().id(),
+            created_at_ms: 0,
+            visibility: Visibility::Public,
+            content_len,
+            content_hash: Checksum::of(b""),
+            description: Description::default(),
+            supersedes: None,
+            part_of: None,
+            rights: None,
+        };
+        manifest.sign(&key()).unwrap()
+    }
+
+    fn checksums(count: u64) -> Vec<Checksum> {
+        (0..count).map(|number| Checksum::of(&number.to_le_bytes())).collect()
+    }
+
+    fn built(k: u16, m: u16, content_len: u64) -> (Layout, Vec<Bytes>) {
+        let code = Code::new(k, m).unwrap();
+        let id = manifest(content_len).id();
+        let count = Layout::empty(id, code, 4096, content_len).unwrap().fragments();
+        Layout::build(id, code, 4096, content_len, &checksums(count)).unwrap()
+    }
+
+    #[test]
+    fn last_stripe_has_fewer_chunks_and_the_same_parity() {
+        let (layout, _) = built(3, 2, 4096 * 7 + 100);
+        assert_eq!((layout.stripes(), layout.fragments()), (3, 8 + 6));
+        assert_eq!(layout.stripe_width(0), (3, 2));
+        assert_eq!(layout.stripe_width(2), (2, 2));
+        assert_eq!(layout.stripe_width(3), (0, 0));
+        let lengths: Vec<_> = (0..5).map(|index| layout.fragment_len_at(2, index)).collect();
+        assert_eq!(lengths, [4096, 100, 4096, 4096, 0]);
+    }
+
+    #[test]
+    fn lone_short_chunk_is_coded_in_whole_blocks() {
+        let (layout, _) = built(3, 2, 100);
+        let lengths: Vec<_> = (0..4).map(|index| layout.fragment_len_at(0, index)).collect();
+        assert_eq!(lengths, [100, 128, 128, 0]);
+    }
+
+    #[test]
+    fn number_and_position_are_inverse() {
+        for (k, m, content_len) in [(1, 0, 9), (1, 2, 12_289), (3, 2, 4096 * 7 + 1), (16, 8, 4096 * 40)] {
+            let (layout, _) = built(k, m, content_len);
+            let mut before = None;
+            for number in 0..layout.fragments() {
+                let place = layout.position(number);
+                assert!(place > before, "{number}");
+                before = place;
+                let (stripe, index) = place.unwrap();
+                assert_eq!(layout.number(stripe, index), Some(number));
+            }
+            assert_eq!(layout.position(layout.fragments()), None);
+            assert_eq!(layout.number(layout.stripes(), 0), None);
+            assert_eq!(layout.number(0, layout.code().k() + layout.code().m()), None);
+        }
+    }
+
+    #[test]
+    fn empty_content_has_no_stripe() {
+        let (layout, pages) = built(3, 2, 0);
+        assert_eq!((layout.stripes(), layout.fragments(), pages.len()), (0, 0, 0));
+        assert_eq!((layout.stripe(0), layout.position(0)), (None, None));
+    }
+
+    #[test]
+    fn layout_signed_and_parsed_is_the_same() {
+        let content_len = 4096 * 3000;
+        let (layout, pages) = built(1, 1, content_len);
+        let signed = layout.sign(&key()).unwrap();
+        let parsed = SignedLayout::parse(signed.bytes().clone(), &manifest(content_len)).unwrap();
+        assert_eq!(parsed, signed);
+        assert_eq!(parsed.layout(), &layout);
+        let all = checksums(6000);
+        for (number, checksum) in (0..).zip(&all) {
+            let (page, at) = layout.page_of(number);
+            let page = layout.page(page, pages[page].clone()).unwrap();
+            assert_eq!(page.checksum(at).as_ref(), Some(checksum));
+        }
+        assert_eq!(layout.page(2, pages[2].clone()).unwrap().len(), 6000 - 2 * 2048);
+    }
+
+    #[test]
+    fn layout_of_another_tessera_author_or_length_is_refused() {
+        let (layout, _) = built(1, 0, 100);
+        let parse = |signed: SignedLayout| {
+            SignedLayout::parse(signed.bytes().clone(), &manifest(100)).unwrap_err().to_string()
+        };
+        let other = Layout { tessera: TesseraId::from_bytes([0; 32]), ..layout.clone() };
+        assert!(parse(other.sign(&key()).unwrap()).contains("it is of tess1"));
+        let longer = Layout { content_len: 101, ..layout.clone() };
+        assert!(parse(longer.sign(&key()).unwrap()).contains("its content has 101 bytes"));
+        let stolen = layout.sign(&AuthorKey::from_seed([2; 32])).unwrap();
+        assert!(parse(stolen).contains("signature of the layout"));
+    }
+
+    #[test]
+    fn inconsistent_layout_is_refused() {
+        let id = TesseraId::from_bytes([0; 32]);
+        let refused = |fragment_len, content_len, given: u64, reason: &str| {
+            let built = Layout::build(id, Code::WHOLE, fragment_len, content_len, &checksums(given));
+            let error = built.unwrap_err().to_string();
+            assert!(error.contains(reason), "{error}");
+        };
+        refused(4096, 4097, 1, "1 checksums for 2 fragments");
+        refused(4097, 4097, 1, "a power of two");
+        refused(2048, 4097, 3, "a power of two");
+        refused(1 << 21, 4097, 1, "a power of two");
+        refused(4096, CONTENT_BYTES_MAX + 1, 1, "content is");
+        refused(4096, CONTENT_BYTES_MAX, 1, "more than 32 bits count");
+
+        let (layout, _) = built(1, 0, 100);
+        let unpaged = Layout { pages: Vec::new(), ..layout }.sign(&key()).unwrap();
+        let error = SignedLayout::parse(unpaged.bytes().clone(), &manifest(100)).unwrap_err().to_string();
+        assert!(error.contains("0 pages instead of 1"), "{error}");
+    }
+
+    #[test]
+    fn page_that_does_not_fit_is_refused() {
+        let (layout, pages) = built(1, 0, 8192);
+        let page = pages[0].clone();
+        assert!(matches!(layout.page(0, page.slice(32..)), Err(ProtoError::Mismatch { .. })));
+        assert!(matches!(layout.page(1, page.clone()), Err(ProtoError::Malformed { .. })));
+        for length in [0, 31, 33] {
+            let part = Bytes::from(vec![0; length]);
+            assert!(matches!(
+                LayoutPage::parse(Checksum::of(&part), part),
+                Err(ProtoError::Malformed { .. })
+            ));
+        }
+        let long = Bytes::from(vec![0; FRAME_BYTES_MAX + 32]);
+        assert!(matches!(LayoutPage::parse(Checksum::of(&long), long), Err(ProtoError::TooLong { .. })));
+        let shorter = Layout { pages: vec![Checksum::of(&page[..32])], ..layout };
+        let error = shorter.page(0, page.slice(..32)).unwrap_err().to_string();
+        assert!(error.contains("1 checksums instead of 2"), "{error}");
+    }
+}

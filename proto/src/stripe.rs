@@ -1,0 +1,142 @@
+//! The code of a layout and the shape that it gives to a stripe.
+
+use std::fmt;
+
+use crate::{
+    error::ProtoError,
+    limits::{CODING_BLOCK_BYTES, STRIPE_DATA_MAX, STRIPE_TOTAL_MAX},
+};
+
+/// How many data and parity fragments a stripe has; any `k` of them are enough. Written `k+m`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+pub struct Code {
+    k: u16,
+    m: u16,
+}
+
+impl Code {
+    /// Every chunk for itself, no parity: what a machine alone can do.
+    pub const WHOLE: Self = Self { k: 1, m: 0 };
+
+    /// Errors with [`ProtoError::Malformed`] unless 1 ≤ k ≤ [`STRIPE_DATA_MAX`] and k + m ≤ [`STRIPE_TOTAL_MAX`].
+    pub fn new(k: u16, m: u16) -> Result<Self, ProtoError> {
+        if (1..=STRIPE_DATA_MAX).contains(&k) && m <= STRIPE_TOTAL_MAX - k {
+            return Ok(Self { k, m });
+        }
+        let reason = format!(
+            "code {k}+{m}: 1 to {STRIPE_DATA_MAX} data and at most {STRIPE_TOTAL_MAX} fragments in all are allowed"
+        );
+        Err(ProtoError::malformed("layout", reason))
+    }
+
+    /// Data fragments of a stripe.
+    pub fn k(self) -> u16 {
+        self.k
+    }
+
+    /// Parity fragments of a stripe.
+    pub fn m(self) -> u16 {
+        self.m
+    }
+
+    /// All fragments of a full stripe.
+    pub(crate) fn width(self) -> u64 {
+        u64::from(self.k) + u64::from(self.m)
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}+{}", self.k, self.m)
+    }
+}
+
+impl fmt::Debug for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The shape of one stripe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stripe {
+    data: u16,
+    parity: u16,
+    chunk_len: u32,
+    last_len: u32,
+}
+
+impl Stripe {
+    /// `data` is at least 1, `last_len` at least 1 and at most `chunk_len`: the layout sees to that.
+    pub(crate) fn new(data: u16, parity: u16, chunk_len: u32, last_len: u32) -> Self {
+        debug_assert!(data > 0 && (1..=chunk_len).contains(&last_len));
+        Self { data, parity, chunk_len, last_len }
+    }
+
+    /// Its data fragments, at least one.
+    pub fn data(&self) -> u16 {
+        self.data
+    }
+
+    /// Its parity fragments.
+    pub fn parity(&self) -> u16 {
+        self.parity
+    }
+
+    /// All its fragments.
+    pub fn width(&self) -> u16 {
+        self.data + self.parity
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the constant is 64")]
+    /// Length of the shards it is coded in, in bytes: that of its longest chunk, rounded up to whole blocks. Parity
+    /// fragments have this length.
+    pub fn shard_len(&self) -> u32 {
+        let longest = if self.data > 1 { self.chunk_len } else { self.last_len };
+        longest.next_multiple_of(CODING_BLOCK_BYTES as u32)
+    }
+
+    /// Length of the fragment at this index in bytes; `None` behind the last.
+    pub fn fragment_len(&self, index: u16) -> Option<u32> {
+        match index {
+            _ if index >= self.width() => None,
+            _ if index >= self.data => Some(self.shard_len()),
+            _ if index + 1 == self.data => Some(self.last_len),
+            _ => Some(self.chunk_len),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_outside_its_limits_is_refused() {
+        for (k, m, allowed) in [
+            (1, 0, true),
+            (1, 23, true),
+            (16, 8, true),
+            (0, 1, false),
+            (17, 0, false),
+            (1, 24, false),
+            (16, 9, false),
+            (u16::MAX, u16::MAX, false),
+        ] {
+            assert_eq!(Code::new(k, m).is_ok(), allowed, "{k}+{m}");
+        }
+        assert_eq!(Code::new(3, 2).unwrap().to_string(), "3+2");
+    }
+
+    #[test]
+    fn lengths_follow_from_the_shape() {
+        let check = |stripe: Stripe, expected: &[u32]| {
+            let lengths: Vec<_> = (0..).map_while(|index| stripe.fragment_len(index)).collect();
+            assert_eq!(lengths, expected, "{stripe:?}");
+        };
+        check(Stripe::new(2, 1, 4096, 4096), &[4096, 4096, 4096]);
+        check(Stripe::new(2, 1, 4096, 1), &[4096, 1, 4096]);
+        check(Stripe::new(1, 2, 4096, 65), &[65, 128, 128]);
+        check(Stripe::new(1, 0, 4096, 65), &[65]);
+    }
+}
