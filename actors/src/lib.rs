@@ -8,7 +8,9 @@ pub mod metrics;
 pub mod storage;
 pub mod store;
 pub mod supervision;
+pub mod system;
 
 pub use error::ActorError;
 pub use metrics::Metrics;
 pub use store::{FragmentRow, FragmentStore, PutOutcome};
+pub use system::{System, SystemConfig};
