@@ -90,15 +90,15 @@ impl<R: Read> Entries<R> {
         }
     }
 
-    /// The rest of the current file.
-    #[cfg(test)]
+    /// The rest of the current file, whose size the caller has found to be small.
     pub(crate) fn read_all(&mut self) -> Result<Vec<u8>, ArchiveError> {
         let mut all = Vec::new();
         let mut buffer = [0; BLOCK_BYTES];
         loop {
-            match self.read_data(&mut buffer)? {
-                0 => return Ok(all),
-                read => all.extend_from_slice(&buffer[..read]),
+            let read = self.read_data(&mut buffer)?;
+            match buffer.get(..read) {
+                Some(bytes) if !bytes.is_empty() => all.extend_from_slice(bytes),
+                _ => return Ok(all),
             }
         }
     }
@@ -300,7 +300,7 @@ fn number(digits: &[u8]) -> Option<u64> {
 fn special(name: &[u8], kind: EntryType) -> Refusal {
     let kind = match kind {
         EntryType::Symlink => "symbolic link",
-        EntryType::Link => "hard link to a file before it",
+        EntryType::Link => "hard link (write the tar with --hard-dereference)",
         EntryType::Char | EntryType::Block => "device",
         EntryType::Fifo => "named pipe",
         EntryType::GNUSparse => "sparse file (write the tar without -S)",

@@ -4,6 +4,8 @@ use std::{fmt, io, path::PathBuf};
 
 use proto::ProtoError;
 
+use crate::error::ActorError;
+
 /// Why an archive could not be made, read or checked. Variants by what the caller can do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -100,6 +102,9 @@ pub enum ArchiveError {
     /// A document or key is not valid.
     #[error(transparent)]
     Proto(#[from] ProtoError),
+    /// The store refused or failed.
+    #[error(transparent)]
+    Store(#[from] ActorError),
     /// Nobody waits for the result any more.
     #[error("stopped: nobody waits for the result any more")]
     Stopped,
@@ -149,7 +154,7 @@ pub enum Refusal {
         reason: &'static str,
     },
     /// Neither a file nor a folder.
-    #[error("{name:?} is a {kind}; only files and folders can be kept (--skip-special leaves it out)")]
+    #[error("{name:?} is a {kind}; only files and folders can be kept")]
     Special {
         /// Its path.
         name: String,
@@ -184,11 +189,15 @@ struct Listed<'a>(&'a [Refusal]);
 impl fmt::Display for Listed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            [one] => fmt::Display::fmt(one, f),
+            [one] => fmt::Display::fmt(one, f)?,
             many => {
                 write!(f, "{} names:", many.len())?;
-                many.iter().try_for_each(|refusal| write!(f, "\n  {refusal}"))
+                many.iter().try_for_each(|refusal| write!(f, "\n  {refusal}"))?;
             }
         }
+        if self.0.iter().any(|refusal| matches!(refusal, Refusal::Special { .. })) {
+            f.write_str("\nlinks and special files can be left out with --skip-special")?;
+        }
+        Ok(())
     }
 }

@@ -58,7 +58,12 @@ impl Sum {
     }
 
     pub(crate) fn finish(hasher: Sha512) -> Self {
-        Self(format!("{:x}", hasher.finalize()))
+        let mut text = String::with_capacity(128);
+        for byte in hasher.finalize() {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{byte:02x}");
+        }
+        Self(text)
     }
 }
 

@@ -6,15 +6,19 @@
 
 use std::fmt::Write as _;
 
-use proto::manifest::{Description, Visibility};
+use proto::{
+    limits::MANIFEST_BYTES_MAX,
+    manifest::{Description, Visibility},
+};
 use serde::{Deserialize, Serialize};
 
 use super::error::ArchiveError;
 
 /// The name of an upload's first entry that holds a [`Metadata`].
 pub const METADATA_NAME: &str = "tessera.json";
-/// The longest `tessera.json`, in bytes.
-pub const METADATA_BYTES_MAX: u64 = 64 << 10;
+/// The longest `tessera.json`, in bytes. What JSON says in as many is no longer in the manifest's CBOR, so a manifest
+/// that would be too long is refused before any file is read.
+pub const METADATA_BYTES_MAX: usize = MANIFEST_BYTES_MAX / 2;
 
 /// `tessera.json`: everything is optional, and what is not known is refused, so that a misspelt `"pubic"` can't make
 /// something else than was meant.
@@ -50,12 +54,19 @@ impl Metadata {
     /// Refuses what `bag-info.txt` can't hold, and a public tessera with recipients.
     pub fn check(&self) -> Result<(), ArchiveError> {
         for (label, text) in self.lines() {
-            if text.chars().any(char::is_control) || matches!(text.trim(), trimmed if trimmed.is_empty() || trimmed != text) {
-                return Err(bad(format!("{label} {text:?} must be one line with something in it, without space around it")));
+            if text.chars().any(char::is_control)
+                || matches!(text.trim(), trimmed if trimmed.is_empty() || trimmed != text)
+            {
+                return Err(bad(format!(
+                    "{label} {text:?} must be one line with something in it, without space around it"
+                )));
             }
         }
         if self.public && !self.recipients.is_empty() {
-            return Err(bad("it is public, so everybody can read it: leave out the recipients, or do not publish it".into()));
+            return Err(bad(
+                "it is public, so everybody can read it: leave out the recipients, or do not publish it"
+                    .into(),
+            ));
         }
         Ok(())
     }

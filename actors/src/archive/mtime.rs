@@ -1,13 +1,14 @@
 //! When a file was last changed, to the nanosecond, as file systems and tar's pax records know it.
 
 use std::{
-    fmt,
+    fmt, fs,
+    os::unix::fs::MetadataExt,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 /// Seconds since 1970 (negative before) and nanoseconds, which always count forwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Mtime {
+pub(crate) struct Mtime {
     seconds: i64,
     nanos: u32,
 }
@@ -62,18 +63,10 @@ impl Mtime {
     }
 }
 
-impl From<SystemTime> for Mtime {
-    fn from(time: SystemTime) -> Self {
-        let (negative, span) = match time.duration_since(UNIX_EPOCH) {
-            Ok(after) => (false, after),
-            Err(before) => (true, before.duration()),
-        };
-        let seconds = i64::try_from(span.as_secs()).unwrap_or(SECONDS_MAX).min(SECONDS_MAX);
-        match (negative, span.subsec_nanos()) {
-            (false, nanos) => Self { seconds, nanos },
-            (true, 0) => Self { seconds: -seconds, nanos: 0 },
-            (true, nanos) => Self { seconds: -seconds - 1, nanos: NANOS_PER_SECOND - nanos },
-        }
+impl From<&fs::Metadata> for Mtime {
+    fn from(stat: &fs::Metadata) -> Self {
+        let nanos = u32::try_from(stat.mtime_nsec()).unwrap_or(0);
+        Self { seconds: stat.mtime().clamp(-SECONDS_MAX, SECONDS_MAX), nanos }
     }
 }
 
@@ -106,7 +99,16 @@ mod tests {
         {
             let time = Mtime::parse(text).unwrap();
             assert_eq!(time.to_string(), text);
-            assert_eq!(Mtime::from(time.to_system()), time, "{text}");
+        }
+    }
+
+    #[test]
+    fn mtime_given_to_a_file_is_the_one_read_from_it() {
+        let file = tempfile::tempfile().unwrap();
+        for text in ["0", "1700000000.123456789", "-1.5", "-86400"] {
+            let time = Mtime::parse(text).unwrap();
+            file.set_modified(time.to_system()).unwrap();
+            assert_eq!(Mtime::from(&file.metadata().unwrap()), time, "{text}");
         }
     }
 

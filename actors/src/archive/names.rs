@@ -41,6 +41,14 @@ pub(crate) fn normalise(name: &[u8]) -> Result<String, Refusal> {
     }
 }
 
+/// The bytes of a name in NFC; one that is not UTF-8 as it is.
+pub(crate) fn nfc(name: &[u8]) -> Vec<u8> {
+    match std::str::from_utf8(name) {
+        Ok(text) => text.nfc().collect::<String>().into_bytes(),
+        Err(_) => name.to_vec(),
+    }
+}
+
 fn fault(path: &str) -> Option<&'static str> {
     if path.is_empty() {
         return Some("the name is empty");

@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 
 use age::{
-    Decryptor, Encryptor, Recipient as _,
+    Decryptor, Encryptor,
     stream::{StreamReader, StreamWriter},
     x25519::{Identity, Recipient},
 };
@@ -26,7 +26,11 @@ pub(crate) enum Seal<W: Write> {
 
 impl<W: Write> Seal<W> {
     /// For everybody, or for these recipients only.
-    pub(crate) fn new(visibility: Visibility, recipients: &[Recipient], output: W) -> Result<Self, ArchiveError> {
+    pub(crate) fn new(
+        visibility: Visibility,
+        recipients: &[Recipient],
+        output: W,
+    ) -> Result<Self, ArchiveError> {
         if visibility == Visibility::Public {
             return Ok(Self::Open(output));
         }
@@ -76,4 +80,3 @@ fn open_error(error: age::DecryptError) -> ArchiveError {
         other => ArchiveError::Damaged { what: format!("the encrypted content does not open: {other}") },
     }
 }
-

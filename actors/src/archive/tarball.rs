@@ -62,6 +62,12 @@ impl<W: Write> Tarball<W> {
         Ok(self.output)
     }
 
+    /// What was written so far, for tests that need a beginning.
+    #[cfg(test)]
+    pub(crate) fn into_inner(self) -> W {
+        self.output
+    }
+
     fn entry(&mut self, name: &str, kind: Kind, size: u64, mtime: Mtime) -> io::Result<()> {
         self.at_rest()?;
         let mut records = Vec::new();
