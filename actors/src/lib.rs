@@ -5,6 +5,7 @@
 
 pub mod archive;
 pub mod error;
+pub mod keys;
 pub mod metrics;
 pub mod storage;
 pub mod store;
