@@ -1,6 +1,6 @@
 //! Which problem each error of the actors, the archive and the formats is: status and exit code follow from it.
 
-use actors::{ActorError, archive::error::ArchiveError};
+use actors::{ActorError, archive::ArchiveError};
 use proto::ProtoError;
 
 use crate::{
@@ -66,6 +66,7 @@ fn archive(error: &ArchiveError) -> Kind {
         ArchiveError::Destination { .. } => Kind::CannotCreate,
         ArchiveError::Io { .. } | ArchiveError::Stream { .. } => Kind::Io,
         ArchiveError::Proto(error) => proto(error),
+        ArchiveError::Store(error) => actor(error),
         ArchiveError::Stopped => Kind::Unavailable,
         _ => Kind::Internal,
     }

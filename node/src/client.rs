@@ -16,7 +16,7 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
-use tokio::net::UnixStream;
+use tokio::{net::UnixStream, task::JoinSet};
 
 use crate::{
     failure::Failure,
@@ -46,7 +46,7 @@ impl Client {
 
     /// Calls an endpoint that takes nothing and answers with JSON.
     pub(crate) async fn call<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, Failure> {
-        let answer = async { read_json(self.send(method, path, nothing()).await?).await };
+        let answer = async { read_json(self.send(method, path, JSON, nothing()).await?).await };
         progress::patiently("waiting for the daemon", answer).await
     }
 
@@ -57,32 +57,48 @@ impl Client {
         path: &str,
         body: Upload,
     ) -> Result<T, Failure> {
-        read_json(self.send(method, path, body).await?).await
+        read_json(self.send(method, path, JSON, body).await?).await
     }
 
     /// The bytes at this path, as they come.
     pub(crate) async fn download(&self, path: &str) -> Result<Download, Failure> {
-        let response = self.send(Method::GET, path, nothing()).await?;
-        Ok(Download { body: response.into_body() })
+        self.receive(Method::GET, path, ANYTHING).await
     }
 
-    async fn send(&self, method: Method, path: &str, body: Upload) -> Result<Response<Incoming>, Failure> {
-        let mut sender = self.connect().await?;
-        let request =
-            Request::builder().method(method).uri(path).header(header::HOST, "node").body(body).map_err(
-                |error| Failure::new(Kind::Internal, format!("the request for {path} is malformed: {error}")),
-            )?;
+    /// Calls an endpoint and receives an answer of this media type, as it comes.
+    pub(crate) async fn receive(&self, method: Method, path: &str, accept: &str) -> Result<Download, Failure> {
+        let Answer { response, connection } = self.send(method, path, accept, nothing()).await?;
+        Ok(Download { body: response.into_body(), _connection: connection })
+    }
+
+    async fn send(&self, method: Method, path: &str, accept: &str, body: Upload) -> Result<Answer, Failure> {
+        let (mut sender, connection) = self.connect().await?;
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, HOST)
+            .header(header::ACCEPT, accept)
+            .body(body)
+            .map_err(|error| Failure::new(Kind::Internal, format!("the request for {path} is malformed: {error}")))?;
         let response = sender.send_request(request).await.map_err(|error| broken(&error))?;
-        if response.status().is_success() { Ok(response) } else { Err(read_problem(response).await) }
+        if response.status().is_success() {
+            Ok(Answer { response, connection })
+        } else {
+            Err(read_problem(response).await)
+        }
     }
 
-    async fn connect(&self) -> Result<SendRequest<Upload>, Failure> {
+    /// A connection; it ends with the set that drives it, even in the middle of a body.
+    async fn connect(&self) -> Result<(SendRequest<Upload>, JoinSet<()>), Failure> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(&error))?;
         let (sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
-        // Its error reaches the request or the body that it breaks.
-        tokio::spawn(connection);
-        Ok(sender)
+        let mut driver = JoinSet::new();
+        driver.spawn(async {
+            // Its error reaches the request or the body that it breaks.
+            let _ = connection.await;
+        });
+        Ok((sender, driver))
     }
 
     fn unreachable(&self, error: &io::Error) -> Failure {
@@ -105,10 +121,17 @@ impl Client {
     }
 }
 
+/// The head of an answer, and what drives the rest.
+struct Answer {
+    response: Response<Incoming>,
+    connection: JoinSet<()>,
+}
+
 /// Bytes being received.
 #[derive(Debug)]
 pub(crate) struct Download {
     body: Incoming,
+    _connection: JoinSet<()>,
 }
 
 impl Download {
@@ -120,6 +143,14 @@ impl Download {
             }
         }
         Ok(None)
+    }
+
+    /// All of them, if there are not more than so many.
+    pub(crate) async fn whole(self, limit: usize) -> Result<Bytes, Failure> {
+        match Limited::new(self.body, limit).collect().await {
+            Ok(body) => Ok(body.to_bytes()),
+            Err(error) => Err(Failure::new(Kind::Io, format!("the daemon broke off: {error}; see its log"))),
+        }
     }
 }
 
@@ -146,7 +177,8 @@ fn nothing() -> Upload {
     Empty::new().map_err(|never| match never {}).boxed()
 }
 
-async fn read_json<T: DeserializeOwned>(response: Response<Incoming>) -> Result<T, Failure> {
+async fn read_json<T: DeserializeOwned>(answer: Answer) -> Result<T, Failure> {
+    let Answer { response, connection: _connection } = answer;
     let no_content = response.status() == StatusCode::NO_CONTENT;
     let body = response.into_body().collect().await.map_err(|error| broken(&error))?.to_bytes();
     let json = if no_content { b"null" } else { body.as_ref() };
@@ -181,6 +213,9 @@ fn broken(error: &hyper::Error) -> Failure {
     Failure::new(Kind::Io, detail)
 }
 
+const HOST: &str = "node";
+const JSON: &str = "application/json";
+const ANYTHING: &str = "*/*";
 /// Refusals may name many files, one a line.
 const PROBLEM_BYTES_MAX: usize = 16 << 20;
 

@@ -36,11 +36,11 @@ pub(super) async fn list(
     InQuery(which): InQuery<Which>,
 ) -> Result<Json<api::FragmentPage>, Problem> {
     let limit = which.limit.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
-    let door = node.system.storage.checksums_door();
+    let door = node.storage.checksums_door();
     let mut rows = door.checksums(id, (which.stripe, which.index), limit.saturating_add(1)).await?;
     if rows.is_empty() {
         // Nothing from here on: the end of a list, or a tessera that is not here.
-        node.system.storage.records().tessera(id).await?;
+        node.storage.records().tessera(id).await?;
     }
     let next = if rows.len() > limit as usize { rows.pop().map(|row| (row.stripe, row.index)) } else { None };
     Ok(Json(api::FragmentPage { fragments: rows.into_iter().map(api::FragmentRow::from).collect(), next }))

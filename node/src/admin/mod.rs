@@ -24,11 +24,12 @@ mod verify;
 
 use std::{path::PathBuf, sync::Arc, time::Instant};
 
-use actors::{CacheHandle, System, storage::StorageHandle};
+use actors::{storage::StorageHandle, supervision::Standing};
 use axum::{
     Router,
     routing::{get, post},
 };
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{api, keys::Keys};
@@ -38,10 +39,12 @@ use memory::Memory;
 /// What the endpoints ask.
 #[derive(Debug)]
 pub(crate) struct Node {
-    /// The actors.
-    pub(crate) system: System,
+    /// Fragments, documents and records.
+    pub(crate) storage: StorageHandle,
+    /// Which actors run.
+    pub(crate) standing: watch::Receiver<Standing>,
     /// Fragments, with the cache in front of the storage.
-    pub(crate) store: CacheHandle<StorageHandle>,
+    pub(crate) store: StorageHandle,
     /// Who this node is.
     pub(crate) keys: Keys,
     /// Memory for requests.

@@ -2,11 +2,7 @@
 
 use std::path::PathBuf;
 
-use actors::archive::{
-    error::ArchiveError,
-    metadata::Metadata,
-    walk::{Special, Walk, walk},
-};
+use actors::archive::{ArchiveError, Metadata, Special, Walk, walk};
 use futures::TryStreamExt;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::{Method, body::Frame};

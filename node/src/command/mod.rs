@@ -1,6 +1,18 @@
 //! The commands, one file each. Each says what it does and prints; what it needs lies in [`Context`].
 
+mod cat;
 mod config;
+mod create;
+mod export;
+mod forget;
+mod fragment;
+mod init;
+mod list;
+mod run;
+mod show;
+mod status;
+mod target;
+mod verify;
 
 use ::config::Loaded;
 use clap::Subcommand;
@@ -10,23 +22,58 @@ use crate::{args::Globals, client::Client, exit::Exit, failure::Failure, output:
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Init(init::Init),
+    Run(run::Run),
     /// Check, show or explain the settings
     #[command(subcommand)]
     Config(config::Config),
+    Create(create::Create),
+    List(list::List),
+    Show(show::Show),
+    Verify(verify::Verify),
+    Export(export::Export),
+    Cat(cat::Cat),
+    Forget(forget::Forget),
+    /// Look at single fragments, or change them
+    #[command(subcommand)]
+    Fragment(fragment::Fragments),
+    Id(status::ShowId),
+    Status(status::ShowStatus),
+    Actors(status::ShowActors),
 }
 
 impl Command {
     /// Whether it writes into the data directory, where nothing is for other users' eyes.
     pub(crate) fn is_private(&self) -> bool {
-        false
+        matches!(self, Self::Init(_) | Self::Run(_))
     }
 
     /// Does it.
     pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
         match self {
+            Self::Init(init) => init.run(context),
+            Self::Run(run) => run.run(context).await,
             Self::Config(config) => config.run(context),
+            Self::Create(create) => create.run(context).await,
+            Self::List(list) => list.run(context).await,
+            Self::Show(show) => show.run(context).await,
+            Self::Verify(verify) => verify.run(context).await,
+            Self::Export(export) => export.run(context).await,
+            Self::Cat(cat) => cat.run(context).await,
+            Self::Forget(forget) => forget.run(context).await,
+            Self::Fragment(fragments) => fragments.run(context).await,
+            Self::Id(id) => id.run(context).await,
+            Self::Status(status) => status.run(context).await,
+            Self::Actors(actors) => actors.run(context).await,
         }
     }
+}
+
+/// Does blocking work on a thread of its own.
+async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Failure::new(Kind::Internal, format!("a part of the command fell: {error}")))
 }
 
 /// What every command has at hand.
