@@ -251,7 +251,8 @@ impl From<BlobState> for State {
 
 impl From<actors::FragmentRow> for FragmentRow {
     fn from(row: actors::FragmentRow) -> Self {
-        let actors::FragmentRow { stripe, index, checksum, length, state, written_at_ms, verified_at_ms } = row;
+        let actors::FragmentRow { stripe, index, checksum, length, state, written_at_ms, verified_at_ms } =
+            row;
         Self { stripe, index, checksum, length, state: state.into(), written_at_ms, verified_at_ms }
     }
 }

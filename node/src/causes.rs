@@ -43,7 +43,9 @@ fn actor(error: &ActorError) -> Kind {
         ActorError::Busy { .. } => Kind::Busy,
         ActorError::Restarting { .. } => Kind::Restarting,
         ActorError::NotFound { .. } => Kind::NotFound,
-        ActorError::Corrupt { .. } | ActorError::CorruptDocument { .. } | ActorError::Index { .. } => Kind::Damaged,
+        ActorError::Corrupt { .. } | ActorError::CorruptDocument { .. } | ActorError::Index { .. } => {
+            Kind::Damaged
+        }
         ActorError::InsufficientStorage { .. } => Kind::InsufficientStorage,
         ActorError::ReadOnly { .. } => Kind::ReadOnly,
         ActorError::Conflict { .. } => Kind::Conflict,
@@ -58,7 +60,9 @@ fn actor(error: &ActorError) -> Kind {
 fn archive(error: &ArchiveError) -> Kind {
     match error {
         ArchiveError::Refused(_) | ArchiveError::Empty | ArchiveError::Changed { .. } => Kind::Refused,
-        ArchiveError::Metadata { .. } | ArchiveError::Recipient { .. } | ArchiveError::TooMany { .. } => Kind::Refused,
+        ArchiveError::Metadata { .. } | ArchiveError::Recipient { .. } | ArchiveError::TooMany { .. } => {
+            Kind::Refused
+        }
         ArchiveError::Truncated { .. } | ArchiveError::Tar { .. } => Kind::BadRequest,
         ArchiveError::Sealed => Kind::NotPermitted,
         ArchiveError::NoSuchFile { .. } => Kind::NotFound,

@@ -66,7 +66,12 @@ impl Client {
     }
 
     /// Calls an endpoint and receives an answer of this media type, as it comes.
-    pub(crate) async fn receive(&self, method: Method, path: &str, accept: &str) -> Result<Download, Failure> {
+    pub(crate) async fn receive(
+        &self,
+        method: Method,
+        path: &str,
+        accept: &str,
+    ) -> Result<Download, Failure> {
         let Answer { response, connection } = self.send(method, path, accept, nothing()).await?;
         Ok(Download { body: response.into_body(), _connection: connection })
     }
@@ -79,7 +84,9 @@ impl Client {
             .header(header::HOST, HOST)
             .header(header::ACCEPT, accept)
             .body(body)
-            .map_err(|error| Failure::new(Kind::Internal, format!("the request for {path} is malformed: {error}")))?;
+            .map_err(|error| {
+                Failure::new(Kind::Internal, format!("the request for {path} is malformed: {error}"))
+            })?;
         let response = sender.send_request(request).await.map_err(|error| broken(&error))?;
         if response.status().is_success() {
             Ok(Answer { response, connection })

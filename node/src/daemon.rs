@@ -4,7 +4,11 @@
 //! Drain: readiness off and nothing new accepted → requests under way finish → actors → metrics. The listener for
 //! health and metrics over TCP goes last, so that whoever watches can see the drain.
 
-use std::{path::Path, sync::Arc, time::{Duration, Instant}};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use actors::{Metrics as Instruments, System, SystemConfig};
 use config::{FILE_NAME, Loaded, Origin, Place as WrittenAt};
@@ -70,7 +74,8 @@ impl Daemon {
     async fn start(loaded: &Loaded, keys: Keys, metrics: Metrics) -> Result<Self, Failure> {
         let started = Instant::now();
         let config = &loaded.config;
-        let (draining, stopped, stop) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+        let (draining, stopped, stop) =
+            (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let health = Health { draining: draining.clone(), metrics: metrics.clone() };
         // Bound before the long work of opening the storage: a wrong address shows at once. Served afterwards.
         let tcp = match config.observability.metrics_addr {
@@ -100,10 +105,23 @@ impl Daemon {
         };
         let socket = Socket::bind(&place).await?;
         let router = admin::router(Arc::clone(&node), health.clone());
-        let admin = tokio::spawn(connections::serve(socket, router, CONNECTIONS_MAX, draining.clone(), DRAIN_DEADLINE));
+        let admin = tokio::spawn(connections::serve(
+            socket,
+            router,
+            CONNECTIONS_MAX,
+            draining.clone(),
+            DRAIN_DEADLINE,
+        ));
         let health = tcp.map(|(listener, address)| {
+            tracing::info!(metrics = %address, "serving health and metrics over TCP");
             let router = health::tcp_router(health, address);
-            tokio::spawn(connections::serve(listener, router, WATCHERS_MAX, stopped.clone(), WATCHERS_DEADLINE))
+            tokio::spawn(connections::serve(
+                listener,
+                router,
+                WATCHERS_MAX,
+                stopped.clone(),
+                WATCHERS_DEADLINE,
+            ))
         });
         tracing::info!(node = %node.keys.node.id(), socket = %place.path.display(), "ready");
         Ok(Self { node, system, metrics, draining, stopped, admin, health })
@@ -175,7 +193,9 @@ fn nothing_there(path: &Path, place: &str) -> Failure {
 
 async fn bind(address: std::net::SocketAddr) -> Result<(TcpListener, std::net::SocketAddr), Failure> {
     let failed = |error: std::io::Error| {
-        let detail = format!("/metrics can't be served on {address}: {error}; set observability.metrics_addr to another, or to \"off\"");
+        let detail = format!(
+            "/metrics can't be served on {address}: {error}; set observability.metrics_addr to another, or to \"off\""
+        );
         Failure::new(Kind::Io, detail)
     };
     let listener = TcpListener::bind(address).await.map_err(failed)?;

@@ -4,9 +4,7 @@
 //! 1. A missing key is made by itself only where nothing is stored yet. Where something is, a new key would make a
 //!    stranger of the node and close the private tesserae for good: that takes an explicit `init`.
 
-use actors::keys::{
-    AUTHOR_KEY_NAME, Author, KeyError, NODE_KEY_NAME, create_node_key, read_node_key,
-};
+use actors::keys::{AUTHOR_KEY_NAME, Author, KeyError, NODE_KEY_NAME, create_node_key, read_node_key};
 use proto::keys::NodeKey;
 
 use crate::{data_dir::DataDir, failure::Failure, problem::Kind};

@@ -8,9 +8,9 @@
 mod admin;
 mod api;
 mod args;
+mod causes;
 mod client;
 mod command;
-mod causes;
 mod daemon;
 mod data_dir;
 mod exit;

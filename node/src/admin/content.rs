@@ -56,7 +56,8 @@ pub(super) async fn file(
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
     }
     let reserved = node.memory.reserve(READ_BYTES).await?;
-    let FileContent { size, content, .. } = read_file(node.store.clone(), id, &node.keys.author, &path).await?;
+    let FileContent { size, content, .. } =
+        read_file(node.store.clone(), id, &node.keys.author, &path).await?;
     // With another `If-Range` the caller has a part of something else.
     let range = text(header::RANGE).filter(|_| text(header::IF_RANGE).is_none_or(|known| known == tag));
     let common = [(header::ETAG, tag), (header::ACCEPT_RANGES, "bytes".to_owned())];

@@ -17,9 +17,9 @@ mod problems;
 mod range;
 pub(crate) mod socket;
 mod status;
+mod tesseras;
 #[cfg(test)]
 mod tests;
-mod tesseras;
 mod verify;
 
 use std::{path::PathBuf, sync::Arc, time::Instant};

@@ -18,12 +18,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures::{StreamExt, TryStreamExt, stream};
-use proto::{
-    TesseraId,
-    manifest::SignedManifest,
-    prefix::IdPrefix,
-    record::DocumentKind,
-};
+use proto::{TesseraId, manifest::SignedManifest, prefix::IdPrefix, record::DocumentKind};
 use serde::{Deserialize, Deserializer, de};
 
 use super::{
@@ -83,7 +78,8 @@ pub(super) async fn make(State(node): State<Arc<Node>>, body: Body) -> Result<Re
     let created = create(body::reader(body), &node.keys.author, session, now_ms()).await?;
     tracing::info!(id = %created.id, files = created.files, bytes = created.content_len, "made a tessera");
     let location = format!("/v1/tesseras/{}", created.id);
-    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(api::Created::from(created))).into_response())
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(api::Created::from(created)))
+        .into_response())
 }
 
 /// Drops what is kept of a tessera here.

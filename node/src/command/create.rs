@@ -53,7 +53,8 @@ impl Create {
         let metadata = self.metadata();
         metadata.check()?;
         let special = if self.skip_special { Special::Skip } else { Special::Refuse };
-        let walk = progress::patiently("listing the files", off_thread(move || walk(&self.paths, special))).await??;
+        let walk = progress::patiently("listing the files", off_thread(move || walk(&self.paths, special)))
+            .await??;
         for skipped in walk.skipped() {
             context.output.warning(&format!("left out: {skipped}"));
         }
@@ -67,7 +68,11 @@ impl Create {
         let (created, read) = tokio::join!(client.upload(Method::POST, "/v1/tesseras", body), reading);
         bar.finish_and_clear();
         let created: api::Created = settle(created, read?)?;
-        if context.output.json { context.output.json(&created)? } else { context.output.line(created.id.to_string())? }
+        if context.output.json {
+            context.output.json(&created)?
+        } else {
+            context.output.line(created.id.to_string())?
+        }
         Ok(Exit::Ok)
     }
 
@@ -85,7 +90,12 @@ impl Create {
     }
 }
 
-fn send(walk: &Walk, metadata: &Metadata, writer: pipe::Writer, bar: &ProgressBar) -> Result<(), ArchiveError> {
+fn send(
+    walk: &Walk,
+    metadata: &Metadata,
+    writer: pipe::Writer,
+    bar: &ProgressBar,
+) -> Result<(), ArchiveError> {
     let writer = walk.write_tar(metadata, writer, |sent| bar.set_position(sent.bytes))?;
     writer.finish().map_err(|source| ArchiveError::Stream { what: "upload", source })
 }

@@ -40,7 +40,8 @@ impl Export {
         let manifest = manifest(&client, id).await?;
         let bar = progress::bytes("exporting", Some(manifest.manifest().content_len));
         let query = if self.raw { "?raw" } else { "" };
-        let content = client.download(&format!("{}{query}", path(["v1", "tesseras", &text, "content"]))).await?;
+        let content =
+            client.download(&format!("{}{query}", path(["v1", "tesseras", &text, "content"]))).await?;
         let (sender, reader) = pipe::to_thread();
         let writing = off_thread({
             let (bar, folder) = (bar.clone(), self.folder.clone());
@@ -65,7 +66,10 @@ async fn manifest(client: &Client, id: TesseraId) -> Result<SignedManifest, Fail
     if manifest.id() == id {
         return Ok(manifest);
     }
-    Err(Failure::new(Kind::Damaged, format!("the daemon sent the manifest of {} instead of {id}", manifest.id())))
+    Err(Failure::new(
+        Kind::Damaged,
+        format!("the daemon sent the manifest of {} instead of {id}", manifest.id()),
+    ))
 }
 
 fn write(

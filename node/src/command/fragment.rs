@@ -116,7 +116,11 @@ async fn put(context: &Context, one: &One, file: &Path) -> Result<(), Failure> {
     let bytes = read(file)?;
     let body = Full::from(bytes).map_err(|never| match never {}).boxed();
     let put: Put = context.client()?.upload(Method::PUT, &one.path(context).await?, body).await?;
-    if context.output.json { context.output.json(&put) } else { context.output.line(put.checksum.to_string()) }
+    if context.output.json {
+        context.output.json(&put)
+    } else {
+        context.output.line(put.checksum.to_string())
+    }
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, Failure> {
@@ -129,7 +133,8 @@ fn read(file: &Path) -> Result<Vec<u8>, Failure> {
         std::fs::File::open(file).map_err(failed)?.take(limit).read_to_end(&mut bytes).map_err(failed)?;
     }
     if bytes.len() > FRAGMENT_BYTES_MAX {
-        let detail = format!("{} is longer than a fragment can be ({FRAGMENT_BYTES_MAX} bytes)", file.display());
+        let detail =
+            format!("{} is longer than a fragment can be ({FRAGMENT_BYTES_MAX} bytes)", file.display());
         return Err(Failure::new(Kind::TooLarge, detail));
     }
     Ok(bytes)

@@ -27,7 +27,11 @@ impl List {
                 None => break,
             }
         }
-        if context.output.json { context.output.json(&all)? } else { context.output.table(&table(&all))? }
+        if context.output.json {
+            context.output.json(&all)?
+        } else {
+            context.output.table(&table(&all))?
+        }
         Ok(Exit::Ok)
     }
 }

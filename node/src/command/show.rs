@@ -23,7 +23,11 @@ impl Show {
         let client = context.client()?;
         let id = self.id.find(&client).await?.to_string();
         let tessera: Tessera = client.get(&path(["v1", "tesseras", &id])).await?;
-        if context.output.json { context.output.json(&tessera)? } else { context.output.fields(&fields(&tessera))? }
+        if context.output.json {
+            context.output.json(&tessera)?
+        } else {
+            context.output.fields(&fields(&tessera))?
+        }
         Ok(Exit::Ok)
     }
 }

@@ -42,7 +42,8 @@ impl ShowId {
             let id = serde_json::json!({ "node": node, "author": author, "recipient": recipient });
             context.output.json(&id)?;
         } else {
-            let fields = [("node", node.to_string()), ("author", author.to_string()), ("recipient", recipient)];
+            let fields =
+                [("node", node.to_string()), ("author", author.to_string()), ("recipient", recipient)];
             context.output.fields(&fields)?;
         }
         Ok(Exit::Ok)
@@ -53,7 +54,11 @@ impl ShowActors {
     /// Does it.
     pub(crate) async fn run(&self, context: &Context) -> Result<Exit, Failure> {
         let actors: Vec<Actor> = context.client()?.get("/v1/actors").await?;
-        if context.output.json { context.output.json(&actors)? } else { context.output.table(&table(&actors))? }
+        if context.output.json {
+            context.output.json(&actors)?
+        } else {
+            context.output.table(&table(&actors))?
+        }
         Ok(Exit::Ok)
     }
 }
@@ -68,7 +73,10 @@ fn fields(status: &Status) -> Vec<(&'static str, String)> {
         ("data directory", status.data_dir.clone()),
         ("tesserae", tesseras.to_string()),
         ("fragments", format!("{fragments}, {}", human::bytes(*fragment_bytes))),
-        ("on disk", format!("{}, of which {} count", human::bytes(*segment_bytes), human::bytes(*live_bytes))),
+        (
+            "on disk",
+            format!("{}, of which {} count", human::bytes(*segment_bytes), human::bytes(*live_bytes)),
+        ),
         ("capacity", optional(status.storage.capacity_bytes, "none")),
         ("disk free", optional(status.storage.free_bytes, "unknown")),
     ];
@@ -83,7 +91,10 @@ fn troubles(storage: &Storage) -> Vec<(&'static str, String)> {
         ("read-only", storage.read_only.clone()),
         ("damaged", (storage.repairs_queued > 0).then(|| format!("{} fragments", storage.repairs_queued))),
         ("damaged places", (recovery.damaged_places > 0).then(|| recovery.damaged_places.to_string())),
-        ("lost segments", (!recovery.lost_segments.is_empty()).then(|| format!("{:?}", recovery.lost_segments))),
+        (
+            "lost segments",
+            (!recovery.lost_segments.is_empty()).then(|| format!("{:?}", recovery.lost_segments)),
+        ),
         ("index", recovery.rebuilt.then(|| "made anew from the segments at the last start".to_owned())),
     ];
     all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()

@@ -2,12 +2,7 @@
 
 use proto::{TesseraId, prefix::IdPrefix};
 
-use crate::{
-    api::TesseraPage,
-    client::Client,
-    failure::Failure,
-    problem::Kind,
-};
+use crate::{api::TesseraPage, client::Client, failure::Failure, problem::Kind};
 
 /// A tessera as it was typed.
 #[derive(Debug, Clone)]
@@ -25,7 +20,8 @@ impl Target {
         if let Some(id) = self.0.exact() {
             return Ok(id);
         }
-        let page: TesseraPage = client.get(&format!("/v1/tesseras?limit={NAMED_MAX}&prefix={}", self.0)).await?;
+        let page: TesseraPage =
+            client.get(&format!("/v1/tesseras?limit={NAMED_MAX}&prefix={}", self.0)).await?;
         let ids: Vec<TesseraId> = page.tesseras.iter().map(|tessera| tessera.id).collect();
         choose(&self.0, &ids)
     }
@@ -37,7 +33,8 @@ fn choose(prefix: &IdPrefix<TesseraId>, ids: &[TesseraId]) -> Result<TesseraId, 
         [id] => Ok(*id),
         several => {
             let several: Vec<String> = several.iter().map(|id| format!("\n  {id}")).collect();
-            let detail = format!("several tesserae here begin with {prefix}: type more of it{}", several.concat());
+            let detail =
+                format!("several tesserae here begin with {prefix}: type more of it{}", several.concat());
             Err(Failure::new(Kind::Usage, detail))
         }
     }

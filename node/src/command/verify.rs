@@ -53,7 +53,9 @@ async fn tessera(context: &Context, target: &Target) -> Result<Exit, Failure> {
         return Err(damaged(&report));
     }
     let Verified { tessera, fragments, .. } = report;
-    context.output.line(format!("{tessera} is intact: {fragments} fragments read, all of them what its author signed"))?;
+    context.output.line(format!(
+        "{tessera} is intact: {fragments} fragments read, all of them what its author signed"
+    ))?;
     Ok(Exit::Ok)
 }
 
@@ -88,7 +90,8 @@ pub(super) async fn stored(client: &Client, id: TesseraId) -> Result<Verified, F
 
 fn step(line: &[u8]) -> Result<VerifyStep, Failure> {
     serde_json::from_slice(line).map_err(|error| {
-        let detail = format!("the daemon's answer is not understood ({error}): is it of another version? Restart it");
+        let detail =
+            format!("the daemon's answer is not understood ({error}): is it of another version? Restart it");
         Failure::new(Kind::Internal, detail)
     })
 }
@@ -96,10 +99,15 @@ fn step(line: &[u8]) -> Result<VerifyStep, Failure> {
 /// What is wrong with a tessera, as a failure.
 pub(super) fn damaged(report: &Verified) -> Failure {
     let Verified { tessera, fragments, ok, missing, damaged, .. } = report;
-    let mut detail = format!("{tessera} is not intact: of {fragments} fragments {ok} are right, {damaged} damaged, {missing} missing");
+    let mut detail = format!(
+        "{tessera} is not intact: of {fragments} fragments {ok} are right, {damaged} damaged, {missing} missing"
+    );
     for fault in report.faults.iter().take(FAULTS_SHOWN_MAX) {
         let state = if fault.missing { "missing" } else { "damaged" };
-        detail.push_str(&format!("\n  fragment {}/{} is {state} (checksum {})", fault.stripe, fault.index, fault.checksum));
+        detail.push_str(&format!(
+            "\n  fragment {}/{} is {state} (checksum {})",
+            fault.stripe, fault.index, fault.checksum
+        ));
     }
     if missing + damaged == 0 {
         detail.push_str("\n  put together, the content is not what its author signed");
@@ -116,7 +124,9 @@ async fn folder(context: &Context, folder: PathBuf) -> Result<Exit, Failure> {
     let checked = checked.await?;
     bar.finish_and_clear();
     let report = checked.map_err(|error| match error {
-        ArchiveError::Proto(_) => Failure::new(Kind::Damaged, format!("the manifest (manifest.cbor) is not valid: {error}")),
+        ArchiveError::Proto(_) => {
+            Failure::new(Kind::Damaged, format!("the manifest (manifest.cbor) is not valid: {error}"))
+        }
         other => other.into(),
     })?;
     told(context.output, &report)
@@ -138,7 +148,8 @@ fn told(output: Output, report: &FolderReport) -> Result<Exit, Failure> {
     }
     if !report.is_intact() {
         let problems: Vec<String> = problems.iter().map(|problem| format!("\n  {problem}")).collect();
-        let detail = format!("{} is not intact: {}{}", report.tessera, meaning(report.content), problems.concat());
+        let detail =
+            format!("{} is not intact: {}{}", report.tessera, meaning(report.content), problems.concat());
         return Err(Failure::new(Kind::Damaged, detail));
     }
     let read = format!("{} files, {}", report.files, human::bytes(report.bytes));
