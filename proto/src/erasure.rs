@@ -30,9 +30,8 @@ impl Coder {
         Self::default()
     }
 
-    /// The parity fragments of a stripe from all its data fragments, in order. All have the same length, a multiple
-    /// of [`crate::limits::CODING_BLOCK_BYTES`], but the last one may be shorter; parity has that length, or that of a lone fragment
-    /// rounded up. Errors with [`ProtoError::Malformed`] for any other stripe.
+    /// The parity fragments of a stripe from all its data fragments, in order. Each is [`Stripe::shard_len`] bytes
+    /// long. Errors with [`ProtoError::Malformed`] as [`Stripe::of`].
     pub fn encode(&mut self, data: &[Fragment], parity: u16) -> Result<Vec<Fragment>, ProtoError> {
         let stripe = Stripe::of(data, parity)?;
         let data: Vec<&[u8]> = data.iter().map(|fragment| &fragment.bytes()[..]).collect();
@@ -88,7 +87,7 @@ impl Coder {
     /// All parity shards of a stripe. Shorter data counts as if zeros followed.
     fn encode_columns(&mut self, stripe: &Stripe, data: &[&[u8]]) -> Result<Vec<Vec<u8>>, ProtoError> {
         let shard_len = stripe.shard_len() as usize;
-        let mut parity = vec![Vec::with_capacity(shard_len); stripe.parity().into()];
+        let mut parity: Vec<_> = (0..stripe.parity()).map(|_| Vec::with_capacity(shard_len)).collect();
         if parity.is_empty() {
             return Ok(parity);
         }

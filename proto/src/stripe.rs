@@ -117,9 +117,9 @@ impl Stripe {
         self.data + self.parity
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "the constant is 64")]
     /// Length of the shards it is coded in, in bytes: that of its longest chunk, rounded up to whole blocks. Parity
     /// fragments have this length.
+    #[expect(clippy::cast_possible_truncation, reason = "the constant is 64")]
     pub fn shard_len(&self) -> u32 {
         let longest = if self.data > 1 { self.chunk_len } else { self.last_len };
         longest.next_multiple_of(CODING_BLOCK_BYTES as u32)
