@@ -1,3 +1,18 @@
-//! Placeholder while the workspace is laid out.
+//! The actors of a node, each the only owner of its resource, and the tasks that own nothing.
+//!
+//! Outside its folder an actor is a handle with async methods; its messages cannot be named. Who may call whom is in
+//! the table of the README, and a test compares it with this code.
 
 pub mod archive;
+pub mod error;
+pub mod keys;
+pub mod metrics;
+pub mod storage;
+pub mod store;
+pub mod supervision;
+pub mod system;
+
+pub use error::ActorError;
+pub use metrics::Metrics;
+pub use store::{FragmentRow, FragmentStore, PutOutcome};
+pub use system::{System, SystemConfig};

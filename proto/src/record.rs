@@ -101,6 +101,8 @@ pub struct Claim {
     pub fragment: FragmentId,
     /// Its checksum.
     pub checksum: Checksum,
+    /// Its length in bytes, so that totals are right even when the bytes themselves are lost.
+    pub length: u32,
 }
 
 /// A decoded record.
@@ -277,6 +279,8 @@ impl Claim {
         out.extend_from_slice(&self.fragment.index.to_le_bytes());
         out.extend_from_slice(&[0; 2]);
         out.extend_from_slice(self.checksum.as_bytes());
+        out.extend_from_slice(&self.length.to_le_bytes());
+        out.extend_from_slice(&[0; 4]);
         out
     }
 
@@ -288,7 +292,9 @@ impl Claim {
         let index = u16::from_le_bytes(take.array()?);
         take.array::<2>()?;
         let checksum = Checksum::from_bytes(take.array()?);
-        Ok(Self { session, account, fragment: FragmentId { tessera, stripe, index }, checksum })
+        let length = u32::from_le_bytes(take.array()?);
+        take.array::<4>()?;
+        Ok(Self { session, account, fragment: FragmentId { tessera, stripe, index }, checksum, length })
     }
 }
 
@@ -341,7 +347,8 @@ const MAGIC: [u8; 4] = *b"TSG1";
 const FORMAT_VERSION: u8 = 1;
 const CHECKED_BYTES: usize = RECORD_HEADER_BYTES - 8;
 const DOCUMENT_FIELDS_BYTES: usize = 48;
-const CLAIM_BYTES: usize = 112;
+/// Length of the payload of a `Ref` or `Drop`, in bytes.
+pub const CLAIM_BYTES: usize = 120;
 
 /// Where a scan may find a record by chance: the bytes every header starts with.
 pub const HEADER_MAGIC: [u8; 4] = MAGIC;

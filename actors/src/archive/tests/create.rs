@@ -93,7 +93,7 @@ fn upload_without_a_description_is_private() {
 struct FullSink;
 
 impl ContentSink for FullSink {
-    async fn put(&self, _: Fragment) -> Result<(), ActorError> {
+    async fn put(&mut self, _: Fragment) -> Result<(), ActorError> {
         Err(ActorError::InsufficientStorage { reason: "full".into() })
     }
 

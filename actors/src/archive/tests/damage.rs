@@ -92,8 +92,8 @@ fn exchange_content(made: &Made, at: usize) {
     let (layout, pages) = Layout::build(made.id, Code::WHOLE, fragment_len, content_len, &checksums).unwrap();
     let signed = layout.sign(made.author.key()).unwrap();
     let mut inner = made.store.inner();
-    inner.documents.insert((made.id, DocumentKind::Layout, 0), signed.bytes().clone());
-    inner.documents.insert((made.id, DocumentKind::LayoutPage, 0), pages[0].clone());
+    inner.documents.push((made.id, DocumentKind::Layout, signed.bytes().clone()));
+    inner.documents.push((made.id, DocumentKind::LayoutPage, pages[0].clone()));
     for (stripe, chunk) in (0..).zip(chunks) {
         inner.fragments.insert(made.fragment(stripe), chunk.checksum());
         inner.blobs.insert(chunk.checksum(), chunk.into_bytes());
@@ -121,7 +121,7 @@ fn layout_that_fits_another_content_is_found_by_the_manifest() {
 fn manifest_of_another_tessera_is_refused() {
     let (made, other) = (made(&public()), made(&public()));
     let manifest = other.store.manifest(other.id).bytes().clone();
-    made.store.inner().documents.insert((made.id, DocumentKind::Manifest, 0), manifest);
+    made.store.inner().documents.push((made.id, DocumentKind::Manifest, manifest));
     assert!(matches!(made.read(Form::Stored), Err(ArchiveError::Damaged { .. })));
 }
 

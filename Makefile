@@ -1,0 +1,46 @@
+# `make run` starts a node, `make test` checks everything. `make` alone lists the rest.
+#
+# While editing, the checks of one crate take seconds:
+#   cargo clippy -p actors --all-targets -- -D warnings
+#   cargo nextest run -p actors cache        (tests with `cache` in their name)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test bench torture fuzz doc
+
+# Where tests/setup puts what is missing.
+export PATH := $(CURDIR)/target/tools/bin:$(PATH)
+# Given to what is run: make run ARGS="--data-dir /tmp/node"
+ARGS ?=
+# How long each target is fuzzed, in seconds.
+FUZZ_SECONDS ?= 30
+
+help: ## this list
+	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+
+run: ## build the node and start it in the foreground, without any configuration
+	cargo build --release --locked -p node
+	exec target/release/node run $(ARGS)
+
+test: ## format, lints, all tests, documentation
+	tests/setup
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo nextest run --locked --workspace
+	cargo test --locked --workspace --doc --quiet
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
+
+bench: ## one table of figures, ours beside their baselines (ARGS=--json)
+	cargo bench --locked -p actors --bench '*' -- $(ARGS)
+
+torture: ## the crash tests with large counts (TESSERAS_TEST_SEED=… replays)
+	tests/setup
+	TESSERAS_TEST_TORTURE=1 cargo nextest run --locked --release -p tests --no-capture
+
+fuzz: ## every fuzz target for FUZZ_SECONDS
+	tests/setup fuzz
+	cd proto && for target in $$(cargo +nightly fuzz list); do \
+		cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
+	done
+
+doc: ## the documentation of the code, in target/doc
+	cargo doc --locked --workspace --no-deps

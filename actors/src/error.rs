@@ -1,0 +1,145 @@
+//! The one error of this crate; variants by what the caller can do about them.
+
+use std::io;
+
+use proto::{Checksum, FragmentId, ProtoError};
+
+/// Why an actor did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ActorError {
+    /// Too many requests are under way; try again in a moment.
+    #[error("{actor} is busy with {limit} requests: try again in a moment")]
+    Busy {
+        /// The actor asked.
+        actor: &'static str,
+        /// How many requests it takes at once.
+        limit: usize,
+    },
+    /// The actor fell and is being started again; try again. Whether the request was carried out is unknown.
+    #[error("{actor} is being restarted: try again in a moment")]
+    Restarting {
+        /// The actor asked.
+        actor: &'static str,
+    },
+    /// It is not here.
+    #[error("{what} is not here")]
+    NotFound {
+        /// What was asked for.
+        what: String,
+    },
+    /// Its bytes are damaged or gone. They are not served, and a repair is queued.
+    #[error(
+        "fragment {fragment} is damaged here (checksum {checksum}): it is not served, and its repair is queued"
+    )]
+    Corrupt {
+        /// The fragment asked for.
+        fragment: FragmentId,
+        /// What its bytes should hash to.
+        checksum: Checksum,
+    },
+    /// A document's bytes are damaged.
+    #[error("a document of {tessera} in segment {segment} is damaged: restore it from another copy")]
+    CorruptDocument {
+        /// The tessera it belongs to.
+        tessera: proto::TesseraId,
+        /// The segment it lies in.
+        segment: u32,
+    },
+    /// There is no room for it. Reads and deletes still work.
+    #[error("no room: {reason}; free some space or forget some tesserae")]
+    InsufficientStorage {
+        /// Which bound was met.
+        reason: String,
+    },
+    /// Writing failed and is refused until the fault clears. Whether the request was carried out is unknown.
+    #[error(
+        "nothing is written at the moment: {reason}; reads still work, and writing is tried again by itself"
+    )]
+    ReadOnly {
+        /// What failed.
+        reason: String,
+    },
+    /// It contradicts what is here.
+    #[error("{what}")]
+    Conflict {
+        /// What contradicts what.
+        what: String,
+    },
+    /// The session ended before its commit; nothing of it counts.
+    #[error("the writing session was ended: {reason}; nothing of it was kept, start again")]
+    SessionEnded {
+        /// Why.
+        reason: String,
+    },
+    /// This program is too old, or one of its parts is.
+    #[error("{what}")]
+    Version {
+        /// What is too old for what.
+        what: String,
+    },
+    /// The index cannot be used.
+    #[error("the index (index.db) cannot be used: {reason}")]
+    Index {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// SQLite reported an error.
+    #[error("the index (index.db): {0}")]
+    Sqlite(#[from] sqlx::Error),
+    /// The operating system reported an error.
+    #[error("{context}: {source}")]
+    Io {
+        /// What was being done, and to which file.
+        context: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// Bytes from outside break the format.
+    #[error(transparent)]
+    Proto(#[from] ProtoError),
+}
+
+impl ActorError {
+    /// That something is not here.
+    pub fn not_found(what: impl ToString) -> Self {
+        Self::NotFound { what: what.to_string() }
+    }
+
+    /// An [`ActorError::Io`] that says what was being done.
+    pub fn io(context: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let context = context.into();
+        move |source| Self::Io { context, source }
+    }
+
+    /// Whether it means that SQLite found its file damaged or not a database.
+    pub(crate) fn is_damaged_index(&self) -> bool {
+        let Self::Sqlite(sqlx::Error::Database(error)) = self else { return false };
+        let code = error.code().and_then(|code| code.parse::<i32>().ok()).unwrap_or(0);
+        matches!(code & PRIMARY_CODE_MASK, libsqlite3_sys::SQLITE_CORRUPT | libsqlite3_sys::SQLITE_NOTADB)
+    }
+
+    /// Whether it means that the disk is full.
+    pub(crate) fn is_full_disk(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => {
+                matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            }
+            Self::Sqlite(sqlx::Error::Database(error)) => {
+                let code = error.code().and_then(|code| code.parse::<i32>().ok()).unwrap_or(0);
+                code & PRIMARY_CODE_MASK == libsqlite3_sys::SQLITE_FULL
+            }
+            Self::InsufficientStorage { .. } => true,
+            _ => false,
+        }
+    }
+}
+
+impl From<io::Error> for ActorError {
+    fn from(source: io::Error) -> Self {
+        Self::Io { context: "file access failed".to_owned(), source }
+    }
+}
+
+/// The primary code of an extended SQLite result code.
+const PRIMARY_CODE_MASK: i32 = 0xff;

@@ -1,0 +1,377 @@
+//! The storage actor: decides when; the files beside it decide what.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use config::StorageConfig;
+use proto::{AccountId, Checksum, Fragment, FragmentId, TesseraId, record::DocumentKind};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::sync::Mutex;
+
+use super::{
+    compact::{Compacted, Compaction},
+    digest::Digest,
+    disk::Disk,
+    locations::Locations,
+    lookup::Lookup,
+    message::{Reply, StorageMsg, Usage},
+    open,
+    ops::{Op, Outcome, Submission},
+    pragmas::{Database, INDEX_FILE},
+    queries,
+    read::{Reader, Unread},
+    recover::Report,
+    segment::{SEGMENTS_FOLDER, SegmentFiles},
+    space,
+    writer::{self, Notice, Queue, Tools},
+};
+use crate::{error::ActorError, metrics::StorageMetrics, supervision::gate::Slot};
+
+/// The actor. All state is in [`State`].
+pub(super) struct StorageActor;
+
+/// What it is started with.
+#[derive(Clone)]
+pub(super) struct Arguments {
+    pub(super) config: StorageConfig,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) metrics: StorageMetrics,
+    /// Held by the one writer alive, over restarts of this actor.
+    pub(super) lease: Arc<Mutex<()>>,
+}
+
+pub(super) struct State {
+    arguments: Arguments,
+    database: Database,
+    queue: Queue,
+    reader: Reader,
+    locations: Locations,
+    /// Segments that a compaction could not empty.
+    stuck: HashSet<u32>,
+    compacting: bool,
+    read_only: Option<String>,
+    recovery: Report,
+}
+
+impl Actor for StorageActor {
+    type Msg = StorageMsg;
+    type State = State;
+    type Arguments = Arguments;
+
+    async fn pre_start(
+        &self,
+        me: ActorRef<StorageMsg>,
+        arguments: Arguments,
+    ) -> Result<State, ActorProcessingErr> {
+        let state = State::open(&me, arguments).await?;
+        me.send_after(COMPACTION_INTERVAL, || StorageMsg::Tick);
+        Ok(state)
+    }
+
+    async fn handle(
+        &self,
+        me: ActorRef<StorageMsg>,
+        message: StorageMsg,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            StorageMsg::Submit(submission) => state.queue.submit(submission),
+            StorageMsg::Get { id, slot, reply } => state.get(&me, id, slot, reply),
+            StorageMsg::Located { id, location, epoch } => state.locations.note(id, location, epoch),
+            StorageMsg::Moved { id } => state.locations.forget(&[id]),
+            StorageMsg::Document { tessera, kind, hash, slot, reply } => {
+                state.document(tessera, kind, hash, slot, reply);
+            }
+            StorageMsg::Checksums { tessera, from, limit, slot, reply } => {
+                let pool = state.database.readers.clone();
+                let rows = async move { queries::checksums(&pool, tessera, from, limit).await };
+                state.answer(&me, slot, reply, rows);
+            }
+            StorageMsg::Tesseras { from, to, limit, slot, reply } => {
+                let pool = state.database.readers.clone();
+                let rows = async move { queries::tesseras(&pool, from, to, limit).await };
+                state.answer(&me, slot, reply, rows);
+            }
+            StorageMsg::AddsUp { tessera, slot, reply } => state.adds_up(&me, tessera, slot, reply),
+            StorageMsg::Usage { slot, reply } => state.usage(&me, slot, reply),
+            StorageMsg::Compact { slot, reply } => state.compact(&me, Some((slot, reply))),
+            StorageMsg::Compacted { outcome, reply } => state.compacted(outcome, reply),
+            StorageMsg::Notice(notice) => state.notice(notice)?,
+            StorageMsg::Tick => {
+                state.compact(&me, None);
+                me.send_after(COMPACTION_INTERVAL, || StorageMsg::Tick);
+            }
+            #[cfg(feature = "faults")]
+            #[expect(clippy::panic, reason = "a test asked for it")]
+            StorageMsg::Panic => panic!("asked to"),
+        }
+        Ok(())
+    }
+
+    async fn post_stop(&self, _: ActorRef<StorageMsg>, state: &mut State) -> Result<(), ActorProcessingErr> {
+        state.queue.close().await;
+        state.database.close().await;
+        Ok(())
+    }
+}
+
+impl State {
+    async fn open(me: &ActorRef<StorageMsg>, arguments: Arguments) -> Result<Self, ActorError> {
+        let waited = tokio::time::timeout(LEASE_DEADLINE, arguments.lease.clone().lock_owned()).await;
+        let lease = waited.map_err(|_| ActorError::ReadOnly {
+            reason: "the writes of the storage before this one have not ended in time".to_owned(),
+        })?;
+        let (database, recovered) = open::open(&arguments.config, &arguments.disk).await?;
+        tell_recovery(&recovered.report);
+        let recovery = recovered.report.clone();
+        let actor = me.clone();
+        let notify = move |notice| {
+            // A fallen actor needs no notice.
+            let _ = actor.send_message(StorageMsg::Notice(notice));
+        };
+        let tools = Tools {
+            config: arguments.config.clone(),
+            disk: arguments.disk.clone(),
+            database: database.clone(),
+            metrics: arguments.metrics.clone(),
+            notify: Arc::new(notify),
+            _lease: lease,
+        };
+        let queue = writer::start(tools, recovered).await?;
+        let folder = arguments.config.data_dir.join(SEGMENTS_FOLDER);
+        let files = SegmentFiles::new(arguments.disk.clone(), folder);
+        Ok(Self {
+            database,
+            queue,
+            reader: Reader::new(files, arguments.metrics.clone()),
+            locations: Locations::new(arguments.config.location_map_bytes),
+            stuck: HashSet::new(),
+            compacting: false,
+            read_only: None,
+            recovery,
+            arguments,
+        })
+    }
+
+    fn get(&mut self, me: &ActorRef<StorageMsg>, id: FragmentId, slot: Slot, reply: Reply<Fragment>) {
+        if reply.is_closed() {
+            return;
+        }
+        let lookup = Lookup {
+            storage: me.clone(),
+            pool: self.database.readers.clone(),
+            reader: self.reader.clone(),
+            epoch: self.locations.epoch(),
+        };
+        let known = self.locations.get(&id);
+        tokio::spawn(async move {
+            let outcome = lookup.fragment(id, known).await;
+            // A caller that gave up has nothing to be told.
+            let _ = reply.send(outcome);
+            drop(slot);
+        });
+    }
+
+    fn document(
+        &self,
+        tessera: TesseraId,
+        kind: DocumentKind,
+        hash: Option<Checksum>,
+        slot: Slot,
+        reply: Reply<Bytes>,
+    ) {
+        let (pool, reader) = (self.database.readers.clone(), self.reader.clone());
+        tokio::spawn(async move {
+            // A caller that gave up has nothing to be told.
+            let _ = reply.send(read_document(&pool, &reader, tessera, kind, hash).await);
+            drop(slot);
+        });
+    }
+
+    fn adds_up(&self, me: &ActorRef<StorageMsg>, tessera: TesseraId, slot: Slot, reply: Reply<bool>) {
+        let pool = self.database.readers.clone();
+        self.answer(me, slot, reply, async move {
+            let Some(kept) = queries::digest(&pool, AccountId::LOCAL, tessera).await? else {
+                return Ok(true);
+            };
+            let mut sum = Digest::default();
+            let mut from = (0, 0);
+            loop {
+                let rows = queries::checksums(&pool, tessera, from, ROWS_PER_QUERY).await?;
+                let Some(last) = rows.last() else { return Ok(sum == kept) };
+                from = (last.stripe, last.index.saturating_add(1));
+                for row in &rows {
+                    let id = FragmentId { tessera, stripe: row.stripe, index: row.index };
+                    sum = sum.plus(Digest::of(&id, &row.checksum));
+                }
+            }
+        });
+    }
+
+    fn usage(&self, me: &ActorRef<StorageMsg>, slot: Slot, reply: Reply<Usage>) {
+        let (pool, arguments) = (self.database.readers.clone(), self.arguments.clone());
+        let location_map_bytes = self.locations.bytes();
+        let (read_only, recovery) = (self.read_only.clone(), self.recovery.clone());
+        self.answer(me, slot, reply, async move {
+            let config = &arguments.config;
+            let totals = queries::totals(&pool).await?;
+            let wal = tokio::fs::metadata(config.data_dir.join(format!("{INDEX_FILE}-wal"))).await;
+            let wal_bytes = wal.map_or(0, |wal| wal.len());
+            let space = arguments.disk.space(&config.data_dir).ok();
+            arguments.metrics.space(totals.segment_bytes, space.map(|space| space.free), wal_bytes);
+            Ok(Usage {
+                totals,
+                capacity_bytes: config.capacity_bytes,
+                free_bytes: space.map(|space| space.free),
+                disk_bytes: space.map(|space| space.total),
+                min_free_bytes: space.map(|space| space::floor(config, space)),
+                wal_bytes,
+                location_map_bytes,
+                read_only,
+                recovery,
+            })
+        });
+    }
+
+    /// Answers from the index, in a task of its own.
+    fn answer<T: Send + 'static>(
+        &self,
+        me: &ActorRef<StorageMsg>,
+        slot: Slot,
+        reply: Reply<T>,
+        work: impl Future<Output = Result<T, ActorError>> + Send + 'static,
+    ) {
+        if reply.is_closed() {
+            return;
+        }
+        let me = me.clone();
+        tokio::spawn(async move {
+            let outcome = work.await;
+            report_damage(&me, outcome.as_ref().err());
+            // A caller that gave up has nothing to be told.
+            let _ = reply.send(outcome);
+            drop(slot);
+        });
+    }
+
+    fn compact(&mut self, me: &ActorRef<StorageMsg>, reply: Option<(Slot, Reply<Compacted>)>) {
+        if self.compacting {
+            if let Some((_, reply)) = reply {
+                // A caller that gave up has nothing to be told.
+                let _ = reply.send(Err(ActorError::Busy { actor: "compaction", limit: 1 }));
+            }
+            return;
+        }
+        self.compacting = true;
+        let writer = me.clone();
+        let compaction = Compaction {
+            config: self.arguments.config.clone(),
+            database: self.database.clone(),
+            reader: self.reader.clone(),
+            metrics: self.arguments.metrics.clone(),
+            stuck: self.stuck.clone(),
+            submit: move |op| submit(writer.clone(), op),
+        };
+        let me = me.clone();
+        tokio::spawn(async move {
+            let task = tokio::spawn(compaction.run());
+            let outcome = task.await.unwrap_or_else(|error| Err(std::io::Error::other(error).into()));
+            // A fallen actor compacts again after its restart.
+            let _ = me.send_message(StorageMsg::Compacted { outcome, reply });
+        });
+    }
+
+    fn compacted(&mut self, outcome: Result<Compacted, ActorError>, reply: Option<(Slot, Reply<Compacted>)>) {
+        self.compacting = false;
+        match &outcome {
+            Ok(done) => self.stuck.extend(&done.stuck),
+            Err(error) => tracing::warn!(%error, "compaction ended early"),
+        }
+        if let Some((_slot, reply)) = reply {
+            // A caller that gave up has nothing to be told.
+            let _ = reply.send(outcome);
+        }
+    }
+
+    /// An error ends this actor; it then starts anew from what is on disk.
+    fn notice(&mut self, notice: Notice) -> Result<(), ActorProcessingErr> {
+        match notice {
+            Notice::Dropped(ids) => self.locations.forget(&ids),
+            Notice::Writing(reason) => self.read_only = reason,
+            Notice::Stopped => return Err("a stage of the writer panicked".into()),
+            Notice::IndexDamaged(reason) => {
+                tracing::error!(
+                    reason,
+                    "the index contradicts the log: it will be made anew from the segments"
+                );
+                open::ask_for_rebuild(&self.arguments.config, &reason)?;
+                return Err(format!("the index is damaged: {reason}").into());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Hands an operation to the writer and waits for its end.
+async fn submit(actor: ActorRef<StorageMsg>, op: Op) -> Result<Outcome, ActorError> {
+    let (reply, answer) = ractor::concurrency::oneshot();
+    let restarting = || ActorError::Restarting { actor: super::NAME };
+    let submission = Submission { op, reply: reply.into(), _slot: None };
+    actor.send_message(StorageMsg::Submit(submission)).map_err(|_| restarting())?;
+    answer.await.unwrap_or_else(|_| Err(restarting()))
+}
+
+async fn read_document(
+    pool: &sqlx::SqlitePool,
+    reader: &Reader,
+    tessera: TesseraId,
+    kind: DocumentKind,
+    hash: Option<Checksum>,
+) -> Result<Bytes, ActorError> {
+    for _ in 0..=super::lookup::RETRIES_MAX {
+        let found = queries::document(pool, tessera, kind, hash).await?;
+        let Some((hash, place)) = found else { break };
+        match reader.document(place, hash).await {
+            Ok(bytes) => return Ok(bytes),
+            Err(Unread::Gone) => {}
+            Err(Unread::Failed(error)) => return Err(error),
+            Err(Unread::Wrong | Unread::Misplaced) => {
+                tracing::error!(%tessera, ?kind, segment = place.segment, "a document is damaged");
+                return Err(ActorError::CorruptDocument { tessera, segment: place.segment });
+            }
+        }
+    }
+    Err(ActorError::not_found(format!("the {kind:?} of {tessera}")))
+}
+
+/// SQLite finding its file damaged is for the actor to know, whoever stumbled over it.
+pub(super) fn report_damage(me: &ActorRef<StorageMsg>, error: Option<&ActorError>) {
+    if let Some(error) = error.filter(|error| error.is_damaged_index()) {
+        // A fallen actor looks at the index anew by itself.
+        let _ = me.send_message(StorageMsg::Notice(Notice::IndexDamaged(error.to_string())));
+    }
+}
+
+fn tell_recovery(report: &Report) {
+    for damage in &report.damage {
+        let (segment, position, length) = (damage.segment, damage.position, damage.length);
+        let blob = damage.blob.map(|blob| blob.to_string());
+        tracing::error!(segment, position, length, blob, "part of the log is damaged");
+    }
+    for segment in &report.lost_segments {
+        tracing::error!(segment, "a segment is gone or cut short: what was in it is missing");
+    }
+    if report.records > 0 {
+        tracing::info!(
+            records = report.records,
+            rebuilt = report.rebuilt,
+            "the index was brought up to the log"
+        );
+    }
+}
+
+/// How often the actor looks for something worth compacting.
+const COMPACTION_INTERVAL: Duration = Duration::from_secs(60);
+/// How long a restarted actor waits for the writer before it.
+const LEASE_DEADLINE: Duration = Duration::from_secs(30);
+const ROWS_PER_QUERY: u32 = 1024;

@@ -1,0 +1,220 @@
+//! What each record means for the index. The writer and the replay after a crash use the same functions, so they
+//! cannot disagree.
+
+use proto::{
+    AccountId, Checksum, FragmentId, TesseraId,
+    record::{Claim, SessionId, record_len},
+};
+
+use super::{
+    digest::Digest,
+    rows::{BlobRow, BlobState, DepositRow, DocumentKey, FragmentRow, Place, TesseraRow},
+    view::View,
+};
+
+impl View {
+    /// Bytes are now at a place. A blob that was suspect or missing is healed by it.
+    pub(crate) fn add_blob(&mut self, checksum: Checksum, place: Place) {
+        let old = self.blobs.get(&checksum);
+        let refs = old.map_or(0, |old| old.refs);
+        self.blobs.set(checksum, Some(BlobRow { place, refs, state: BlobState::Ok }), self.batch);
+        if let Some(old) = old {
+            if old.refs > 0 {
+                self.add_live(old.place.segment, -blob_live(&old));
+                self.add_live(place.segment, live(place.len));
+            }
+            if old.state != BlobState::Ok {
+                self.jobs.insert(checksum, false);
+            }
+        }
+    }
+
+    /// The same bytes are now at another place; nothing else changes. Only for compaction.
+    pub(crate) fn move_blob(&mut self, checksum: Checksum, place: Place) {
+        if let Some(old) = self.blobs.get(&checksum) {
+            self.blobs.set(checksum, Some(BlobRow { place, ..old }), self.batch);
+            if old.refs > 0 {
+                self.add_live(old.place.segment, -blob_live(&old));
+                self.add_live(place.segment, live(place.len));
+            }
+        }
+    }
+
+    /// The bytes are no longer what they were; a repair is queued in the same transaction.
+    pub(crate) fn doubt_blob(&mut self, checksum: Checksum, state: BlobState) {
+        if let Some(old) = self.blobs.get(&checksum) {
+            self.blobs.set(checksum, Some(BlobRow { state, ..old }), self.batch);
+            self.jobs.insert(checksum, true);
+        }
+    }
+
+    /// An account wants a fragment: the ref that says so is in `segment`, with this sequence number. The blob's row
+    /// must be there; one is made in state `missing` when a replay found the ref but not the bytes.
+    pub(crate) fn add_deposit(&mut self, claim: &Claim, segment: u32, seq: u64, now_ms: i64) {
+        let key = (claim.account, claim.fragment);
+        let batch = self.batch;
+        if let Some(old) = self.deposits.get(&key) {
+            self.add_live(old.segment, -REF_LIVE);
+            self.add_live(segment, REF_LIVE);
+            self.deposits.set(key, Some(DepositRow { segment, seq }), batch);
+            return;
+        }
+        self.deposits.set(key, Some(DepositRow { segment, seq }), batch);
+        self.add_live(segment, REF_LIVE);
+        let fragment = self.fragments.get(&claim.fragment);
+        let deposits = fragment.map_or(0, |fragment| fragment.deposits) + 1;
+        let row = FragmentRow { checksum: claim.checksum, deposits };
+        self.fragments.set(claim.fragment, Some(row), batch);
+        if fragment.is_none() {
+            self.add_ref(claim.checksum, claim.length);
+        }
+        self.add_holding(claim, now_ms);
+    }
+
+    /// An account no longer wants a fragment. Does nothing when it did not.
+    pub(crate) fn remove_deposit(&mut self, account: AccountId, id: FragmentId) {
+        let key = (account, id);
+        let (Some(deposit), Some(fragment)) = (self.deposits.get(&key), self.fragments.get(&id)) else {
+            return;
+        };
+        self.deposits.set(key, None, self.batch);
+        self.add_live(deposit.segment, -REF_LIVE);
+        self.remove_holding(account, id, fragment.checksum);
+        if fragment.deposits > 1 {
+            let row = FragmentRow { deposits: fragment.deposits - 1, ..fragment };
+            self.fragments.set(id, Some(row), self.batch);
+        } else {
+            self.fragments.set(id, None, self.batch);
+            self.remove_ref(fragment.checksum);
+        }
+    }
+
+    /// The ref of a deposit was copied forward.
+    pub(crate) fn move_deposit(&mut self, account: AccountId, id: FragmentId, segment: u32) {
+        if let Some(old) = self.deposits.get(&(account, id)) {
+            self.deposits.set((account, id), Some(DepositRow { segment, ..old }), self.batch);
+            self.add_live(old.segment, -REF_LIVE);
+            self.add_live(segment, REF_LIVE);
+        }
+    }
+
+    /// A document is now at a place.
+    pub(crate) fn add_document(&mut self, key: DocumentKey, place: Place, session: SessionId, now_ms: i64) {
+        if let Some(old) = self.documents.get(&key) {
+            self.add_live(old.segment, -live(old.len));
+        }
+        self.documents.set(key, Some(place), self.batch);
+        self.add_live(place.segment, live(place.len));
+        self.touch_tessera(key.0, session, now_ms);
+    }
+
+    /// A document is no longer wanted.
+    pub(crate) fn remove_document(&mut self, key: DocumentKey) {
+        if let Some(old) = self.documents.get(&key) {
+            self.documents.set(key, None, self.batch);
+            self.add_live(old.segment, -live(old.len));
+        }
+    }
+
+    /// The session that wrote this tessera is complete.
+    pub(crate) fn commit_tessera(&mut self, tessera: TesseraId) {
+        if let Some(old) = self.tesseras.get(&tessera) {
+            self.tesseras.set(tessera, Some(TesseraRow { session: 0, ..old }), self.batch);
+        }
+    }
+
+    /// Makes the tessera's row if there is none yet. One that is complete stays so.
+    pub(crate) fn touch_tessera(&mut self, tessera: TesseraId, session: SessionId, now_ms: i64) {
+        if self.tesseras.get(&tessera).is_none() {
+            let row = TesseraRow { session: session.0, holdings: 0, received_at_ms: now_ms };
+            self.tesseras.set(tessera, Some(row), self.batch);
+        }
+    }
+
+    fn add_ref(&mut self, checksum: Checksum, len: u32) {
+        let nowhere = Place { segment: 0, position: 0, len };
+        let old = self.blobs.get(&checksum);
+        let row = old.unwrap_or(BlobRow { place: nowhere, refs: 0, state: BlobState::Missing });
+        self.blobs.set(checksum, Some(BlobRow { refs: row.refs + 1, ..row }), self.batch);
+        if old.is_none() {
+            self.jobs.insert(checksum, true);
+        }
+        if row.refs == 0 {
+            self.add_live(row.place.segment, blob_live(&row));
+        }
+    }
+
+    fn remove_ref(&mut self, checksum: Checksum) {
+        let Some(row) = self.blobs.get(&checksum) else { return };
+        let refs = row.refs.saturating_sub(1);
+        if refs == 0 {
+            self.add_live(row.place.segment, -blob_live(&row));
+            self.jobs.insert(checksum, false);
+        }
+        // Bytes that are gone or wrong and that nobody wants are forgotten at once; good ones until compaction.
+        let gone = refs == 0 && row.state == BlobState::Missing;
+        self.blobs.set(checksum, (!gone).then_some(BlobRow { refs, ..row }), self.batch);
+    }
+
+    fn add_holding(&mut self, claim: &Claim, now_ms: i64) {
+        let bytes = u64::from(claim.length);
+        let tessera = claim.fragment.tessera;
+        self.touch_tessera(tessera, claim.session, now_ms);
+        let key = (claim.account, tessera);
+        let old = self.holdings.get(&key);
+        let mut row = old.unwrap_or_default();
+        row.fragments += 1;
+        row.bytes += bytes;
+        row.digest = row.digest.plus(Digest::of(&claim.fragment, &claim.checksum));
+        self.holdings.set(key, Some(row), self.batch);
+        if old.is_none() {
+            self.count_holdings(tessera, 1);
+        }
+        self.count_account(claim.account, 1, bytes.cast_signed());
+    }
+
+    fn remove_holding(&mut self, account: AccountId, id: FragmentId, checksum: Checksum) {
+        let key = (account, id.tessera);
+        let bytes = self.blob_len(&checksum);
+        let Some(mut row) = self.holdings.get(&key) else { return };
+        row.fragments = row.fragments.saturating_sub(1);
+        row.bytes = row.bytes.saturating_sub(bytes);
+        row.digest = row.digest.minus(Digest::of(&id, &checksum));
+        let last = row.fragments == 0;
+        self.holdings.set(key, (!last).then_some(row), self.batch);
+        if last {
+            self.count_holdings(id.tessera, -1);
+        }
+        self.count_account(account, -1, -bytes.cast_signed());
+    }
+
+    fn count_holdings(&mut self, tessera: TesseraId, by: i32) {
+        if let Some(old) = self.tesseras.get(&tessera) {
+            let holdings = old.holdings.saturating_add_signed(by);
+            self.tesseras.set(tessera, Some(TesseraRow { holdings, ..old }), self.batch);
+        }
+    }
+
+    fn count_account(&mut self, account: AccountId, fragments: i64, bytes: i64) {
+        let total = self.accounts.entry(account).or_default();
+        total.0 += fragments;
+        total.1 += bytes;
+    }
+
+    fn blob_len(&self, checksum: &Checksum) -> u64 {
+        self.blobs.get(checksum).map_or(0, |row| row.place.len.into())
+    }
+}
+
+/// Bytes that a record with a payload of this length takes in its segment.
+fn live(len: u32) -> i64 {
+    record_len(len as usize).cast_signed()
+}
+
+/// Bytes that a blob takes in its segment; a missing one takes none.
+fn blob_live(row: &BlobRow) -> i64 {
+    if row.state == BlobState::Missing { 0 } else { live(row.place.len) }
+}
+
+/// Bytes that a ref takes in its segment.
+const REF_LIVE: i64 = record_len(proto::record::CLAIM_BYTES).cast_signed();

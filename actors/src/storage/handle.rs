@@ -1,0 +1,193 @@
+//! The way to ask storage, and the narrow doors for those who may ask only part of the questions.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use proto::{AccountId, Checksum, Fragment, FragmentId, TesseraId, record::DocumentKind};
+
+use super::{
+    compact::Compacted,
+    message::{StorageMsg, Usage},
+    ops::{Op, Outcome, Submission},
+    queries::TesseraRow,
+    session::Session,
+};
+use crate::{
+    error::ActorError,
+    metrics::StorageMetrics,
+    store::{FragmentRow, FragmentStore, PutOutcome},
+    supervision::seat::Seat,
+};
+
+/// Asks the storage actor.
+#[derive(Debug, Clone)]
+pub struct StorageHandle {
+    seat: Seat<StorageMsg>,
+    metrics: StorageMetrics,
+}
+
+/// The checksum door: what the index says of fragments. Whoever holds only this cannot ask for a blob.
+#[derive(Debug, Clone)]
+pub struct ChecksumHandle(StorageHandle);
+
+/// The records door: what the index says of tesserae. No bytes.
+#[derive(Debug, Clone)]
+pub struct RecordsHandle(StorageHandle);
+
+impl StorageHandle {
+    pub(super) fn new(seat: Seat<StorageMsg>, metrics: StorageMetrics) -> Self {
+        Self { seat, metrics }
+    }
+
+    /// The checksum door.
+    pub fn checksums_door(&self) -> ChecksumHandle {
+        ChecksumHandle(self.clone())
+    }
+
+    /// The records door.
+    pub fn records(&self) -> RecordsHandle {
+        RecordsHandle(self.clone())
+    }
+
+    /// Begins a session: what is written in it counts only from its commit on.
+    pub async fn open_session(&self) -> Result<Session, ActorError> {
+        match self.submit(Op::OpenSession).await? {
+            Outcome::Session(id) => Ok(Session::new(self.clone(), id)),
+            other => Err(ActorError::Conflict { what: format!("a session began with {other:?}") }),
+        }
+    }
+
+    /// A document of a tessera; without a hash, the only one of its kind. Its hash is checked.
+    ///
+    /// Errors with [`ActorError::NotFound`], and with [`ActorError::CorruptDocument`] when the bytes are wrong.
+    pub async fn document(
+        &self,
+        tessera: TesseraId,
+        kind: DocumentKind,
+        hash: Option<Checksum>,
+    ) -> Result<Bytes, ActorError> {
+        self.seat.call(|slot, reply| StorageMsg::Document { tessera, kind, hash, slot, reply }).await
+    }
+
+    /// Drops all fragments of a tessera that this node keeps for itself; with the last one its documents go. May be
+    /// called again after it was interrupted. Errors with [`ActorError::NotFound`] when there are none.
+    pub async fn forget(&self, tessera: TesseraId) -> Result<(), ActorError> {
+        let mut from = (0, 0);
+        let mut dropped = 0_u64;
+        loop {
+            let rows = self.checksums(tessera, from, FORGET_PAGE).await?;
+            let Some(last) = rows.last() else { break };
+            from = (last.stripe, last.index.saturating_add(1));
+            let drops = rows.iter().map(|row| {
+                let id = FragmentId { tessera, stripe: row.stripe, index: row.index };
+                self.drop_fragment(AccountId::LOCAL, id)
+            });
+            for outcome in futures::future::join_all(drops).await {
+                match outcome {
+                    Ok(()) => dropped += 1,
+                    // Kept for another account only.
+                    Err(ActorError::NotFound { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        if dropped > 0 { Ok(()) } else { Err(ActorError::not_found(tessera)) }
+    }
+
+    /// How much is stored, and whether more can be.
+    pub async fn usage(&self) -> Result<Usage, ActorError> {
+        self.seat.call(|slot, reply| StorageMsg::Usage { slot, reply }).await
+    }
+
+    /// Compacts now what is worth it; what the actor else does by itself, from time to time.
+    pub async fn compact(&self) -> Result<Compacted, ActorError> {
+        self.seat.call(|slot, reply| StorageMsg::Compact { slot, reply }).await
+    }
+
+    /// Requests waiting or running, and how many there may be.
+    pub fn load(&self) -> (usize, usize) {
+        (self.seat.gate().taken(), self.seat.gate().limit())
+    }
+
+    /// Makes the actor fall.
+    #[cfg(feature = "faults")]
+    pub fn panic(&self) {
+        self.seat.tell(StorageMsg::Panic);
+    }
+
+    pub(super) async fn submit(&self, op: Op) -> Result<Outcome, ActorError> {
+        self.seat.call(|slot, reply| StorageMsg::Submit(Submission { op, reply, _slot: Some(slot) })).await
+    }
+
+    pub(super) fn tell(&self, message: StorageMsg) {
+        self.seat.tell(message);
+    }
+}
+
+impl FragmentStore for StorageHandle {
+    async fn put(
+        &self,
+        account: AccountId,
+        id: FragmentId,
+        fragment: Fragment,
+    ) -> Result<PutOutcome, ActorError> {
+        let start = Instant::now();
+        let outcome = self.submit(Op::Put { account, id, fragment }).await?;
+        self.metrics.put(start.elapsed().as_secs_f64());
+        Ok(if outcome == Outcome::Held { PutOutcome::Held } else { PutOutcome::Stored })
+    }
+
+    async fn get(&self, id: FragmentId) -> Result<Fragment, ActorError> {
+        self.seat.call(|slot, reply| StorageMsg::Get { id, slot, reply }).await
+    }
+
+    async fn drop_fragment(&self, account: AccountId, id: FragmentId) -> Result<(), ActorError> {
+        self.submit(Op::Drop { account, id }).await.map(|_| ())
+    }
+
+    async fn checksums(
+        &self,
+        tessera: TesseraId,
+        from: (u32, u16),
+        limit: u32,
+    ) -> Result<Vec<FragmentRow>, ActorError> {
+        self.seat.call(|slot, reply| StorageMsg::Checksums { tessera, from, limit, slot, reply }).await
+    }
+}
+
+impl ChecksumHandle {
+    /// What the index says of a tessera's fragments from a (stripe, index) on, in order, at most `limit` of them.
+    pub async fn checksums(
+        &self,
+        tessera: TesseraId,
+        from: (u32, u16),
+        limit: u32,
+    ) -> Result<Vec<FragmentRow>, ActorError> {
+        self.0.checksums(tessera, from, limit).await
+    }
+
+    /// Whether the rows of a tessera add up to the digest that is kept beside them. A tessera that is not here does.
+    pub async fn add_up(&self, tessera: TesseraId) -> Result<bool, ActorError> {
+        self.0.seat.call(|slot, reply| StorageMsg::AddsUp { tessera, slot, reply }).await
+    }
+}
+
+impl RecordsHandle {
+    /// The tesserae whose ids lie between these two, in order, at most `limit` of them.
+    pub async fn tesseras(
+        &self,
+        from: TesseraId,
+        to: TesseraId,
+        limit: u32,
+    ) -> Result<Vec<TesseraRow>, ActorError> {
+        self.0.seat.call(|slot, reply| StorageMsg::Tesseras { from, to, limit, slot, reply }).await
+    }
+
+    /// One tessera. Errors with [`ActorError::NotFound`].
+    pub async fn tessera(&self, id: TesseraId) -> Result<TesseraRow, ActorError> {
+        self.tesseras(id, id, 1).await?.pop().ok_or_else(|| ActorError::not_found(id))
+    }
+}
+
+/// Fragments dropped at a time by [`StorageHandle::forget`]: what one batch takes.
+const FORGET_PAGE: u32 = 256;

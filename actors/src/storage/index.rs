@@ -1,0 +1,292 @@
+//! Writing a batch's rows into the index: one transaction, few statements.
+//!
+//! A statement costs a thread hop, whatever its number of rows. Rows are written in chunks of fixed sizes (so that
+//! the statements stay prepared), the chunks of one size of all tables in one call.
+
+use proto::{AccountId, Checksum, FragmentId, TesseraId};
+use sqlx::{AssertSqlSafe, SqliteConnection, SqlitePool, sqlite::SqliteArguments};
+
+use super::{
+    facts::add,
+    rows::{
+        BlobRow, DepositKey, DepositRow, DocumentKey, FragmentRow, HoldingKey, HoldingRow, Place, SegmentRow,
+        TesseraRow, Watermark,
+    },
+    view::Changes,
+};
+use crate::error::ActorError;
+
+/// Where the log stands after a batch.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LogEnd {
+    pub(crate) watermark: Watermark,
+    pub(crate) next_seq: u64,
+    /// Set by the last transaction of a clean stop.
+    pub(crate) clean: bool,
+}
+
+/// Writes a batch's rows and the watermark in one transaction. On an error nothing of it is in the index.
+pub(crate) async fn write(
+    pool: &SqlitePool,
+    changes: &Changes,
+    end: LogEnd,
+    now_ms: i64,
+) -> Result<(), ActorError> {
+    let mut script = Script::default();
+    script.changes(changes, now_ms)?;
+    script.log_end(end)?;
+    let mut connection = pool.acquire().await?;
+    let outcome = script.run(&mut connection).await;
+    if outcome.is_err() {
+        // An error inside the transaction leaves it open; one before it leaves nothing to roll back.
+        let rolled_back = sqlx::query("ROLLBACK").execute(&mut *connection).await;
+        tracing::debug!(?rolled_back, "a batch was not written into the index");
+    }
+    outcome
+}
+
+/// Statements of one transaction, grouped by the number of rows they take.
+#[derive(Debug, Default)]
+struct Script {
+    groups: [Group; CHUNK_SIZES.len()],
+}
+
+#[derive(Debug, Default)]
+struct Group {
+    sql: String,
+    arguments: SqliteArguments,
+}
+
+/// How the rows of one table are written or deleted: what stands before and after the list of rows.
+struct Form {
+    head: &'static str,
+    row: &'static str,
+    tail: &'static str,
+}
+
+impl Script {
+    fn changes(&mut self, changes: &Changes, now_ms: i64) -> Result<(), ActorError> {
+        self.table(&TESSERAS, &changes.tesseras)?;
+        self.table(&BLOBS, &changes.blobs)?;
+        self.table(&DOCUMENTS, &changes.documents)?;
+        self.table(&FRAGMENTS, &changes.fragments)?;
+        self.table(&DEPOSITS, &changes.deposits)?;
+        self.table(&HOLDINGS, &changes.holdings)?;
+        self.table(&SEGMENTS, &changes.segments)?;
+        let accounts: Vec<_> = changes.accounts.iter().map(|(account, by)| (*account, Some(*by))).collect();
+        self.table(&ACCOUNTS, &accounts)?;
+        let jobs: Vec<_> =
+            changes.jobs.iter().map(|(sum, queued)| (*sum, queued.then_some(now_ms))).collect();
+        self.table(&JOBS, &jobs)
+    }
+
+    fn log_end(&mut self, end: LogEnd) -> Result<(), ActorError> {
+        let Some(group) = self.groups.last_mut() else { return Ok(()) };
+        group.sql.push_str("UPDATE log SET segment=?, position=?, next_seq=?, clean=?;");
+        add(&mut group.arguments, end.watermark.segment)?;
+        add(&mut group.arguments, end.watermark.position.cast_signed())?;
+        add(&mut group.arguments, end.next_seq.cast_signed())?;
+        add(&mut group.arguments, end.clean)
+    }
+
+    fn table<K: Bind, R: Bind>(
+        &mut self,
+        table: &[Form; 2],
+        rows: &[(K, Option<R>)],
+    ) -> Result<(), ActorError> {
+        let [upsert, delete] = table;
+        let kept: Vec<_> = rows.iter().filter_map(|(key, row)| row.as_ref().map(|row| (key, row))).collect();
+        self.rows(upsert, &kept, |(key, row), arguments| {
+            key.bind(arguments)?;
+            row.bind(arguments)
+        })?;
+        let gone: Vec<_> = rows.iter().filter(|(_, row)| row.is_none()).map(|(key, _)| key).collect();
+        self.rows(delete, &gone, |key, arguments| key.bind(arguments))
+    }
+
+    /// Cuts the rows into chunks of the fixed sizes, largest first.
+    fn rows<T>(
+        &mut self,
+        form: &Form,
+        mut rows: &[T],
+        bind: impl Fn(&T, &mut SqliteArguments) -> Result<(), ActorError>,
+    ) -> Result<(), ActorError> {
+        for (size, group) in CHUNK_SIZES.into_iter().zip(&mut self.groups) {
+            while let Some((chunk, rest)) = rows.split_at_checked(size) {
+                rows = rest;
+                group.sql.push_str(form.head);
+                for (at, row) in chunk.iter().enumerate() {
+                    group.sql.push_str(if at == 0 { "" } else { "," });
+                    group.sql.push_str(form.row);
+                    bind(row, &mut group.arguments)?;
+                }
+                group.sql.push_str(form.tail);
+            }
+        }
+        Ok(())
+    }
+
+    async fn run(self, connection: &mut SqliteConnection) -> Result<(), ActorError> {
+        let last = self.groups.len() - 1;
+        let mut begin = "BEGIN IMMEDIATE;";
+        for (at, group) in self.groups.into_iter().enumerate() {
+            if group.sql.is_empty() {
+                continue;
+            }
+            let end = if at == last { "COMMIT;" } else { "" };
+            let sql = format!("{begin}{}{end}", group.sql);
+            begin = "";
+            // More rows of a size than its statement was cached for are rare; they are not worth a place in the cache.
+            sqlx::query_with(AssertSqlSafe(sql), group.arguments).execute(&mut *connection).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Values that become arguments, in the order of their table's columns.
+trait Bind {
+    fn bind(&self, to: &mut SqliteArguments) -> Result<(), ActorError>;
+}
+
+macro_rules! bind {
+    ($type:ty, |$value:ident| $($field:expr),+) => {
+        impl Bind for $type {
+            fn bind(&self, to: &mut SqliteArguments) -> Result<(), ActorError> {
+                let $value = self;
+                $(add(to, $field)?;)+
+                Ok(())
+            }
+        }
+    };
+}
+
+bind!(Checksum, |sum| sum.as_bytes().as_slice());
+bind!(TesseraId, |id| id.as_bytes().as_slice());
+bind!(AccountId, |id| id.as_bytes().as_slice());
+bind!(u32, |id| *id);
+bind!(i64, |number| *number);
+bind!((i64, i64), |pair| pair.0, pair.1);
+bind!(FragmentId, |id| id.tessera.as_bytes().as_slice(), id.stripe, id.index);
+bind!(
+    DepositKey,
+    |key| key.1.tessera.as_bytes().as_slice(),
+    key.1.stripe,
+    key.1.index,
+    key.0.as_bytes().as_slice()
+);
+bind!(HoldingKey, |key| key.0.as_bytes().as_slice(), key.1.as_bytes().as_slice());
+bind!(DocumentKey, |key| key.0.as_bytes().as_slice(), key.1.code(), key.2.as_bytes().as_slice());
+bind!(Place, |place| place.segment, place.position.cast_signed(), place.len);
+bind!(
+    BlobRow,
+    |row| row.place.segment,
+    row.place.position.cast_signed(),
+    row.place.len,
+    row.refs,
+    row.state.code()
+);
+bind!(FragmentRow, |row| row.checksum.as_bytes().as_slice(), row.deposits);
+bind!(DepositRow, |row| row.segment, row.seq.cast_signed());
+bind!(HoldingRow, |row| row.fragments.cast_signed(), row.bytes.cast_signed(), row.digest.to_bytes().to_vec());
+bind!(TesseraRow, |row| row.session.cast_signed(), row.holdings, row.received_at_ms);
+bind!(
+    SegmentRow,
+    |row| row.bytes.cast_signed(),
+    row.live_bytes.cast_signed(),
+    row.min_seq.cast_signed(),
+    row.seal.code(),
+    row.written_at_ms,
+    row.verified_at_ms
+);
+
+/// Largest first; the last is one, so every number of rows can be cut into these.
+const CHUNK_SIZES: [usize; 6] = [32, 16, 8, 4, 2, 1];
+
+const TESSERAS: [Form; 2] = [
+    Form {
+        head: "INSERT INTO tesseras VALUES ",
+        row: "(?,?,?,?)",
+        tail: " ON CONFLICT DO UPDATE SET session=excluded.session, holdings=excluded.holdings;",
+    },
+    Form { head: "DELETE FROM tesseras WHERE tessera IN (", row: "?", tail: ");" },
+];
+const BLOBS: [Form; 2] = [
+    Form {
+        head: "INSERT INTO blobs VALUES ",
+        row: "(?,?,?,?,?,?)",
+        tail: " ON CONFLICT DO UPDATE SET segment=excluded.segment, position=excluded.position, len=excluded.len, \
+               refs=excluded.refs, state=excluded.state;",
+    },
+    Form { head: "DELETE FROM blobs WHERE checksum IN (", row: "?", tail: ");" },
+];
+const DOCUMENTS: [Form; 2] = [
+    Form {
+        head: "INSERT INTO documents VALUES ",
+        row: "(?,?,?,?,?,?)",
+        tail: " ON CONFLICT DO UPDATE SET segment=excluded.segment, position=excluded.position, len=excluded.len;",
+    },
+    Form {
+        head: "DELETE FROM documents WHERE (tessera, kind, hash) IN (VALUES ",
+        row: "(?,?,?)",
+        tail: ");",
+    },
+];
+const FRAGMENTS: [Form; 2] = [
+    Form {
+        head: "INSERT INTO fragments VALUES ",
+        row: "(?,?,?,?,?)",
+        tail: " ON CONFLICT DO UPDATE SET checksum=excluded.checksum, deposits=excluded.deposits;",
+    },
+    Form {
+        head: "DELETE FROM fragments WHERE (tessera, stripe, idx) IN (VALUES ",
+        row: "(?,?,?)",
+        tail: ");",
+    },
+];
+const DEPOSITS: [Form; 2] = [
+    Form {
+        head: "INSERT INTO deposits VALUES ",
+        row: "(?,?,?,?,?,?)",
+        tail: " ON CONFLICT DO UPDATE SET segment=excluded.segment, seq=excluded.seq;",
+    },
+    Form {
+        head: "DELETE FROM deposits WHERE (tessera, stripe, idx, account) IN (VALUES ",
+        row: "(?,?,?,?)",
+        tail: ");",
+    },
+];
+const HOLDINGS: [Form; 2] = [
+    Form {
+        head: "INSERT INTO holdings VALUES ",
+        row: "(?,?,?,?,?)",
+        tail: " ON CONFLICT DO UPDATE SET fragments=excluded.fragments, bytes=excluded.bytes, \
+               digest=excluded.digest;",
+    },
+    Form { head: "DELETE FROM holdings WHERE (account, tessera) IN (VALUES ", row: "(?,?)", tail: ");" },
+];
+const SEGMENTS: [Form; 2] = [
+    Form {
+        head: "INSERT INTO segments VALUES ",
+        row: "(?,?,?,?,?,?,?)",
+        tail: " ON CONFLICT DO UPDATE SET bytes=excluded.bytes, live_bytes=excluded.live_bytes, \
+               min_seq=excluded.min_seq, sealed=excluded.sealed, verified_at=excluded.verified_at;",
+    },
+    Form { head: "DELETE FROM segments WHERE id IN (", row: "?", tail: ");" },
+];
+/// The only rows written as differences: nobody needs to know the sums before.
+const ACCOUNTS: [Form; 2] = [
+    Form {
+        head: "INSERT INTO accounts VALUES ",
+        row: "(?,?,?)",
+        tail: " ON CONFLICT DO UPDATE SET fragments=fragments+excluded.fragments, bytes=bytes+excluded.bytes;",
+    },
+    Form { head: "DELETE FROM accounts WHERE account IN (", row: "?", tail: ");" },
+];
+const JOBS: [Form; 2] = [
+    Form {
+        head: "INSERT INTO jobs(checksum, queued_at, kind) VALUES ",
+        row: "(?,?,1)",
+        tail: " ON CONFLICT DO NOTHING;",
+    },
+    Form { head: "DELETE FROM jobs WHERE checksum IN (", row: "?", tail: ");" },
+];

@@ -1,0 +1,82 @@
+//! What the storage actor can be told. Nobody outside this folder can name these.
+
+use bytes::Bytes;
+use proto::{Checksum, Fragment, FragmentId, TesseraId, record::DocumentKind};
+use ractor::RpcReplyPort;
+
+use super::{
+    compact::Compacted,
+    locations::Location,
+    ops::Submission,
+    queries::{TesseraRow, Totals},
+    recover::Report,
+    writer::Notice,
+};
+use crate::{error::ActorError, store::FragmentRow, supervision::gate::Slot};
+
+/// A reply to a request.
+pub(super) type Reply<T> = RpcReplyPort<Result<T, ActorError>>;
+
+/// A message to the storage actor.
+#[derive(Debug)]
+pub(super) enum StorageMsg {
+    /// Something for the writer.
+    Submit(Submission),
+    /// The bytes of a fragment.
+    Get { id: FragmentId, slot: Slot, reply: Reply<Fragment> },
+    /// A look-up has found where a fragment lies.
+    Located { id: FragmentId, location: Location, epoch: u64 },
+    /// A place turned out to be out of date.
+    Moved { id: FragmentId },
+    /// The bytes of a document.
+    Document {
+        tessera: TesseraId,
+        kind: DocumentKind,
+        hash: Option<Checksum>,
+        slot: Slot,
+        reply: Reply<Bytes>,
+    },
+    /// What the index says of a tessera's fragments.
+    Checksums { tessera: TesseraId, from: (u32, u16), limit: u32, slot: Slot, reply: Reply<Vec<FragmentRow>> },
+    /// What the index says of the tesserae in a range of ids.
+    Tesseras { from: TesseraId, to: TesseraId, limit: u32, slot: Slot, reply: Reply<Vec<TesseraRow>> },
+    /// Whether the rows of a tessera add up to the digest kept beside them.
+    AddsUp { tessera: TesseraId, slot: Slot, reply: Reply<bool> },
+    /// How much is stored.
+    Usage { slot: Slot, reply: Reply<Usage> },
+    /// Compact now what is worth it.
+    Compact { slot: Slot, reply: Reply<Compacted> },
+    /// A compaction has ended.
+    Compacted { outcome: Result<Compacted, ActorError>, reply: Option<(Slot, Reply<Compacted>)> },
+    /// From the writer.
+    Notice(Notice),
+    /// Time to see whether anything is worth compacting.
+    Tick,
+    /// Fall, for the tests of supervision.
+    #[cfg(feature = "faults")]
+    Panic,
+}
+
+/// How much is stored, and whether more can be.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Usage {
+    /// What is stored.
+    #[serde(flatten)]
+    pub totals: Totals,
+    /// The configured bound on segment bytes.
+    pub capacity_bytes: Option<u64>,
+    /// Free on the disk, if the system says.
+    pub free_bytes: Option<u64>,
+    /// Size of the disk.
+    pub disk_bytes: Option<u64>,
+    /// Kept free.
+    pub min_free_bytes: Option<u64>,
+    /// Bytes of SQLite's write-ahead log.
+    pub wal_bytes: u64,
+    /// Memory of the map from fragments to places.
+    pub location_map_bytes: u64,
+    /// Why nothing is written at the moment, if that is so.
+    pub read_only: Option<String>,
+    /// What the last start found.
+    pub recovery: Report,
+}

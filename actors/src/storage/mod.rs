@@ -1,0 +1,110 @@
+//! StorageActor: the only owner of the segment log and of the SQLite index over it.
+//!
+//! # Invariants
+//! 1. Nothing is acknowledged before its records are synced and its rows committed.
+//! 2. The log alone rebuilds everything that was acknowledged; the index is a view of it that may be thrown away.
+//! 3. No byte leaves without its hash being checked.
+//! 4. Decisions are made in log order, by one writer at a time, over restarts too.
+//! 5. Absent on purpose: no cache, no network, no other actor. Handlers await neither disk nor SQLite: they spawn.
+//!
+//! # Not guaranteed
+//! A request that failed may still have been carried out. What only the index knows (which blobs are suspect, when a
+//! segment was verified) may be lost in a power cut and is found out again.
+
+mod actor;
+mod change;
+mod clock;
+mod compact;
+mod digest;
+pub mod disk;
+mod facts;
+mod handle;
+mod index;
+mod locations;
+mod log;
+mod lookup;
+mod message;
+mod open;
+mod ops;
+mod plan;
+mod pragmas;
+mod queries;
+mod read;
+mod recover;
+mod rows;
+mod scan;
+mod segment;
+mod session;
+mod sessions;
+mod space;
+mod stages;
+mod trouble;
+mod view;
+mod writer;
+
+use std::sync::Arc;
+
+use config::StorageConfig;
+use futures::future::BoxFuture;
+use ractor::{Actor, ActorCell, ActorRef, SpawnErr};
+use tokio::sync::{Mutex, watch};
+
+pub use compact::Compacted;
+pub use handle::{ChecksumHandle, RecordsHandle, StorageHandle};
+pub use message::Usage;
+pub use pragmas::{Database, INDEX_FILE, open_database, open_in_memory};
+pub use queries::{TesseraRow, Totals};
+pub use recover::{Damage, Report};
+pub use rows::BlobState;
+pub use segment::SEGMENTS_FOLDER;
+pub use session::Session;
+
+use crate::{
+    metrics::{ActorMetrics, StorageMetrics},
+    supervision::{gate::Gate, seat::Seat, supervisor::Child},
+};
+
+/// What the supervisor starts storage with, every time.
+pub(crate) struct Starter {
+    arguments: actor::Arguments,
+    seat: watch::Sender<Option<ActorRef<message::StorageMsg>>>,
+}
+
+impl Starter {
+    /// A handle, and what starts the actor behind it.
+    pub(crate) fn new(
+        config: StorageConfig,
+        disk: Arc<dyn disk::Disk>,
+        metrics: StorageMetrics,
+        actors: ActorMetrics,
+    ) -> (StorageHandle, Self) {
+        let (seat, sender) = Seat::new(Gate::new(NAME, REQUESTS_MAX), actors);
+        let handle = StorageHandle::new(seat, metrics.clone());
+        let lease = Arc::new(Mutex::new(()));
+        (handle, Self { arguments: actor::Arguments { config, disk, metrics, lease }, seat: sender })
+    }
+}
+
+impl Child for Starter {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn start(&self, supervisor: ActorCell) -> BoxFuture<'_, Result<ActorCell, SpawnErr>> {
+        Box::pin(async {
+            let arguments = self.arguments.clone();
+            let (actor, _) = Actor::spawn_linked(None, actor::StorageActor, arguments, supervisor).await?;
+            self.seat.send_replace(Some(actor.clone()));
+            Ok(actor.get_cell())
+        })
+    }
+
+    fn vacate(&self) {
+        self.seat.send_replace(None);
+    }
+}
+
+/// The actor's name in errors, metrics and on the status page.
+pub const NAME: &str = "storage";
+/// Requests waiting or running at a time.
+const REQUESTS_MAX: usize = 1024;

@@ -1,0 +1,93 @@
+//! Opening the store: the index if it can be used, else a new one made from the segments. Never "delete and start
+//! empty".
+
+use std::{io, path::Path, sync::Arc};
+
+use config::StorageConfig;
+
+use super::{
+    disk::Disk,
+    pragmas::{Database, INDEX_FILE, open_database},
+    recover::{Recovered, recover},
+    segment::SEGMENTS_FOLDER,
+};
+use crate::error::ActorError;
+
+/// Opens the store and brings its index up to the log's end.
+pub(crate) async fn open(
+    config: &StorageConfig,
+    disk: &Arc<dyn Disk>,
+) -> Result<(Database, Recovered), ActorError> {
+    make_folder(config)?;
+    if config.data_dir.join(REBUILD_FILE).exists() {
+        set_aside(config, disk.as_ref())?;
+    }
+    match try_open(config, disk).await {
+        Err(error) if error.is_damaged_index() => {
+            tracing::error!(%error, "the index is damaged: it is set aside and made anew from the segments");
+            set_aside(config, disk.as_ref())?;
+            try_open(config, disk).await
+        }
+        opened => opened,
+    }
+}
+
+/// Has the next opening set the index aside and make it anew.
+pub(crate) fn ask_for_rebuild(config: &StorageConfig, reason: &str) -> Result<(), ActorError> {
+    let path = config.data_dir.join(REBUILD_FILE);
+    std::fs::write(&path, reason).map_err(ActorError::io(format!("cannot write {}", path.display())))
+}
+
+async fn try_open(config: &StorageConfig, disk: &Arc<dyn Disk>) -> Result<(Database, Recovered), ActorError> {
+    let database = open_database(config).await?;
+    match recover(config, disk, &database).await {
+        Ok(recovered) => Ok((database, recovered)),
+        Err(error) => {
+            database.close().await;
+            Err(error)
+        }
+    }
+}
+
+fn make_folder(config: &StorageConfig) -> Result<(), ActorError> {
+    let folder = config.data_dir.join(SEGMENTS_FOLDER);
+    match std::fs::create_dir(&folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.map_err(ActorError::io(format!("cannot make {}", folder.display()))),
+    }
+}
+
+/// Keeps the old index under a name that is free, for whoever wants to look into it.
+fn set_aside(config: &StorageConfig, disk: &dyn Disk) -> Result<(), ActorError> {
+    let folder = &config.data_dir;
+    let name = |number: u32, suffix: &str| format!("{INDEX_FILE}.damaged-{number}{suffix}");
+    let is_free = |number: &u32| !folder.join(name(*number, "")).exists();
+    let number = (1..=SET_ASIDE_MAX).find(is_free).unwrap_or(SET_ASIDE_MAX);
+    for suffix in ["", "-wal"] {
+        rename(disk, &folder.join(format!("{INDEX_FILE}{suffix}")), &folder.join(name(number, suffix)))?;
+    }
+    remove(disk, &folder.join(format!("{INDEX_FILE}-shm")))?;
+    remove(disk, &folder.join(REBUILD_FILE))?;
+    disk.sync_folder(folder)
+        .map_err(ActorError::io(format!("cannot make names durable in {}", folder.display())))
+}
+
+fn rename(disk: &dyn Disk, from: &Path, to: &Path) -> Result<(), ActorError> {
+    unless_absent(disk.rename(from, to), || format!("cannot set {} aside", from.display()))
+}
+
+fn remove(disk: &dyn Disk, path: &Path) -> Result<(), ActorError> {
+    unless_absent(disk.remove(path), || format!("cannot remove {}", path.display()))
+}
+
+fn unless_absent(done: io::Result<()>, context: impl FnOnce() -> String) -> Result<(), ActorError> {
+    match done {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done.map_err(|error| ActorError::io(context())(error)),
+    }
+}
+
+/// In the data directory while the index is to be made anew; holds the reason.
+const REBUILD_FILE: &str = "index.rebuild";
+/// Old indexes kept; the last one is replaced after that.
+const SET_ASIDE_MAX: u32 = 9;

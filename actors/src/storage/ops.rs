@@ -1,0 +1,168 @@
+//! What the writer can be asked to do.
+
+use bytes::Bytes;
+use proto::{
+    AccountId, Checksum, Fragment, FragmentId, TesseraId,
+    limits::{RECORD_ALIGN_BYTES, RECORD_HEADER_BYTES},
+    record::{CLAIM_BYTES, DocumentKind, Header, Record, SessionId, record_len},
+};
+use ractor::RpcReplyPort;
+
+use super::{
+    facts::Need,
+    rows::{DocumentKey, Place},
+};
+use crate::{error::ActorError, supervision::gate::Slot};
+
+/// One request to the writer. Answered after the transaction that holds it has committed.
+#[derive(Debug)]
+pub(crate) struct Submission {
+    pub(crate) op: Op,
+    pub(crate) reply: RpcReplyPort<Result<Outcome, ActorError>>,
+    /// Freed when the submission is, which is after the reply.
+    pub(crate) _slot: Option<Slot>,
+}
+
+/// What to do.
+#[derive(Debug)]
+pub(crate) enum Op {
+    /// An account wants a fragment.
+    Put { account: AccountId, id: FragmentId, fragment: Fragment },
+    /// An account no longer wants it.
+    Drop { account: AccountId, id: FragmentId },
+    /// Begin a session.
+    OpenSession,
+    /// Keep these bytes at least until the session ends.
+    Pin { session: SessionId, fragment: Fragment },
+    /// A document of the session's tessera.
+    Document { session: SessionId, tessera: TesseraId, kind: DocumentKind, bytes: Bytes },
+    /// Fragments of the session's tessera; their bytes are pinned by it. Few enough for one batch.
+    Refs { session: SessionId, tessera: TesseraId, refs: Vec<(u32, u16, Checksum)> },
+    /// The session is complete.
+    Commit { session: SessionId, tessera: TesseraId },
+    /// The session will not be completed. What it has written is taken back by [`Op::Purge`].
+    Abort { session: SessionId },
+    /// Take back what an ended session wrote of a tessera, or the documents of one that nobody holds, a bounded part
+    /// at a time.
+    Purge { tessera: TesseraId },
+    /// The bytes at this place were read and are wrong.
+    Suspect { checksum: Checksum, place: Place },
+    /// Records of a segment being compacted: copy forward those that count.
+    Copy { from: u32, records: Vec<Copied> },
+    /// All that counted in a segment was copied.
+    Drained { segment: u32 },
+    /// The segment's file is gone for good.
+    Unlinked { segment: u32 },
+}
+
+/// A record of a segment being compacted.
+#[derive(Debug, Clone)]
+pub(crate) struct Copied {
+    pub(crate) position: u64,
+    pub(crate) header: Header,
+    pub(crate) record: Record,
+}
+
+/// What was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It is durable now, and what is left of this tessera can be purged.
+    Emptied(TesseraId),
+    /// It is durable now.
+    Done,
+    /// It was here already.
+    Held,
+    /// The session begun.
+    Session(SessionId),
+    /// More remains to be done: ask again.
+    More,
+    /// What was said no longer fits; nothing was done.
+    Stale,
+}
+
+impl Op {
+    /// At most how many bytes its records take.
+    pub(crate) fn record_bytes(&self) -> u64 {
+        let aligned = (RECORD_HEADER_BYTES + RECORD_ALIGN_BYTES) as u64;
+        match self {
+            Self::Put { fragment, .. } => record_len(fragment.bytes().len()) + record_len(CLAIM_BYTES),
+            Self::Pin { fragment, .. } => record_len(fragment.bytes().len()),
+            Self::Document { bytes, .. } => record_len(bytes.len()) + aligned,
+            Self::Refs { refs, .. } => refs.len() as u64 * record_len(CLAIM_BYTES),
+            Self::Copy { records, .. } => records.iter().map(|copied| copied.header.record_len()).sum(),
+            Self::Drop { .. } | Self::Commit { .. } => record_len(CLAIM_BYTES),
+            Self::OpenSession
+            | Self::Abort { .. }
+            | Self::Purge { .. }
+            | Self::Suspect { .. }
+            | Self::Drained { .. }
+            | Self::Unlinked { .. } => 0,
+        }
+    }
+
+    /// Whether it needs room on the disk. What frees room, or completes what has its room, is always done.
+    pub(crate) fn needs_room(&self) -> bool {
+        matches!(self, Self::Put { .. } | Self::Pin { .. } | Self::Document { .. } | Self::Refs { .. })
+    }
+
+    /// What must be known of the index before it is decided.
+    pub(crate) fn needs(&self, into: &mut Vec<Need>) {
+        match self {
+            Self::Put { account, id, fragment } => {
+                into.push(Need { account: *account, fragment: *id, checksum: Some(fragment.checksum()) });
+            }
+            Self::Drop { account, id } => {
+                into.push(Need { account: *account, fragment: *id, checksum: None })
+            }
+            Self::Pin { fragment, .. } => into.push(blob(fragment.checksum())),
+            Self::Suspect { checksum, .. } => into.push(blob(*checksum)),
+            Self::Refs { tessera, refs, .. } => {
+                into.extend(refs.iter().map(|(stripe, index, checksum)| Need {
+                    account: AccountId::LOCAL,
+                    fragment: FragmentId { tessera: *tessera, stripe: *stripe, index: *index },
+                    checksum: Some(*checksum),
+                }))
+            }
+            Self::Copy { records, .. } => {
+                into.extend(records.iter().filter_map(|copied| match &copied.record {
+                    Record::Blob(_) => Some(blob(copied.header.payload_hash)),
+                    Record::Ref(claim) | Record::Drop(claim) => Some(Need {
+                        account: claim.account,
+                        fragment: claim.fragment,
+                        checksum: Some(claim.checksum),
+                    }),
+                    Record::Document { .. } | Record::Commit { .. } => None,
+                }))
+            }
+            Self::OpenSession
+            | Self::Document { .. }
+            | Self::Commit { .. }
+            | Self::Abort { .. }
+            | Self::Purge { .. }
+            | Self::Drained { .. }
+            | Self::Unlinked { .. } => {}
+        }
+    }
+
+    /// The documents that must be known.
+    pub(crate) fn documents(&self, into: &mut Vec<DocumentKey>) {
+        match self {
+            Self::Document { tessera, kind, bytes, .. } => into.push((*tessera, *kind, Checksum::of(bytes))),
+            Self::Copy { records, .. } => {
+                into.extend(records.iter().filter_map(|copied| match &copied.record {
+                    Record::Document { tessera, kind, bytes, .. } => {
+                        Some((*tessera, *kind, Checksum::of(bytes)))
+                    }
+                    _ => None,
+                }))
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What must be known of a blob alone.
+pub(crate) fn blob(checksum: Checksum) -> Need {
+    let fragment = FragmentId { tessera: TesseraId::from_bytes([0; 32]), stripe: 0, index: 0 };
+    Need { account: AccountId::LOCAL, fragment, checksum: Some(checksum) }
+}

@@ -1,0 +1,387 @@
+//! Deciding a batch: which records are appended and which rows change, in log order.
+//!
+//! # Invariants
+//! 1. Every decision is made against the committed index with all batches in flight laid over it.
+//! 2. Only bytes in state `ok` are deduplicated against; a put that matches anything else appends and so heals.
+//! 3. A copy is appended only if what it says counts at this point of the log, so no copy stands behind the drop
+//!    that ended it.
+//! 4. An operation that is refused leaves no record and no row.
+
+use std::collections::HashMap;
+
+use proto::{
+    AccountId, Checksum, Fragment, FragmentId, TesseraId,
+    record::{Claim, DocumentKind, Record, SessionId},
+};
+
+use super::{
+    facts::Need,
+    log::Tape,
+    ops::{Copied, Op, Outcome},
+    rows::{BlobState, Place, Seal},
+    sessions::Sessions,
+    view::View,
+};
+use crate::error::ActorError;
+
+/// What the writer knows between batches.
+#[derive(Debug)]
+pub(crate) struct Planner {
+    pub(crate) view: View,
+    pub(crate) sessions: Sessions,
+    pub(crate) next_seq: u64,
+}
+
+/// Rows of tesserae that were read for a batch.
+#[derive(Debug, Default)]
+pub(crate) struct Extra {
+    /// Documents of each tessera that an operation names.
+    pub(crate) documents: HashMap<TesseraId, Vec<(DocumentKind, Checksum)>>,
+    /// Some deposits of each tessera to be purged.
+    pub(crate) deposits: HashMap<TesseraId, Vec<Need>>,
+}
+
+/// What deciding one operation needs beside the planner.
+pub(crate) struct Scene<'a> {
+    pub(crate) tape: &'a mut Tape,
+    pub(crate) extra: &'a Extra,
+    /// Why there is no room, if there is none.
+    pub(crate) no_room: Option<&'a str>,
+    pub(crate) now_ms: i64,
+    /// Fragments that an account let go of: their places must be forgotten before the reply.
+    pub(crate) dropped: &'a mut Vec<FragmentId>,
+}
+
+impl Planner {
+    /// Decides one operation.
+    pub(crate) fn decide(&mut self, op: &Op, scene: &mut Scene<'_>) -> Result<Outcome, ActorError> {
+        if let Some(reason) = scene.no_room.filter(|_| op.needs_room()) {
+            return Err(ActorError::InsufficientStorage { reason: reason.to_owned() });
+        }
+        match op {
+            Op::Put { account, id, fragment } => self.put(*account, *id, fragment, scene),
+            Op::Drop { account, id } => self.drop(*account, *id, scene),
+            Op::OpenSession => Ok(self.open_session(scene)),
+            Op::Pin { session, fragment } => self.pin(*session, fragment, scene),
+            Op::Document { session, tessera, kind, bytes } => {
+                let record = Record::Document {
+                    session: *session,
+                    tessera: *tessera,
+                    kind: *kind,
+                    bytes: bytes.clone(),
+                };
+                self.document(*session, (*tessera, *kind, Checksum::of(bytes)), &record, scene)
+            }
+            Op::Refs { session, tessera, refs } => self.refs(*session, *tessera, refs, scene),
+            Op::Commit { session, tessera } => self.commit(*session, *tessera, scene),
+            Op::Abort { session } => Ok(self.abort(*session)),
+            Op::Purge { tessera } => Ok(self.purge(*tessera, scene)),
+            Op::Suspect { checksum, place } => Ok(self.suspect(*checksum, *place)),
+            Op::Copy { from, records } => self.copy(*from, records, scene),
+            Op::Drained { segment } => Ok(self.drained(*segment)),
+            Op::Unlinked { segment } => {
+                self.view.segments.remove(segment);
+                self.view.touched_segments.push(*segment);
+                Ok(Outcome::Done)
+            }
+        }
+    }
+
+    fn put(
+        &mut self,
+        account: AccountId,
+        id: FragmentId,
+        fragment: &Fragment,
+        scene: &mut Scene<'_>,
+    ) -> Result<Outcome, ActorError> {
+        let checksum = fragment.checksum();
+        self.check_same(id, checksum)?;
+        if self.view.tesseras.get(&id.tessera).is_some_and(|row| row.session != 0) {
+            return Err(ActorError::Conflict { what: format!("{} is still being written", id.tessera) });
+        }
+        let held = self.view.deposits.get(&(account, id)).is_some();
+        if held && self.is_ok(&checksum) {
+            return Ok(Outcome::Held);
+        }
+        self.blob(fragment, scene)?;
+        if !held {
+            let length = blob_length(fragment)?;
+            let claim = Claim { session: SessionId::NONE, account, fragment: id, checksum, length };
+            self.add_ref(&claim, scene)?;
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn drop(
+        &mut self,
+        account: AccountId,
+        id: FragmentId,
+        scene: &mut Scene<'_>,
+    ) -> Result<Outcome, ActorError> {
+        let pending = self.view.tesseras.get(&id.tessera).is_some_and(|row| row.session != 0);
+        let fragment = self.view.fragments.get(&id).filter(|_| !pending);
+        let held = self.view.deposits.get(&(account, id));
+        let (Some(fragment), Some(_)) = (fragment, held) else {
+            return Err(ActorError::not_found(format!("fragment {id}")));
+        };
+        let length = self.view.blobs.get(&fragment.checksum).map_or(0, |row| row.place.len);
+        let session = SessionId::NONE;
+        let claim = Claim { session, account, fragment: id, checksum: fragment.checksum, length };
+        self.append(&Record::Drop(claim), scene)?;
+        self.view.remove_deposit(account, id);
+        scene.dropped.push(id);
+        let empty = self.view.tesseras.get(&id.tessera).is_some_and(|row| row.holdings == 0);
+        Ok(if empty { Outcome::Emptied(id.tessera) } else { Outcome::Done })
+    }
+
+    fn open_session(&mut self, scene: &Scene<'_>) -> Outcome {
+        let session = SessionId(self.sequence());
+        self.sessions.open(session, scene.tape.segment());
+        Outcome::Session(session)
+    }
+
+    fn pin(
+        &mut self,
+        session: SessionId,
+        fragment: &Fragment,
+        scene: &mut Scene<'_>,
+    ) -> Result<Outcome, ActorError> {
+        self.sessions.pin(session, fragment.checksum())?;
+        self.blob(fragment, scene)
+    }
+
+    fn document(
+        &mut self,
+        session: SessionId,
+        key: (TesseraId, DocumentKind, Checksum),
+        record: &Record,
+        scene: &mut Scene<'_>,
+    ) -> Result<Outcome, ActorError> {
+        self.sessions.name(session, key.0)?;
+        if self.view.documents.get(&key).is_some() {
+            return Ok(Outcome::Held);
+        }
+        let seq = self.sequence();
+        let place = scene.tape.record(seq, record)?;
+        self.note_seq(place.segment, seq);
+        self.view.add_document(key, place, session, scene.now_ms);
+        Ok(Outcome::Done)
+    }
+
+    fn refs(
+        &mut self,
+        session: SessionId,
+        tessera: TesseraId,
+        refs: &[(u32, u16, Checksum)],
+        scene: &mut Scene<'_>,
+    ) -> Result<Outcome, ActorError> {
+        self.sessions.name(session, tessera)?;
+        let id = |stripe, index| FragmentId { tessera, stripe, index };
+        for (stripe, index, checksum) in refs {
+            self.check_same(id(*stripe, *index), *checksum)?;
+            if !self.is_ok(checksum) {
+                return Err(ActorError::not_found(format!("the blob {checksum} of {}", id(*stripe, *index))));
+            }
+        }
+        for (stripe, index, checksum) in refs {
+            let fragment = id(*stripe, *index);
+            if self.view.deposits.get(&(AccountId::LOCAL, fragment)).is_none() {
+                let length = self.view.blobs.get(checksum).map_or(0, |row| row.place.len);
+                let account = AccountId::LOCAL;
+                self.add_ref(&Claim { session, account, fragment, checksum: *checksum, length }, scene)?;
+            }
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn commit(
+        &mut self,
+        session: SessionId,
+        tessera: TesseraId,
+        scene: &mut Scene<'_>,
+    ) -> Result<Outcome, ActorError> {
+        self.sessions.name(session, tessera)?;
+        self.append(&Record::Commit { session, tessera }, scene)?;
+        self.view.commit_tessera(tessera);
+        self.sessions.end(session);
+        Ok(Outcome::Done)
+    }
+
+    fn abort(&mut self, session: SessionId) -> Outcome {
+        self.sessions.end(session).map_or(Outcome::Done, Outcome::Emptied)
+    }
+
+    /// Takes back rows of a tessera that does not count. No record is written: without its commit it never counted,
+    /// and without a deposit nobody wants its documents.
+    fn purge(&mut self, tessera: TesseraId, scene: &mut Scene<'_>) -> Outcome {
+        let Some(row) = self.view.tesseras.get(&tessera) else { return Outcome::Done };
+        if self.sessions.is_open(SessionId(row.session)) {
+            return Outcome::Stale;
+        }
+        let dead = row.session != 0;
+        for need in scene.extra.deposits.get(&tessera).into_iter().flatten().filter(|_| dead) {
+            self.view.remove_deposit(need.account, need.fragment);
+            scene.dropped.push(need.fragment);
+        }
+        match self.view.tesseras.get(&tessera) {
+            Some(left) if left.holdings > 0 => return if dead { Outcome::More } else { Outcome::Stale },
+            _ => {}
+        }
+        for (kind, hash) in scene.extra.documents.get(&tessera).into_iter().flatten() {
+            self.view.remove_document((tessera, *kind, *hash));
+        }
+        self.view.tesseras.set(tessera, None, self.view.batch);
+        Outcome::Done
+    }
+
+    fn suspect(&mut self, checksum: Checksum, place: Place) -> Outcome {
+        match self.view.blobs.get(&checksum) {
+            Some(row) if row.place == place => {
+                if row.state == BlobState::Ok {
+                    self.view.doubt_blob(checksum, BlobState::Suspect);
+                }
+                Outcome::Done
+            }
+            _ => Outcome::Stale,
+        }
+    }
+
+    fn copy(&mut self, from: u32, records: &[Copied], scene: &mut Scene<'_>) -> Result<Outcome, ActorError> {
+        if self.sessions.first_segment().is_some_and(|first| first <= from) {
+            return Ok(Outcome::Stale);
+        }
+        // The oldest ref or document that any other segment can hold, one that is not yet gone for good included.
+        let oldest_elsewhere = self.view.segments.iter().filter(|(id, _)| **id != from);
+        let oldest_elsewhere = oldest_elsewhere.map(|(_, row)| row.min_seq).min().unwrap_or(u64::MAX);
+        for copied in records {
+            let at = |place: Place| place.segment == from && place.position == copied.position;
+            match &copied.record {
+                Record::Blob(bytes) => {
+                    let checksum = copied.header.payload_hash;
+                    let Some(row) = self.view.blobs.get(&checksum).filter(|row| at(row.place)) else {
+                        continue;
+                    };
+                    if row.refs > 0 || self.sessions.keeps(&checksum) {
+                        let place = scene.tape.blob(copied.header.sequence, checksum, bytes)?;
+                        self.view.move_blob(checksum, place);
+                    } else {
+                        self.view.blobs.set(checksum, None, self.view.batch);
+                    }
+                }
+                Record::Ref(claim) => self.copy_ref(from, copied, claim, scene)?,
+                Record::Document { tessera, kind, bytes, .. } => {
+                    let key = (*tessera, *kind, Checksum::of(bytes));
+                    if self.view.documents.get(&key).is_some_and(at) {
+                        let record = without_session(&copied.record);
+                        let place = scene.tape.record(copied.header.sequence, &record)?;
+                        self.note_seq(place.segment, copied.header.sequence);
+                        self.view.add_document(key, place, SessionId::NONE, scene.now_ms);
+                    }
+                }
+                Record::Drop(_) | Record::Commit { .. } => {
+                    if oldest_elsewhere < copied.header.sequence {
+                        scene.tape.record(copied.header.sequence, &copied.record)?;
+                    }
+                }
+            }
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn copy_ref(
+        &mut self,
+        from: u32,
+        copied: &Copied,
+        claim: &Claim,
+        scene: &mut Scene<'_>,
+    ) -> Result<(), ActorError> {
+        let key = (claim.account, claim.fragment);
+        let governs =
+            |row: &super::rows::DepositRow| row.segment == from && row.seq == copied.header.sequence;
+        if self.view.deposits.get(&key).is_some_and(|row| governs(&row)) {
+            let place = scene.tape.record(copied.header.sequence, &without_session(&copied.record))?;
+            self.note_seq(place.segment, copied.header.sequence);
+            self.view.move_deposit(claim.account, claim.fragment, place.segment);
+        }
+        Ok(())
+    }
+
+    fn drained(&mut self, segment: u32) -> Outcome {
+        match self.view.segments.get(&segment) {
+            Some(row) if row.live_bytes == 0 && row.seal == Seal::Sealed => {
+                self.view.segment(segment, |row| row.seal = Seal::Drained);
+                Outcome::Done
+            }
+            _ => Outcome::Stale,
+        }
+    }
+
+    /// Appends bytes unless good ones are here.
+    fn blob(&mut self, fragment: &Fragment, scene: &mut Scene<'_>) -> Result<Outcome, ActorError> {
+        let checksum = fragment.checksum();
+        if self.is_ok(&checksum) {
+            return Ok(Outcome::Held);
+        }
+        let seq = self.sequence();
+        let place = scene.tape.blob(seq, checksum, fragment.bytes())?;
+        self.view.add_blob(checksum, place);
+        Ok(Outcome::Done)
+    }
+
+    fn add_ref(&mut self, claim: &Claim, scene: &mut Scene<'_>) -> Result<(), ActorError> {
+        let (seq, place) = self.append(&Record::Ref(*claim), scene)?;
+        self.note_seq(place.segment, seq);
+        self.view.add_deposit(claim, place.segment, seq, scene.now_ms);
+        Ok(())
+    }
+
+    fn append(&mut self, record: &Record, scene: &mut Scene<'_>) -> Result<(u64, Place), ActorError> {
+        let seq = self.sequence();
+        Ok((seq, scene.tape.record(seq, record)?))
+    }
+
+    fn note_seq(&mut self, segment: u32, seq: u64) {
+        self.view.segment(segment, |row| row.min_seq = row.min_seq.min(seq));
+    }
+
+    fn is_ok(&self, checksum: &Checksum) -> bool {
+        self.view.blobs.get(checksum).is_some_and(|row| row.state == BlobState::Ok)
+    }
+
+    fn check_same(&self, id: FragmentId, checksum: Checksum) -> Result<(), ActorError> {
+        match self.view.fragments.get(&id) {
+            Some(row) if row.checksum != checksum => Err(ActorError::Conflict {
+                what: format!(
+                    "fragment {id} is here with checksum {}, not {checksum}: drop it first",
+                    row.checksum
+                ),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn sequence(&mut self) -> u64 {
+        let seq = self.next_seq;
+        self.next_seq += 1;
+        seq
+    }
+}
+
+/// A record as it counts on its own: the session that wrote it is complete.
+fn without_session(record: &Record) -> Record {
+    match record.clone() {
+        Record::Ref(claim) => Record::Ref(Claim { session: SessionId::NONE, ..claim }),
+        Record::Document { tessera, kind, bytes, .. } => {
+            Record::Document { session: SessionId::NONE, tessera, kind, bytes }
+        }
+        other => other,
+    }
+}
+
+fn blob_length(fragment: &Fragment) -> Result<u32, ActorError> {
+    let length = fragment.bytes().len();
+    u32::try_from(length).map_err(|_| {
+        let limit = proto::limits::FRAGMENT_BYTES_MAX as u64;
+        proto::ProtoError::TooLong { what: "fragment", length: length as u64, limit }.into()
+    })
+}

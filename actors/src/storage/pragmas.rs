@@ -1,0 +1,176 @@
+//! The only place that opens a database.
+//!
+//! Pragmas are given with the connection options, because a `PRAGMA` run on a pool reaches one connection only.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use config::StorageConfig;
+use sqlx::{
+    ConnectOptions, Connection, SqliteConnection, SqlitePool,
+    migrate::{MigrateError, Migrator},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use crate::error::ActorError;
+
+/// An open index: one connection that writes, and a few that only read.
+#[derive(Debug, Clone)]
+pub struct Database {
+    /// Exactly one connection. Every write transaction is `BEGIN IMMEDIATE`.
+    pub writer: SqlitePool,
+    /// Read-only connections; their transactions are short.
+    pub readers: SqlitePool,
+    /// The folder of a database that is only for now; goes with the last copy of this value.
+    _scratch: Option<Arc<ScratchFolder>>,
+}
+
+impl Database {
+    /// Closes the readers first and the writer last, which is what lets SQLite remove the WAL.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+
+    /// A connection of its own for the log's planner, read-only.
+    pub(crate) async fn planner(&self) -> Result<SqliteConnection, ActorError> {
+        let options = self.readers.connect_options();
+        Ok(SqliteConnection::connect_with(&options).await?)
+    }
+}
+
+/// Opens (and, if needed, makes or migrates) the index below `config.data_dir`.
+///
+/// Errors with [`ActorError::Index`] when the file is no database or damaged, and with [`ActorError::Version`] for an
+/// SQLite older than 3.51.3 or a schema newer than this program.
+pub async fn open_database(config: &StorageConfig) -> Result<Database, ActorError> {
+    open(&config.data_dir.join(INDEX_FILE), config).await
+}
+
+/// A database that is gone with the last copy of the returned value, for tests and tools. SQLite's own `:memory:` is
+/// a database per connection and knows no WAL, so this is a file in a folder of its own in memory.
+pub async fn open_in_memory() -> Result<Database, ActorError> {
+    let folder = ScratchFolder::new()?;
+    let database = open_database(&StorageConfig::with_defaults(&folder.0)).await?;
+    Ok(Database { _scratch: Some(Arc::new(folder)), ..database })
+}
+
+/// A folder in memory (or the temporary folder where there is none) that is removed on drop.
+#[derive(Debug)]
+struct ScratchFolder(PathBuf);
+
+impl ScratchFolder {
+    fn new() -> Result<Self, ActorError> {
+        let mut name = [0; 16];
+        getrandom::fill(&mut name).map_err(|error| std::io::Error::other(error.to_string()))?;
+        let memory = Path::new("/dev/shm");
+        let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+        let folder = parent.join(format!("tesseras-{}", u128::from_le_bytes(name)));
+        std::fs::create_dir(&folder)?;
+        Ok(Self(folder))
+    }
+}
+
+impl Drop for ScratchFolder {
+    fn drop(&mut self) {
+        // Nothing depends on it being gone, and there is nobody to tell.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+async fn open(path: &Path, config: &StorageConfig) -> Result<Database, ActorError> {
+    let readers_max = readers();
+    let [writer_kib, reader_kib] = cache_shares(config.sqlite_cache_kib, readers_max + 1);
+    let base = base_options(path, config);
+    let writer = SqlitePoolOptions::new()
+        .max_connections(1)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .connect_with(base.clone().create_if_missing(true).pragma("cache_size", kib(writer_kib)))
+        .await?;
+    check_sqlite_version(&writer).await?;
+    migrate(&writer).await?;
+    let readers = SqlitePoolOptions::new()
+        .max_connections(readers_max)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .connect_with(base.read_only(true).pragma("cache_size", kib(reader_kib)))
+        .await?;
+    Ok(Database { writer, readers, _scratch: None })
+}
+
+fn base_options(path: &Path, config: &StorageConfig) -> SqliteConnectOptions {
+    let synchronous = match config.sqlite_synchronous_full {
+        true => SqliteSynchronous::Full,
+        false => SqliteSynchronous::Normal,
+    };
+    SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(synchronous)
+        .foreign_keys(true)
+        .busy_timeout(config.sqlite_busy_timeout)
+        .pragma("wal_autocheckpoint", config.sqlite_wal_autocheckpoint_pages.to_string())
+        .pragma("temp_store", "memory")
+        .statement_cache_capacity(STATEMENTS_CACHED)
+        .disable_statement_logging()
+}
+
+/// The page cache of the writer and of each reader, in KiB: half of the total, and the rest shared.
+fn cache_shares(total_kib: u32, readers: u32) -> [u32; 2] {
+    [total_kib / 2, total_kib / 2 / readers.max(1)]
+}
+
+/// SQLite takes a negative cache size as KiB.
+fn kib(size: u32) -> String {
+    format!("-{size}")
+}
+
+fn readers() -> u32 {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    u32::try_from(cores).unwrap_or(READERS_MAX).min(READERS_MAX)
+}
+
+async fn check_sqlite_version(pool: &SqlitePool) -> Result<(), ActorError> {
+    let found: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(pool).await?;
+    require_sqlite(&found)
+}
+
+/// Errors with [`ActorError::Version`] for an SQLite older than [`SQLITE_MIN`].
+fn require_sqlite(found: &str) -> Result<(), ActorError> {
+    let mut numbers = found.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+    let version = [(); 3].map(|()| numbers.next().unwrap_or(0));
+    if version >= SQLITE_MIN {
+        return Ok(());
+    }
+    let [a, b, c] = SQLITE_MIN;
+    Err(ActorError::Version {
+        what: format!("SQLite {found} can damage a database in WAL mode; {a}.{b}.{c} or later is needed"),
+    })
+}
+
+async fn migrate(pool: &SqlitePool) -> Result<(), ActorError> {
+    match MIGRATIONS.run(pool).await {
+        Ok(()) => Ok(()),
+        Err(MigrateError::VersionMissing(found)) => Err(ActorError::Version {
+            what: format!(
+                "the index has schema {found}, written by a newer version of this program, which must be used for it"
+            ),
+        }),
+        Err(MigrateError::Execute(error)) => Err(error.into()),
+        Err(error) => {
+            Err(ActorError::Index { reason: format!("its schema cannot be brought up to date: {error}") })
+        }
+    }
+}
+
+/// Name of the index in the data directory.
+pub const INDEX_FILE: &str = "index.db";
+/// The WAL-reset corruption was fixed in this version.
+const SQLITE_MIN: [u32; 3] = [3, 51, 3];
+const READERS_MAX: u32 = 4;
+/// Multi-row statements come in a few fixed sizes per table, so that all of them stay prepared.
+const STATEMENTS_CACHED: usize = 200;
+static MIGRATIONS: Migrator = sqlx::migrate!();

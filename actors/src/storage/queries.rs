@@ -1,0 +1,197 @@
+//! Questions that the index alone answers. No blob is read here.
+
+use proto::{AccountId, Checksum, FragmentId, TesseraId, record::DocumentKind};
+use sqlx::{Row, SqlitePool, sqlite::SqliteRow};
+
+use super::{
+    digest::Digest,
+    facts::place,
+    locations::Location,
+    rows::{BlobState, Place},
+};
+use crate::{error::ActorError, store::FragmentRow};
+
+/// What the index says of a tessera.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct TesseraRow {
+    /// Its id.
+    pub id: TesseraId,
+    /// Fragments kept for this node's own account.
+    pub fragments: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// When it came here, in milliseconds since 1970.
+    pub received_at_ms: i64,
+    /// Whether its manifest is here.
+    pub has_manifest: bool,
+}
+
+/// Counts of what is stored.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Totals {
+    /// Tesserae with at least one fragment.
+    pub tesseras: u64,
+    /// Fragments, all accounts together.
+    pub fragments: u64,
+    /// Their bytes, each account's counted.
+    pub fragment_bytes: u64,
+    /// Segment files.
+    pub segments: u64,
+    /// Bytes in them.
+    pub segment_bytes: u64,
+    /// Bytes of records in them that count.
+    pub live_bytes: u64,
+    /// Repairs queued.
+    pub jobs: u64,
+}
+
+/// Where a fragment is, as far as the index knows.
+pub(crate) enum Found {
+    /// Its bytes are here.
+    At(Location),
+    /// Its bytes are damaged or gone.
+    Damaged(Checksum),
+    /// The index names a checksum that it does not know: it contradicts itself.
+    Contradiction(Checksum),
+    /// There is no such fragment.
+    Nothing,
+}
+
+/// Looks a fragment up.
+pub(crate) async fn locate(pool: &SqlitePool, id: &FragmentId) -> Result<Found, ActorError> {
+    let row = sqlx::query(LOCATE)
+        .bind(id.tessera.as_bytes().as_slice())
+        .bind(id.stripe)
+        .bind(id.index)
+        .fetch_optional(pool)
+        .await?;
+    let Some(row) = row else { return Ok(Found::Nothing) };
+    let checksum = Checksum::try_from(row.try_get::<&[u8], _>(0)?)?;
+    let Some(state) = row.try_get::<Option<i64>, _>(4)? else { return Ok(Found::Contradiction(checksum)) };
+    match BlobState::from_code(state) {
+        BlobState::Ok => Ok(Found::At(Location { checksum, place: place(&row, 1)? })),
+        BlobState::Suspect | BlobState::Missing => Ok(Found::Damaged(checksum)),
+    }
+}
+
+/// A tessera's fragments from a place on, in order.
+pub(crate) async fn checksums(
+    pool: &SqlitePool,
+    tessera: TesseraId,
+    from: (u32, u16),
+    limit: u32,
+) -> Result<Vec<FragmentRow>, ActorError> {
+    let rows = sqlx::query(CHECKSUMS)
+        .bind(tessera.as_bytes().as_slice())
+        .bind(from.0)
+        .bind(from.1)
+        .bind(limit)
+        .fetch_all(pool)
+        .await?;
+    rows.iter().map(fragment_row).collect()
+}
+
+/// A tessera's sum over its fragments, as kept beside the rows: what [`checksums`] returns must add up to it.
+pub(crate) async fn digest(
+    pool: &SqlitePool,
+    account: AccountId,
+    tessera: TesseraId,
+) -> Result<Option<Digest>, ActorError> {
+    let sql = "SELECT digest FROM holdings WHERE account = ? AND tessera = ?";
+    let row: Option<Vec<u8>> = sqlx::query_scalar(sql)
+        .bind(account.as_bytes().as_slice())
+        .bind(tessera.as_bytes().as_slice())
+        .fetch_optional(pool)
+        .await?;
+    Ok(row.map(|digest| Digest::from_bytes(&digest.try_into().unwrap_or_default())))
+}
+
+/// Tesserae whose ids lie in a range, in order.
+pub(crate) async fn tesseras(
+    pool: &SqlitePool,
+    from: TesseraId,
+    to: TesseraId,
+    limit: u32,
+) -> Result<Vec<TesseraRow>, ActorError> {
+    let rows = sqlx::query(TESSERAS)
+        .bind(AccountId::LOCAL.as_bytes().as_slice())
+        .bind(DocumentKind::Manifest.code())
+        .bind(from.as_bytes().as_slice())
+        .bind(to.as_bytes().as_slice())
+        .bind(limit)
+        .fetch_all(pool)
+        .await?;
+    let tessera = |row: &SqliteRow| -> Result<TesseraRow, ActorError> {
+        Ok(TesseraRow {
+            id: TesseraId::try_from(row.try_get::<&[u8], _>(0)?)?,
+            received_at_ms: row.try_get(1)?,
+            fragments: row.try_get::<i64, _>(2)?.cast_unsigned(),
+            bytes: row.try_get::<i64, _>(3)?.cast_unsigned(),
+            has_manifest: row.try_get(4)?,
+        })
+    };
+    rows.iter().map(tessera).collect()
+}
+
+/// Where a document of a tessera lies; without a hash, the only one of its kind.
+pub(crate) async fn document(
+    pool: &SqlitePool,
+    tessera: TesseraId,
+    kind: DocumentKind,
+    hash: Option<Checksum>,
+) -> Result<Option<(Checksum, Place)>, ActorError> {
+    let sql = "SELECT d.hash, d.segment, d.position, d.len FROM documents d JOIN tesseras t USING (tessera) \
+         WHERE d.tessera = ?1 AND d.kind = ?2 AND (?3 IS NULL OR d.hash = ?3) \
+         AND t.session = 0 AND t.holdings > 0";
+    let row = sqlx::query(sql)
+        .bind(tessera.as_bytes().as_slice())
+        .bind(kind.code())
+        .bind(hash.as_ref().map(|hash| hash.as_bytes().as_slice()))
+        .fetch_optional(pool)
+        .await?;
+    row.map(|row| Ok((Checksum::try_from(row.try_get::<&[u8], _>(0)?)?, place(&row, 1)?))).transpose()
+}
+
+/// The counts.
+pub(crate) async fn totals(pool: &SqlitePool) -> Result<Totals, ActorError> {
+    let row = sqlx::query(TOTALS).fetch_one(pool).await?;
+    let at = |column: usize| row.try_get::<i64, _>(column).map(i64::cast_unsigned);
+    Ok(Totals {
+        tesseras: at(0)?,
+        fragments: at(1)?,
+        fragment_bytes: at(2)?,
+        segments: at(3)?,
+        segment_bytes: at(4)?,
+        live_bytes: at(5)?,
+        jobs: at(6)?,
+    })
+}
+
+fn fragment_row(row: &SqliteRow) -> Result<FragmentRow, ActorError> {
+    let state = row.try_get::<Option<i64>, _>(4)?;
+    Ok(FragmentRow {
+        stripe: row.try_get(0)?,
+        index: row.try_get(1)?,
+        checksum: Checksum::try_from(row.try_get::<&[u8], _>(2)?)?,
+        length: row.try_get::<Option<u32>, _>(3)?.unwrap_or(0),
+        state: state.map_or(BlobState::Missing, BlobState::from_code),
+        written_at_ms: row.try_get::<Option<i64>, _>(5)?.unwrap_or(0),
+        verified_at_ms: row.try_get(6)?,
+    })
+}
+
+const LOCATE: &str = "SELECT f.checksum, b.segment, b.position, b.len, b.state \
+     FROM fragments f LEFT JOIN blobs b ON b.checksum = f.checksum \
+     WHERE f.tessera = ? AND f.stripe = ? AND f.idx = ?";
+const CHECKSUMS: &str = "SELECT f.stripe, f.idx, f.checksum, b.len, b.state, s.written_at, s.verified_at \
+     FROM fragments f JOIN tesseras t ON t.tessera = f.tessera \
+     LEFT JOIN blobs b ON b.checksum = f.checksum LEFT JOIN segments s ON s.id = b.segment \
+     WHERE f.tessera = ? AND t.session = 0 AND (f.stripe, f.idx) >= (?, ?) \
+     ORDER BY f.stripe, f.idx LIMIT ?";
+const TESSERAS: &str = "SELECT t.tessera, t.received_at, coalesce(h.fragments, 0), coalesce(h.bytes, 0), \
+     EXISTS (SELECT 1 FROM documents d WHERE d.tessera = t.tessera AND d.kind = ?2) \
+     FROM tesseras t LEFT JOIN holdings h ON h.account = ?1 AND h.tessera = t.tessera \
+     WHERE t.tessera BETWEEN ?3 AND ?4 AND t.session = 0 AND t.holdings > 0 ORDER BY t.tessera LIMIT ?5";
+const TOTALS: &str = "SELECT (SELECT count(*) FROM tesseras WHERE session = 0 AND holdings > 0), \
+     (SELECT coalesce(sum(fragments), 0) FROM accounts), (SELECT coalesce(sum(bytes), 0) FROM accounts), \
+     count(*), coalesce(sum(bytes), 0), coalesce(sum(live_bytes), 0), (SELECT count(*) FROM jobs) FROM segments";

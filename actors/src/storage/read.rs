@@ -1,0 +1,134 @@
+//! Reading bytes back. Whatever comes from storage is hashed before anyone sees it.
+
+use std::{io, sync::Arc};
+
+use bytes::Bytes;
+use proto::{
+    Checksum, Fragment,
+    limits::RECORD_HEADER_BYTES,
+    record::{Header, Kind, Record},
+};
+use tokio::sync::Semaphore;
+
+use super::{locations::Location, rows::Place, segment::SegmentFiles};
+use crate::{
+    error::ActorError,
+    metrics::{ReadReason, StorageMetrics},
+};
+
+/// Why bytes could not be had from a place.
+#[derive(Debug)]
+pub(crate) enum Unread {
+    /// The segment is gone: the place is out of date.
+    Gone,
+    /// The bytes there are not what they should be.
+    Wrong,
+    /// There is no such record at this place: the index is wrong, or header and payload both are.
+    Misplaced,
+    /// The disk failed.
+    Failed(ActorError),
+}
+
+/// What reads share.
+#[derive(Debug, Clone)]
+pub(crate) struct Reader {
+    files: SegmentFiles,
+    threads: Arc<Semaphore>,
+    metrics: StorageMetrics,
+}
+
+impl Reader {
+    pub(crate) fn new(files: SegmentFiles, metrics: StorageMetrics) -> Self {
+        Self { files, threads: Arc::new(Semaphore::new(BLOCKING_READS_MAX)), metrics }
+    }
+
+    pub(crate) fn files(&self) -> &SegmentFiles {
+        &self.files
+    }
+
+    /// The fragment at a location, its hash checked. Small ones that are in the page cache are read and hashed at
+    /// once; all others on a blocking thread.
+    pub(crate) async fn fragment(&self, location: &Location) -> Result<Fragment, Unread> {
+        self.metrics.read(ReadReason::Get, location.place.len.into());
+        if let Some(bytes) = self.cached(&location.place) {
+            return Fragment::check(location.checksum, bytes.into()).map_err(|_| self.cause(location));
+        }
+        let (reader, location) = (self.clone(), *location);
+        self.blocking(move || {
+            let bytes = reader.read(&location.place)?;
+            Fragment::check(location.checksum, bytes.into()).map_err(|_| reader.cause(&location))
+        })
+        .await
+    }
+
+    /// The document at a place, its hash checked.
+    pub(crate) async fn document(&self, place: Place, hash: Checksum) -> Result<Bytes, Unread> {
+        let reader = self.clone();
+        self.blocking(move || {
+            let payload = reader.read(&place)?;
+            match Record::decode(Kind::Document, &payload.into()) {
+                Ok(Record::Document { bytes, .. }) if Checksum::of(&bytes) == hash => Ok(bytes),
+                _ => Err(Unread::Wrong),
+            }
+        })
+        .await
+    }
+
+    /// The payload, if it is small and no wait for the device is needed.
+    fn cached(&self, place: &Place) -> Option<Vec<u8>> {
+        let length = usize::try_from(place.len).ok().filter(|length| *length <= INLINE_BYTES_MAX)?;
+        let file = self.files.opened(place.segment)?;
+        let mut bytes = vec![0; length];
+        let read = self.files.disk().read_cached(&file, &mut bytes, payload_position(place));
+        matches!(read, Ok(true)).then_some(bytes)
+    }
+
+    fn read(&self, place: &Place) -> Result<Vec<u8>, Unread> {
+        let mut bytes = vec![0; place.len as usize];
+        self.read_into(place.segment, payload_position(place), &mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn read_into(&self, segment: u32, position: u64, buffer: &mut [u8]) -> Result<(), Unread> {
+        let file = self.files.open(segment).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Unread::Gone,
+            _ => Unread::Failed(ActorError::io(format!("cannot open segment {segment}"))(error)),
+        })?;
+        self.files.disk().read(&file, buffer, position).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => Unread::Wrong,
+            _ => Unread::Failed(ActorError::io(format!("cannot read segment {segment}"))(error)),
+        })
+    }
+
+    /// Wrong bytes: are they damaged, or does the index point to the wrong place?
+    fn cause(&self, location: &Location) -> Unread {
+        let mut header = [0; RECORD_HEADER_BYTES];
+        let read = self.read_into(location.place.segment, location.place.position, &mut header);
+        match (read, Header::decode(&header)) {
+            (Ok(()), Ok(header)) if header.payload_hash == location.checksum => Unread::Wrong,
+            (Err(error), _) => error,
+            _ => Unread::Misplaced,
+        }
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Unread> + Send + 'static,
+    ) -> Result<T, Unread> {
+        let permit = self.threads.clone().acquire_owned().await;
+        let done = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            work()
+        });
+        done.await.unwrap_or_else(|error| Err(Unread::Failed(io::Error::other(error).into())))
+    }
+}
+
+fn payload_position(place: &Place) -> u64 {
+    place.position + RECORD_HEADER_BYTES as u64
+}
+
+/// Read and hashed inline up to this length: 64 KiB take about 10 µs from the page cache.
+const INLINE_BYTES_MAX: usize = 64 << 10;
+/// Reads that wait for the device at a time.
+const BLOCKING_READS_MAX: usize = 16;

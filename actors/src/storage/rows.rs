@@ -1,0 +1,151 @@
+//! The index's rows as values.
+
+use proto::{AccountId, Checksum, FragmentId, TesseraId, record::DocumentKind};
+
+use super::digest::Digest;
+
+/// Where a record's payload lies in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The segment's number.
+    pub(crate) segment: u32,
+    /// Where the record starts in it, in bytes.
+    pub(crate) position: u64,
+    /// Length of the payload in bytes.
+    pub(crate) len: u32,
+}
+
+/// Whether the bytes behind a checksum are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BlobState {
+    /// They were right when last seen.
+    Ok,
+    /// A read found other bytes. Never served, never claimed.
+    Suspect,
+    /// The log no longer has them.
+    Missing,
+}
+
+impl BlobState {
+    /// The number kept in the index.
+    pub(crate) const fn code(self) -> i64 {
+        match self {
+            Self::Ok => 0,
+            Self::Suspect => 1,
+            Self::Missing => 2,
+        }
+    }
+
+    /// From the number kept in the index; an unknown one is never trusted.
+    pub(crate) const fn from_code(code: i64) -> Self {
+        match code {
+            0 => Self::Ok,
+            2 => Self::Missing,
+            _ => Self::Suspect,
+        }
+    }
+}
+
+/// `blobs`: bytes in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BlobRow {
+    pub(crate) place: Place,
+    /// Fragments with this checksum.
+    pub(crate) refs: u32,
+    pub(crate) state: BlobState,
+}
+
+/// `fragments`: the checksum of a fragment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FragmentRow {
+    pub(crate) checksum: Checksum,
+    /// Accounts that want it.
+    pub(crate) deposits: u32,
+}
+
+/// `deposits`: an account wants a fragment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DepositRow {
+    /// The segment with the ref that says so.
+    pub(crate) segment: u32,
+    /// That ref's sequence number.
+    pub(crate) seq: u64,
+}
+
+/// `holdings`: what an account has in a tessera.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct HoldingRow {
+    pub(crate) fragments: u64,
+    pub(crate) bytes: u64,
+    pub(crate) digest: Digest,
+}
+
+/// `tesseras`: something of it is here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TesseraRow {
+    /// The session that is still writing it, or 0.
+    pub(crate) session: u64,
+    /// Accounts with a holding in it.
+    pub(crate) holdings: u32,
+    pub(crate) received_at_ms: i64,
+}
+
+/// `segments`: one file of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SegmentRow {
+    /// Up to the end of its last record.
+    pub(crate) bytes: u64,
+    /// Of records that count.
+    pub(crate) live_bytes: u64,
+    /// The smallest sequence number of a ref or document in it; `u64::MAX` without any.
+    pub(crate) min_seq: u64,
+    pub(crate) seal: Seal,
+    pub(crate) written_at_ms: i64,
+    pub(crate) verified_at_ms: Option<i64>,
+}
+
+/// How far a segment is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Seal {
+    /// Records are appended to it.
+    Active,
+    /// Nothing is appended any more.
+    Sealed,
+    /// All that counted was copied forward; the file goes after the next checkpoint.
+    Drained,
+}
+
+impl Seal {
+    /// The number kept in the index.
+    pub(crate) const fn code(self) -> i64 {
+        match self {
+            Self::Active => 0,
+            Self::Sealed => 1,
+            Self::Drained => 2,
+        }
+    }
+
+    /// From the number kept in the index.
+    pub(crate) const fn from_code(code: i64) -> Self {
+        match code {
+            0 => Self::Active,
+            2 => Self::Drained,
+            _ => Self::Sealed,
+        }
+    }
+}
+
+/// All records before this point of the log are in the index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct Watermark {
+    pub(crate) segment: u32,
+    pub(crate) position: u64,
+}
+
+/// Key of a deposit.
+pub(crate) type DepositKey = (AccountId, FragmentId);
+/// Key of a holding.
+pub(crate) type HoldingKey = (AccountId, TesseraId);
+/// Key of a document.
+pub(crate) type DocumentKey = (TesseraId, DocumentKind, Checksum);

@@ -1,0 +1,200 @@
+//! The index as the writer sees it: what is committed, with the batches in flight laid over it.
+//!
+//! Rows are loaded before a batch is decided, changed in memory while it is decided, and written as they then stand.
+//! A row that a batch in flight has changed stays here until that batch is committed, so the next batch decides in
+//! log order although the index lags behind.
+
+use std::{collections::HashMap, hash::Hash};
+
+use proto::{AccountId, Checksum, FragmentId, TesseraId};
+
+use super::rows::{
+    BlobRow, DepositKey, DepositRow, DocumentKey, FragmentRow, HoldingKey, HoldingRow, Place, SegmentRow,
+    TesseraRow,
+};
+
+/// One table: loaded rows, and above them those that batches in flight have changed.
+#[derive(Debug)]
+pub(crate) struct Table<K, R> {
+    loaded: HashMap<K, R>,
+    changed: HashMap<K, Changed<R>>,
+    touched: Vec<K>,
+}
+
+#[derive(Debug)]
+struct Changed<R> {
+    row: Option<R>,
+    batch: u64,
+}
+
+impl<K, R> Default for Table<K, R> {
+    fn default() -> Self {
+        Self { loaded: HashMap::new(), changed: HashMap::new(), touched: Vec::new() }
+    }
+}
+
+impl<K: Copy + Eq + Hash, R: Copy> Table<K, R> {
+    /// The row as of the last decision; `None` when there is none (or it was not loaded).
+    pub(crate) fn get(&self, key: &K) -> Option<R> {
+        match self.changed.get(key) {
+            Some(changed) => changed.row,
+            None => self.loaded.get(key).copied(),
+        }
+    }
+
+    /// Notes a row read from the index. A change in flight stays above it.
+    pub(crate) fn load(&mut self, key: K, row: R) {
+        self.loaded.insert(key, row);
+    }
+
+    /// Sets or (with `None`) deletes a row in the batch being decided.
+    pub(crate) fn set(&mut self, key: K, row: Option<R>, batch: u64) {
+        let before = self.changed.insert(key, Changed { row, batch });
+        if before.is_none_or(|before| before.batch != batch) {
+            self.touched.push(key);
+        }
+    }
+
+    /// The rows that the batch being decided has changed, as they now stand.
+    fn take_touched(&mut self) -> Vec<(K, Option<R>)> {
+        let rows = |key: K| self.changed.get(&key).map(|changed| (key, changed.row));
+        std::mem::take(&mut self.touched).into_iter().filter_map(rows).collect()
+    }
+
+    /// The batch is committed: rows that no later batch has changed are read from the index again.
+    fn settle(&mut self, batch: u64, rows: &[(K, Option<R>)]) {
+        for (key, _) in rows {
+            if self.changed.get(key).is_some_and(|changed| changed.batch == batch) {
+                self.changed.remove(key);
+            }
+        }
+    }
+}
+
+/// Every table the writer changes.
+#[derive(Debug, Default)]
+pub(crate) struct View {
+    pub(crate) blobs: Table<Checksum, BlobRow>,
+    pub(crate) fragments: Table<FragmentId, FragmentRow>,
+    pub(crate) deposits: Table<DepositKey, DepositRow>,
+    pub(crate) holdings: Table<HoldingKey, HoldingRow>,
+    pub(crate) tesseras: Table<TesseraId, TesseraRow>,
+    pub(crate) documents: Table<DocumentKey, Place>,
+    /// Few, so all of them are kept.
+    pub(crate) segments: HashMap<u32, SegmentRow>,
+    /// Segments that the batch being decided has changed.
+    pub(crate) touched_segments: Vec<u32>,
+    /// What the batch being decided adds to each account: fragments, bytes.
+    pub(crate) accounts: HashMap<AccountId, (i64, i64)>,
+    /// Repairs queued (`true`) or no longer needed (`false`).
+    pub(crate) jobs: HashMap<Checksum, bool>,
+    /// The number of the batch being decided.
+    pub(crate) batch: u64,
+}
+
+/// What one batch writes into the index.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    pub(crate) batch: u64,
+    pub(crate) blobs: Vec<(Checksum, Option<BlobRow>)>,
+    pub(crate) fragments: Vec<(FragmentId, Option<FragmentRow>)>,
+    pub(crate) deposits: Vec<(DepositKey, Option<DepositRow>)>,
+    pub(crate) holdings: Vec<(HoldingKey, Option<HoldingRow>)>,
+    pub(crate) tesseras: Vec<(TesseraId, Option<TesseraRow>)>,
+    pub(crate) documents: Vec<(DocumentKey, Option<Place>)>,
+    pub(crate) segments: Vec<(u32, Option<SegmentRow>)>,
+    pub(crate) accounts: Vec<(AccountId, (i64, i64))>,
+    pub(crate) jobs: Vec<(Checksum, bool)>,
+}
+
+impl View {
+    /// A view of an index with these segments and nothing in flight.
+    pub(crate) fn new(segments: HashMap<u32, SegmentRow>) -> Self {
+        Self { segments, batch: 1, ..Self::default() }
+    }
+
+    /// Forgets what was read from the index: it may change before it is needed again.
+    pub(crate) fn forget_loaded(&mut self) {
+        self.blobs.loaded.clear();
+        self.fragments.loaded.clear();
+        self.deposits.loaded.clear();
+        self.holdings.loaded.clear();
+        self.tesseras.loaded.clear();
+        self.documents.loaded.clear();
+    }
+
+    /// Ends the batch being decided and begins the next.
+    pub(crate) fn take_changes(&mut self) -> Changes {
+        let batch = self.batch;
+        self.batch += 1;
+        self.touched_segments.sort_unstable();
+        self.touched_segments.dedup();
+        self.forget_loaded();
+        let segment = |id: u32| (id, self.segments.get(&id).copied());
+        Changes {
+            batch,
+            blobs: self.blobs.take_touched(),
+            fragments: self.fragments.take_touched(),
+            deposits: self.deposits.take_touched(),
+            holdings: self.holdings.take_touched(),
+            tesseras: self.tesseras.take_touched(),
+            documents: self.documents.take_touched(),
+            segments: std::mem::take(&mut self.touched_segments).into_iter().map(segment).collect(),
+            accounts: self.accounts.drain().collect(),
+            jobs: self.jobs.drain().collect(),
+        }
+    }
+
+    /// The batch with these changes is committed.
+    pub(crate) fn settle(&mut self, changes: &Changes) {
+        self.blobs.settle(changes.batch, &changes.blobs);
+        self.fragments.settle(changes.batch, &changes.fragments);
+        self.deposits.settle(changes.batch, &changes.deposits);
+        self.holdings.settle(changes.batch, &changes.holdings);
+        self.tesseras.settle(changes.batch, &changes.tesseras);
+        self.documents.settle(changes.batch, &changes.documents);
+    }
+
+    /// Changes a segment's row.
+    pub(crate) fn segment(&mut self, id: u32, change: impl FnOnce(&mut SegmentRow)) {
+        if let Some(row) = self.segments.get_mut(&id) {
+            change(row);
+            self.touched_segments.push(id);
+        }
+    }
+
+    /// Adds (or, negative, takes) live bytes of a segment.
+    pub(crate) fn add_live(&mut self, segment: u32, bytes: i64) {
+        self.segment(segment, |row| row.live_bytes = row.live_bytes.saturating_add_signed(bytes));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn row_changed_by_two_batches_stays_until_the_second_is_committed() {
+        let mut table = Table::<u8, u8>::default();
+        table.load(1, 10);
+        table.set(1, Some(11), 1);
+        let first = table.take_touched();
+        table.set(1, None, 2);
+        let second = table.take_touched();
+        table.settle(1, &first);
+        assert_eq!((first, second.clone()), (vec![(1, Some(11))], vec![(1, None)]));
+        assert_eq!(table.get(&1), None, "the second batch deleted it");
+        table.load(1, 11);
+        assert_eq!(table.get(&1), None, "what is read before the commit does not count");
+        table.settle(2, &second);
+        assert_eq!(table.get(&1), Some(11), "now the index is asked again");
+    }
+
+    #[test]
+    fn row_changed_twice_in_a_batch_is_written_once() {
+        let mut table = Table::<u8, u8>::default();
+        table.set(1, Some(1), 1);
+        table.set(1, Some(2), 1);
+        assert_eq!(table.take_touched(), vec![(1, Some(2))]);
+    }
+}

@@ -1,0 +1,407 @@
+//! The writer: group commit as a pipeline of three stages, one batch in each.
+//!
+//! ```text
+//! queue → decide + append ──→ one sync ──→ one transaction ──→ replies
+//! ```
+//!
+//! # Invariants
+//! 1. Nothing is acknowledged before its records are synced and its rows committed.
+//! 2. There are no timers: what arrives while a batch is under way is the next batch.
+//! 3. A failed append, sync or transaction fails its batch and all behind it. It is never tried again: the log is
+//!    cut back to what was synced, the index brought up to that, and a new segment begun.
+//! 4. Only one writer is alive at a time: it holds the lease until its last stage has ended.
+
+use std::{collections::VecDeque, sync::Arc, time::Instant};
+
+use config::StorageConfig;
+use proto::{FragmentId, TesseraId};
+use sqlx::SqliteConnection;
+use tokio::sync::{OwnedMutexGuard, mpsc, oneshot};
+
+use super::{
+    clock,
+    disk::Disk,
+    facts::{self, Need},
+    log::Log,
+    ops::{Op, Outcome, Submission},
+    plan::{Extra, Planner, Scene},
+    pragmas::Database,
+    recover::Recovered,
+    sessions::Sessions,
+    space,
+    stages::{Flight, Stages},
+    trouble::{Cause, Trouble},
+    view::View,
+};
+use crate::{error::ActorError, metrics::StorageMetrics};
+
+/// What the writer tells its actor.
+#[derive(Debug)]
+pub(crate) enum Notice {
+    /// These fragments may be gone: forget their places. Sent before the replies.
+    Dropped(Vec<FragmentId>),
+    /// The index contradicts itself or the log: it must be rebuilt.
+    IndexDamaged(String),
+    /// Writing stopped (with the reason) or works again.
+    Writing(Option<String>),
+    /// A stage of the writer ended in a panic: nothing is written any more.
+    Stopped,
+}
+
+/// What the writer works with.
+pub(crate) struct Tools {
+    pub(crate) config: StorageConfig,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) database: Database,
+    pub(crate) metrics: StorageMetrics,
+    pub(crate) notify: Arc<dyn Fn(Notice) + Send + Sync>,
+    /// Freed when all three stages have ended, whichever way.
+    pub(crate) _lease: OwnedMutexGuard<()>,
+}
+
+/// Where submissions go. The writer ends when this is dropped, after what was submitted.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    sender: mpsc::UnboundedSender<Request>,
+}
+
+#[derive(Debug)]
+enum Request {
+    Submit(Submission),
+    Close(oneshot::Sender<()>),
+}
+
+impl Queue {
+    /// Hands over a submission. Its reply port is dropped, which the caller sees, when the writer is gone.
+    pub(crate) fn submit(&self, submission: Submission) {
+        // The bound is the gate whose slot the submission carries.
+        let _ = self.sender.send(Request::Submit(submission));
+    }
+
+    /// Ends the writer in good order: all that was submitted is done, and the index says that the log ends here.
+    pub(crate) async fn close(&self) {
+        let (reply, closed) = oneshot::channel();
+        if self.sender.send(Request::Close(reply)).is_ok() {
+            // An error means that the writer is gone already, which the next start finds out.
+            let _ = closed.await;
+        }
+    }
+}
+
+/// Starts the writer.
+pub(crate) async fn start(tools: Tools, recovered: Recovered) -> Result<Queue, ActorError> {
+    let (sender, requests) = mpsc::unbounded_channel();
+    let connection = tools.database.planner().await?;
+    let trouble = Trouble::new(recovered.log.end());
+    let tools = Arc::new(tools);
+    let (stages, settled) = Stages::start(&tools, &trouble);
+    let tools_watched = tools.clone();
+    let writer = Writer {
+        planner: planner(recovered.view, recovered.next_seq),
+        log: recovered.log,
+        purges: recovered.purge.into(),
+        tools,
+        connection,
+        requests,
+        held_over: None,
+        stages,
+        settled,
+        trouble,
+    };
+    watch(&tools_watched, tokio::spawn(writer.run()));
+    Ok(Queue { sender })
+}
+
+/// The first stage: decides and appends.
+struct Writer {
+    tools: Arc<Tools>,
+    planner: Planner,
+    log: Log,
+    purges: VecDeque<TesseraId>,
+    connection: SqliteConnection,
+    requests: mpsc::UnboundedReceiver<Request>,
+    /// A request that no longer fitted into the last batch.
+    held_over: Option<Request>,
+    stages: Stages,
+    settled: mpsc::UnboundedReceiver<super::view::Changes>,
+    trouble: Trouble,
+}
+
+impl Writer {
+    async fn run(mut self) {
+        let mut closing = None;
+        while closing.is_none() {
+            let Some(first) = self.first().await else { break };
+            let (batch, close) = self.collect(first);
+            closing = close;
+            self.carry_out(batch).await;
+        }
+        self.stages.idle().await;
+        if let Some(reply) = closing {
+            self.close(reply).await;
+        }
+    }
+
+    async fn first(&mut self) -> Option<Request> {
+        if let Some(request) = self.held_over.take() {
+            return Some(request);
+        }
+        if let Ok(request) = self.requests.try_recv() {
+            return Some(request);
+        }
+        if !self.purges.is_empty() {
+            return Some(Request::Submit(purge(self.purges.pop_front()?)));
+        }
+        self.requests.recv().await
+    }
+
+    /// What has arrived by now, within the bounds of a batch.
+    fn collect(&mut self, first: Request) -> (Vec<Submission>, Option<oneshot::Sender<()>>) {
+        let mut batch: Vec<_> = self.purges.pop_front().map(purge).into_iter().collect();
+        let mut bytes = 0;
+        let mut next = Some(first);
+        while let Some(request) = next {
+            match request {
+                Request::Close(reply) => return (batch, Some(reply)),
+                Request::Submit(submission) => {
+                    let size = submission.op.record_bytes();
+                    if !batch.is_empty() && bytes + size > BATCH_BYTES_MAX {
+                        self.held_over = Some(Request::Submit(submission));
+                        break;
+                    }
+                    bytes += size;
+                    batch.push(submission);
+                }
+            }
+            next = if batch.len() < BATCH_OPS_MAX { self.requests.try_recv().ok() } else { None };
+        }
+        (batch, None)
+    }
+
+    async fn carry_out(&mut self, batch: Vec<Submission>) {
+        if batch.is_empty() {
+            return;
+        }
+        if !self.mend_if_broken().await {
+            return refuse(batch, || self.trouble.error());
+        }
+        match self.decide(batch).await {
+            Ok(flight) => self.append(flight).await,
+            Err((batch, error)) => {
+                if error.is_damaged_index() {
+                    (self.tools.notify)(Notice::IndexDamaged(error.to_string()));
+                }
+                let cause = Cause::of(&error);
+                refuse(batch, || cause.error());
+            }
+        }
+    }
+
+    /// Loads what must be known and decides all operations, in order.
+    async fn decide(&mut self, batch: Vec<Submission>) -> Result<Flight, (Vec<Submission>, ActorError)> {
+        if batch.iter().any(|submission| matches!(submission.op, Op::Purge { .. })) {
+            // A purge takes back all rows of a tessera, so none may be on its way.
+            self.stages.idle().await;
+        }
+        while let Ok(changes) = self.settled.try_recv() {
+            self.planner.view.settle(&changes);
+        }
+        let bytes: u64 = batch.iter().map(|submission| submission.op.record_bytes()).sum();
+        let extra = match self.prepare(&batch, bytes).await {
+            Ok(extra) => extra,
+            Err(error) => return Err((batch, error)),
+        };
+        let no_room = self.no_room(bytes);
+        let mut tape = self.log.tape();
+        let mut dropped = Vec::new();
+        let mut replies = Vec::with_capacity(batch.len());
+        for submission in batch {
+            let mut scene = Scene {
+                tape: &mut tape,
+                extra: &extra,
+                no_room: no_room.as_deref(),
+                now_ms: clock::now_ms(),
+                dropped: &mut dropped,
+            };
+            let outcome = self.planner.decide(&submission.op, &mut scene);
+            self.note_purge(&submission.op, &outcome);
+            replies.push((submission, outcome));
+        }
+        let (end, bytes) = (tape.end(), tape.bytes());
+        self.planner.view.segment(end.segment, |row| row.bytes += bytes);
+        let end = super::index::LogEnd { watermark: end, next_seq: self.planner.next_seq, clean: false };
+        Ok(Flight { tape, changes: self.planner.view.take_changes(), end, replies, dropped })
+    }
+
+    /// Makes room in the log and reads the rows that the batch needs.
+    async fn prepare(&mut self, batch: &[Submission], bytes: u64) -> Result<Extra, ActorError> {
+        if self.log.is_full_for(bytes) {
+            self.rotate().await?;
+        }
+        let mut needs: Vec<Need> = Vec::with_capacity(batch.len());
+        let mut documents = Vec::new();
+        let mut extra = Extra::default();
+        let view = &mut self.planner.view;
+        view.forget_loaded();
+        for submission in batch {
+            submission.op.needs(&mut needs);
+            submission.op.documents(&mut documents);
+            if let Op::Purge { tessera } = submission.op {
+                let found = facts::load_documents(&mut self.connection, view, tessera).await?;
+                extra.documents.insert(tessera, found);
+                let deposits = facts::deposits_of(&mut self.connection, tessera, PURGE_DEPOSITS_MAX).await?;
+                needs.extend_from_slice(&deposits);
+                extra.deposits.insert(tessera, deposits);
+            }
+            if let Op::Commit { tessera, .. } = submission.op {
+                facts::load_tessera(&mut self.connection, view, tessera).await?;
+            }
+        }
+        for key in documents {
+            facts::load_document(&mut self.connection, view, key).await?;
+        }
+        facts::load(&mut self.connection, view, &needs).await?;
+        Ok(extra)
+    }
+
+    async fn rotate(&mut self) -> Result<(), ActorError> {
+        let sealed = self.log.end().segment;
+        self.log.rotate().await?;
+        let active = self.log.end().segment;
+        let view = &mut self.planner.view;
+        view.segment(sealed, |row| row.seal = super::rows::Seal::Sealed);
+        view.segments.insert(active, super::recover::new_segment(0, clock::now_ms()));
+        view.touched_segments.push(active);
+        Ok(())
+    }
+
+    fn no_room(&self, bytes: u64) -> Option<String> {
+        let used = self.planner.view.segments.values().map(|row| row.bytes).sum();
+        let space = self.tools.disk.space(&self.tools.config.data_dir).ok();
+        space::refusal(&self.tools.config, space, used, bytes)
+    }
+
+    /// What a finished purge or drop leaves to be purged is done between other requests.
+    fn note_purge(&mut self, op: &Op, outcome: &Result<Outcome, ActorError>) {
+        match (op, outcome) {
+            (_, Ok(Outcome::Emptied(tessera))) => self.purges.push_back(*tessera),
+            (Op::Purge { tessera }, Ok(Outcome::More)) => self.purges.push_back(*tessera),
+            _ => {}
+        }
+    }
+
+    async fn append(&mut self, flight: Flight) {
+        let disk = self.tools.disk.clone();
+        let Ok((flight, written)) = tokio::task::spawn_blocking(move || {
+            let written = flight.tape.write(disk.as_ref());
+            (flight, written)
+        })
+        .await
+        else {
+            return self.trouble.set("a write ended in a panic", false);
+        };
+        match written {
+            Ok(()) => {
+                self.log.advance(&flight.tape);
+                self.stages.hand_over(flight).await;
+            }
+            Err(error) => {
+                let error = ActorError::io("cannot write to the log")(error);
+                self.trouble.set(&error.to_string(), error.is_full_disk());
+                flight.fail(&self.trouble);
+            }
+        }
+    }
+
+    /// After a failure: waits until nothing is under way, cuts the log back to what was synced, brings the index up
+    /// to it, and begins a new segment.
+    async fn mend_if_broken(&mut self) -> bool {
+        if !self.trouble.is_set() {
+            return true;
+        }
+        if !self.trouble.may_retry(Instant::now()) {
+            return false;
+        }
+        (self.tools.notify)(Notice::Writing(Some(self.trouble.reason())));
+        self.stages.idle().await;
+        while self.settled.try_recv().is_ok() {}
+        match self.mend().await {
+            Ok(()) => {
+                self.trouble.clear(self.log.end());
+                (self.tools.notify)(Notice::Writing(None));
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%error, "writing cannot go on yet");
+                self.trouble.postpone(&error.to_string(), error.is_full_disk(), Instant::now());
+                false
+            }
+        }
+    }
+
+    async fn mend(&mut self) -> Result<(), ActorError> {
+        let durable = self.trouble.durable();
+        let end = self.log.end();
+        let tools = self.tools.clone();
+        let folder = tools.config.data_dir.join(super::segment::SEGMENTS_FOLDER);
+        let disk = tools.disk.clone();
+        let cut = move || super::log::cut_back(disk.as_ref(), &folder, durable, end);
+        tokio::task::spawn_blocking(cut).await.map_err(std::io::Error::other)??;
+        let recovered = super::recover::recover(&tools.config, &tools.disk, &tools.database).await?;
+        // A number that was used must not come back: a session that has ended would be taken for a new one.
+        let next_seq = recovered.next_seq.max(self.planner.next_seq);
+        self.planner = planner(recovered.view, next_seq);
+        self.purges = recovered.purge.into();
+        self.log = recovered.log;
+        Ok(())
+    }
+
+    async fn close(mut self, reply: oneshot::Sender<()>) {
+        if !self.trouble.is_set() {
+            let changes = self.planner.view.take_changes();
+            let end = super::index::LogEnd {
+                watermark: self.log.end(),
+                next_seq: self.planner.next_seq,
+                clean: self.planner.sessions.first_segment().is_none(),
+            };
+            let written =
+                super::index::write(&self.tools.database.writer, &changes, end, clock::now_ms()).await;
+            if let Err(error) = written {
+                tracing::warn!(%error, "the clean stop could not be noted: the next start reads the log's end again");
+            }
+        }
+        let _ = reply.send(());
+    }
+}
+
+fn planner(view: View, next_seq: u64) -> Planner {
+    Planner { view, sessions: Sessions::default(), next_seq }
+}
+
+/// Tells everyone in a batch of which nothing was begun.
+fn refuse(batch: Vec<Submission>, error: impl Fn() -> ActorError) {
+    for submission in batch {
+        // A caller that gave up has nothing to be told.
+        let _ = submission.reply.send(Err(error()));
+    }
+}
+
+/// Tells the actor when a stage ends in a panic.
+pub(crate) fn watch(tools: &Arc<Tools>, stage: tokio::task::JoinHandle<()>) {
+    let notify = tools.notify.clone();
+    tokio::spawn(async move {
+        if stage.await.is_err() {
+            notify(Notice::Stopped);
+        }
+    });
+}
+
+/// A request of the writer's own: nobody waits for it.
+fn purge(tessera: TesseraId) -> Submission {
+    let (reply, _) = ractor::concurrency::oneshot();
+    Submission { op: Op::Purge { tessera }, reply: reply.into(), _slot: None }
+}
+
+const BATCH_OPS_MAX: usize = 256;
+const BATCH_BYTES_MAX: u64 = 8 << 20;
+const PURGE_DEPOSITS_MAX: u32 = 256;

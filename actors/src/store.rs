@@ -1,0 +1,71 @@
+//! What it takes to be a store of fragments.
+
+use std::future::Future;
+
+use proto::{AccountId, Checksum, Fragment, FragmentId, TesseraId};
+
+use crate::{error::ActorError, storage::BlobState};
+
+/// A store of fragments. Implemented by storage, and by the cache around any other store: whether there is a cache
+/// is invisible to whoever uses it.
+pub trait FragmentStore: Clone + Send + Sync + 'static {
+    /// Keeps a fragment for an account. It is durable when this returns.
+    ///
+    /// Errors with [`ActorError::InsufficientStorage`] when there is no room, and with [`ActorError::Conflict`] when
+    /// other bytes are here under this id.
+    fn put(
+        &self,
+        account: AccountId,
+        id: FragmentId,
+        fragment: Fragment,
+    ) -> impl Future<Output = Result<PutOutcome, ActorError>> + Send;
+
+    /// The fragment, its hash checked. Errors with [`ActorError::NotFound`], and with [`ActorError::Corrupt`] when
+    /// the bytes here are wrong.
+    fn get(&self, id: FragmentId) -> impl Future<Output = Result<Fragment, ActorError>> + Send;
+
+    /// The account no longer wants the fragment. Durable when this returns. Errors with [`ActorError::NotFound`] when
+    /// it did not want it.
+    fn drop_fragment(
+        &self,
+        account: AccountId,
+        id: FragmentId,
+    ) -> impl Future<Output = Result<(), ActorError>> + Send;
+
+    /// What the index says of a tessera's fragments from a (stripe, index) on, in order, at most `limit` of them. No
+    /// blob is read.
+    fn checksums(
+        &self,
+        tessera: TesseraId,
+        from: (u32, u16),
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<FragmentRow>, ActorError>> + Send;
+}
+
+/// What a put has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PutOutcome {
+    /// It is here now.
+    Stored,
+    /// It was here already.
+    Held,
+}
+
+/// What the index says of a fragment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct FragmentRow {
+    /// The stripe, from 0.
+    pub stripe: u32,
+    /// The place in the stripe, from 0.
+    pub index: u16,
+    /// Its checksum.
+    pub checksum: Checksum,
+    /// Its length in bytes.
+    pub length: u32,
+    /// Whether its bytes are there.
+    pub state: BlobState,
+    /// When its segment was begun, in milliseconds since 1970.
+    pub written_at_ms: i64,
+    /// When its segment was last read back whole, in milliseconds since 1970; `None` for written only.
+    pub verified_at_ms: Option<i64>,
+}
