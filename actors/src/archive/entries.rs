@@ -358,6 +358,17 @@ mod tests {
     }
 
     #[test]
+    fn file_longer_than_a_header_can_say_is_read_with_its_length() {
+        for size in [0o777_7777_7777, 0o1_0000_0000_0000, 1 << 44] {
+            let mut tar = Tarball::new(Vec::new());
+            tar.file("video", size, Mtime::default()).unwrap();
+            let tar = tar.into_inner();
+            let entry = Entries::new("upload", tar.as_slice()).next_entry().unwrap().unwrap();
+            assert_eq!((entry.size, entry.kind), (size, Kind::File));
+        }
+    }
+
+    #[test]
     fn tar_cut_anywhere_is_an_error() {
         let tar = sample();
         for end in 0..tar.len() {
