@@ -22,8 +22,9 @@ use tokio::{
 };
 
 use super::{
-    bridge::{PIECE_BYTES, PIECES_WAITING, feed, joined, to_reader},
+    bridge::{PIECES_WAITING, feed, joined, to_reader},
     error::ArchiveError,
+    pieces::PIECE_BYTES,
     pour::{Poured, UPLOAD, pour},
 };
 use crate::{error::ActorError, keys::Author, storage::Session};

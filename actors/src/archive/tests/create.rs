@@ -131,6 +131,18 @@ fn store_without_room_ends_an_upload_that_has_not_ended() {
 }
 
 #[test]
+fn upload_that_is_refused_is_told_so_while_it_still_waits() {
+    let (author, store) = (Author::generate().unwrap(), MemoryStore::default());
+    let (mut sending, receiving) = tokio::io::duplex(1 << 20);
+    let tar = upload(&public(), &[("../evil", b"")]);
+    let created = run(async {
+        sending.write_all(&tar[..tar.len() - 1024]).await.unwrap();
+        create(receiving, &author, store.sink(), NOW_MS).await
+    });
+    assert!(matches!(created, Err(ArchiveError::Refused(_))));
+}
+
+#[test]
 fn create_that_is_given_up_keeps_nothing_and_ends_its_thread() {
     let (author, store) = (Author::generate().unwrap(), MemoryStore::default());
     let (mut sending, receiving) = tokio::io::duplex(1 << 20);

@@ -136,12 +136,15 @@ fn public() -> Metadata {
     Metadata { public: true, ..Metadata::default() }
 }
 
-/// An upload of files made up on the spot: names and bytes.
+/// An upload of files made up on the spot: names and bytes. A name that ends with `/` is a folder's.
 fn upload(metadata: &Metadata, files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut tar = Tarball::new(Vec::new());
     tar.whole_file(METADATA_NAME, &serde_json::to_vec(metadata).unwrap(), Default::default()).unwrap();
     for (name, bytes) in files {
-        tar.whole_file(name, bytes, Default::default()).unwrap();
+        match name.strip_suffix('/') {
+            Some(folder) => tar.folder(folder, Default::default()).unwrap(),
+            None => tar.whole_file(name, bytes, Default::default()).unwrap(),
+        }
     }
     tar.finish().unwrap()
 }
