@@ -117,7 +117,7 @@ impl Author {
         let identity = self.identity.to_string();
         Zeroizing::new(format!(
             "# This file is you. Whoever has it can sign and read as you; without it your private tesserae stay\n\
-             # closed for ever. Keep a copy away from this machine, on paper too: node key card\n\
+             # closed for ever. Keep a copy away from this machine, on paper too.\n\
              # It opens private content without this program: age -d -i author.key content.tar.age | tar -x\n\
              {AUTHOR_LINE}{}\n\
              # public key: {}\n\

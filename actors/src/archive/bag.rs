@@ -24,6 +24,7 @@ use super::{
     metadata::Metadata,
     mtime::Mtime,
     names::{Kind, Names},
+    pieces::Pieces,
     tarball::Tarball,
 };
 
@@ -60,7 +61,7 @@ pub(crate) struct Bag<W> {
     tag_sums: String,
     created: Mtime,
     totals: Totals,
-    buffer: Vec<u8>,
+    pieces: Pieces,
 }
 
 impl<W: Write> Bag<W> {
@@ -73,7 +74,7 @@ impl<W: Write> Bag<W> {
             tag_sums: String::new(),
             created: Mtime::from_ms(created_at_ms),
             totals: Totals::default(),
-            buffer: vec![0; BUFFER_BYTES],
+            pieces: Pieces::new(),
         };
         bag.tar.folder(TOP, bag.created).map_err(broken)?;
         bag.tag_file(BAG_INFO, &metadata.bag_info(created_at_ms))?;
@@ -122,14 +123,11 @@ impl<W: Write> Bag<W> {
 
     fn copy<R: Read>(&mut self, upload: &mut Entries<R>) -> Result<Sum, ArchiveError> {
         let mut hasher = Sha512::new();
-        loop {
-            let read = upload.read_data(&mut self.buffer)?;
-            let Some(bytes) = self.buffer.get(..read).filter(|bytes| !bytes.is_empty()) else {
-                return Ok(Sum::finish(hasher));
-            };
+        upload.copy_data(&mut self.pieces, |bytes| {
             hasher.update(bytes);
-            self.tar.write_all(bytes).map_err(broken)?;
-        }
+            self.tar.write_all(bytes).map_err(broken)
+        })?;
+        Ok(Sum::finish(hasher))
     }
 
     fn tag_file(&mut self, name: &str, text: &str) -> Result<(), ArchiveError> {
@@ -137,9 +135,6 @@ impl<W: Write> Bag<W> {
         self.tar.whole_file(&format!("{TOP}/{name}"), text.as_bytes(), self.created).map_err(broken)
     }
 }
-
-/// How much is copied at a time: enough for the hashes to run at full speed.
-const BUFFER_BYTES: usize = 128 << 10;
 
 fn broken(error: std::io::Error) -> ArchiveError {
     ArchiveError::from_stream("content", error)

@@ -10,13 +10,11 @@ use tokio::{
     task::JoinError,
 };
 
-use super::error::ArchiveError;
+use super::{error::ArchiveError, pieces::PIECE_BYTES};
 
 /// Pieces of a stream under way.
 pub(crate) type Piece = Result<Bytes, ArchiveError>;
 
-/// How much is read or written at a time.
-pub(crate) const PIECE_BYTES: usize = 128 << 10;
 /// Pieces that may wait in a channel.
 pub(crate) const PIECES_WAITING: usize = 4;
 
@@ -32,12 +30,17 @@ pub(crate) fn from_writer() -> (ChannelWriter, Receiver<Bytes>) {
     (ChannelWriter { sender, filling: BytesMut::new() }, receiver)
 }
 
-/// Reads a stream to its end into a channel. A reader that wants no more ends it early; an error travels on.
+/// Reads a stream to its end into a channel. A reader that wants no more ends it at once, also while the stream has
+/// nothing to read; an error travels on.
 pub(crate) async fn feed(mut stream: impl AsyncRead + Unpin, to: Sender<Piece>, what: &'static str) {
     let mut buffer = BytesMut::new();
     loop {
         buffer.reserve(PIECE_BYTES);
-        let piece = match stream.read_buf(&mut buffer).await {
+        let read = tokio::select! {
+            read = stream.read_buf(&mut buffer) => read,
+            () = to.closed() => return,
+        };
+        let piece = match read {
             Ok(0) => return,
             Ok(_) => Ok(buffer.split().freeze()),
             Err(source) => Err(ArchiveError::Stream { what, source }),

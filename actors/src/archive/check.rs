@@ -28,6 +28,7 @@ use super::{
     listing::{LISTING_BYTES_MAX, Sum, parse_entries, parse_sums},
     mtime::Mtime,
     names::{Kind, nfc, normalise},
+    pieces::{Pieces, read_some},
     rebuilt::{Content, Rebuilt, Tags},
     unpack::{MANIFEST_NAME, raw_name},
 };
@@ -66,7 +67,7 @@ pub enum ContentState {
     Signed,
     /// It is not what the author signed, even where the bag's own checksums fit.
     Differs,
-    /// Files are missing or damaged, so there is nothing to compare.
+    /// Files are missing, so there is nothing to compare.
     Incomplete,
     /// The bag of a private tessera, unpacked: the author signed the encrypted content.
     Unpacked,
@@ -128,7 +129,7 @@ pub fn check_folder(folder: &Path, progress: impl FnMut(u64)) -> Result<FolderRe
         files: 0,
         bytes: 0,
         problems: Vec::new(),
-        buffer: vec![0; BUFFER_BYTES],
+        pieces: Pieces::new(),
     };
     let content = if raw.exists() { check.raw(&raw, said)? } else { check.bag(said)? };
     Ok(FolderReport {
@@ -156,7 +157,7 @@ struct Check<P> {
     files: u64,
     bytes: u64,
     problems: Vec<Problem>,
-    buffer: Vec<u8>,
+    pieces: Pieces,
 }
 
 /// A file or folder of the data, as the bag's lists describe it.
@@ -188,7 +189,6 @@ impl<P: FnMut(u64)> Check<P> {
         rebuilt.behind(&tags);
         self.extras(&known_paths(&lines));
         Ok(match rebuilt.finish() {
-            _ if !self.problems.is_empty() => ContentState::Incomplete,
             _ if said.visibility == Visibility::Private => ContentState::Unpacked,
             Some(content) => content.compare(said),
             None => ContentState::Incomplete,
@@ -257,11 +257,13 @@ impl<P: FnMut(u64)> Check<P> {
     fn line(&mut self, line: &Line, rebuilt: &mut Rebuilt) {
         let path = self.bag.join(&line.path);
         let checked = match &line.sum {
-            Some(sum) => self.file(&path, line, sum, rebuilt),
-            None => check_folder_at(&path).map(|()| rebuilt.folder(&line.path, line.mtime)),
+            Some(sum) => self.file(&path, line, sum, rebuilt).inspect_err(|_| rebuilt.give_up()),
+            None => {
+                rebuilt.folder(&line.path, line.mtime);
+                check_folder_at(&path)
+            }
         };
         if let Err(error) = checked {
-            rebuilt.give_up();
             self.problems.push(Problem::of(&line.path, &error));
         }
     }
@@ -300,15 +302,15 @@ impl<P: FnMut(u64)> Check<P> {
 
     fn copy(&mut self, file: &mut File, mut to: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
         self.files += 1;
-        loop {
-            let read = file.read(&mut self.buffer)?;
-            let Some(bytes) = self.buffer.get(..read).filter(|bytes| !bytes.is_empty()) else {
-                return Ok(());
-            };
-            to(bytes)?;
-            self.bytes += bytes.len() as u64;
-            (self.progress)(self.bytes);
-        }
+        self.pieces.copy(
+            |buffer| read_some(file, buffer),
+            |bytes| {
+                to(bytes)?;
+                self.bytes += bytes.len() as u64;
+                (self.progress)(self.bytes);
+                Ok(())
+            },
+        )
     }
 
     fn unusable(&mut self, name: &str, reason: String) {
@@ -370,5 +372,3 @@ fn read_bounded(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
 
 /// The longest of the bag's own files: the lists, bounded together, and a description.
 const TAG_BYTES_MAX: usize = LISTING_BYTES_MAX + (1 << 20);
-/// How much is read of a file at a time.
-const BUFFER_BYTES: usize = 256 << 10;

@@ -25,15 +25,16 @@ use tokio::{
         mpsc::{Receiver, Sender},
         oneshot,
     },
-    task::{JoinHandle, spawn_blocking},
+    task::{JoinHandle, JoinSet, spawn_blocking},
 };
 
 use super::{
     bag::{DATA, TOP},
-    bridge::{ChannelReader, ChannelWriter, PIECE_BYTES, Piece, from_writer, joined, to_reader},
+    bridge::{ChannelReader, ChannelWriter, Piece, from_writer, joined, to_reader},
     entries::{Entries, Entry},
     error::ArchiveError,
     names::{Kind, normalise},
+    pieces::{Pieces, read_some},
     seal,
     source::{Source, TesseraStore},
 };
@@ -61,6 +62,8 @@ pub struct Content {
     pieces: Receiver<Bytes>,
     /// What the blocking thread returned says whether the end is one. `None` behind it.
     task: Option<JoinHandle<Result<(), ArchiveError>>>,
+    /// Reads the fragments. Dropped with the stream, which ends the reading, and with it the blocking thread.
+    _reading: JoinSet<()>,
 }
 
 /// One file of a tessera.
@@ -150,8 +153,9 @@ impl Content {
         let (writer, pieces) = from_writer();
         let checked = Checked::new(reader, manifest.manifest());
         let task = spawn_blocking(move || turn(checked, writer));
-        tokio::spawn(async move { send_content(&source, &fragments).await });
-        Self { manifest, first: None, pieces, task: Some(task) }
+        let mut reading = JoinSet::new();
+        reading.spawn(async move { send_content(&source, &fragments).await });
+        Self { manifest, first: None, pieces, task: Some(task), _reading: reading }
     }
 
     async fn peeked(mut self) -> Result<Self, ArchiveError> {
@@ -207,12 +211,7 @@ fn open<'a, R: Read + 'a>(
 }
 
 fn copy(from: &mut impl Read, to: &mut impl Write) -> Result<(), ArchiveError> {
-    let mut buffer = vec![0; PIECE_BYTES];
-    loop {
-        let read = from.read(&mut buffer).map_err(broken)?;
-        let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else { return Ok(()) };
-        to.write_all(bytes).map_err(broken)?;
-    }
+    Pieces::new().copy(|buffer| read_some(from, buffer), |bytes| to.write_all(bytes)).map_err(broken)
 }
 
 /// Reads to the end, for the sake of its check.
@@ -221,12 +220,7 @@ pub(crate) fn read_through(content: &mut impl Read) -> Result<(), ArchiveError> 
 }
 
 fn send_file<R: Read>(mut entries: Entries<R>, mut to: ChannelWriter) -> Result<(), ArchiveError> {
-    let mut buffer = vec![0; PIECE_BYTES];
-    loop {
-        let read = entries.read_data(&mut buffer)?;
-        let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
-        to.write_all(bytes).map_err(broken)?;
-    }
+    entries.copy_data(&mut Pieces::new(), |bytes| to.write_all(bytes).map_err(broken))?;
     flush(&mut to)
 }
 

@@ -1,14 +1,13 @@
 //! `create`: an upload becomes a tessera. The shell around [`pour`].
 //!
 //! ```text
-//! upload ─► channel ─► pour (a blocking thread) ─► channel ─► puts, several under way ─► commit
+//! upload ─► channel ─► pour (a blocking thread) ─► channel ─► puts ─► commit
 //! ```
 //!
 //! Both channels are bounded, so the slowest step sets the pace. Whatever fails, or a caller that goes away, ends the
 //! others through them, and a sink dropped before [`ContentSink::commit`] keeps nothing: there is no half a tessera.
 
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt, stream};
 use proto::{
     Checksum, Fragment, FragmentId, TesseraId,
     layout::{Code, Layout},
@@ -23,30 +22,48 @@ use tokio::{
 };
 
 use super::{
-    bridge::{PIECE_BYTES, PIECES_WAITING, feed, joined, to_reader},
+    bridge::{PIECES_WAITING, feed, joined, to_reader},
     error::ArchiveError,
+    pieces::PIECE_BYTES,
     pour::{Poured, UPLOAD, pour},
 };
-use crate::{error::ActorError, keys::Author};
+use crate::{error::ActorError, keys::Author, storage::Session};
 
-/// Fragments that are being written at the same time: enough for one sync to cover several of them.
-const PUTS_UNDER_WAY: usize = 8;
-/// Fragments that may wait to be written.
-const FRAGMENTS_WAITING: usize = 2;
-/// The most content that one `create` holds, in bytes, for whoever reserves it beforehand. The names and lists of its
-/// files come on top ([`LISTING_BYTES_MAX`](super::listing::LISTING_BYTES_MAX)).
+/// The most content that one `create` holds beside what its sink does, in bytes, for whoever reserves it beforehand.
+/// The names and lists of its files come on top ([`LISTING_BYTES_MAX`](super::LISTING_BYTES_MAX)).
 pub const CREATE_BYTES_MAX: usize = CONTENT_BUFFER_BYTES_MAX
-    + (PUTS_UNDER_WAY + FRAGMENTS_WAITING + 1) * FRAGMENT_BYTES_MAX
+    + (FRAGMENTS_WAITING + 2) * FRAGMENT_BYTES_MAX
     + (PIECES_WAITING + 4) * PIECE_BYTES;
 
-/// Where a new tessera goes: a writing session of the storage. Dropped without [`ContentSink::commit`], nothing of it
-/// is kept.
-pub trait ContentSink: Sync {
-    /// Writes a fragment. Several are under way at a time.
-    fn put(&self, fragment: Fragment) -> impl Future<Output = Result<(), ActorError>> + Send;
+/// Where a new tessera goes. Dropped without [`ContentSink::commit`], nothing of it is kept.
+pub trait ContentSink: Send {
+    /// Takes a fragment, and returns when there is room for the next one. An error of an earlier one may come later.
+    fn put(&mut self, fragment: Fragment) -> impl Future<Output = Result<(), ActorError>> + Send;
 
     /// Makes all of it count at once. It is durable when this returns.
     fn commit(self, tessera: NewTessera) -> impl Future<Output = Result<(), ActorError>> + Send;
+}
+
+impl ContentSink for Session {
+    async fn put(&mut self, fragment: Fragment) -> Result<(), ActorError> {
+        self.put_blob(fragment).await
+    }
+
+    async fn commit(mut self, tessera: NewTessera) -> Result<(), ActorError> {
+        let mut refs = Vec::with_capacity(REFS_PER_CALL);
+        for (FragmentId { stripe, index, .. }, checksum, _) in tessera.fragments() {
+            refs.push((stripe, index, checksum));
+            if refs.len() == REFS_PER_CALL {
+                self.put_refs(tessera.id, &refs).await?;
+                refs.clear();
+            }
+        }
+        self.put_refs(tessera.id, &refs).await?;
+        for (kind, bytes) in tessera.documents {
+            self.put_document(tessera.id, kind, bytes).await?;
+        }
+        Self::commit(self, tessera.id).await
+    }
 }
 
 /// What makes the fragments that were put a tessera.
@@ -54,8 +71,8 @@ pub trait ContentSink: Sync {
 pub struct NewTessera {
     /// Its id.
     pub id: TesseraId,
-    /// Manifest, layout and the layout's pages: kind, number among its kind, bytes.
-    pub documents: Vec<(DocumentKind, u32, Bytes)>,
+    /// Manifest, layout, and the layout's pages in order.
+    pub documents: Vec<(DocumentKind, Bytes)>,
     /// How the fragments are numbered and how long each is.
     pub layout: Layout,
     /// The checksum of each fragment, in order.
@@ -99,7 +116,7 @@ pub struct Created {
 pub async fn create<S: ContentSink>(
     upload: impl AsyncRead + Unpin,
     author: &Author,
-    sink: S,
+    mut sink: S,
     now_ms: u64,
 ) -> Result<Created, ArchiveError> {
     let (pieces, reader) = to_reader();
@@ -114,7 +131,7 @@ pub async fn create<S: ContentSink>(
         feed(upload, pieces, UPLOAD).await;
         Ok(())
     };
-    let ((), checksums) = tokio::try_join!(feeding, put_all(&sink, received))?;
+    let ((), checksums) = tokio::try_join!(feeding, put_all(&mut sink, received))?;
     let poured = joined(pouring).await?;
     let (created, tessera) = describe(&poured, checksums, author, now_ms)?;
     sink.commit(tessera).await?;
@@ -123,18 +140,14 @@ pub async fn create<S: ContentSink>(
 
 /// Writes the fragments as they come; returns their checksums, in order.
 async fn put_all<S: ContentSink>(
-    sink: &S,
+    sink: &mut S,
     mut fragments: Receiver<Fragment>,
 ) -> Result<Vec<Checksum>, ArchiveError> {
     let mut checksums = Vec::new();
-    stream::poll_fn(|context| fragments.poll_recv(context))
-        .map(|fragment| {
-            checksums.push(fragment.checksum());
-            sink.put(fragment)
-        })
-        .buffer_unordered(PUTS_UNDER_WAY)
-        .try_collect::<()>()
-        .await?;
+    while let Some(fragment) = fragments.recv().await {
+        checksums.push(fragment.checksum());
+        sink.put(fragment).await?;
+    }
     Ok(checksums)
 }
 
@@ -162,10 +175,10 @@ fn describe(
     let (layout, pages) = Layout::build(id, Code::WHOLE, cut.fragment_len, cut.content_len, &checksums)?;
     let signed = layout.sign(author.key())?;
     let mut documents = vec![
-        (DocumentKind::Manifest, 0, manifest.bytes().clone()),
-        (DocumentKind::Layout, 0, signed.bytes().clone()),
+        (DocumentKind::Manifest, manifest.bytes().clone()),
+        (DocumentKind::Layout, signed.bytes().clone()),
     ];
-    documents.extend((0..).zip(pages).map(|(number, page)| (DocumentKind::LayoutPage, number, page)));
+    documents.extend(pages.into_iter().map(|page| (DocumentKind::LayoutPage, page)));
     let created = Created {
         id,
         visibility: metadata.visibility(),
@@ -176,3 +189,8 @@ fn describe(
     };
     Ok((created, NewTessera { id, documents, layout, checksums }))
 }
+
+/// Fragments that may wait to be written.
+const FRAGMENTS_WAITING: usize = 4;
+/// Refs that are made up at a time: what a session has under way.
+const REFS_PER_CALL: usize = 4096;

@@ -6,7 +6,7 @@
 //! A tar has ended only behind two blocks of zeros; whatever ends earlier is an error ([`ArchiveError::Truncated`]),
 //! never a shorter list. Nothing but zeros may follow, so that a second tar behind the first can't go unseen.
 
-use std::io::{self, Read};
+use std::io::Read;
 
 use tar::{EntryType, Header};
 
@@ -14,6 +14,7 @@ use super::{
     error::{ArchiveError, Refusal},
     mtime::Mtime,
     names::Kind,
+    pieces::{Pieces, read_some},
     tarball::{BLOCK_BYTES, padding_of},
 };
 
@@ -93,14 +94,20 @@ impl<R: Read> Entries<R> {
     /// The rest of the current file, whose size the caller has found to be small.
     pub(crate) fn read_all(&mut self) -> Result<Vec<u8>, ArchiveError> {
         let mut all = Vec::new();
-        let mut buffer = [0; BLOCK_BYTES];
-        loop {
-            let read = self.read_data(&mut buffer)?;
-            match buffer.get(..read) {
-                Some(bytes) if !bytes.is_empty() => all.extend_from_slice(bytes),
-                _ => return Ok(all),
-            }
-        }
+        self.copy_data(&mut Pieces::new(), |bytes| {
+            all.extend_from_slice(bytes);
+            Ok(())
+        })?;
+        Ok(all)
+    }
+
+    /// Gives the rest of the current file to `each`.
+    pub(crate) fn copy_data(
+        &mut self,
+        pieces: &mut Pieces,
+        each: impl FnMut(&[u8]) -> Result<(), ArchiveError>,
+    ) -> Result<(), ArchiveError> {
+        pieces.copy(|buffer| self.read_data(buffer), each)
     }
 
     fn skip_data(&mut self) -> Result<(), ArchiveError> {
@@ -272,15 +279,6 @@ impl<R: Read> Entries<R> {
     }
 }
 
-fn read_some(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    loop {
-        match input.read(buffer) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
-        }
-    }
-}
-
 /// The first `<length> <key>=<value>\n` of these records: key, value, and what is behind it.
 fn next_record(records: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let space = records.iter().position(|byte| *byte == b' ')?;
@@ -355,6 +353,17 @@ mod tests {
             ("plain".to_owned(), Kind::File, "5".to_owned(), vec![8; 512]),
         ];
         assert_eq!(read, expected);
+    }
+
+    #[test]
+    fn file_longer_than_a_header_can_say_is_read_with_its_length() {
+        for size in [0o777_7777_7777, 0o1_0000_0000_0000, 1 << 44] {
+            let mut tar = Tarball::new(Vec::new());
+            tar.file("video", size, Mtime::default()).unwrap();
+            let tar = tar.into_inner();
+            let entry = Entries::new("upload", tar.as_slice()).next_entry().unwrap().unwrap();
+            assert_eq!((entry.size, entry.kind), (size, Kind::File));
+        }
     }
 
     #[test]

@@ -129,7 +129,7 @@ impl ArchiveError {
 }
 
 impl From<ArchiveError> for io::Error {
-    /// Lets the error travel through a reader or writer of `std`; [`ArchiveError::from_stream`] takes it out again.
+    /// Lets the error travel through a reader or writer of `std`; `from_stream` takes it out again.
     fn from(error: ArchiveError) -> Self {
         Self::other(error)
     }

@@ -8,7 +8,7 @@
 //! check (no daemon)
 //! ```
 //!
-//! | content as stored, public | the tar of [a BagIt bag](bag), deterministic |
+//! | content as stored, public | the tar of a BagIt bag, deterministic |
 //! |---|---|
 //! | private (the default) | that tar, encrypted with age to its author and those it is for |
 //!
@@ -32,6 +32,7 @@ mod listing;
 mod metadata;
 mod mtime;
 mod names;
+mod pieces;
 mod pour;
 mod rebuilt;
 mod seal;

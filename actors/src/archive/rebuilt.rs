@@ -46,8 +46,10 @@ impl Rebuilt {
 
     fn tag(&mut self, name: &str, tags: &Tags) {
         let created = self.created;
-        let bytes = tags.get(name).map(Vec::as_slice).unwrap_or_default();
-        self.write(|tar| tar.whole_file(&format!("{TOP}/{name}"), bytes, created));
+        match tags.get(name) {
+            Some(bytes) => self.write(|tar| tar.whole_file(&format!("{TOP}/{name}"), bytes, created)),
+            None => self.give_up(),
+        }
     }
 
     pub(crate) fn folder(&mut self, path: &str, mtime: Mtime) {

@@ -7,17 +7,29 @@ use proto::{
 };
 
 use super::error::ArchiveError;
-use crate::{error::ActorError, store::FragmentStore};
+use crate::{error::ActorError, storage::StorageHandle, store::FragmentStore};
 
 /// A store that also holds the documents of tesserae.
 pub trait TesseraStore: FragmentStore {
-    /// The document of this kind and number, as stored. Errors with [`ActorError::NotFound`].
+    /// A document of a tessera, as stored; without a hash, the only one of its kind. Errors with
+    /// [`ActorError::NotFound`], and with [`ActorError::CorruptDocument`] when the bytes are wrong.
     fn document(
         &self,
         tessera: TesseraId,
         kind: DocumentKind,
-        number: u32,
+        hash: Option<Checksum>,
     ) -> impl Future<Output = Result<Bytes, ActorError>> + Send;
+}
+
+impl TesseraStore for StorageHandle {
+    async fn document(
+        &self,
+        tessera: TesseraId,
+        kind: DocumentKind,
+        hash: Option<Checksum>,
+    ) -> Result<Bytes, ActorError> {
+        Self::document(self, tessera, kind, hash).await
+    }
 }
 
 /// A tessera whose documents were read and checked.
@@ -41,12 +53,12 @@ impl<S: TesseraStore> Source<S> {
     /// Reads manifest and layout. Errors with [`ArchiveError::Store`], [`ArchiveError::Proto`] and
     /// [`ArchiveError::Damaged`].
     pub(crate) async fn open(store: S, tessera: TesseraId) -> Result<Self, ArchiveError> {
-        let manifest = SignedManifest::parse(store.document(tessera, DocumentKind::Manifest, 0).await?)?;
+        let manifest = SignedManifest::parse(store.document(tessera, DocumentKind::Manifest, None).await?)?;
         if manifest.id() != tessera {
             let what = format!("the manifest stored for {tessera} is that of {}", manifest.id());
             return Err(ArchiveError::Damaged { what });
         }
-        let layout = store.document(tessera, DocumentKind::Layout, 0).await?;
+        let layout = store.document(tessera, DocumentKind::Layout, None).await?;
         let layout = SignedLayout::parse(layout, &manifest)?;
         Ok(Self { store, manifest, layout })
     }
@@ -60,8 +72,8 @@ impl<S: TesseraStore> Source<S> {
     pub(crate) async fn places(&self, page: usize) -> Result<Vec<Place>, ArchiveError> {
         let layout = self.layout.layout();
         let tessera = layout.tessera();
-        let number = u32::try_from(page).unwrap_or(u32::MAX);
-        let bytes = self.store.document(tessera, DocumentKind::LayoutPage, number).await?;
+        let hash = layout.pages().get(page).copied();
+        let bytes = self.store.document(tessera, DocumentKind::LayoutPage, hash).await?;
         let checksums = layout.page(page, bytes)?;
         let first = (page * LAYOUT_PAGE_CHECKSUMS_MAX) as u64;
         let places = (first..).zip(checksums.iter()).filter_map(|(number, checksum)| {

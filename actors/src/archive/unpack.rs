@@ -28,6 +28,7 @@ use super::{
     metadata::date,
     mtime::Mtime,
     names::{Kind, Names},
+    pieces::{Pieces, read_some},
     walk::Progress,
 };
 
@@ -57,9 +58,9 @@ pub fn unpack(
     let mut unpacking =
         Unpacking { folder, folders: Vec::new(), names: Names::default(), done: Progress::default() };
     let mut entries = Entries::new(CONTENT, bag);
-    let mut buffer = vec![0; BUFFER_BYTES];
+    let mut pieces = Pieces::new();
     while let Some(entry) = entries.next_entry()? {
-        unpacking.write(&entry, &mut entries, &mut buffer, &mut progress)?;
+        unpacking.write(&entry, &mut entries, &mut pieces, &mut progress)?;
     }
     let done = unpacking.date_folders()?;
     finish(folder, &disk, manifest, BAG_README)?;
@@ -79,14 +80,15 @@ pub fn unpack_raw(
     let path = folder.join(raw_name(visibility));
     let mut file = create(&path)?;
     let mut done = Progress { files: 1, ..Progress::default() };
-    let mut buffer = vec![0; BUFFER_BYTES];
-    loop {
-        let read = content.read(&mut buffer).map_err(|error| ArchiveError::from_stream(CONTENT, error))?;
-        let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
-        file.write_all(bytes).map_err(ArchiveError::io("write", &path))?;
-        done.bytes += bytes.len() as u64;
-        progress(done);
-    }
+    Pieces::new().copy(
+        |buffer| read_some(&mut content, buffer).map_err(|error| ArchiveError::from_stream(CONTENT, error)),
+        |bytes| {
+            file.write_all(bytes).map_err(ArchiveError::io("write", &path))?;
+            done.bytes += bytes.len() as u64;
+            progress(done);
+            Ok(())
+        },
+    )?;
     if done.bytes != manifest.manifest().content_len {
         return Err(ArchiveError::Truncated {
             what: CONTENT,
@@ -115,7 +117,7 @@ impl Unpacking<'_> {
         &mut self,
         entry: &Entry,
         bytes: &mut Entries<R>,
-        buffer: &mut [u8],
+        pieces: &mut Pieces,
         progress: &mut impl FnMut(Progress),
     ) -> Result<(), ArchiveError> {
         let name = self.names.admit(&entry.name, entry.kind)?;
@@ -131,7 +133,7 @@ impl Unpacking<'_> {
                 done.folders += 1;
             }
             Kind::File => {
-                write_file(&path, entry.mtime, bytes, buffer, |read| {
+                write_file(&path, entry.mtime, bytes, pieces, |read| {
                     done.bytes += read;
                     progress(done);
                 })?;
@@ -196,19 +198,18 @@ fn write_file<R: Read>(
     path: &Path,
     mtime: Mtime,
     bytes: &mut Entries<R>,
-    buffer: &mut [u8],
+    pieces: &mut Pieces,
     mut written: impl FnMut(u64),
 ) -> Result<(), ArchiveError> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).map_err(ArchiveError::io("make", parent))?;
     }
     let mut file = create(path)?;
-    loop {
-        let read = bytes.read_data(buffer)?;
-        let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
+    bytes.copy_data(pieces, |bytes| {
         file.write_all(bytes).map_err(ArchiveError::io("write", path))?;
         written(bytes.len() as u64);
-    }
+        Ok(())
+    })?;
     file.set_modified(mtime.to_system()).map_err(ArchiveError::io("set the modification time of", path))
 }
 
@@ -251,9 +252,7 @@ content.tar.age is the content as it is stored: a BagIt bag (RFC 8493) as a tar,
 
 const MANIFEST_README: &str = "\
 manifest.cbor is what the author signed: a CBOR map with numbered fields, then 64 bytes of Ed25519 signature.
-The id above is its BLAKE3. With Tesseras, `tesseras verify` on this folder checks all of it.
+The id above is its BLAKE3. The command `verify` of Tesseras checks all of it.
 ";
 
 const CONTENT: &str = "content";
-/// How much is copied at a time.
-const BUFFER_BYTES: usize = 256 << 10;

@@ -14,7 +14,7 @@
 
 use std::{
     fs::{self, File, Metadata as Stat},
-    io::{Read, Write},
+    io::Write,
     os::unix::{ffi::OsStrExt, fs::FileTypeExt},
     path::{Path, PathBuf},
 };
@@ -26,6 +26,7 @@ use super::{
     metadata::{METADATA_NAME, Metadata},
     mtime::Mtime,
     names::{Kind, Names, nfc},
+    pieces::{Pieces, read_some},
     tarball::Tarball,
 };
 
@@ -102,7 +103,7 @@ impl Walk {
     }
 
     /// Writes the tar: `tessera.json` first, then all that was listed. `progress` hears what was sent so far, at least
-    /// once per file and [`BUFFER_BYTES`]. Errors with [`ArchiveError::Changed`] naming the file, with
+    /// once per file and 128 KiB. Errors with [`ArchiveError::Changed`] naming the file, with
     /// [`ArchiveError::Io`], and with [`ArchiveError::Stream`] when `output` fails.
     pub fn write_tar<W: Write>(
         &self,
@@ -116,7 +117,7 @@ impl Walk {
         let mut tar = Tarball::new(output);
         tar.whole_file(METADATA_NAME, &json, Mtime::default()).map_err(broken)?;
         let mut sent = Progress::default();
-        let mut buffer = vec![0; BUFFER_BYTES];
+        let mut pieces = Pieces::new();
         for item in &self.items {
             match item.kind {
                 Kind::Folder => {
@@ -124,7 +125,7 @@ impl Walk {
                     sent.folders += 1;
                 }
                 Kind::File => {
-                    item.send(&mut tar, &mut buffer, |bytes| {
+                    item.send(&mut tar, &mut pieces, |bytes| {
                         sent.bytes += bytes;
                         progress(sent);
                     })?;
@@ -199,20 +200,22 @@ impl Item {
     fn send<W: Write>(
         &self,
         tar: &mut Tarball<W>,
-        buffer: &mut [u8],
+        pieces: &mut Pieces,
         mut sent: impl FnMut(u64),
     ) -> Result<(), ArchiveError> {
         let mut file = self.open()?;
         self.unchanged(&file)?;
         tar.file(&self.name, self.size, self.mtime).map_err(broken)?;
         let mut left = self.size;
-        loop {
-            let read = file.read(buffer).map_err(ArchiveError::io("read", &self.source))?;
-            let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
-            left = left.checked_sub(bytes.len() as u64).ok_or_else(|| self.changed())?;
-            tar.write_all(bytes).map_err(broken)?;
-            sent(bytes.len() as u64);
-        }
+        pieces.copy(
+            |buffer| read_some(&mut file, buffer).map_err(ArchiveError::io("read", &self.source)),
+            |bytes| {
+                left = left.checked_sub(bytes.len() as u64).ok_or_else(|| self.changed())?;
+                tar.write_all(bytes).map_err(broken)?;
+                sent(bytes.len() as u64);
+                Ok(())
+            },
+        )?;
         if left > 0 {
             return Err(self.changed());
         }
@@ -278,9 +281,6 @@ fn kind_of(stat: &Stat) -> Result<Kind, &'static str> {
     }
 }
 
-/// How much is read of a file at a time.
-const BUFFER_BYTES: usize = 256 << 10;
-
 fn broken(error: std::io::Error) -> ArchiveError {
     ArchiveError::from_stream("upload", error)
 }
@@ -291,7 +291,10 @@ mod tests {
 
     use tempfile::TempDir;
 
-    use super::{super::entries::Entries, *};
+    use super::{
+        super::{entries::Entries, pieces::PIECE_BYTES},
+        *,
+    };
 
     fn tree() -> TempDir {
         let dir = tempfile::tempdir().unwrap();
@@ -426,9 +429,9 @@ mod tests {
     fn file_that_changes_while_it_is_sent_is_an_error_naming_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("video");
-        fs::write(&path, vec![1; 4 * BUFFER_BYTES]).unwrap();
+        fs::write(&path, vec![1; 4 * PIECE_BYTES]).unwrap();
         let walk = walk(std::slice::from_ref(&path), Special::Refuse).unwrap();
-        for length in [2 * BUFFER_BYTES, 8 * BUFFER_BYTES] {
+        for length in [2 * PIECE_BYTES, 8 * PIECE_BYTES] {
             let file = File::options().write(true).open(&path).unwrap();
             let sent = walk.write_tar(&Metadata::default(), Vec::new(), |_| {
                 file.set_len(length as u64).unwrap();

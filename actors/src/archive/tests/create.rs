@@ -93,7 +93,7 @@ fn upload_without_a_description_is_private() {
 struct FullSink;
 
 impl ContentSink for FullSink {
-    async fn put(&self, _: Fragment) -> Result<(), ActorError> {
+    async fn put(&mut self, _: Fragment) -> Result<(), ActorError> {
         Err(ActorError::InsufficientStorage { reason: "full".into() })
     }
 
@@ -128,6 +128,18 @@ fn store_without_room_ends_an_upload_that_has_not_ended() {
             () = sending => unreachable!("it never ends"),
         }
     });
+}
+
+#[test]
+fn upload_that_is_refused_is_told_so_while_it_still_waits() {
+    let (author, store) = (Author::generate().unwrap(), MemoryStore::default());
+    let (mut sending, receiving) = tokio::io::duplex(1 << 20);
+    let tar = upload(&public(), &[("../evil", b"")]);
+    let created = run(async {
+        sending.write_all(&tar[..tar.len() - 1024]).await.unwrap();
+        create(receiving, &author, store.sink(), NOW_MS).await
+    });
+    assert!(matches!(created, Err(ArchiveError::Refused(_))));
 }
 
 #[test]

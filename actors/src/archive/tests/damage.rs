@@ -1,6 +1,10 @@
 //! Damage is found, named, and never served as if it were the content.
 
-use std::{fs, os::unix::fs::symlink, time::SystemTime};
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    time::{Duration, Instant, SystemTime},
+};
 
 use proto::{
     chunks::{Chunker, Cut},
@@ -19,7 +23,8 @@ struct Made {
 fn made(metadata: &Metadata) -> Made {
     let (author, store) = (Author::generate().unwrap(), MemoryStore::default());
     let bytes: Vec<u8> = (0..50_000_u32).flat_map(u32::to_le_bytes).take(50_000).collect();
-    let tar = upload(metadata, &[("photos/a.jpg", &bytes), ("photos/empty/x", b""), ("z", b"z")]);
+    let tar =
+        upload(metadata, &[("photos/a.jpg", &bytes), ("photos/empty/x", b""), ("void/", b""), ("z", b"z")]);
     let id = run(create(tar.as_slice(), &author, store.sink(), NOW_MS)).unwrap().id;
     Made { author, store, id }
 }
@@ -92,8 +97,8 @@ fn exchange_content(made: &Made, at: usize) {
     let (layout, pages) = Layout::build(made.id, Code::WHOLE, fragment_len, content_len, &checksums).unwrap();
     let signed = layout.sign(made.author.key()).unwrap();
     let mut inner = made.store.inner();
-    inner.documents.insert((made.id, DocumentKind::Layout, 0), signed.bytes().clone());
-    inner.documents.insert((made.id, DocumentKind::LayoutPage, 0), pages[0].clone());
+    inner.documents.push((made.id, DocumentKind::Layout, signed.bytes().clone()));
+    inner.documents.push((made.id, DocumentKind::LayoutPage, pages[0].clone()));
     for (stripe, chunk) in (0..).zip(chunks) {
         inner.fragments.insert(made.fragment(stripe), chunk.checksum());
         inner.blobs.insert(chunk.checksum(), chunk.into_bytes());
@@ -117,11 +122,67 @@ fn layout_that_fits_another_content_is_found_by_the_manifest() {
     }
 }
 
+/// A store whose disk never answers.
+#[derive(Clone)]
+struct StuckStore(MemoryStore);
+
+impl FragmentStore for StuckStore {
+    async fn put(&self, _: AccountId, _: FragmentId, _: Fragment) -> Result<PutOutcome, ActorError> {
+        std::future::pending().await
+    }
+
+    async fn get(&self, _: FragmentId) -> Result<Fragment, ActorError> {
+        std::future::pending().await
+    }
+
+    async fn drop_fragment(&self, _: AccountId, _: FragmentId) -> Result<(), ActorError> {
+        std::future::pending().await
+    }
+
+    async fn checksums(&self, _: TesseraId, _: (u32, u16), _: u32) -> Result<Vec<FragmentRow>, ActorError> {
+        std::future::pending().await
+    }
+}
+
+impl TesseraStore for StuckStore {
+    async fn document(
+        &self,
+        tessera: TesseraId,
+        kind: DocumentKind,
+        hash: Option<Checksum>,
+    ) -> Result<Bytes, ActorError> {
+        self.0.document(tessera, kind, hash).await
+    }
+}
+
+#[test]
+fn reading_that_is_given_up_lets_go_of_the_store() {
+    let made = made(&public());
+    run(async {
+        let reading = read_file(StuckStore(made.store.clone()), made.id, &made.author, "z");
+        let given_up = async {
+            // The second owner is the task that reads fragments.
+            while Arc::strong_count(&made.store.0) < 2 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            _ = reading => unreachable!("its store never answers"),
+            () = given_up => {}
+        }
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while Arc::strong_count(&made.store.0) > 1 {
+            assert!(Instant::now() < deadline, "the store is still held");
+            tokio::task::yield_now().await;
+        }
+    });
+}
+
 #[test]
 fn manifest_of_another_tessera_is_refused() {
     let (made, other) = (made(&public()), made(&public()));
     let manifest = other.store.manifest(other.id).bytes().clone();
-    made.store.inner().documents.insert((made.id, DocumentKind::Manifest, 0), manifest);
+    made.store.inner().documents.push((made.id, DocumentKind::Manifest, manifest));
     assert!(matches!(made.read(Form::Stored), Err(ArchiveError::Damaged { .. })));
 }
 
@@ -192,15 +253,13 @@ fn checked(metadata: &Metadata, happen: impl FnOnce(&Path)) -> FolderReport {
     check_folder(&folder, |_| {}).unwrap()
 }
 
-fn problems(happen: impl Fn(&Path)) -> Vec<Problem> {
-    let [private, public] = [Metadata::default(), public()].map(|metadata| {
-        let report = checked(&metadata, &happen);
-        assert!(!report.is_intact());
-        assert_eq!(report.content, ContentState::Incomplete);
-        report.problems
-    });
-    assert_eq!(private, public);
-    private
+/// What is told of a private and a public tessera alike; `content` is the state of the public one.
+fn problems(content: ContentState, happen: impl Fn(&Path)) -> Vec<Problem> {
+    let [private, public] = [Metadata::default(), public()].map(|metadata| checked(&metadata, &happen));
+    assert!(!private.is_intact() && !public.is_intact());
+    assert_eq!((private.content, public.content), (ContentState::Unpacked, content));
+    assert_eq!(private.problems, public.problems);
+    public.problems
 }
 
 #[test]
@@ -216,8 +275,11 @@ fn folder_that_lost_its_times_is_still_what_was_signed() {
 #[test]
 fn folder_with_a_changed_file_names_it() {
     let damaged = vec![Problem::Damaged { path: "data/photos/a.jpg".into() }];
-    assert_eq!(problems(|bag| fs::write(bag.join("data/photos/a.jpg"), b"new").unwrap()), damaged);
-    let bit = problems(|bag| {
+    assert_eq!(
+        problems(ContentState::Differs, |bag| fs::write(bag.join("data/photos/a.jpg"), b"new").unwrap()),
+        damaged
+    );
+    let bit = problems(ContentState::Differs, |bag| {
         let path = bag.join("data/photos/a.jpg");
         let mut bytes = fs::read(&path).unwrap();
         bytes[49_999] ^= 1;
@@ -229,19 +291,31 @@ fn folder_with_a_changed_file_names_it() {
 #[test]
 fn folder_with_a_missing_file_names_it() {
     let missing = vec![Problem::Missing { path: "data/photos/empty/x".into() }];
-    assert_eq!(problems(|bag| fs::remove_file(bag.join("data/photos/empty/x")).unwrap()), missing);
-    assert_eq!(problems(|bag| fs::remove_dir_all(bag.join("data/photos/empty")).unwrap()), missing);
-    let tag = problems(|bag| fs::remove_file(bag.join("bagit.txt")).unwrap());
+    assert_eq!(
+        problems(ContentState::Incomplete, |bag| fs::remove_file(bag.join("data/photos/empty/x")).unwrap()),
+        missing
+    );
+    assert_eq!(
+        problems(ContentState::Incomplete, |bag| fs::remove_dir_all(bag.join("data/photos/empty")).unwrap()),
+        missing
+    );
+    let tag = problems(ContentState::Incomplete, |bag| fs::remove_file(bag.join("bagit.txt")).unwrap());
     assert_eq!(tag, [Problem::Missing { path: "bagit.txt".into() }]);
 }
 
 #[test]
+fn folder_that_lost_an_empty_folder_names_it_and_is_what_was_signed() {
+    let missing = problems(ContentState::Signed, |bag| fs::remove_dir(bag.join("data/void")).unwrap());
+    assert_eq!(missing, [Problem::Missing { path: "data/void".into() }]);
+}
+
+#[test]
 fn folder_with_something_added_names_it() {
-    let extra = problems(|bag| {
+    let extra = problems(ContentState::Signed, |bag| {
         fs::write(bag.join("data/photos/.DS_Store"), b"").unwrap();
     });
     assert_eq!(extra, [Problem::Extra { path: "data/photos/.DS_Store".into() }]);
-    let link = problems(|bag| {
+    let link = problems(ContentState::Incomplete, |bag| {
         let path = bag.join("data/z");
         fs::remove_file(&path).unwrap();
         symlink("/etc/hostname", path).unwrap();
@@ -256,14 +330,16 @@ fn folder_whose_lists_were_changed_names_them() {
         assert!(text.contains(from));
         fs::write(bag.join(name), text.replace(from, to)).unwrap();
     };
-    let outside = problems(|bag| edit(bag, "entries.txt", "data/z", "../../z"));
+    let outside = problems(ContentState::Differs, |bag| edit(bag, "entries.txt", "data/z", "../../z"));
     assert!(outside.contains(&Problem::Damaged { path: "entries.txt".into() }), "{outside:?}");
     assert!(
         outside
             .iter()
             .any(|problem| matches!(problem, Problem::Listing { path, .. } if path == "entries.txt"))
     );
-    let garbage = problems(|bag| fs::write(bag.join("manifest-sha512.txt"), b"garbage").unwrap());
+    let garbage = problems(ContentState::Differs, |bag| {
+        fs::write(bag.join("manifest-sha512.txt"), b"garbage").unwrap()
+    });
     assert!(garbage.contains(&Problem::Damaged { path: "manifest-sha512.txt".into() }));
 }
 

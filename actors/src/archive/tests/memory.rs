@@ -33,7 +33,7 @@ struct CountingSink {
 }
 
 impl ContentSink for CountingSink {
-    async fn put(&self, fragment: Fragment) -> Result<(), ActorError> {
+    async fn put(&mut self, fragment: Fragment) -> Result<(), ActorError> {
         // Slower than the upload, so that it gets as far ahead as it can.
         for _ in 0..50 {
             tokio::task::yield_now().await;

@@ -4,6 +4,7 @@ mod create;
 mod damage;
 mod memory;
 mod roundtrip;
+mod storage;
 mod tools;
 
 use std::{
@@ -36,13 +37,23 @@ struct MemoryStore(Arc<Mutex<Inner>>);
 struct Inner {
     fragments: HashMap<FragmentId, Checksum>,
     blobs: HashMap<Checksum, Bytes>,
-    documents: HashMap<(TesseraId, DocumentKind, u32), Bytes>,
+    documents: Vec<(TesseraId, DocumentKind, Bytes)>,
+}
+
+impl Inner {
+    fn document(&self, tessera: TesseraId, kind: DocumentKind, hash: Option<Checksum>) -> Option<Bytes> {
+        let mut documents = self.documents.iter().rev();
+        let found = documents.find(|(of, its, bytes)| {
+            (*of, *its) == (tessera, kind) && hash.is_none_or(|hash| hash == Checksum::of(bytes))
+        });
+        found.map(|(.., bytes)| bytes.clone())
+    }
 }
 
 /// A session of it.
 struct MemorySink {
     store: MemoryStore,
-    blobs: Mutex<HashMap<Checksum, Bytes>>,
+    blobs: HashMap<Checksum, Bytes>,
 }
 
 impl MemoryStore {
@@ -51,7 +62,7 @@ impl MemoryStore {
     }
 
     fn sink(&self) -> MemorySink {
-        MemorySink { store: self.clone(), blobs: Mutex::default() }
+        MemorySink { store: self.clone(), blobs: HashMap::new() }
     }
 
     fn is_empty(&self) -> bool {
@@ -60,21 +71,21 @@ impl MemoryStore {
     }
 
     fn manifest(&self, id: TesseraId) -> SignedManifest {
-        SignedManifest::parse(self.inner().documents[&(id, DocumentKind::Manifest, 0)].clone()).unwrap()
+        SignedManifest::parse(self.inner().document(id, DocumentKind::Manifest, None).unwrap()).unwrap()
     }
 }
 
 impl ContentSink for MemorySink {
-    async fn put(&self, fragment: Fragment) -> Result<(), ActorError> {
-        self.blobs.lock().unwrap().insert(fragment.checksum(), fragment.into_bytes());
+    async fn put(&mut self, fragment: Fragment) -> Result<(), ActorError> {
+        self.blobs.insert(fragment.checksum(), fragment.into_bytes());
         Ok(())
     }
 
     async fn commit(self, tessera: NewTessera) -> Result<(), ActorError> {
         let mut inner = self.store.inner();
-        inner.blobs.extend(self.blobs.into_inner().unwrap());
-        for (kind, number, bytes) in &tessera.documents {
-            inner.documents.insert((tessera.id, *kind, *number), bytes.clone());
+        inner.blobs.extend(self.blobs);
+        for (kind, bytes) in &tessera.documents {
+            inner.documents.push((tessera.id, *kind, bytes.clone()));
         }
         for (id, checksum, length) in tessera.fragments() {
             assert_eq!(inner.blobs[&checksum].len(), length as usize);
@@ -110,9 +121,9 @@ impl TesseraStore for MemoryStore {
         &self,
         tessera: TesseraId,
         kind: DocumentKind,
-        number: u32,
+        hash: Option<Checksum>,
     ) -> Result<Bytes, ActorError> {
-        self.inner().documents.get(&(tessera, kind, number)).cloned().ok_or(ActorError::not_found(tessera))
+        self.inner().document(tessera, kind, hash).ok_or(ActorError::not_found(tessera))
     }
 }
 
@@ -125,12 +136,15 @@ fn public() -> Metadata {
     Metadata { public: true, ..Metadata::default() }
 }
 
-/// An upload of files made up on the spot: names and bytes.
+/// An upload of files made up on the spot: names and bytes. A name that ends with `/` is a folder's.
 fn upload(metadata: &Metadata, files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut tar = Tarball::new(Vec::new());
     tar.whole_file(METADATA_NAME, &serde_json::to_vec(metadata).unwrap(), Default::default()).unwrap();
     for (name, bytes) in files {
-        tar.whole_file(name, bytes, Default::default()).unwrap();
+        match name.strip_suffix('/') {
+            Some(folder) => tar.folder(folder, Default::default()).unwrap(),
+            None => tar.whole_file(name, bytes, Default::default()).unwrap(),
+        }
     }
     tar.finish().unwrap()
 }
