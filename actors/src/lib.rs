@@ -3,12 +3,15 @@
 //! Outside its folder an actor is a handle with async methods; its messages cannot be named. Who may call whom is in
 //! the table of the README, and a test compares it with this code.
 
+pub mod cache;
 mod clock;
 pub mod error;
 pub mod metrics;
 pub mod storage;
 pub mod store;
 pub mod supervision;
+#[cfg(test)]
+mod testbed;
 
 pub use error::ActorError;
 pub use metrics::Metrics;
