@@ -11,9 +11,11 @@ pub mod metrics;
 pub mod storage;
 pub mod store;
 pub mod supervision;
+pub mod system;
 #[cfg(test)]
 mod testbed;
 
 pub use error::ActorError;
 pub use metrics::Metrics;
 pub use store::{FragmentRow, FragmentStore, PutOutcome};
+pub use system::{System, SystemConfig};

@@ -16,6 +16,7 @@ mod tests;
 
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use proto::NodeKey;
 use ractor::{Actor, ActorCell, ActorRef, SpawnErr};
 use tokio::sync::watch;
@@ -28,7 +29,7 @@ use crate::{
     clock,
     metrics::{ActorMetrics, AttestationMetrics},
     storage::{ChecksumHandle, RecordsHandle},
-    supervision::{gate::Gate, seat::Seat},
+    supervision::{gate::Gate, seat::Seat, supervisor::Child},
 };
 
 /// What the supervisor starts attestation with, every time.
@@ -51,17 +52,23 @@ impl Starter {
         let witness = actor::Witness { key, checksums, records, now_ms: clock::now_ms };
         (handle, Self { arguments: Arc::new(witness), seat: sender })
     }
+}
 
-    /// Starts the actor and puts it into its seat.
-    pub(crate) async fn start(&self, supervisor: ActorCell) -> Result<ActorCell, SpawnErr> {
-        let actor = actor::AttestationActor;
-        let (actor, _) = Actor::spawn_linked(None, actor, self.arguments.clone(), supervisor).await?;
-        self.seat.send_replace(Some(actor.clone()));
-        Ok(actor.get_cell())
+impl Child for Starter {
+    fn name(&self) -> &'static str {
+        NAME
     }
 
-    /// Empties the seat: there is nobody to ask.
-    pub(crate) fn vacate(&self) {
+    fn start(&self, supervisor: ActorCell) -> BoxFuture<'_, Result<ActorCell, SpawnErr>> {
+        Box::pin(async {
+            let (actor, arguments) = (actor::AttestationActor, self.arguments.clone());
+            let (actor, _) = Actor::spawn_linked(None, actor, arguments, supervisor).await?;
+            self.seat.send_replace(Some(actor.clone()));
+            Ok(actor.get_cell())
+        })
+    }
+
+    fn vacate(&self) {
         self.seat.send_replace(None);
     }
 }

@@ -70,7 +70,11 @@ mod tests {
             rest = page.next_stripe.map(|next| next..asked.end);
             pages.push((page.stripes, page.rows.len()));
         }
-        assert_eq!(Some(pages.as_slice()).filter(|pages| !pages.is_empty()), expected, "{asked:?} of {stripes}");
+        assert_eq!(
+            Some(pages.as_slice()).filter(|pages| !pages.is_empty()),
+            expected,
+            "{asked:?} of {stripes}"
+        );
     }
 
     #[test]

@@ -95,7 +95,7 @@ impl<S: FragmentStore> State<S> {
         tokio::spawn(async move {
             let found = store.get(id).await;
             // What is kept must not pin a larger buffer. The copy is made here, so that no get waits for it.
-            loading.outcome = Some(found.map(|fragment| {
+            loading.ended(found.map(|fragment| {
                 let is_kept = Shelf::<Fragment>::takes(bytes_max, fragment.bytes().len());
                 if is_kept { fragment.detached() } else { fragment }
             }));
@@ -145,6 +145,12 @@ struct Loading {
     id: FragmentId,
     load: LoadNumber,
     outcome: Option<Result<Fragment, ActorError>>,
+}
+
+impl Loading {
+    fn ended(&mut self, outcome: Result<Fragment, ActorError>) {
+        self.outcome = Some(outcome);
+    }
 }
 
 impl Drop for Loading {

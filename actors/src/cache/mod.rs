@@ -20,6 +20,7 @@ mod shelf;
 #[cfg(test)]
 mod tests;
 
+use futures::future::BoxFuture;
 use ractor::{Actor, ActorCell, ActorRef, SpawnErr};
 use tokio::sync::watch;
 
@@ -29,7 +30,7 @@ pub use message::CacheUsage;
 use crate::{
     metrics::{ActorMetrics, CacheMetrics},
     store::FragmentStore,
-    supervision::{gate::Gate, seat::Seat},
+    supervision::{gate::Gate, seat::Seat, supervisor::Child},
 };
 
 /// What the supervisor starts the cache with, every time.
@@ -50,17 +51,23 @@ impl<S: FragmentStore> Starter<S> {
         let handle = CacheHandle::new(seat, store.clone());
         (handle, Self { arguments: actor::Arguments { bytes_max, store, metrics }, seat: sender })
     }
+}
 
-    /// Starts the actor, with an empty cache, and puts it into its seat.
-    pub(crate) async fn start(&self, supervisor: ActorCell) -> Result<ActorCell, SpawnErr> {
-        let actor = actor::CacheActor::new();
-        let (actor, _) = Actor::spawn_linked(None, actor, self.arguments.clone(), supervisor).await?;
-        self.seat.send_replace(Some(actor.clone()));
-        Ok(actor.get_cell())
+impl<S: FragmentStore> Child for Starter<S> {
+    fn name(&self) -> &'static str {
+        NAME
     }
 
-    /// Empties the seat: there is nobody to ask.
-    pub(crate) fn vacate(&self) {
+    fn start(&self, supervisor: ActorCell) -> BoxFuture<'_, Result<ActorCell, SpawnErr>> {
+        Box::pin(async {
+            let (actor, arguments) = (actor::CacheActor::new(), self.arguments.clone());
+            let (actor, _) = Actor::spawn_linked(None, actor, arguments, supervisor).await?;
+            self.seat.send_replace(Some(actor.clone()));
+            Ok(actor.get_cell())
+        })
+    }
+
+    fn vacate(&self) {
         self.seat.send_replace(None);
     }
 }

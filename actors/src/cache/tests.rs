@@ -16,6 +16,7 @@ use super::{CacheHandle, Starter};
 use crate::{
     error::ActorError,
     store::{FragmentRow, FragmentStore, PutOutcome},
+    supervision::supervisor::Child,
     testbed::{Measured, Parent},
 };
 
@@ -305,20 +306,19 @@ async fn fragment_above_an_eighth_of_the_cap_is_served_and_not_kept() {
 
 #[tokio::test]
 async fn kept_fragment_does_not_pin_the_buffer_it_came_from() {
-    struct Buffer(Vec<u8>, Arc<()>);
+    struct Buffer(Arc<Vec<u8>>);
     impl AsRef<[u8]> for Buffer {
         fn as_ref(&self) -> &[u8] {
             &self.0
         }
     }
-    let (alive, store) = (Arc::new(()), Memory::new());
-    let buffer = Bytes::from_owner(Buffer(vec![7; 1 << 20], alive.clone()));
-    store.hold(id(0), Fragment::hash(buffer.slice(..4096)).unwrap());
+    let (large, store) = (Arc::new(vec![7; 1 << 20]), Memory::new());
+    let slice = Bytes::from_owner(Buffer(large.clone())).slice(..4096);
+    store.hold(id(0), Fragment::hash(slice).unwrap());
     let cache = cache(&store).await;
     cache.get(id(0)).await.unwrap();
     store.0.fragments.lock().unwrap().clear();
-    drop(buffer);
-    assert_eq!(Arc::strong_count(&alive), 1, "the buffer is gone");
+    assert_eq!(Arc::strong_count(&large), 1, "nobody else has the buffer");
     assert!(cache.get(id(0)).await.is_ok());
 }
 

@@ -135,7 +135,7 @@ impl State {
             database: database.clone(),
             metrics: arguments.metrics.clone(),
             notify: Arc::new(notify),
-            lease,
+            _lease: lease,
         };
         let queue = writer::start(tools, recovered).await?;
         let folder = arguments.config.data_dir.join(SEGMENTS_FOLDER);

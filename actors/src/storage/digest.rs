@@ -5,11 +5,11 @@ use proto::{Checksum, FragmentId};
 
 /// A sum modulo 2²⁵⁶ as four little-endian words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Digest([u64; 4]);
+pub(crate) struct Digest([u64; 4]);
 
 impl Digest {
     /// The digest of one fragment.
-    pub fn of(id: &FragmentId, checksum: &Checksum) -> Self {
+    pub(crate) fn of(id: &FragmentId, checksum: &Checksum) -> Self {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&id.stripe.to_le_bytes());
         hasher.update(&id.index.to_le_bytes());
@@ -19,18 +19,18 @@ impl Digest {
 
     /// With another set added.
     #[must_use]
-    pub fn plus(self, other: Self) -> Self {
+    pub(crate) fn plus(self, other: Self) -> Self {
         self.combine(other, u64::overflowing_add)
     }
 
     /// With another set taken away.
     #[must_use]
-    pub fn minus(self, other: Self) -> Self {
+    pub(crate) fn minus(self, other: Self) -> Self {
         self.combine(other, u64::overflowing_sub)
     }
 
     /// The 32 bytes kept in the index.
-    pub fn to_bytes(self) -> [u8; 32] {
+    pub(crate) fn to_bytes(self) -> [u8; 32] {
         let mut out = [0; 32];
         for (target, word) in out.chunks_exact_mut(8).zip(self.0) {
             target.copy_from_slice(&word.to_le_bytes());
@@ -39,7 +39,7 @@ impl Digest {
     }
 
     /// From the 32 bytes kept in the index.
-    pub fn from_bytes(bytes: &[u8; 32]) -> Self {
+    pub(crate) fn from_bytes(bytes: &[u8; 32]) -> Self {
         let mut words = [0; 4];
         for (word, chunk) in words.iter_mut().zip(bytes.as_chunks::<8>().0) {
             *word = u64::from_le_bytes(*chunk);

@@ -44,6 +44,7 @@ mod writer;
 use std::sync::Arc;
 
 use config::StorageConfig;
+use futures::future::BoxFuture;
 use ractor::{Actor, ActorCell, ActorRef, SpawnErr};
 use tokio::sync::{Mutex, watch};
 
@@ -59,7 +60,7 @@ pub use session::Session;
 
 use crate::{
     metrics::{ActorMetrics, StorageMetrics},
-    supervision::{gate::Gate, seat::Seat},
+    supervision::{gate::Gate, seat::Seat, supervisor::Child},
 };
 
 /// What the supervisor starts storage with, every time.
@@ -81,17 +82,23 @@ impl Starter {
         let lease = Arc::new(Mutex::new(()));
         (handle, Self { arguments: actor::Arguments { config, disk, metrics, lease }, seat: sender })
     }
+}
 
-    /// Starts the actor and puts it into its seat.
-    pub(crate) async fn start(&self, supervisor: ActorCell) -> Result<ActorCell, SpawnErr> {
-        let (actor, _) =
-            Actor::spawn_linked(None, actor::StorageActor, self.arguments.clone(), supervisor).await?;
-        self.seat.send_replace(Some(actor.clone()));
-        Ok(actor.get_cell())
+impl Child for Starter {
+    fn name(&self) -> &'static str {
+        NAME
     }
 
-    /// Empties the seat: there is nobody to ask.
-    pub(crate) fn vacate(&self) {
+    fn start(&self, supervisor: ActorCell) -> BoxFuture<'_, Result<ActorCell, SpawnErr>> {
+        Box::pin(async {
+            let arguments = self.arguments.clone();
+            let (actor, _) = Actor::spawn_linked(None, actor::StorageActor, arguments, supervisor).await?;
+            self.seat.send_replace(Some(actor.clone()));
+            Ok(actor.get_cell())
+        })
+    }
+
+    fn vacate(&self) {
         self.seat.send_replace(None);
     }
 }

@@ -1,6 +1,6 @@
 //! Gates: how many requests may wait or run in an actor.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -27,19 +27,22 @@ impl Gate {
         Self { actor, limit, free: Arc::new(Semaphore::new(limit)) }
     }
 
-    /// A place now, or [`ActorError::Busy`]. For peers and whoever can come back later.
-    pub fn try_admit(&self) -> Result<Slot, ActorError> {
+    /// A place now, or [`ActorError::Busy`].
+    fn try_admit(&self) -> Result<Slot, ActorError> {
         match self.free.clone().try_acquire_owned() {
             Ok(permit) => Ok(Slot { _permit: permit }),
-            Err(_) => Err(self.busy()),
+            Err(_) => Err(ActorError::Busy { actor: self.actor, limit: self.limit }),
         }
     }
 
-    /// A place as soon as there is one. For local jobs, which hold nothing while they wait.
-    pub async fn admit(&self) -> Result<Slot, ActorError> {
-        match self.free.clone().acquire_owned().await {
-            Ok(permit) => Ok(Slot { _permit: permit }),
-            Err(_) => Err(self.busy()),
+    /// A place as soon as there is one; [`ActorError::Busy`] when none gets free in time.
+    pub(crate) async fn admit(&self) -> Result<Slot, ActorError> {
+        if let Ok(slot) = self.try_admit() {
+            return Ok(slot);
+        }
+        match tokio::time::timeout(ADMISSION_DEADLINE, self.free.clone().acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(Slot { _permit: permit }),
+            _ => Err(ActorError::Busy { actor: self.actor, limit: self.limit }),
         }
     }
 
@@ -57,11 +60,10 @@ impl Gate {
     pub fn actor(&self) -> &'static str {
         self.actor
     }
-
-    fn busy(&self) -> ActorError {
-        ActorError::Busy { actor: self.actor, limit: self.limit }
-    }
 }
+
+/// How long a local request waits for its place.
+const ADMISSION_DEADLINE: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {

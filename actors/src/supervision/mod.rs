@@ -3,5 +3,7 @@
 pub(crate) mod budget;
 pub(crate) mod gate;
 pub(crate) mod seat;
+pub(crate) mod supervisor;
 
 pub use budget::RestartBudget;
+pub use supervisor::{ActorStatus, Standing};

@@ -39,44 +39,28 @@ impl<M: Message> Seat<M> {
         &self.gate
     }
 
-    /// Asks the actor, waiting for admission. Errors with [`ActorError::Restarting`] when it falls before it answers.
+    /// Asks the actor. Errors with [`ActorError::Busy`] when it is not admitted in time, and with
+    /// [`ActorError::Restarting`] when the actor falls before it answers.
     pub(crate) async fn call<T: Send + 'static>(
         &self,
         message: impl FnOnce(Slot, RpcReplyPort<Result<T, ActorError>>) -> M,
     ) -> Result<T, ActorError> {
-        let slot = self.gate.admit().await?;
-        self.ask(slot, message).await
-    }
-
-    /// As [`Seat::call`], but errors with [`ActorError::Busy`] instead of waiting for admission.
-    pub(crate) async fn try_call<T: Send + 'static>(
-        &self,
-        message: impl FnOnce(Slot, RpcReplyPort<Result<T, ActorError>>) -> M,
-    ) -> Result<T, ActorError> {
-        let slot = self.gate.try_admit().inspect_err(|_| self.metrics.busy(self.gate.actor()))?;
-        self.ask(slot, message).await
+        let slot = self.gate.admit().await.inspect_err(|_| self.metrics.busy(self.gate.actor()))?;
+        let (reply, answer) = ractor::concurrency::oneshot();
+        self.send(message(slot, reply.into()))?;
+        answer.await.unwrap_or_else(|_| Err(self.restarting()))
     }
 
     /// Tells the actor something that needs no answer and no admission.
     pub(crate) fn tell(&self, message: M) {
-        if let Some(actor) = self.current.borrow().as_ref() {
-            // An actor that has just fallen hears of it from nobody: its successor starts from what is stored.
-            let _ = actor.send_message(message);
-        }
+        // An actor that has just fallen hears of it from nobody: its successor starts from what is stored.
+        let _ = self.send(message);
     }
 
-    async fn ask<T: Send + 'static>(
-        &self,
-        slot: Slot,
-        message: impl FnOnce(Slot, RpcReplyPort<Result<T, ActorError>>) -> M,
-    ) -> Result<T, ActorError> {
-        let (reply, answer) = ractor::concurrency::oneshot();
-        {
-            let current = self.current.borrow();
-            let actor = current.as_ref().ok_or_else(|| self.restarting())?;
-            actor.send_message(message(slot, reply.into())).map_err(|_| self.restarting())?;
-        }
-        answer.await.unwrap_or_else(|_| Err(self.restarting()))
+    fn send(&self, message: M) -> Result<(), ActorError> {
+        let current = self.current.borrow();
+        let actor = current.as_ref().ok_or_else(|| self.restarting())?;
+        actor.send_message(message).map_err(|_| self.restarting())
     }
 
     fn restarting(&self) -> ActorError {

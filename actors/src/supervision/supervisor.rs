@@ -1,0 +1,243 @@
+//! Supervisor: starts the actors, starts again what falls, and gives up by name when one falls too often.
+//!
+//! # Invariants
+//! 1. One for one: only the actor that fell is started again, in the same way as the first time.
+//! 2. While it is down its seat is empty, so callers get `Restarting` and never wait for nobody.
+//! 3. Absent on purpose: no named actors and no registry, so two nodes run in one process.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures::future::BoxFuture;
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
+use tokio::sync::watch;
+
+use super::budget::{History, RestartBudget};
+use crate::metrics::ActorMetrics;
+
+/// Starts one kind of actor, as often as needed.
+pub(crate) trait Child: Send + Sync + 'static {
+    /// Its name.
+    fn name(&self) -> &'static str;
+    /// Starts it under this supervisor and puts it into its seat.
+    fn start(&self, supervisor: ActorCell) -> BoxFuture<'_, Result<ActorCell, SpawnErr>>;
+    /// Empties its seat.
+    fn vacate(&self);
+}
+
+/// What has become of an actor.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct ActorStatus {
+    /// Its name.
+    pub name: &'static str,
+    /// Whether it answers.
+    pub running: bool,
+    /// How often it was started again.
+    pub restarts: u64,
+    /// Why it fell the last time.
+    pub last_fall: Option<String>,
+}
+
+/// What the supervisor shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// All actors, in start order.
+    pub actors: Vec<ActorStatus>,
+    /// Why the process must end, once an actor has fallen too often or could not be started again.
+    pub fatal: Option<String>,
+}
+
+pub(crate) struct Supervisor;
+
+pub(crate) struct Arguments {
+    /// In start order.
+    pub(crate) children: Vec<Box<dyn Child>>,
+    pub(crate) budget: RestartBudget,
+    pub(crate) metrics: ActorMetrics,
+    pub(crate) standing: watch::Sender<Standing>,
+}
+
+pub(crate) struct State {
+    seats: Vec<Seated>,
+    budget: RestartBudget,
+    metrics: ActorMetrics,
+    standing: watch::Sender<Standing>,
+    draining: bool,
+}
+
+struct Seated {
+    child: Arc<dyn Child>,
+    current: Option<ActorCell>,
+    history: History,
+    restarts: u64,
+    last_fall: Option<String>,
+}
+
+#[derive(Debug)]
+pub(crate) enum SupervisorMsg {
+    /// An actor was started again, or could not be.
+    Restarted { seat: usize, outcome: Result<ActorCell, SpawnErr> },
+    /// Stop all actors in good order, the last started first.
+    Drain { done: ractor::RpcReplyPort<()> },
+}
+
+impl Actor for Supervisor {
+    type Msg = SupervisorMsg;
+    type State = State;
+    type Arguments = Arguments;
+
+    async fn pre_start(
+        &self,
+        me: ActorRef<SupervisorMsg>,
+        arguments: Arguments,
+    ) -> Result<State, ActorProcessingErr> {
+        let mut seats = Vec::new();
+        for child in arguments.children {
+            let current = Some(child.start(me.get_cell()).await.map_err(startup_error)?);
+            let child: Arc<dyn Child> = child.into();
+            seats.push(Seated { child, current, history: History::default(), restarts: 0, last_fall: None });
+        }
+        let (budget, metrics, standing) = (arguments.budget, arguments.metrics, arguments.standing);
+        let state = State { seats, budget, metrics, standing, draining: false };
+        state.publish();
+        Ok(state)
+    }
+
+    async fn handle(
+        &self,
+        me: ActorRef<SupervisorMsg>,
+        message: SupervisorMsg,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            SupervisorMsg::Restarted { seat, outcome } => state.restarted(seat, outcome),
+            SupervisorMsg::Drain { done } => state.drain(&me, done),
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        me: ActorRef<SupervisorMsg>,
+        event: SupervisionEvent,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match event {
+            SupervisionEvent::ActorFailed(who, error) => state.fell(&me, &who, error.to_string()),
+            SupervisionEvent::ActorTerminated(who, _, reason) => {
+                state.fell(&me, &who, reason.unwrap_or_else(|| "it stopped".to_owned()));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn fell(&mut self, me: &ActorRef<SupervisorMsg>, who: &ActorCell, reason: String) {
+        let is_it =
+            |seated: &Seated| seated.current.as_ref().is_some_and(|cell| cell.get_id() == who.get_id());
+        let Some(seat) = self.seats.iter().position(is_it) else { return };
+        let Some(seated) = self.seats.get_mut(seat) else { return };
+        seated.current = None;
+        seated.child.vacate();
+        if self.draining {
+            return;
+        }
+        let name = seated.child.name();
+        tracing::error!(actor = name, reason, "an actor fell");
+        let wait = seated.history.fell(Instant::now(), &self.budget);
+        seated.last_fall = Some(reason);
+        match wait {
+            Some(wait) => {
+                seated.restarts += 1;
+                self.metrics.restarted(name);
+                restart(me.clone(), seat, seated.child.clone(), wait);
+            }
+            None => {
+                let RestartBudget { restarts_max, window, .. } = self.budget;
+                self.give_up(format!(
+                    "{name} fell more than {restarts_max} times within {} s",
+                    window.as_secs()
+                ));
+            }
+        }
+        self.publish();
+    }
+
+    fn restarted(&mut self, seat: usize, outcome: Result<ActorCell, SpawnErr>) {
+        let Some(seated) = self.seats.get_mut(seat) else { return };
+        match outcome {
+            Ok(cell) if self.draining => cell.stop(None),
+            Ok(cell) => {
+                tracing::info!(actor = seated.child.name(), "an actor runs again");
+                seated.current = Some(cell);
+            }
+            Err(error) => {
+                let name = seated.child.name();
+                self.give_up(format!("{name} could not be started again: {}", startup_error(error)));
+            }
+        }
+        self.publish();
+    }
+
+    fn give_up(&self, reason: String) {
+        tracing::error!(reason, "giving up");
+        self.standing.send_modify(|standing| {
+            standing.fatal.get_or_insert(reason);
+        });
+    }
+
+    fn drain(&mut self, me: &ActorRef<SupervisorMsg>, done: ractor::RpcReplyPort<()>) {
+        self.draining = true;
+        let children: Vec<_> =
+            self.seats.iter().rev().map(|seat| (seat.child.clone(), seat.current.clone())).collect();
+        let me = me.clone();
+        tokio::spawn(async move {
+            for (child, cell) in children {
+                child.vacate();
+                let Some(cell) = cell else { continue };
+                if let Err(error) = cell.drain_and_wait(Some(DRAIN_DEADLINE)).await {
+                    tracing::warn!(actor = child.name(), %error, "an actor did not end in time");
+                }
+            }
+            // Whoever asked may be gone; all is stopped anyway.
+            let _ = done.send(());
+            me.stop(None);
+        });
+    }
+
+    fn publish(&self) {
+        let actors = self.seats.iter().map(|seated| ActorStatus {
+            name: seated.child.name(),
+            running: seated.current.is_some(),
+            restarts: seated.restarts,
+            last_fall: seated.last_fall.clone(),
+        });
+        let actors = actors.collect();
+        self.standing.send_modify(|standing| standing.actors = actors);
+    }
+}
+
+/// Starts an actor again in a task of its own: it may take as long as a recovery does.
+fn restart(me: ActorRef<SupervisorMsg>, seat: usize, child: Arc<dyn Child>, wait: Duration) {
+    tokio::spawn(async move {
+        tokio::time::sleep(wait).await;
+        let outcome = child.start(me.get_cell()).await;
+        // Without a supervisor the process is ending.
+        let _ = me.send_message(SupervisorMsg::Restarted { seat, outcome });
+    });
+}
+
+/// What kept an actor from starting, without ractor's words around it.
+pub(crate) fn startup_error(error: SpawnErr) -> ActorProcessingErr {
+    match error {
+        SpawnErr::StartupFailed(cause) => cause,
+        other => other.into(),
+    }
+}
+
+/// How long one actor may take to end.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(20);
