@@ -1,11 +1,11 @@
 //! The one error of this crate; variants by what the caller can do about them.
 
-use std::io;
+use std::{io, sync::Arc};
 
 use proto::{Checksum, FragmentId, ProtoError};
 
-/// Why an actor did not do what it was asked.
-#[derive(Debug, thiserror::Error)]
+/// Why an actor did not do what it was asked. `Clone`, because many may wait for the same thing.
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum ActorError {
     /// Too many requests are under way; try again in a moment.
@@ -86,14 +86,14 @@ pub enum ActorError {
     },
     /// SQLite reported an error.
     #[error("the index (index.db): {0}")]
-    Sqlite(#[from] sqlx::Error),
+    Sqlite(Arc<sqlx::Error>),
     /// The operating system reported an error.
     #[error("{context}: {source}")]
     Io {
         /// What was being done, and to which file.
         context: String,
         /// What the operating system said.
-        source: io::Error,
+        source: Arc<io::Error>,
     },
     /// Bytes from outside break the format.
     #[error(transparent)]
@@ -109,14 +109,12 @@ impl ActorError {
     /// An [`ActorError::Io`] that says what was being done.
     pub fn io(context: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let context = context.into();
-        move |source| Self::Io { context, source }
+        move |source| Self::Io { context, source: Arc::new(source) }
     }
 
     /// Whether it means that SQLite found its file damaged or not a database.
     pub(crate) fn is_damaged_index(&self) -> bool {
-        let Self::Sqlite(sqlx::Error::Database(error)) = self else { return false };
-        let code = error.code().and_then(|code| code.parse::<i32>().ok()).unwrap_or(0);
-        matches!(code & PRIMARY_CODE_MASK, libsqlite3_sys::SQLITE_CORRUPT | libsqlite3_sys::SQLITE_NOTADB)
+        matches!(self.sqlite_code(), Some(libsqlite3_sys::SQLITE_CORRUPT | libsqlite3_sys::SQLITE_NOTADB))
     }
 
     /// Whether it means that the disk is full.
@@ -125,19 +123,28 @@ impl ActorError {
             Self::Io { source, .. } => {
                 matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
             }
-            Self::Sqlite(sqlx::Error::Database(error)) => {
-                let code = error.code().and_then(|code| code.parse::<i32>().ok()).unwrap_or(0);
-                code & PRIMARY_CODE_MASK == libsqlite3_sys::SQLITE_FULL
-            }
             Self::InsufficientStorage { .. } => true,
-            _ => false,
+            _ => self.sqlite_code() == Some(libsqlite3_sys::SQLITE_FULL),
         }
+    }
+
+    /// The primary code, if SQLite itself reported it.
+    fn sqlite_code(&self) -> Option<i32> {
+        let Self::Sqlite(error) = self else { return None };
+        let code = error.as_database_error()?.code()?.parse::<i32>().ok()?;
+        Some(code & PRIMARY_CODE_MASK)
+    }
+}
+
+impl From<sqlx::Error> for ActorError {
+    fn from(source: sqlx::Error) -> Self {
+        Self::Sqlite(Arc::new(source))
     }
 }
 
 impl From<io::Error> for ActorError {
     fn from(source: io::Error) -> Self {
-        Self::Io { context: "file access failed".to_owned(), source }
+        Self::Io { context: "file access failed".to_owned(), source: Arc::new(source) }
     }
 }
 

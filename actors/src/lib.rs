@@ -4,6 +4,9 @@
 //! the table of the README, and a test compares it with this code.
 
 pub mod archive;
+pub mod attestation;
+pub mod cache;
+mod clock;
 pub mod error;
 pub mod keys;
 pub mod metrics;
@@ -11,6 +14,8 @@ pub mod storage;
 pub mod store;
 pub mod supervision;
 pub mod system;
+#[cfg(test)]
+mod testbed;
 
 pub use error::ActorError;
 pub use metrics::Metrics;

@@ -40,6 +40,36 @@ pub trait FragmentStore: Clone + Send + Sync + 'static {
         from: (u32, u16),
         limit: u32,
     ) -> impl Future<Output = Result<Vec<FragmentRow>, ActorError>> + Send;
+
+    /// Drops all fragments of a tessera that this node keeps for itself; with the last one its documents go. May be
+    /// called again after it was interrupted. Errors with [`ActorError::NotFound`] when there are none.
+    fn forget(&self, tessera: TesseraId) -> impl Future<Output = Result<(), ActorError>> + Send {
+        async move {
+            let mut from = (0, 0);
+            let mut dropped = 0_u64;
+            loop {
+                let rows = self.checksums(tessera, from, FORGET_PAGE).await?;
+                let Some(last) = rows.last() else { break };
+                from = (last.stripe, last.index.saturating_add(1));
+                let drops = rows.iter().map(|row| {
+                    let id = FragmentId { tessera, stripe: row.stripe, index: row.index };
+                    self.drop_fragment(AccountId::LOCAL, id)
+                });
+                for outcome in futures::future::join_all(drops).await {
+                    match outcome {
+                        Ok(()) => dropped += 1,
+                        // Kept for another account only.
+                        Err(ActorError::NotFound { .. }) => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+                if rows.len() < FORGET_PAGE as usize {
+                    break;
+                }
+            }
+            if dropped > 0 { Ok(()) } else { Err(ActorError::not_found(tessera)) }
+        }
+    }
 }
 
 /// What a put has done.
@@ -69,3 +99,6 @@ pub struct FragmentRow {
     /// When its segment was last read back whole, in milliseconds since 1970; `None` for written only.
     pub verified_at_ms: Option<i64>,
 }
+
+/// Fragments dropped at a time by [`FragmentStore::forget`]: what one batch takes.
+const FORGET_PAGE: u32 = 256;

@@ -1,9 +1,11 @@
 //! The storage actor through its handle: what it promises to whoever uses it.
 
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
 use actors::{ActorError, FragmentStore, PutOutcome, System, SystemConfig};
 use bytes::Bytes;
 use config::StorageConfig;
-use proto::{AccountId, Fragment, FragmentId, TesseraId};
+use proto::{AccountId, Fragment, FragmentId, TesseraId, keys::NodeKey};
 
 const LOCAL: AccountId = AccountId::LOCAL;
 
@@ -20,7 +22,7 @@ async fn start(folder: &tempfile::TempDir) -> System {
     let mut storage = StorageConfig::with_defaults(folder.path());
     storage.min_free_bytes = 0;
     storage.segment_bytes = 1 << 20;
-    System::start(SystemConfig::new(storage)).await.unwrap()
+    System::start(SystemConfig::new(storage, NodeKey::from_seed([7; 32]))).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use proto::{
 };
 
 use super::error::ArchiveError;
-use crate::{error::ActorError, storage::StorageHandle, store::FragmentStore};
+use crate::{cache::CacheHandle, error::ActorError, storage::StorageHandle, store::FragmentStore};
 
 /// A store that also holds the documents of tesserae.
 pub trait TesseraStore: FragmentStore {
@@ -29,6 +29,17 @@ impl TesseraStore for StorageHandle {
         hash: Option<Checksum>,
     ) -> Result<Bytes, ActorError> {
         Self::document(self, tessera, kind, hash).await
+    }
+}
+
+impl<S: TesseraStore> TesseraStore for CacheHandle<S> {
+    async fn document(
+        &self,
+        tessera: TesseraId,
+        kind: DocumentKind,
+        hash: Option<Checksum>,
+    ) -> Result<Bytes, ActorError> {
+        self.store().document(tessera, kind, hash).await
     }
 }
 

@@ -69,31 +69,6 @@ impl StorageHandle {
         self.seat.call(|slot, reply| StorageMsg::Document { tessera, kind, hash, slot, reply }).await
     }
 
-    /// Drops all fragments of a tessera that this node keeps for itself; with the last one its documents go. May be
-    /// called again after it was interrupted. Errors with [`ActorError::NotFound`] when there are none.
-    pub async fn forget(&self, tessera: TesseraId) -> Result<(), ActorError> {
-        let mut from = (0, 0);
-        let mut dropped = 0_u64;
-        loop {
-            let rows = self.checksums(tessera, from, FORGET_PAGE).await?;
-            let Some(last) = rows.last() else { break };
-            from = (last.stripe, last.index.saturating_add(1));
-            let drops = rows.iter().map(|row| {
-                let id = FragmentId { tessera, stripe: row.stripe, index: row.index };
-                self.drop_fragment(AccountId::LOCAL, id)
-            });
-            for outcome in futures::future::join_all(drops).await {
-                match outcome {
-                    Ok(()) => dropped += 1,
-                    // Kept for another account only.
-                    Err(ActorError::NotFound { .. }) => {}
-                    Err(error) => return Err(error),
-                }
-            }
-        }
-        if dropped > 0 { Ok(()) } else { Err(ActorError::not_found(tessera)) }
-    }
-
     /// How much is stored, and whether more can be.
     pub async fn usage(&self) -> Result<Usage, ActorError> {
         self.seat.call(|slot, reply| StorageMsg::Usage { slot, reply }).await
@@ -188,6 +163,3 @@ impl RecordsHandle {
         self.tesseras(id, id, 1).await?.pop().ok_or_else(|| ActorError::not_found(id))
     }
 }
-
-/// Fragments dropped at a time by [`StorageHandle::forget`]: what one batch takes.
-const FORGET_PAGE: u32 = 256;

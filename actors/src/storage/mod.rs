@@ -13,7 +13,6 @@
 
 mod actor;
 mod change;
-mod clock;
 mod compact;
 mod digest;
 pub mod disk;

@@ -20,7 +20,6 @@ use proto::{
 use tokio::sync::mpsc;
 
 use super::{
-    clock,
     disk::Disk,
     facts::{self, LogState, Need},
     index::{self, LogEnd},
@@ -32,7 +31,7 @@ use super::{
     segment,
     view::View,
 };
-use crate::error::ActorError;
+use crate::{clock, error::ActorError};
 
 /// The log and its index, in step.
 #[derive(Debug)]

@@ -6,7 +6,6 @@ use proto::FragmentId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::{
-    clock,
     index::{self, LogEnd},
     log::Tape,
     ops::{Outcome, Submission},
@@ -14,7 +13,7 @@ use super::{
     view::Changes,
     writer::{Notice, Tools, watch},
 };
-use crate::error::ActorError;
+use crate::{clock, error::ActorError};
 
 /// A batch on its way: appended, not yet durable.
 pub(crate) struct Flight {

@@ -19,7 +19,6 @@ use sqlx::SqliteConnection;
 use tokio::sync::{OwnedMutexGuard, mpsc, oneshot};
 
 use super::{
-    clock,
     disk::Disk,
     facts::{self, Need},
     log::Log,
@@ -33,7 +32,7 @@ use super::{
     trouble::{Cause, Trouble},
     view::View,
 };
-use crate::{error::ActorError, metrics::StorageMetrics};
+use crate::{clock, error::ActorError, metrics::StorageMetrics};
 
 /// What the writer tells its actor.
 #[derive(Debug)]

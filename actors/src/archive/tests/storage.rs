@@ -10,7 +10,7 @@ use crate::system::{System, SystemConfig};
 async fn start(folder: &Path) -> System {
     let mut storage = StorageConfig::with_defaults(folder);
     storage.min_free_bytes = 0;
-    System::start(SystemConfig::new(storage)).await.unwrap()
+    System::start(SystemConfig::new(storage, proto::NodeKey::from_seed([7; 32]))).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,105 @@
+//! The attestation actor: decides when; the page and the rows decide what.
+
+use std::sync::Arc;
+
+use proto::{NodeKey, attestation::Claim};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+
+use super::{
+    message::{Attestation, AttestationMsg, Question, Reply},
+    page::{self, Page},
+    report::AttestedRow,
+};
+use crate::{
+    error::ActorError,
+    storage::{ChecksumHandle, RecordsHandle},
+    supervision::gate::Slot,
+};
+
+/// The actor. All state is in its [`Witness`], which never changes.
+pub(super) struct AttestationActor;
+
+/// What it is started with.
+pub(super) type Arguments = Arc<Witness>;
+
+/// What it takes to say what is held.
+pub(super) struct Witness {
+    pub(super) key: NodeKey,
+    pub(super) checksums: ChecksumHandle,
+    pub(super) records: RecordsHandle,
+    /// The wall clock, in milliseconds since 1970.
+    pub(super) now_ms: fn() -> i64,
+}
+
+impl Actor for AttestationActor {
+    type Msg = AttestationMsg;
+    type State = Arc<Witness>;
+    type Arguments = Arguments;
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<AttestationMsg>,
+        witness: Arc<Witness>,
+    ) -> Result<Arc<Witness>, ActorProcessingErr> {
+        Ok(witness)
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<AttestationMsg>,
+        message: AttestationMsg,
+        witness: &mut Arc<Witness>,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            AttestationMsg::Attest { question, slot, reply } => attest(witness, question, slot, reply),
+            #[cfg(feature = "faults")]
+            #[expect(clippy::panic, reason = "a test asked for it")]
+            AttestationMsg::Panic => panic!("asked to"),
+        }
+        Ok(())
+    }
+}
+
+fn attest(witness: &Arc<Witness>, question: Question, slot: Slot, reply: Reply<Attestation>) {
+    if reply.is_closed() {
+        return;
+    }
+    let witness = witness.clone();
+    tokio::spawn(async move {
+        let outcome = witness.answer(question).await;
+        // A caller that gave up has nothing to be told.
+        let _ = reply.send(outcome);
+        drop(slot);
+    });
+}
+
+impl Witness {
+    async fn answer(&self, question: Question) -> Result<Attestation, ActorError> {
+        let Question { tessera, stripes, verifier, nonce, binding } = question;
+        let limit = page::rows_needed(&stripes);
+        let rows = self.checksums.checksums(tessera, (stripes.start, 0), limit).await?;
+        if rows.is_empty() {
+            // Nothing of these stripes; or nothing at all, which is another answer.
+            self.records.tessera(tessera).await?;
+        }
+        let first = stripes.start;
+        let page = page::cut(stripes, rows).ok_or_else(|| ActorError::Conflict {
+            what: format!("stripe {first} of {tessera} has more fragments here than any layout: forget it"),
+        })?;
+        let Page { stripes, next_stripe, rows } = page;
+        let now_ms = (self.now_ms)();
+        let rows: Vec<_> = rows.iter().map(|row| AttestedRow::new(row, now_ms)).collect();
+        let claim = Claim {
+            node: self.key.id(),
+            verifier,
+            nonce,
+            binding,
+            tessera,
+            made_at_ms: u64::try_from(now_ms).unwrap_or(0),
+            stripes,
+            next_stripe,
+            fragments: rows.iter().filter_map(AttestedRow::claimed).collect(),
+        };
+        Ok(Attestation { claim: claim.sign(&self.key)?, rows, next_stripe })
+    }
+}

@@ -1,0 +1,135 @@
+//! The way to ask the cache: a store of fragments around another one.
+
+use proto::{AccountId, Fragment, FragmentId, TesseraId};
+
+use super::message::{CacheMsg, CacheUsage};
+use crate::{
+    error::ActorError,
+    store::{FragmentRow, FragmentStore, PutOutcome},
+    supervision::seat::Seat,
+};
+
+/// A store with the cache in front of it.
+#[derive(Debug, Clone)]
+pub struct CacheHandle<S> {
+    seat: Seat<CacheMsg>,
+    store: S,
+}
+
+/// The same store for whoever reads much of it once (verify, scrub, repair): its gets neither ask the cache nor fill
+/// it. Its changes do go through the cache.
+#[derive(Debug, Clone)]
+pub struct Uncached<S>(CacheHandle<S>);
+
+impl<S: FragmentStore> CacheHandle<S> {
+    pub(super) fn new(seat: Seat<CacheMsg>, store: S) -> Self {
+        Self { seat, store }
+    }
+
+    /// What is underneath. Only for what the cache does not hold: whoever changes fragments goes through the cache.
+    pub(crate) fn store(&self) -> &S {
+        &self.store
+    }
+
+    /// The same store for scans.
+    pub fn uncached(&self) -> Uncached<S> {
+        Uncached(self.clone())
+    }
+
+    /// How much the cache holds.
+    pub async fn usage(&self) -> Result<CacheUsage, ActorError> {
+        self.seat.call(|slot, reply| CacheMsg::Usage { slot, reply }).await
+    }
+
+    /// Requests waiting or running, and how many there may be.
+    pub fn load(&self) -> (usize, usize) {
+        (self.seat.gate().taken(), self.seat.gate().limit())
+    }
+
+    /// Makes the actor fall.
+    #[cfg(feature = "faults")]
+    pub fn panic(&self) {
+        self.seat.tell(CacheMsg::Panic);
+    }
+
+    fn changing(&self, id: FragmentId) -> Changing {
+        Changing { seat: self.seat.clone(), id }
+    }
+}
+
+impl<S: FragmentStore> FragmentStore for CacheHandle<S> {
+    async fn put(
+        &self,
+        account: AccountId,
+        id: FragmentId,
+        fragment: Fragment,
+    ) -> Result<PutOutcome, ActorError> {
+        // A load that began before may yet report that there is nothing: those who ask from now on must not wait for it.
+        let _changing = self.changing(id);
+        self.store.put(account, id, fragment).await
+    }
+
+    async fn get(&self, id: FragmentId) -> Result<Fragment, ActorError> {
+        self.seat.call(|slot, reply| CacheMsg::Get { id, slot, reply }).await
+    }
+
+    async fn drop_fragment(&self, account: AccountId, id: FragmentId) -> Result<(), ActorError> {
+        let (store, changing) = (self.store.clone(), self.changing(id));
+        // In a task of its own: the store finishes what it was asked, so the cache must hear of it even when the
+        // caller has given up.
+        let dropped = tokio::spawn(async move {
+            let _changing = changing;
+            store.drop_fragment(account, id).await
+        });
+        dropped.await.unwrap_or(Err(ActorError::Restarting { actor: super::NAME }))
+    }
+
+    async fn checksums(
+        &self,
+        tessera: TesseraId,
+        from: (u32, u16),
+        limit: u32,
+    ) -> Result<Vec<FragmentRow>, ActorError> {
+        self.store.checksums(tessera, from, limit).await
+    }
+}
+
+impl<S: FragmentStore> FragmentStore for Uncached<S> {
+    async fn put(
+        &self,
+        account: AccountId,
+        id: FragmentId,
+        fragment: Fragment,
+    ) -> Result<PutOutcome, ActorError> {
+        self.0.put(account, id, fragment).await
+    }
+
+    async fn get(&self, id: FragmentId) -> Result<Fragment, ActorError> {
+        self.0.store.get(id).await
+    }
+
+    async fn drop_fragment(&self, account: AccountId, id: FragmentId) -> Result<(), ActorError> {
+        self.0.drop_fragment(account, id).await
+    }
+
+    async fn checksums(
+        &self,
+        tessera: TesseraId,
+        from: (u32, u16),
+        limit: u32,
+    ) -> Result<Vec<FragmentRow>, ActorError> {
+        self.0.checksums(tessera, from, limit).await
+    }
+}
+
+/// A change under way in the store. Tells the cache on drop: whether it was carried out or not may be unknown.
+struct Changing {
+    seat: Seat<CacheMsg>,
+    id: FragmentId,
+}
+
+impl Drop for Changing {
+    fn drop(&mut self) {
+        self.seat.tell(CacheMsg::Changed { id: self.id });
+    }
+}
