@@ -1,7 +1,7 @@
 //! The JSON of the admin socket: one shape for the daemon that writes it and the command line that reads it.
 
 use actors::{
-    archive,
+    archive, attestation,
     storage::{BlobState, TesseraRow, Usage},
     supervision::ActorStatus,
 };
@@ -123,16 +123,19 @@ pub(crate) struct Actor {
     pub(crate) name: String,
     /// Whether it answers.
     pub(crate) running: bool,
+    /// Requests waiting or running.
+    pub(crate) waiting: usize,
     /// How often it was started again.
     pub(crate) restarts: u64,
     /// Why it fell the last time.
     pub(crate) last_fall: Option<String>,
 }
 
-impl From<ActorStatus> for Actor {
-    fn from(status: ActorStatus) -> Self {
+impl Actor {
+    /// From what the supervisor knows, and the requests waiting or running.
+    pub(crate) fn new(waiting: usize, status: ActorStatus) -> Self {
         let ActorStatus { name, running, restarts, last_fall } = status;
-        Self { name: name.to_owned(), running, restarts, last_fall }
+        Self { name: name.to_owned(), running, waiting, restarts, last_fall }
     }
 }
 
@@ -368,3 +371,43 @@ impl From<archive::Fault> for Fault {
 
 /// The media type of JSON documents, one a line.
 pub(crate) const LINES: &str = "application/x-ndjson";
+
+/// `POST /v1/tesseras/{id}/attest`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Attested {
+    /// Who claims; also named as the one who asked.
+    pub(crate) node: NodeId,
+    /// The signed claim, in base64.
+    pub(crate) claim: String,
+    /// Every row of the stripes that the claim covers, also what is not in order and so not claimed.
+    pub(crate) rows: Vec<AttestedRow>,
+    /// The `from` of the next claim, if there is more.
+    pub(crate) next_stripe: Option<u32>,
+}
+
+/// What is known of one fragment.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct AttestedRow {
+    /// The stripe, from 0.
+    pub(crate) stripe: u32,
+    /// The place in the stripe, from 0.
+    pub(crate) index: u16,
+    /// Its checksum.
+    pub(crate) checksum: Checksum,
+    /// Its length in bytes.
+    pub(crate) length: u32,
+    /// Whether its bytes are there.
+    pub(crate) state: State,
+    /// How long ago they were last read back and found right, in milliseconds; absent when that never happened.
+    pub(crate) verified_age_ms: Option<u64>,
+}
+
+impl From<attestation::AttestedRow> for AttestedRow {
+    fn from(row: attestation::AttestedRow) -> Self {
+        let attestation::AttestedRow { stripe, index, checksum, length, state, verified_age_ms } = row;
+        Self { stripe, index, checksum, length, state: state.into(), verified_age_ms }
+    }
+}
+
+/// A claim that is asked for on the socket is bound to no connection.
+pub(crate) const LOCAL_BINDING: [u8; 32] = [0; 32];

@@ -76,21 +76,20 @@ impl Daemon {
         let config = &loaded.config;
         let (draining, stopped, stop) =
             (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
-        let health = Health { draining: draining.clone(), metrics: metrics.clone() };
         // Bound before the long work of opening the storage: a wrong address shows at once. Served afterwards.
         let tcp = match config.observability.metrics_addr {
             Some(address) => Some(bind(address).await?),
             None => None,
         };
-        let mut actors = SystemConfig::new(config.storage.clone());
+        let mut actors = SystemConfig::new(config.storage.clone(), keys.node.clone());
+        actors.cache_bytes_max = config.memory.fragment_cache_bytes;
         actors.metrics = Instruments::new(&metrics.meter());
         let system = System::start(actors).await?;
+        let health = Health { draining: draining.clone(), metrics: metrics.clone(), system: system.clone() };
         let memory = config.memory;
         let requests = memory.budget_bytes - memory.fragment_cache_bytes - config.storage.location_map_bytes;
         let node = Arc::new(Node {
-            store: system.storage.clone(),
-            storage: system.storage.clone(),
-            standing: system.standing.clone(),
+            system: system.clone(),
             keys,
             memory: Memory::new(requests),
             settings: api::settings(loaded),

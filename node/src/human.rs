@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use indicatif::{HumanBytes, HumanDuration};
 use proto::manifest::Visibility;
 
+use crate::api::State;
+
 /// A number of bytes: `1.50 MiB`.
 pub(crate) fn bytes(bytes: u64) -> String {
     HumanBytes(bytes).to_string()
@@ -25,6 +27,15 @@ pub(crate) fn ago(ms: i64) -> String {
 /// The day, in UTC: `2026-11-22`.
 pub(crate) fn date(ms: u64) -> String {
     actors::archive::date(ms)
+}
+
+/// Whether the bytes of a fragment are there, in a word.
+pub(crate) fn state(state: State) -> &'static str {
+    match state {
+        State::Ok => "ok",
+        State::Suspect => "suspect",
+        State::Missing => "missing",
+    }
 }
 
 /// Who may read it, in a word.

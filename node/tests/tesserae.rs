@@ -211,6 +211,27 @@ fn fragment_that_is_too_long_is_refused_by_the_daemon_too() {
 }
 
 #[test]
+fn attest_claims_every_fragment_and_reads_no_blob() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place);
+    let bytes: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
+    let id = place.keep("long", &bytes);
+    let fragments = json(&place.node(["fragment", "list", "--json", &id])).as_array().unwrap().len();
+    let blob_reads = || daemon.get("/metrics").lines().filter(|line| line.contains("blob_read")).count();
+    assert_eq!(blob_reads(), 0);
+    let text = place.node(["attest", &id[..20]]);
+    assert_eq!(stdout(&text).lines().count(), fragments + 1, "{}", stderr(&text));
+    assert!(stderr(&text).contains(&format!("claims to hold {fragments} fragments")), "{}", stderr(&text));
+    let pages = json(&place.node(["attest", "--json", &id]));
+    assert_eq!(pages[0]["rows"].as_array().unwrap().len(), fragments);
+    assert_eq!(pages[0]["rows"][0]["verified_age_ms"], serde_json::Value::Null, "written is not verified");
+    assert_eq!(blob_reads(), 0);
+    place.node(["verify", &id]);
+    assert!(blob_reads() > 0);
+    failed(&place.node(["attest", &format!("tess1{}", "q".repeat(52) + &id[57..])]), 2, "checksum");
+}
+
+#[test]
 fn file_is_served_in_parts_and_not_again_when_it_is_known() {
     let place = Place::new();
     let daemon = Daemon::start(&place);
@@ -255,6 +276,7 @@ fn every_reading_command_prints_json() {
         &["show", &id],
         &["verify", &id],
         &["fragment", "list", &id],
+        &["attest", &id],
         &["id"],
         &["status"],
         &["actors"],

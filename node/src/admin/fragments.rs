@@ -36,11 +36,11 @@ pub(super) async fn list(
     InQuery(which): InQuery<Which>,
 ) -> Result<Json<api::FragmentPage>, Problem> {
     let limit = which.limit.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
-    let door = node.storage.checksums_door();
+    let door = node.system.storage.checksums_door();
     let mut rows = door.checksums(id, (which.stripe, which.index), limit.saturating_add(1)).await?;
     if rows.is_empty() {
         // Nothing from here on: the end of a list, or a tessera that is not here.
-        node.storage.records().tessera(id).await?;
+        node.system.storage.records().tessera(id).await?;
     }
     let next = if rows.len() > limit as usize { rows.pop().map(|row| (row.stripe, row.index)) } else { None };
     Ok(Json(api::FragmentPage { fragments: rows.into_iter().map(api::FragmentRow::from).collect(), next }))
@@ -52,7 +52,7 @@ pub(super) async fn get(
     InPath(id): InPath<(TesseraId, u32, u16)>,
 ) -> Result<Response, Problem> {
     let _reserved = node.memory.reserve(FRAGMENT_BYTES_MAX).await?;
-    let fragment = node.store.get(fragment_id(id)).await?;
+    let fragment = node.system.cache.get(fragment_id(id)).await?;
     let tag = format!("\"{}\"", fragment.checksum());
     let headers = [(header::CONTENT_TYPE, "application/octet-stream".to_owned()), (header::ETAG, tag)];
     Ok((headers, fragment.into_bytes()).into_response())
@@ -67,7 +67,7 @@ pub(super) async fn put(
     let _reserved = node.memory.reserve(FRAGMENT_BYTES_MAX).await?;
     let fragment = Fragment::hash(body::whole(body, FRAGMENT_BYTES_MAX).await?)?;
     let checksum = fragment.checksum();
-    let held = node.store.put(AccountId::LOCAL, fragment_id(id), fragment).await? == PutOutcome::Held;
+    let held = node.system.cache.put(AccountId::LOCAL, fragment_id(id), fragment).await? == PutOutcome::Held;
     let status = if held { StatusCode::OK } else { StatusCode::CREATED };
     Ok((status, Json(api::Put { checksum, held })).into_response())
 }
@@ -77,7 +77,7 @@ pub(super) async fn drop(
     State(node): State<Arc<Node>>,
     InPath(id): InPath<(TesseraId, u32, u16)>,
 ) -> Result<StatusCode, Problem> {
-    node.store.drop_fragment(AccountId::LOCAL, fragment_id(id)).await?;
+    node.system.cache.drop_fragment(AccountId::LOCAL, fragment_id(id)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

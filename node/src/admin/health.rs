@@ -1,7 +1,11 @@
 //! `/livez`, `/readyz` and `/metrics`: on the socket, and over TCP for those who watch from outside.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
+use actors::System;
 use axum::{
     Router,
     extract::{Request, State},
@@ -10,6 +14,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::problems;
@@ -25,6 +30,8 @@ pub(crate) struct Health {
     pub(crate) draining: CancellationToken,
     /// The node's metrics.
     pub(crate) metrics: Metrics,
+    /// What brings the gauges up to date before they are read.
+    pub(crate) system: System,
 }
 
 /// The three endpoints.
@@ -52,6 +59,12 @@ async fn ready(State(health): State<Health>) -> Result<&'static str, Problem> {
 }
 
 async fn text(State(health): State<Health>) -> Result<Response, Problem> {
+    // While an actor restarts its gauges stay as they were: metrics are wanted most when something is wrong.
+    match timeout(MEASURE_DEADLINE, health.system.measure()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "the gauges are not up to date"),
+        Err(_) => tracing::debug!("the gauges are not up to date: storage takes too long"),
+    }
     Ok(([(header::CONTENT_TYPE, metrics::MEDIA_TYPE)], health.metrics.text()?).into_response())
 }
 
@@ -87,6 +100,9 @@ fn without_port(host: &str) -> &str {
         _ => host,
     }
 }
+
+/// Whoever reads metrics does so every few seconds and does not wait long.
+const MEASURE_DEADLINE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

@@ -6,6 +6,7 @@
 //! 3. Memory for a request is reserved here, once, and nowhere further in.
 //! 4. Absent on purpose: rules of storage, layout and repair. Handlers ask and pass on.
 
+mod attest;
 mod body;
 pub(crate) mod connections;
 mod content;
@@ -24,12 +25,11 @@ mod verify;
 
 use std::{path::PathBuf, sync::Arc, time::Instant};
 
-use actors::{storage::StorageHandle, supervision::Standing};
+use actors::System;
 use axum::{
     Router,
     routing::{get, post},
 };
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{api, keys::Keys};
@@ -39,12 +39,8 @@ use memory::Memory;
 /// What the endpoints ask.
 #[derive(Debug)]
 pub(crate) struct Node {
-    /// Fragments, documents and records.
-    pub(crate) storage: StorageHandle,
-    /// Which actors run.
-    pub(crate) standing: watch::Receiver<Standing>,
-    /// Fragments, with the cache in front of the storage.
-    pub(crate) store: StorageHandle,
+    /// The actors.
+    pub(crate) system: System,
     /// Who this node is.
     pub(crate) keys: Keys,
     /// Memory for requests.
@@ -76,6 +72,7 @@ pub(crate) fn router(node: Arc<Node>, health: Health) -> Router {
             get(fragments::get).put(fragments::put).delete(fragments::drop),
         )
         .route("/v1/tesseras/{id}/verify", post(verify::verify))
+        .route("/v1/tesseras/{id}/attest", post(attest::attest))
         .method_not_allowed_fallback(problems::no_method)
         .with_state(node)
         .merge(health::routes(health))

@@ -9,7 +9,7 @@ use crate::{api, problem::Problem};
 
 /// Who this node is, and how much it stores.
 pub(super) async fn status(State(node): State<Arc<Node>>) -> Result<Json<api::Status>, Problem> {
-    let usage = node.storage.usage().await?;
+    let usage = node.system.storage.usage().await?;
     Ok(Json(api::Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         node: node.keys.node.id(),
@@ -23,8 +23,10 @@ pub(super) async fn status(State(node): State<Arc<Node>>) -> Result<Json<api::St
 
 /// Every actor, and how it fares.
 pub(super) async fn actors(State(node): State<Arc<Node>>) -> Json<Vec<api::Actor>> {
-    let standing = node.standing.borrow().clone();
-    Json(standing.actors.into_iter().map(api::Actor::from).collect())
+    let standing = node.system.standing.borrow().clone();
+    let waiting = node.system.waiting();
+    let load = |name| waiting.iter().find(|(actor, _)| *actor == name).map_or(0, |(_, waiting)| *waiting);
+    Json(standing.actors.into_iter().map(|actor| api::Actor::new(load(actor.name), actor)).collect())
 }
 
 /// Every setting the node was started with.

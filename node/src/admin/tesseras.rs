@@ -6,7 +6,7 @@ use std::{
 };
 
 use actors::{
-    ActorError,
+    ActorError, FragmentStore,
     archive::{CREATE_BYTES_MAX, create},
     storage::TesseraRow,
 };
@@ -50,7 +50,7 @@ pub(super) async fn list(
         None => (TesseraId::from_bytes([0; 32]), TesseraId::from_bytes([u8::MAX; 32])),
     };
     let first = which.from.map_or(first, |from| from.max(first));
-    let mut rows = node.storage.records().tesseras(first, last, limit.saturating_add(1)).await?;
+    let mut rows = node.system.storage.records().tesseras(first, last, limit.saturating_add(1)).await?;
     let next = if rows.len() > limit as usize { rows.pop().map(|row| row.id) } else { None };
     let tesseras = stream::iter(rows).map(|row| describe(&node, row)).buffered(MANIFESTS_AHEAD).try_collect();
     Ok(Json(api::TesseraPage { tesseras: tesseras.await?, next }))
@@ -62,9 +62,9 @@ pub(super) async fn show(
     InPath(id): InPath<TesseraId>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let row = node.storage.records().tessera(id).await?;
+    let row = node.system.storage.records().tessera(id).await?;
     if headers.get(header::ACCEPT).is_some_and(|kind| kind == CBOR) {
-        let manifest = node.storage.document(id, DocumentKind::Manifest, None).await?;
+        let manifest = node.system.storage.document(id, DocumentKind::Manifest, None).await?;
         return Ok(([(header::CONTENT_TYPE, CBOR)], manifest).into_response());
     }
     Ok(Json(describe(&node, row).await?).into_response())
@@ -74,7 +74,7 @@ pub(super) async fn show(
 pub(super) async fn make(State(node): State<Arc<Node>>, body: Body) -> Result<Response, Problem> {
     // The body is read only from here on: who waits for memory holds nothing.
     let _reserved = node.memory.reserve(CREATE_BYTES_MAX).await?;
-    let session = node.storage.open_session().await?;
+    let session = node.system.storage.open_session().await?;
     let created = create(body::reader(body), &node.keys.author, session, now_ms()).await?;
     tracing::info!(id = %created.id, files = created.files, bytes = created.content_len, "made a tessera");
     let location = format!("/v1/tesseras/{}", created.id);
@@ -87,7 +87,7 @@ pub(super) async fn forget(
     State(node): State<Arc<Node>>,
     InPath(id): InPath<TesseraId>,
 ) -> Result<StatusCode, Problem> {
-    node.store.forget(id).await?;
+    node.system.cache.forget(id).await?;
     tracing::info!(%id, "forgot a tessera");
     Ok(StatusCode::NO_CONTENT)
 }
@@ -96,7 +96,7 @@ async fn describe(node: &Node, row: TesseraRow) -> Result<api::Tessera, Problem>
     if !row.has_manifest {
         return Ok(api::Tessera::new(&row, None));
     }
-    let manifest = match node.storage.document(row.id, DocumentKind::Manifest, None).await {
+    let manifest = match node.system.storage.document(row.id, DocumentKind::Manifest, None).await {
         Ok(bytes) => SignedManifest::parse(bytes)?,
         // One that is damaged, or was forgotten just now, must not hide all others.
         Err(ActorError::CorruptDocument { .. } | ActorError::NotFound { .. }) => {

@@ -2,9 +2,12 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use actors::{System, SystemConfig};
 use axum::{Router, body::Body, routing::get};
 use bytes::Bytes;
+use config::StorageConfig;
 use futures::stream;
+use proto::NodeKey;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::UnixStream,
@@ -39,12 +42,13 @@ impl Server {
         let place = Place { path: path.clone(), group: None, data_dir: dir.path().to_owned() };
         let socket = Socket::bind(&place).await.unwrap();
         let draining = CancellationToken::new();
-        let router = router
-            .merge(health::routes(health::Health {
-                draining: draining.clone(),
-                metrics: Metrics::new().unwrap(),
-            }))
-            .fallback(problems::no_endpoint);
+        let actors = SystemConfig::new(StorageConfig::with_defaults(dir.path()), NodeKey::from_seed([1; 32]));
+        let health = health::Health {
+            draining: draining.clone(),
+            metrics: Metrics::new().unwrap(),
+            system: System::start(actors).await.unwrap(),
+        };
+        let router = router.merge(health::routes(health)).fallback(problems::no_endpoint);
         let task =
             tokio::spawn(connections::serve(socket, router, connections_max, draining.clone(), deadline));
         Self { _dir: dir, path, draining, task }

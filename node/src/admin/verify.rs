@@ -27,7 +27,7 @@ pub(super) async fn verify(
 ) -> Result<Response, Problem> {
     let reserved = node.memory.reserve(READ_BYTES).await?;
     // Not the cache, which answers for bytes that it read long ago.
-    let storage = node.storage.clone();
+    let storage = node.system.storage.clone();
     if headers.get(header::ACCEPT).is_none_or(|kind| kind != api::LINES) {
         let report = read_back(storage, id, |_| {}).await?;
         return Ok(Json(api::Verified::from(report)).into_response());
@@ -47,7 +47,7 @@ async fn step_by_step(node: Arc<Node>, id: TesseraId, lines: mpsc::Sender<Bytes>
         let _ = lines.try_send(line(&api::VerifyStep::Progress { done, fragments: report.fragments }));
     };
     let outcome = tokio::select! {
-        outcome = read_back(node.storage.clone(), id, progress) => outcome,
+        outcome = read_back(node.system.storage.clone(), id, progress) => outcome,
         () = lines.closed() => return,
     };
     let last = match outcome {

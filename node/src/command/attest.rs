@@ -58,8 +58,9 @@ impl Attest {
 /// One claim and the rows behind it, checked as any other verifier would.
 async fn ask(client: &Client, id: TesseraId, from: u32) -> Result<(Attested, Claim), Failure> {
     let mut nonce = [0; 32];
-    getrandom::fill(&mut nonce)
-        .map_err(|error| Failure::new(Kind::Internal, format!("the system gives no random numbers: {error}")))?;
+    getrandom::fill(&mut nonce).map_err(|error| {
+        Failure::new(Kind::Internal, format!("the system gives no random numbers: {error}"))
+    })?;
     let at = path(["v1", "tesseras", &id.to_string(), "attest"]);
     let query = format!("?from={from}&nonce={}", Checksum::from_bytes(nonce));
     let page: Attested = client.call(Method::POST, &format!("{at}{query}")).await?;
@@ -70,7 +71,9 @@ async fn ask(client: &Client, id: TesseraId, from: u32) -> Result<(Attested, Cla
 }
 
 fn check(page: &Attested, expect: &Expect) -> Result<Claim, Failure> {
-    let wrong = |reason: String| Failure::new(Kind::Damaged, format!("the claim of {} is not valid: {reason}", page.node));
+    let wrong = |reason: String| {
+        Failure::new(Kind::Damaged, format!("the claim of {} is not valid: {reason}", page.node))
+    };
     let bytes = BASE64_STANDARD.decode(&page.claim).map_err(|error| wrong(error.to_string()))?;
     SignedClaim::verify(&bytes, expect).map_err(|error| wrong(error.to_string()))
 }

@@ -12,7 +12,7 @@ use proto::{TesseraId, limits::FRAGMENT_BYTES_MAX};
 
 use super::{Context, target::Target};
 use crate::{
-    api::{FragmentPage, FragmentRow, Put, State},
+    api::{FragmentPage, FragmentRow, Put},
     client::path,
     exit::Exit,
     failure::Failure,
@@ -150,16 +150,11 @@ fn table(rows: &[FragmentRow]) -> Table<6> {
         ("CHECKSUM", Align::Left),
     ]);
     for row in rows {
-        let state = match row.state {
-            State::Ok => "ok",
-            State::Suspect => "suspect",
-            State::Missing => "missing",
-        };
         table.row([
             row.stripe.to_string(),
             row.index.to_string(),
             row.length.to_string(),
-            state.to_owned(),
+            human::state(row.state).to_owned(),
             row.verified_at_ms.map_or_else(|| "never".to_owned(), human::ago),
             row.checksum.to_string(),
         ]);

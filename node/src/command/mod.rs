@@ -1,5 +1,6 @@
 //! The commands, one file each. Each says what it does and prints; what it needs lies in [`Context`].
 
+mod attest;
 mod cat;
 mod config;
 mod create;
@@ -34,6 +35,7 @@ pub(crate) enum Command {
     Export(export::Export),
     Cat(cat::Cat),
     Forget(forget::Forget),
+    Attest(attest::Attest),
     /// Look at single fragments, or change them
     #[command(subcommand)]
     Fragment(fragment::Fragments),
@@ -61,6 +63,7 @@ impl Command {
             Self::Export(export) => export.run(context).await,
             Self::Cat(cat) => cat.run(context).await,
             Self::Forget(forget) => forget.run(context).await,
+            Self::Attest(attest) => attest.run(context).await,
             Self::Fragment(fragments) => fragments.run(context).await,
             Self::Id(id) => id.run(context).await,
             Self::Status(status) => status.run(context).await,

@@ -100,17 +100,23 @@ fn troubles(storage: &Storage) -> Vec<(&'static str, String)> {
     all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
-fn table(actors: &[Actor]) -> Table<4> {
+fn table(actors: &[Actor]) -> Table<5> {
     let mut table = Table::new([
         ("ACTOR", Align::Left),
         ("STATE", Align::Left),
+        ("WAITING", Align::Right),
         ("RESTARTS", Align::Right),
         ("LAST FALL", Align::Left),
     ]);
     for actor in actors {
         let state = if actor.running { "running" } else { "restarting" };
-        let last_fall = actor.last_fall.clone().unwrap_or_default();
-        table.row([actor.name.clone(), state.to_owned(), actor.restarts.to_string(), last_fall]);
+        table.row([
+            actor.name.clone(),
+            state.to_owned(),
+            actor.waiting.to_string(),
+            actor.restarts.to_string(),
+            actor.last_fall.clone().unwrap_or_default(),
+        ]);
     }
     table
 }
