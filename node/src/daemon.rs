@@ -12,7 +12,7 @@ use std::{
 
 use actors::{Metrics as Instruments, System, SystemConfig};
 use config::{FILE_NAME, Loaded, Origin, Place as WrittenAt};
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -52,9 +52,9 @@ pub(crate) async fn run(context: &Context) -> Result<Exit, Failure> {
     welcome(context, &loaded);
     let reason = daemon.until_told(&mut signals).await;
     signals.exit_at_the_next();
-    daemon.drain().await;
+    let drained = daemon.drain().await;
     drop(lock);
-    reason.map(|()| Exit::Ok)
+    reason.and(drained).map(|()| Exit::Ok)
 }
 
 /// The parts of a running daemon.
@@ -140,10 +140,10 @@ impl Daemon {
         Ok(())
     }
 
-    async fn drain(self) {
+    async fn drain(self) -> Result<(), Failure> {
         self.draining.cancel();
         joined(self.admin).await;
-        self.system.drain().await;
+        let drained = timeout(ACTORS_DEADLINE, self.system.drain()).await;
         self.stopped.cancel();
         if let Some(health) = self.health {
             joined(health).await;
@@ -151,6 +151,10 @@ impl Daemon {
         let metrics = self.metrics;
         joined(tokio::task::spawn_blocking(move || metrics.shutdown())).await;
         tracing::info!("stopped");
+        drained.map_err(|_| {
+            let detail = "the actors did not stop in time, so they were cut off: the next start recovers";
+            Failure::new(Kind::Internal, detail)
+        })
     }
 }
 
@@ -237,4 +241,6 @@ const CONNECTIONS_MAX: usize = 256;
 const WATCHERS_MAX: usize = 16;
 /// How long requests under way may go on when the daemon stops.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
+/// How long the actors may take to write what they have accepted: a slow disk syncs within seconds.
+const ACTORS_DEADLINE: Duration = Duration::from_secs(60);
 const WATCHERS_DEADLINE: Duration = Duration::from_secs(1);

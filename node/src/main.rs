@@ -26,7 +26,7 @@ mod signals;
 mod table;
 mod telemetry;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use clap::{Parser, error::ErrorKind};
 use rustix::fs::Mode;
@@ -58,7 +58,10 @@ fn run(command: Command, context: &Context) -> Result<Exit, Failure> {
     let runtime = runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime
         .map_err(|error| Failure::new(Kind::Internal, format!("no threads could be started: {error}")))?;
-    runtime.block_on(command.run(context))
+    let outcome = runtime.block_on(command.run(context));
+    // A thread that still reads a file or standard input has nobody left to read for.
+    runtime.shutdown_timeout(THREADS_DEADLINE);
+    outcome
 }
 
 fn finish(output: Output, outcome: Result<Exit, Failure>) -> Exit {
@@ -91,3 +94,6 @@ fn misused(error: &clap::Error) -> Exit {
         }
     }
 }
+
+/// How long threads that are still at work may hold up the end of the process.
+const THREADS_DEADLINE: Duration = Duration::from_secs(1);

@@ -4,7 +4,8 @@
 //! # Invariants
 //! 1. Standard output carries what was asked for and nothing else; whatever is said beside it goes to standard error.
 //! 2. A closed pipe is [`Failure::ClosedPipe`], never a panic and never an error message.
-//! 3. With `--json` both streams carry JSON: one document on standard output, a problem document on standard error.
+//! 3. With `--json` both streams carry JSON: one document on standard output; on standard error a line for each
+//!    warning, and a problem document if the command fails.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -85,9 +86,13 @@ impl Output {
         }
     }
 
-    /// A warning on standard error.
+    /// A warning on standard error; with `--json` an object on a line of its own.
     pub(crate) fn warning(&self, text: &str) {
-        self.labelled("warning", YELLOW, text);
+        if self.json {
+            said(writeln!(io::stderr().lock(), "{}", serde_json::json!({ "warning": text })));
+        } else {
+            self.labelled("warning", YELLOW, text);
+        }
     }
 
     /// What made the command fail, on standard error: a problem document with `--json`, else `error: …`.

@@ -135,9 +135,14 @@ fn signal_or_request_ends_the_daemon_in_order() {
 }
 
 #[test]
-fn second_signal_ends_the_daemon_at_once() {
+fn second_signal_ends_the_drain_at_once() {
     let place = Place::new();
-    let daemon = Daemon::start(&place);
+    let mut command = place.command(["run"]);
+    command.env("TESSERAS_OBSERVABILITY__METRICS_ADDR", "127.0.0.1:0");
+    let daemon = Daemon::started(&place, command);
+    let address = daemon.metrics_address();
+    let ready = || common::get_over_tcp(&address, "/readyz", &address);
+    assert!(ready().starts_with("HTTP/1.1 200"));
     // An upload that goes nowhere keeps the drain waiting.
     let mut upload = UnixStream::connect(daemon.socket()).unwrap();
     upload
@@ -145,7 +150,8 @@ fn second_signal_ends_the_daemon_at_once() {
         .unwrap();
     daemon.until(|| daemon.get("/metrics").contains("tesseras_storage"));
     daemon.signal(Signal::TERM);
-    daemon.until(|| daemon.log().contains("stopping"));
+    daemon.until(|| ready().starts_with("HTTP/1.1 503"));
+    assert!(common::get_over_tcp(&address, "/livez", &address).starts_with("HTTP/1.1 200"));
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.wait(), Some(1));
 }

@@ -74,6 +74,8 @@ fn link_is_refused_by_name_or_left_out_with_a_warning() {
     let output = place.node(["create", "--skip-special", top]);
     assert_eq!(output.status.code(), Some(0));
     assert!(stderr(&output).starts_with("warning: left out: "), "{}", stderr(&output));
+    let output = place.node(["create", "--skip-special", "--json", top]);
+    assert!(problem(&output)["warning"].as_str().unwrap().contains("link"));
 }
 
 #[test]

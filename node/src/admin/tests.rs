@@ -91,6 +91,31 @@ async fn endpoint_that_does_not_exist_is_a_problem_document() {
     assert!(answer.contains("content-type: application/problem+json"), "{answer}");
 }
 
+/// A socket whose callers are all other users.
+struct Strangers(Socket);
+
+impl connections::Listener for Strangers {
+    type Stream = UnixStream;
+
+    async fn accept(&self) -> std::io::Result<(UnixStream, bool)> {
+        self.0.accept().await.map(|(stream, _)| (stream, false))
+    }
+}
+
+#[tokio::test]
+async fn another_user_is_not_permitted() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("node.sock");
+    let place = Place { path: path.clone(), group: None, data_dir: dir.path().to_owned() };
+    let listener = Strangers(Socket::bind(&place).await.unwrap());
+    let router = Router::new().route("/v1/status", get(async || "secret"));
+    let draining = CancellationToken::new();
+    tokio::spawn(connections::serve(listener, router, 8, draining, Duration::from_secs(10)));
+    let refused = problem(Client::new(path).get::<()>("/v1/status").await.unwrap_err());
+    assert_eq!(refused.kind(), Kind::NotPermitted);
+    assert!(refused.detail.contains("sudo"), "{}", refused.detail);
+}
+
 #[tokio::test]
 async fn busy_says_when_to_try_again() {
     let busy = async || Problem::new(Kind::Busy, "all slots are taken");
