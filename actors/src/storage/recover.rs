@@ -79,7 +79,7 @@ pub(crate) async fn recover(
     database: &Database,
 ) -> Result<Recovered, ActorError> {
     let folder = config.data_dir.join(segment::SEGMENTS_FOLDER);
-    let ids = segment::ids(&folder).map_err(ActorError::io(format!("cannot list {}", folder.display())))?;
+    let ids = durable_ids(disk, &folder).await?;
     let mut connection = database.planner().await?;
     let state = facts::log_state(&mut connection).await?;
     let view = View::new(facts::segments(&mut connection).await?);
@@ -104,6 +104,19 @@ pub(crate) async fn recover(
         replay.run(&ids).await?;
     }
     replay.finish(config, &ids, end).await
+}
+
+/// The segments that are there. A file that was made or removed just before a crash has its name, or is gone, durably
+/// when this returns: both are built upon from here on.
+async fn durable_ids(disk: &Arc<dyn Disk>, folder: &std::path::Path) -> Result<Vec<u32>, ActorError> {
+    let context = format!("cannot list {}", folder.display());
+    let (disk, folder) = (disk.clone(), folder.to_owned());
+    let listed = tokio::task::spawn_blocking(move || {
+        let ids = segment::ids(&folder)?;
+        disk.sync_folder(&folder)?;
+        Ok(ids)
+    });
+    listed.await.map_err(std::io::Error::other)?.map_err(ActorError::io(context))
 }
 
 struct Replay<'a> {
