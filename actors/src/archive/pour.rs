@@ -38,7 +38,7 @@ pub(crate) fn pour<R: Read>(
     sink: impl FnMut(Fragment) -> Result<(), ArchiveError>,
 ) -> Result<Poured, ArchiveError> {
     let mut upload = Entries::new(UPLOAD, upload);
-    let (metadata, first) = match upload.next_entry()? {
+    let (metadata, first) = match next_entry(&mut upload)? {
         Some(entry) if is_metadata(&entry) => (read_metadata(&entry, &mut upload)?, None),
         first => (Metadata::default(), first),
     };
@@ -47,12 +47,27 @@ pub(crate) fn pour<R: Read>(
     if let Some(entry) = first {
         bag.add(&entry, &mut upload)?;
     }
-    while let Some(entry) = upload.next_entry()? {
+    while let Some(entry) = next_entry(&mut upload)? {
         bag.add(&entry, &mut upload)?;
     }
     let (seal, totals) = bag.finish()?;
     let chunks = seal.finish().map_err(|error| ArchiveError::from_stream("content", error))?;
     Ok(Poured { metadata, totals, cut: chunks.finish()? })
+}
+
+/// The next file or folder. `tar -C folder -c .` writes the folder itself, as `./`, and everything in it behind that:
+/// what is meant is what is in it.
+fn next_entry<R: Read>(upload: &mut Entries<R>) -> Result<Option<Entry>, ArchiveError> {
+    while let Some(mut entry) = upload.next_entry()? {
+        while let Some(inner) = entry.name.strip_prefix(b"./") {
+            entry.name = inner.to_vec();
+        }
+        let is_top = entry.kind == Kind::Folder && matches!(entry.name.as_slice(), b"" | b".");
+        if !is_top {
+            return Ok(Some(entry));
+        }
+    }
+    Ok(None)
 }
 
 fn is_metadata(entry: &Entry) -> bool {

@@ -148,6 +148,22 @@ fn export_is_accepted_by_a_bagit_validator() {
 }
 
 #[test]
+fn upload_of_the_folder_one_stands_in_holds_what_is_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let top = sample(dir.path());
+    let (author, store) = (Author::generate().unwrap(), MemoryStore::default());
+    let tar = dir.path().join("dot.tar");
+    output(Command::new(tool("tar")).arg("-cf").arg(&tar).arg("-C").arg(&top).arg("."));
+    let folder = dir.path().join("export");
+    run(async {
+        let tar = tokio::fs::File::open(&tar).await.unwrap();
+        let id = create(tar, &author, store.sink(), NOW_MS).await.unwrap().id;
+        export(&store, id, &author, &folder).await;
+    });
+    same(&top, &folder.join("tessera/data"));
+}
+
+#[test]
 fn upload_written_by_gnu_tar_is_understood() {
     let dir = tempfile::tempdir().unwrap();
     let top = sample(dir.path());
