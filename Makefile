@@ -37,10 +37,7 @@ torture: ## the crash tests with large counts (TESSERAS_TEST_SEED=… replays)
 	TESSERAS_TEST_TORTURE=1 cargo nextest run --locked --release -p tests --no-capture
 
 fuzz: ## every fuzz target for FUZZ_SECONDS
-	tests/setup fuzz
-	cd proto && for target in $$(cargo +nightly fuzz list); do \
-		cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
-	done
+	proto/fuzz/run $(FUZZ_SECONDS)
 
 doc: ## the documentation of the code, in target/doc
 	cargo doc --locked --workspace --no-deps

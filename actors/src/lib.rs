@@ -3,10 +3,12 @@
 //! Outside its folder an actor is a handle with async methods; its messages cannot be named. Who may call whom is in
 //! the table of the README, and a test compares it with this code.
 
+pub mod archive;
 pub mod attestation;
 pub mod cache;
 mod clock;
 pub mod error;
+pub mod keys;
 pub mod metrics;
 pub mod storage;
 pub mod store;

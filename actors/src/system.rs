@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use config::StorageConfig;
+use proto::NodeKey;
 use ractor::{Actor, ActorRef, SpawnErr};
 use tokio::sync::watch;
 
 use crate::{
+    attestation::{self, AttestationHandle},
+    cache::{self, CacheHandle},
     error::ActorError,
-    metrics::Metrics,
+    metrics::{ActorMetrics, Metrics},
     storage::{
         self, StorageHandle,
         disk::{Disk, RealDisk},
@@ -24,6 +27,10 @@ use crate::{
 pub struct SystemConfig {
     /// The segment log and its index.
     pub storage: StorageConfig,
+    /// The cap of the fragment cache, in bytes.
+    pub cache_bytes_max: u64,
+    /// This machine's key: it signs what is attested.
+    pub node_key: NodeKey,
     /// How often an actor may fall.
     pub budget: RestartBudget,
     /// What they count with.
@@ -35,18 +42,25 @@ pub struct SystemConfig {
 /// The running actors.
 #[derive(Debug)]
 pub struct System {
-    /// Fragments, documents and records.
+    /// Fragments, documents and records, straight from the log.
     pub storage: StorageHandle,
+    /// The same fragments, through the cache: what is asked for again and again.
+    pub cache: CacheHandle<StorageHandle>,
+    /// Signed claims of what is held.
+    pub attestation: AttestationHandle,
     /// Which actors run, and whether the process must end.
     pub standing: watch::Receiver<Standing>,
     supervisor: ActorRef<SupervisorMsg>,
+    metrics: ActorMetrics,
 }
 
 impl SystemConfig {
-    /// The defaults over a storage configuration.
-    pub fn new(storage: StorageConfig) -> Self {
+    /// The defaults for a storage configuration and a machine.
+    pub fn new(storage: StorageConfig, node_key: NodeKey) -> Self {
         Self {
             storage,
+            cache_bytes_max: CACHE_BYTES_MAX,
+            node_key,
             budget: RestartBudget::default(),
             metrics: Metrics::unread(),
             disk: Arc::new(RealDisk),
@@ -57,15 +71,37 @@ impl SystemConfig {
 impl System {
     /// Starts all actors; returns when they answer, which is after recovery.
     pub async fn start(config: SystemConfig) -> Result<Self, ActorError> {
-        let metrics = config.metrics;
-        let (storage, starter) =
-            storage::Starter::new(config.storage, config.disk, metrics.storage, metrics.actors.clone());
-        let children: Vec<Box<dyn Child>> = vec![Box::new(starter)];
+        let Metrics { storage, cache, attestation, actors } = config.metrics;
+        let (storage, store) = storage::Starter::new(config.storage, config.disk, storage, actors.clone());
+        let (cache, shelves) =
+            cache::Starter::new(config.cache_bytes_max, storage.clone(), cache, actors.clone());
+        let doors = (storage.checksums_door(), storage.records());
+        let (attestation, witness) =
+            attestation::Starter::new(config.node_key, doors.0, doors.1, attestation, actors.clone());
+        let children: Vec<Box<dyn Child>> = vec![Box::new(store), Box::new(shelves), Box::new(witness)];
         let (standing, standing_seen) = watch::channel(Standing::default());
-        let arguments =
-            supervisor::Arguments { children, budget: config.budget, metrics: metrics.actors, standing };
+        let budget = config.budget;
+        let arguments = supervisor::Arguments { children, budget, metrics: actors.clone(), standing };
         let (supervisor, _) = Actor::spawn(None, Supervisor, arguments).await.map_err(typed)?;
-        Ok(Self { storage, standing: standing_seen, supervisor })
+        Ok(Self { storage, cache, attestation, standing: standing_seen, supervisor, metrics: actors })
+    }
+
+    /// Brings the gauges up to date: what is stored, and how many requests wait or run. For whoever is about to read
+    /// them.
+    pub async fn measure(&self) -> Result<(), ActorError> {
+        for (actor, waiting) in self.waiting() {
+            self.metrics.waiting(actor, waiting);
+        }
+        self.storage.usage().await.map(|_| ())
+    }
+
+    /// Requests waiting or running in each actor.
+    pub fn waiting(&self) -> [(&'static str, usize); 3] {
+        [
+            (storage::NAME, self.storage.load().0),
+            (cache::NAME, self.cache.load().0),
+            (attestation::NAME, self.attestation.load().0),
+        ]
     }
 
     /// Stops all actors in good order: what was asked of them before is done.
@@ -83,6 +119,9 @@ impl System {
         self.supervisor.kill();
     }
 }
+
+/// The cache's cap where nothing is configured, in bytes.
+const CACHE_BYTES_MAX: u64 = 128 << 20;
 
 /// The error of the actor that could not be started, as it was.
 fn typed(error: SpawnErr) -> ActorError {

@@ -1,7 +1,7 @@
 //! How content is cut: into chunks of one length that depends on the length of the content only, the last one
 //! shorter. The chunks are the data fragments of every layout, whatever its code.
 
-use std::mem;
+use std::{fmt, mem};
 
 use bytes::Bytes;
 
@@ -42,7 +42,7 @@ pub struct Cut {
 
 /// Cuts a stream of unknown length in one pass. It holds back what came until the length of the chunks is certain:
 /// as soon as the longest is needed, less than [`CONTENT_BUFFER_BYTES_MAX`]. From then on it holds one chunk.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Chunker {
     /// Pieces of [`FRAGMENT_BYTES_MAX`] that wait for the certainty.
     waiting: Vec<Bytes>,
@@ -125,6 +125,13 @@ impl Chunker {
             }
         }
         Ok(())
+    }
+}
+
+impl fmt::Debug for Chunker {
+    /// Without the content.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Chunker({} bytes so far)", self.content_len)
     }
 }
 

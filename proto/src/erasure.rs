@@ -11,11 +11,7 @@ use bytes::Bytes;
 use reed_solomon_simd::{Error, ReedSolomonDecoder, ReedSolomonEncoder};
 
 use crate::{
-    error::ProtoError,
-    fragment::Fragment,
-    ids::Checksum,
-    limits::{CODING_BLOCK_BYTES, CODING_COLUMN_BYTES, STRIPE_DATA_MAX, STRIPE_TOTAL_MAX},
-    stripe::Stripe,
+    error::ProtoError, fragment::Fragment, ids::Checksum, limits::CODING_COLUMN_BYTES, stripe::Stripe,
 };
 
 /// Codes stripes one after another and reuses its working space, about 4 MiB for the widest. The tables of the
@@ -34,11 +30,10 @@ impl Coder {
         Self::default()
     }
 
-    /// The parity fragments of a stripe from all its data fragments, in order. All have the same length, a multiple
-    /// of [`CODING_BLOCK_BYTES`], but the last one may be shorter; parity has that length, or that of a lone fragment
-    /// rounded up. Errors with [`ProtoError::Malformed`] for any other stripe.
+    /// The parity fragments of a stripe from all its data fragments, in order. Each is [`Stripe::shard_len`] bytes
+    /// long. Errors with [`ProtoError::Malformed`] as [`Stripe::of`].
     pub fn encode(&mut self, data: &[Fragment], parity: u16) -> Result<Vec<Fragment>, ProtoError> {
-        let stripe = stripe_of(data, parity)?;
+        let stripe = Stripe::of(data, parity)?;
         let data: Vec<&[u8]> = data.iter().map(|fragment| &fragment.bytes()[..]).collect();
         let parity = self.encode_columns(&stripe, &data)?;
         parity.into_iter().map(|bytes| Fragment::hash(bytes.into())).collect()
@@ -92,7 +87,7 @@ impl Coder {
     /// All parity shards of a stripe. Shorter data counts as if zeros followed.
     fn encode_columns(&mut self, stripe: &Stripe, data: &[&[u8]]) -> Result<Vec<Vec<u8>>, ProtoError> {
         let shard_len = stripe.shard_len() as usize;
-        let mut parity = vec![Vec::with_capacity(shard_len); stripe.parity().into()];
+        let mut parity: Vec<_> = (0..stripe.parity()).map(|_| Vec::with_capacity(shard_len)).collect();
         if parity.is_empty() {
             return Ok(parity);
         }
@@ -146,29 +141,6 @@ impl Coder {
             bytes.iter_mut().for_each(|bytes| bytes.truncate(length));
         }
         Ok(restored)
-    }
-}
-
-/// The shape that these data fragments have.
-fn stripe_of(data: &[Fragment], parity: u16) -> Result<Stripe, ProtoError> {
-    let lengths = || data.iter().map(|fragment| fragment.bytes().len());
-    let (Some(first), Some(last)) = (lengths().next(), lengths().next_back()) else {
-        return Err(ProtoError::malformed(WHAT, "no data fragment"));
-    };
-    let (full, _) = data.split_at(data.len() - 1);
-    let even = full.iter().all(|fragment| fragment.bytes().len() == first);
-    let blocks = full.is_empty() || first.is_multiple_of(CODING_BLOCK_BYTES);
-    if !even || !blocks || last > first || last == 0 {
-        let reason = format!("data fragments of {:?} bytes", lengths().collect::<Vec<_>>());
-        return Err(ProtoError::malformed(WHAT, reason));
-    }
-    match (u16::try_from(data.len()), u32::try_from(first), u32::try_from(last)) {
-        (Ok(count), Ok(first), Ok(last))
-            if count <= STRIPE_DATA_MAX && parity <= STRIPE_TOTAL_MAX - count =>
-        {
-            Ok(Stripe::new(count, parity, first, last))
-        }
-        _ => Err(ProtoError::malformed(WHAT, format!("{} data and {parity} parity fragments", data.len()))),
     }
 }
 
@@ -309,7 +281,7 @@ mod tests {
     /// A whole stripe: its shape, its fragments, their checksums.
     fn stripe(lengths: &[usize], parity: u16) -> (Stripe, Vec<Fragment>, Vec<Checksum>) {
         let mut all = data(lengths);
-        let shape = stripe_of(&all, parity).unwrap();
+        let shape = Stripe::of(&all, parity).unwrap();
         all.extend(Coder::new().encode(&all, parity).unwrap());
         let checksums = all.iter().map(Fragment::checksum).collect();
         (shape, all, checksums)

@@ -70,7 +70,7 @@ impl Description {
 }
 
 /// What a tessera is.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Manifest {
     /// Who made it; signs this manifest and is charged for it.
     pub author: AuthorId,

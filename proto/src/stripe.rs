@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::{
     error::ProtoError,
+    fragment::Fragment,
     limits::{CODING_BLOCK_BYTES, STRIPE_DATA_MAX, STRIPE_TOTAL_MAX},
 };
 
@@ -73,6 +74,34 @@ impl Stripe {
         Self { data, parity, chunk_len, last_len }
     }
 
+    /// The shape of a stripe with these data fragments and that many parity fragments. All have the same length, a
+    /// multiple of [`CODING_BLOCK_BYTES`], but the last one may be shorter. Errors with [`ProtoError::Malformed`] for
+    /// any others, and for more than a stripe may have.
+    pub fn of(data: &[Fragment], parity: u16) -> Result<Self, ProtoError> {
+        let lengths = || data.iter().map(|fragment| fragment.bytes().len());
+        let (Some(first), Some(last)) = (lengths().next(), lengths().next_back()) else {
+            return Err(ProtoError::malformed("stripe", "no data fragment"));
+        };
+        let (full, _) = data.split_at(data.len() - 1);
+        let even = full.iter().all(|fragment| fragment.bytes().len() == first);
+        let blocks = full.is_empty() || first.is_multiple_of(CODING_BLOCK_BYTES);
+        if !even || !blocks || last > first || last == 0 {
+            let reason = format!("data fragments of {:?} bytes", lengths().collect::<Vec<_>>());
+            return Err(ProtoError::malformed("stripe", reason));
+        }
+        match (u16::try_from(data.len()), u32::try_from(first), u32::try_from(last)) {
+            (Ok(count), Ok(first), Ok(last))
+                if count <= STRIPE_DATA_MAX && parity <= STRIPE_TOTAL_MAX - count =>
+            {
+                Ok(Self::new(count, parity, first, last))
+            }
+            _ => Err(ProtoError::malformed(
+                "stripe",
+                format!("{} data and {parity} parity fragments", data.len()),
+            )),
+        }
+    }
+
     /// Its data fragments, at least one.
     pub fn data(&self) -> u16 {
         self.data
@@ -88,9 +117,9 @@ impl Stripe {
         self.data + self.parity
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "the constant is 64")]
     /// Length of the shards it is coded in, in bytes: that of its longest chunk, rounded up to whole blocks. Parity
     /// fragments have this length.
+    #[expect(clippy::cast_possible_truncation, reason = "the constant is 64")]
     pub fn shard_len(&self) -> u32 {
         let longest = if self.data > 1 { self.chunk_len } else { self.last_len };
         longest.next_multiple_of(CODING_BLOCK_BYTES as u32)

@@ -40,7 +40,10 @@ impl Bench {
         let folder = tempfile::tempdir().unwrap();
         let measured = Measured::new();
         let storage = StorageConfig { min_free_bytes: 0, ..StorageConfig::with_defaults(folder.path()) };
-        let config = SystemConfig { metrics: measured.metrics.clone(), ..SystemConfig::new(storage) };
+        let config = SystemConfig {
+            metrics: measured.metrics.clone(),
+            ..SystemConfig::new(storage, NodeKey::from_seed([7; 32]))
+        };
         let system = System::start(config).await.unwrap();
         let puts =
             (0..fragments).map(|stripe| system.storage.put(AccountId::LOCAL, id(stripe), fragment(stripe)));

@@ -26,6 +26,11 @@ impl<S: FragmentStore> CacheHandle<S> {
         Self { seat, store }
     }
 
+    /// What is underneath. Only for what the cache does not hold: whoever changes fragments goes through the cache.
+    pub(crate) fn store(&self) -> &S {
+        &self.store
+    }
+
     /// The same store for scans.
     pub fn uncached(&self) -> Uncached<S> {
         Uncached(self.clone())

@@ -30,33 +30,58 @@ pub(crate) struct LogState {
     pub(crate) clean: bool,
 }
 
-/// Loads the rows behind these needs. A power of two of them is asked for at a time, so that the statement stays
-/// prepared whatever the size of the batch.
+/// Loads the rows behind these needs.
 pub(crate) async fn load(
     connection: &mut SqliteConnection,
     view: &mut View,
     needs: &[Need],
 ) -> Result<(), ActorError> {
-    for chunk in needs.chunks(NEEDS_PER_QUERY_MAX) {
-        let Some(last) = chunk.last() else { continue };
-        let size = chunk.len().next_power_of_two();
-        let padding = std::iter::repeat_n(last, size - chunk.len());
-        let mut arguments = SqliteArguments::default();
-        for need in chunk.iter().chain(padding) {
-            add(&mut arguments, need.account.as_bytes().as_slice())?;
-            add(&mut arguments, need.fragment.tessera.as_bytes().as_slice())?;
-            add(&mut arguments, i64::from(need.fragment.stripe))?;
-            add(&mut arguments, i64::from(need.fragment.index))?;
-            add(&mut arguments, need.checksum.as_ref().map(|sum| sum.as_bytes().as_slice()))?;
+    for chunk in needs.chunks(KEYS_PER_QUERY_MAX) {
+        let rows = ask(connection, "(?,?,?,?,?)", NEEDED, chunk, |need, arguments| {
+            add(arguments, need.account.as_bytes().as_slice())?;
+            add(arguments, need.fragment.tessera.as_bytes().as_slice())?;
+            add(arguments, i64::from(need.fragment.stripe))?;
+            add(arguments, i64::from(need.fragment.index))?;
+            add(arguments, need.checksum.as_ref().map(|sum| sum.as_bytes().as_slice()))
+        });
+        for row in &rows.await? {
+            load_need(view, row)?;
         }
-        let values = vec!["(?,?,?,?,?)"; size].join(",");
-        let sql = format!("WITH q(account, tessera, stripe, idx, checksum) AS (VALUES {values}) {NEEDED}");
-        let rows = sqlx::query_with(AssertSqlSafe(sql), arguments).fetch_all(&mut *connection).await?;
-        for row in &rows {
-            load_row(view, row)?;
+    }
+    let mut holdings: Vec<_> = needs.iter().map(|need| (need.account, need.fragment.tessera)).collect();
+    holdings.sort_unstable();
+    holdings.dedup();
+    holdings.retain(|key| !view.holdings.knows(key) || !view.tesseras.knows(&key.1));
+    for chunk in holdings.chunks(KEYS_PER_QUERY_MAX) {
+        let rows = ask(connection, "(?,?)", HELD, chunk, |(account, tessera), arguments| {
+            add(arguments, account.as_bytes().as_slice())?;
+            add(arguments, tessera.as_bytes().as_slice())
+        });
+        for row in &rows.await? {
+            load_holding(view, row)?;
         }
     }
     Ok(())
+}
+
+/// Asks about up to [`KEYS_PER_QUERY_MAX`] keys at once: a power of two of them, filled up with the last, so that
+/// the statement stays prepared whatever the size of the batch.
+async fn ask<K>(
+    connection: &mut SqliteConnection,
+    form: &str,
+    question: &str,
+    keys: &[K],
+    bind: impl Fn(&K, &mut SqliteArguments) -> Result<(), ActorError>,
+) -> Result<Vec<SqliteRow>, ActorError> {
+    let Some(last) = keys.last() else { return Ok(Vec::new()) };
+    let size = keys.len().next_power_of_two();
+    let mut arguments = SqliteArguments::default();
+    for key in keys.iter().chain(std::iter::repeat_n(last, size - keys.len())) {
+        bind(key, &mut arguments)?;
+    }
+    let values = vec![form; size].join(",");
+    let sql = question.replace("VALUES ?", &format!("VALUES {values}"));
+    Ok(sqlx::query_with(AssertSqlSafe(sql), arguments).fetch_all(connection).await?)
 }
 
 /// Loads all documents of a tessera, the tessera's own row, and returns the documents' keys.
@@ -168,7 +193,7 @@ pub(crate) async fn log_state(connection: &mut SqliteConnection) -> Result<LogSt
     })
 }
 
-fn load_row(view: &mut View, row: &SqliteRow) -> Result<(), ActorError> {
+fn load_need(view: &mut View, row: &SqliteRow) -> Result<(), ActorError> {
     let account = AccountId::try_from(row.try_get::<&[u8], _>(0)?)?;
     let tessera = TesseraId::try_from(row.try_get::<&[u8], _>(1)?)?;
     let id = FragmentId { tessera, stripe: row.try_get(2)?, index: row.try_get(3)? };
@@ -180,25 +205,29 @@ fn load_row(view: &mut View, row: &SqliteRow) -> Result<(), ActorError> {
         let seq = row.try_get::<i64, _>(7)?.cast_unsigned();
         view.deposits.load((account, id), DepositRow { segment, seq });
     }
-    if let Some(fragments) = row.try_get::<Option<i64>, _>(8)? {
-        let digest: [u8; 32] = row.try_get::<&[u8], _>(10)?.try_into().unwrap_or_default();
+    if let Some(checksum) = row.try_get::<Option<&[u8]>, _>(8)? {
+        let blob = BlobRow {
+            place: place(row, 9)?,
+            refs: row.try_get(12)?,
+            state: BlobState::from_code(row.try_get(13)?),
+        };
+        view.blobs.load(Checksum::try_from(checksum)?, blob);
+    }
+    Ok(())
+}
+
+fn load_holding(view: &mut View, row: &SqliteRow) -> Result<(), ActorError> {
+    let account = AccountId::try_from(row.try_get::<&[u8], _>(0)?)?;
+    let tessera = TesseraId::try_from(row.try_get::<&[u8], _>(1)?)?;
+    view.tesseras.load(tessera, tessera_row(row, 2)?);
+    if let Some(fragments) = row.try_get::<Option<i64>, _>(5)? {
+        let digest: [u8; 32] = row.try_get::<&[u8], _>(7)?.try_into().unwrap_or_default();
         let holding = HoldingRow {
             fragments: fragments.cast_unsigned(),
-            bytes: row.try_get::<i64, _>(9)?.cast_unsigned(),
+            bytes: row.try_get::<i64, _>(6)?.cast_unsigned(),
             digest: Digest::from_bytes(&digest),
         };
         view.holdings.load((account, tessera), holding);
-    }
-    if row.try_get::<Option<i64>, _>(11)?.is_some() {
-        view.tesseras.load(tessera, tessera_row(row, 11)?);
-    }
-    if let Some(checksum) = row.try_get::<Option<&[u8]>, _>(14)? {
-        let blob = BlobRow {
-            place: place(row, 15)?,
-            refs: row.try_get(18)?,
-            state: BlobState::from_code(row.try_get(19)?),
-        };
-        view.blobs.load(Checksum::try_from(checksum)?, blob);
     }
     Ok(())
 }
@@ -229,14 +258,18 @@ where
         .map_err(|error| ActorError::Index { reason: format!("a value cannot be stored: {error}") })
 }
 
-const NEEDS_PER_QUERY_MAX: usize = 64;
-const NEEDED: &str = "SELECT q.account, q.tessera, q.stripe, q.idx, f.checksum, f.deposits, d.segment, d.seq, \
-     h.fragments, h.bytes, h.digest, t.session, t.holdings, t.received_at, \
+const KEYS_PER_QUERY_MAX: usize = 64;
+/// Only what is found comes back: most puts are of something new, and a row costs more than its look-up.
+const NEEDED: &str = "WITH q(account, tessera, stripe, idx, checksum) AS (VALUES ?) \
+     SELECT q.account, q.tessera, q.stripe, q.idx, f.checksum, f.deposits, d.segment, d.seq, \
      b.checksum, b.segment, b.position, b.len, b.refs, b.state \
      FROM q \
      LEFT JOIN fragments f ON f.tessera = q.tessera AND f.stripe = q.stripe AND f.idx = q.idx \
-     LEFT JOIN deposits d ON d.tessera = q.tessera AND d.stripe = q.stripe AND d.idx = q.idx \
+     LEFT JOIN deposits d ON d.tessera = f.tessera AND d.stripe = f.stripe AND d.idx = f.idx \
           AND d.account = q.account \
-     LEFT JOIN holdings h ON h.account = q.account AND h.tessera = q.tessera \
-     LEFT JOIN tesseras t ON t.tessera = q.tessera \
-     LEFT JOIN blobs b ON b.checksum = coalesce(f.checksum, q.checksum)";
+     LEFT JOIN blobs b ON b.checksum = coalesce(f.checksum, q.checksum) \
+     WHERE f.checksum IS NOT NULL OR b.checksum IS NOT NULL";
+const HELD: &str = "WITH q(account, tessera) AS (VALUES ?) \
+     SELECT q.account, q.tessera, t.session, t.holdings, t.received_at, h.fragments, h.bytes, h.digest \
+     FROM q JOIN tesseras t ON t.tessera = q.tessera \
+     LEFT JOIN holdings h ON h.account = q.account AND h.tessera = q.tessera";

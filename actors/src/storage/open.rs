@@ -8,7 +8,7 @@ use config::StorageConfig;
 use super::{
     disk::Disk,
     pragmas::{Database, INDEX_FILE, open_database},
-    recover::{Recovered, recover},
+    recover::{Recovered, Tail, recover},
     segment::SEGMENTS_FOLDER,
 };
 use crate::error::ActorError;
@@ -18,7 +18,7 @@ pub(crate) async fn open(
     config: &StorageConfig,
     disk: &Arc<dyn Disk>,
 ) -> Result<(Database, Recovered), ActorError> {
-    make_folder(config)?;
+    make_folder(config, disk.as_ref())?;
     if config.data_dir.join(REBUILD_FILE).exists() {
         set_aside(config, disk.as_ref())?;
     }
@@ -40,7 +40,7 @@ pub(crate) fn ask_for_rebuild(config: &StorageConfig, reason: &str) -> Result<()
 
 async fn try_open(config: &StorageConfig, disk: &Arc<dyn Disk>) -> Result<(Database, Recovered), ActorError> {
     let database = open_database(config).await?;
-    match recover(config, disk, &database).await {
+    match recover(config, disk, &database, Tail::Unknown).await {
         Ok(recovered) => Ok((database, recovered)),
         Err(error) => {
             database.close().await;
@@ -49,12 +49,14 @@ async fn try_open(config: &StorageConfig, disk: &Arc<dyn Disk>) -> Result<(Datab
     }
 }
 
-fn make_folder(config: &StorageConfig) -> Result<(), ActorError> {
+/// Makes the folder of the segments, durably: it may have been made just before a crash, too.
+fn make_folder(config: &StorageConfig, disk: &dyn Disk) -> Result<(), ActorError> {
     let folder = config.data_dir.join(SEGMENTS_FOLDER);
     match std::fs::create_dir(&folder) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        made => made.map_err(ActorError::io(format!("cannot make {}", folder.display()))),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => made.map_err(ActorError::io(format!("cannot make {}", folder.display())))?,
     }
+    sync_folder(&config.data_dir, disk)
 }
 
 /// Keeps the old index under a name that is free, for whoever wants to look into it.
@@ -68,6 +70,10 @@ fn set_aside(config: &StorageConfig, disk: &dyn Disk) -> Result<(), ActorError> 
     }
     remove(disk, &folder.join(format!("{INDEX_FILE}-shm")))?;
     remove(disk, &folder.join(REBUILD_FILE))?;
+    sync_folder(folder, disk)
+}
+
+fn sync_folder(folder: &Path, disk: &dyn Disk) -> Result<(), ActorError> {
     disk.sync_folder(folder)
         .map_err(ActorError::io(format!("cannot make names durable in {}", folder.display())))
 }

@@ -44,6 +44,15 @@ pub(crate) struct Recovered {
     pub(crate) report: Report,
 }
 
+/// Whether what stands behind the watermark is on the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tail {
+    /// It may be in the page cache only, as a killed process left it: it is synced before it is built upon.
+    Unknown,
+    /// It was synced, and what was not was cut off. A sync that failed is not tried again.
+    Synced,
+}
+
 /// What a recovery found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Report {
@@ -76,9 +85,10 @@ pub(crate) async fn recover(
     config: &StorageConfig,
     disk: &Arc<dyn Disk>,
     database: &Database,
+    tail: Tail,
 ) -> Result<Recovered, ActorError> {
     let folder = config.data_dir.join(segment::SEGMENTS_FOLDER);
-    let ids = segment::ids(&folder).map_err(ActorError::io(format!("cannot list {}", folder.display())))?;
+    let ids = durable_ids(disk, &folder).await?;
     let mut connection = database.planner().await?;
     let state = facts::log_state(&mut connection).await?;
     let view = View::new(facts::segments(&mut connection).await?);
@@ -95,6 +105,7 @@ pub(crate) async fn recover(
             rebuilt: state.watermark == Watermark::default() && !ids.is_empty(),
             ..Report::default()
         },
+        tail,
         told: Instant::now(),
     };
     replay.find_lost_segments(&ids).await?;
@@ -103,6 +114,19 @@ pub(crate) async fn recover(
         replay.run(&ids).await?;
     }
     replay.finish(config, &ids, end).await
+}
+
+/// The segments that are there. A file that was made or removed just before a crash has its name, or is gone, durably
+/// when this returns: both are built upon from here on.
+async fn durable_ids(disk: &Arc<dyn Disk>, folder: &std::path::Path) -> Result<Vec<u32>, ActorError> {
+    let context = format!("cannot list {}", folder.display());
+    let (disk, folder) = (disk.clone(), folder.to_owned());
+    let listed = tokio::task::spawn_blocking(move || {
+        let ids = segment::ids(&folder)?;
+        disk.sync_folder(&folder)?;
+        Ok(ids)
+    });
+    listed.await.map_err(std::io::Error::other)?.map_err(ActorError::io(context))
 }
 
 struct Replay<'a> {
@@ -116,6 +140,7 @@ struct Replay<'a> {
     /// The newest drop of each deposit seen so far. Bounded by the drops behind the watermark.
     tombstones: HashMap<DepositKey, u64>,
     report: Report,
+    tail: Tail,
     told: Instant,
 }
 
@@ -184,7 +209,9 @@ impl Replay<'_> {
         let file = Arc::new(self.disk.open(&path).map_err(ActorError::io(context.clone()))?);
         let length = self.length(id)?;
         if pass == Pass::Blobs {
-            self.make_durable(&file, &context).await?;
+            if self.tail == Tail::Unknown {
+                self.make_durable(&file, &context).await?;
+            }
             let now = clock::now_ms();
             self.view.segments.entry(id).or_insert(new_segment(from, now));
         }

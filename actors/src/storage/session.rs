@@ -19,6 +19,7 @@ pub struct Session {
     storage: StorageHandle,
     id: SessionId,
     under_way: JoinSet<Result<Outcome, ActorError>>,
+    blobs_ended: bool,
     committed: bool,
 }
 
@@ -30,41 +31,41 @@ impl std::fmt::Debug for Session {
 
 impl Session {
     pub(super) fn new(storage: StorageHandle, id: SessionId) -> Self {
-        Self { storage, id, under_way: JoinSet::new(), committed: false }
+        Self { storage, id, under_way: JoinSet::new(), blobs_ended: false, committed: false }
     }
 
     /// Keeps the bytes until the session ends. Returns when there is room for the next one; an error of an earlier
     /// one may come with a later call.
     pub async fn put_blob(&mut self, fragment: Fragment) -> Result<(), ActorError> {
-        while self.under_way.len() >= WRITES_UNDER_WAY_MAX {
-            self.settle_one().await?;
-        }
+        self.blobs_ended = false;
+        self.room().await?;
         self.begin(Op::Pin { session: self.id, fragment });
         Ok(())
     }
 
-    /// A document of the session's tessera, at most 16 MiB.
+    /// A document of the session's tessera, at most 16 MiB. An error of it may come with a later call.
     pub async fn put_document(
         &mut self,
         tessera: TesseraId,
         kind: DocumentKind,
         bytes: Bytes,
     ) -> Result<(), ActorError> {
-        self.settle().await?;
-        self.storage.submit(Op::Document { session: self.id, tessera, kind, bytes }).await.map(|_| ())
+        self.end_blobs().await?;
+        self.room().await?;
+        self.begin(Op::Document { session: self.id, tessera, kind, bytes });
+        Ok(())
     }
 
     /// Fragments of the session's tessera, each as (stripe, index, checksum); their bytes were put in this session.
+    /// An error of one may come with a later call.
     pub async fn put_refs(
         &mut self,
         tessera: TesseraId,
         refs: &[(u32, u16, Checksum)],
     ) -> Result<(), ActorError> {
-        self.settle().await?;
+        self.end_blobs().await?;
         for refs in refs.chunks(REFS_PER_WRITE) {
-            while self.under_way.len() >= WRITES_UNDER_WAY_MAX {
-                self.settle_one().await?;
-            }
+            self.room().await?;
             self.begin(Op::Refs { session: self.id, tessera, refs: refs.to_vec() });
         }
         Ok(())
@@ -81,6 +82,23 @@ impl Session {
     fn begin(&mut self, op: Op) {
         let storage = self.storage.clone();
         self.under_way.spawn(async move { storage.submit(op).await });
+    }
+
+    /// Waits until another write may begin.
+    async fn room(&mut self) -> Result<(), ActorError> {
+        while self.under_way.len() >= WRITES_UNDER_WAY_MAX {
+            self.settle_one().await?;
+        }
+        Ok(())
+    }
+
+    /// What refers to blobs begins after they are there; documents and refs need not wait for one another.
+    async fn end_blobs(&mut self) -> Result<(), ActorError> {
+        if !self.blobs_ended {
+            self.settle().await?;
+            self.blobs_ended = true;
+        }
+        Ok(())
     }
 
     async fn settle(&mut self) -> Result<(), ActorError> {

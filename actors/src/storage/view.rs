@@ -19,6 +19,9 @@ pub(crate) struct Table<K, R> {
     loaded: HashMap<K, R>,
     changed: HashMap<K, Changed<R>>,
     touched: Vec<K>,
+    /// Rows as last committed, for tables whose rows change with every batch: nobody else writes them.
+    settled: HashMap<K, Option<R>>,
+    settled_max: usize,
 }
 
 #[derive(Debug)]
@@ -29,7 +32,20 @@ struct Changed<R> {
 
 impl<K, R> Default for Table<K, R> {
     fn default() -> Self {
-        Self { loaded: HashMap::new(), changed: HashMap::new(), touched: Vec::new() }
+        Self::keeping(0)
+    }
+}
+
+impl<K, R> Table<K, R> {
+    /// A table that keeps up to so many rows after their commit.
+    fn keeping(settled_max: usize) -> Self {
+        Self {
+            loaded: HashMap::new(),
+            changed: HashMap::new(),
+            touched: Vec::new(),
+            settled: HashMap::new(),
+            settled_max,
+        }
     }
 }
 
@@ -38,8 +54,13 @@ impl<K: Copy + Eq + Hash, R: Copy> Table<K, R> {
     pub(crate) fn get(&self, key: &K) -> Option<R> {
         match self.changed.get(key) {
             Some(changed) => changed.row,
-            None => self.loaded.get(key).copied(),
+            None => self.settled.get(key).copied().unwrap_or_else(|| self.loaded.get(key).copied()),
         }
+    }
+
+    /// Whether the row, or that there is none, is known without reading the index.
+    pub(crate) fn knows(&self, key: &K) -> bool {
+        self.changed.contains_key(key) || self.settled.contains_key(key) || self.loaded.contains_key(key)
     }
 
     /// Notes a row read from the index. A change in flight stays above it.
@@ -49,6 +70,7 @@ impl<K: Copy + Eq + Hash, R: Copy> Table<K, R> {
 
     /// Sets or (with `None`) deletes a row in the batch being decided.
     pub(crate) fn set(&mut self, key: K, row: Option<R>, batch: u64) {
+        self.settled.remove(&key);
         let before = self.changed.insert(key, Changed { row, batch });
         if before.is_none_or(|before| before.batch != batch) {
             self.touched.push(key);
@@ -63,9 +85,15 @@ impl<K: Copy + Eq + Hash, R: Copy> Table<K, R> {
 
     /// The batch is committed: rows that no later batch has changed are read from the index again.
     fn settle(&mut self, batch: u64, rows: &[(K, Option<R>)]) {
-        for (key, _) in rows {
+        if self.settled.len() > self.settled_max {
+            self.settled.clear();
+        }
+        for (key, row) in rows {
             if self.changed.get(key).is_some_and(|changed| changed.batch == batch) {
                 self.changed.remove(key);
+                if self.settled_max > 0 {
+                    self.settled.insert(*key, *row);
+                }
             }
         }
     }
@@ -110,7 +138,13 @@ pub(crate) struct Changes {
 impl View {
     /// A view of an index with these segments and nothing in flight.
     pub(crate) fn new(segments: HashMap<u32, SegmentRow>) -> Self {
-        Self { segments, batch: 1, ..Self::default() }
+        Self {
+            segments,
+            batch: 1,
+            holdings: Table::keeping(SETTLED_MAX),
+            tesseras: Table::keeping(SETTLED_MAX),
+            ..Self::default()
+        }
     }
 
     /// Forgets what was read from the index: it may change before it is needed again.
@@ -168,6 +202,9 @@ impl View {
         self.segment(segment, |row| row.live_bytes = row.live_bytes.saturating_add_signed(bytes));
     }
 }
+
+/// Rows of tesserae being written to that stay in memory.
+const SETTLED_MAX: usize = 4096;
 
 #[cfg(test)]
 mod tests {

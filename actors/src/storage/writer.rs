@@ -25,7 +25,7 @@ use super::{
     ops::{Op, Outcome, Submission},
     plan::{Extra, Planner, Scene},
     pragmas::Database,
-    recover::Recovered,
+    recover::{Recovered, Tail, new_segment, recover},
     sessions::Sessions,
     space,
     stages::{Flight, Stages},
@@ -269,7 +269,7 @@ impl Writer {
         let active = self.log.end().segment;
         let view = &mut self.planner.view;
         view.segment(sealed, |row| row.seal = super::rows::Seal::Sealed);
-        view.segments.insert(active, super::recover::new_segment(0, clock::now_ms()));
+        view.segments.insert(active, new_segment(0, clock::now_ms()));
         view.touched_segments.push(active);
         Ok(())
     }
@@ -346,7 +346,7 @@ impl Writer {
         let disk = tools.disk.clone();
         let cut = move || super::log::cut_back(disk.as_ref(), &folder, durable, end);
         tokio::task::spawn_blocking(cut).await.map_err(std::io::Error::other)??;
-        let recovered = super::recover::recover(&tools.config, &tools.disk, &tools.database).await?;
+        let recovered = recover(&tools.config, &tools.disk, &tools.database, Tail::Synced).await?;
         // A number that was used must not come back: a session that has ended would be taken for a new one.
         let next_seq = recovered.next_seq.max(self.planner.next_seq);
         self.planner = planner(recovered.view, next_seq);

@@ -8,7 +8,7 @@ use crate::error::ActorError;
 
 /// Bounds the requests waiting or running in one actor. Made once by the supervisor; outlives restarts.
 #[derive(Debug, Clone)]
-pub struct Gate {
+pub(crate) struct Gate {
     actor: &'static str,
     limit: usize,
     free: Arc<Semaphore>,
@@ -17,13 +17,13 @@ pub struct Gate {
 /// A place behind a gate. It travels inside the message and is freed on drop, so a caller that gave up does not free
 /// it early.
 #[derive(Debug)]
-pub struct Slot {
+pub(crate) struct Slot {
     _permit: OwnedSemaphorePermit,
 }
 
 impl Gate {
     /// A gate for so many requests.
-    pub fn new(actor: &'static str, limit: usize) -> Self {
+    pub(crate) fn new(actor: &'static str, limit: usize) -> Self {
         Self { actor, limit, free: Arc::new(Semaphore::new(limit)) }
     }
 
@@ -47,17 +47,17 @@ impl Gate {
     }
 
     /// Places taken.
-    pub fn taken(&self) -> usize {
+    pub(crate) fn taken(&self) -> usize {
         self.limit.saturating_sub(self.free.available_permits())
     }
 
     /// Places in all.
-    pub fn limit(&self) -> usize {
+    pub(crate) fn limit(&self) -> usize {
         self.limit
     }
 
     /// The actor behind it.
-    pub fn actor(&self) -> &'static str {
+    pub(crate) fn actor(&self) -> &'static str {
         self.actor
     }
 }

@@ -118,7 +118,8 @@ fn is_actor(folder: &str, files: &[File]) -> bool {
 fn doors(folder: &str, files: &[File]) -> Names {
     let prefix = format!("{ACTORS}{folder}/");
     let own = files.iter().filter(|file| file.is_rust() && file.path.starts_with(&prefix));
-    let code: Vec<String> = own.filter(|file| !file.path.contains("test")).map(File::code).collect();
+    let is_test = |file: &&File| file.path.ends_with("/tests.rs") || file.path.contains("/tests/");
+    let code: Vec<String> = own.filter(|file| !is_test(file)).map(File::code).collect();
     let code = code.join("\n");
     let defined = |name: &str| code.contains(&format!("struct {name}"));
     let handles =

@@ -1,0 +1,108 @@
+//! A stored tessera: its signed documents, and its fragments in order, each checked against them.
+
+use bytes::Bytes;
+use proto::{
+    Checksum, Fragment, FragmentId, TesseraId, layout::SignedLayout, limits::LAYOUT_PAGE_CHECKSUMS_MAX,
+    manifest::SignedManifest, record::DocumentKind,
+};
+
+use super::error::ArchiveError;
+use crate::{cache::CacheHandle, error::ActorError, storage::StorageHandle, store::FragmentStore};
+
+/// A store that also holds the documents of tesserae.
+pub trait TesseraStore: FragmentStore {
+    /// A document of a tessera, as stored; without a hash, the only one of its kind. Errors with
+    /// [`ActorError::NotFound`], and with [`ActorError::CorruptDocument`] when the bytes are wrong.
+    fn document(
+        &self,
+        tessera: TesseraId,
+        kind: DocumentKind,
+        hash: Option<Checksum>,
+    ) -> impl Future<Output = Result<Bytes, ActorError>> + Send;
+}
+
+impl TesseraStore for StorageHandle {
+    async fn document(
+        &self,
+        tessera: TesseraId,
+        kind: DocumentKind,
+        hash: Option<Checksum>,
+    ) -> Result<Bytes, ActorError> {
+        Self::document(self, tessera, kind, hash).await
+    }
+}
+
+impl<S: TesseraStore> TesseraStore for CacheHandle<S> {
+    async fn document(
+        &self,
+        tessera: TesseraId,
+        kind: DocumentKind,
+        hash: Option<Checksum>,
+    ) -> Result<Bytes, ActorError> {
+        self.store().document(tessera, kind, hash).await
+    }
+}
+
+/// A tessera whose documents were read and checked.
+#[derive(Debug, Clone)]
+pub(crate) struct Source<S> {
+    store: S,
+    pub(crate) manifest: SignedManifest,
+    pub(crate) layout: SignedLayout,
+}
+
+/// Where a fragment stands, and what it must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) id: FragmentId,
+    pub(crate) checksum: Checksum,
+    /// A chunk of the content; parity otherwise.
+    pub(crate) is_data: bool,
+}
+
+impl<S: TesseraStore> Source<S> {
+    /// Reads manifest and layout. Errors with [`ArchiveError::Store`], [`ArchiveError::Proto`] and
+    /// [`ArchiveError::Damaged`].
+    pub(crate) async fn open(store: S, tessera: TesseraId) -> Result<Self, ArchiveError> {
+        let manifest = SignedManifest::parse(store.document(tessera, DocumentKind::Manifest, None).await?)?;
+        if manifest.id() != tessera {
+            let what = format!("the manifest stored for {tessera} is that of {}", manifest.id());
+            return Err(ArchiveError::Damaged { what });
+        }
+        let layout = store.document(tessera, DocumentKind::Layout, None).await?;
+        let layout = SignedLayout::parse(layout, &manifest)?;
+        Ok(Self { store, manifest, layout })
+    }
+
+    /// How many pages of [`Source::places`] there are.
+    pub(crate) fn pages(&self) -> usize {
+        self.layout.layout().pages().len()
+    }
+
+    /// The fragments of one page of the layout, in order.
+    pub(crate) async fn places(&self, page: usize) -> Result<Vec<Place>, ArchiveError> {
+        let layout = self.layout.layout();
+        let tessera = layout.tessera();
+        let hash = layout.pages().get(page).copied();
+        let bytes = self.store.document(tessera, DocumentKind::LayoutPage, hash).await?;
+        let checksums = layout.page(page, bytes)?;
+        let first = (page * LAYOUT_PAGE_CHECKSUMS_MAX) as u64;
+        let places = (first..).zip(checksums.iter()).filter_map(|(number, checksum)| {
+            let (stripe, index) = layout.position(number)?;
+            let is_data = index < layout.stripe_width(stripe).0;
+            Some(Place { id: FragmentId { tessera, stripe, index }, checksum, is_data })
+        });
+        Ok(places.collect())
+    }
+
+    /// The fragment, which is the one its layout names. Errors with [`ArchiveError::Store`] and
+    /// [`ArchiveError::Damaged`].
+    pub(crate) async fn fragment(&self, place: Place) -> Result<Fragment, ArchiveError> {
+        let fragment = self.store.get(place.id).await?;
+        if fragment.checksum() == place.checksum {
+            return Ok(fragment);
+        }
+        let what = format!("fragment {} is not the one its layout names ({})", place.id, place.checksum);
+        Err(ArchiveError::Damaged { what })
+    }
+}

@@ -1,0 +1,7 @@
+//! The storage actor from outside: what it promises, and what it does when the disk, the power or the bytes fail.
+
+#[cfg(test)]
+mod support;
+
+#[cfg(test)]
+mod basics;

@@ -1,0 +1,260 @@
+//! Checks the index against the log and against itself, by other means than storage's own.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::Path,
+};
+
+use proto::{
+    AccountId, Checksum, FragmentId, TesseraId,
+    record::{CLAIM_BYTES, Record, record_len},
+};
+use sqlx::{
+    ConnectOptions, Connection, Row, SqliteConnection, sqlite::SqliteConnectOptions, sqlite::SqliteRow,
+};
+
+use super::{
+    index,
+    log::{DepositKey, Log},
+    node::{DEADLINE, Node},
+};
+
+/// The rows of the index.
+#[derive(Debug, Default)]
+pub(crate) struct Rows {
+    pub(crate) blobs: HashMap<Checksum, Blob>,
+    pub(crate) fragments: HashMap<FragmentId, (Checksum, u64)>,
+    /// Segment and sequence number of the ref.
+    pub(crate) deposits: HashMap<DepositKey, (u32, u64)>,
+    /// Fragments, bytes, digest.
+    pub(crate) holdings: HashMap<(AccountId, TesseraId), (u64, u64, Vec<u8>)>,
+    /// Session and holdings.
+    pub(crate) tesseras: HashMap<TesseraId, (u64, u64)>,
+    /// Segment, position and payload length by tessera, kind and hash.
+    pub(crate) documents: HashMap<(TesseraId, u8, Checksum), (u32, u64, u64)>,
+    pub(crate) accounts: HashMap<AccountId, (u64, u64)>,
+    /// Bytes and live bytes.
+    pub(crate) segments: BTreeMap<u32, (u64, u64)>,
+    pub(crate) jobs: Vec<Checksum>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Blob {
+    pub(crate) segment: u32,
+    pub(crate) position: u64,
+    pub(crate) len: u64,
+    pub(crate) refs: u64,
+    pub(crate) state: u64,
+}
+
+/// A connection of the test's own to the index.
+pub(crate) async fn connect(folder: &Path) -> SqliteConnection {
+    let options = SqliteConnectOptions::new().filename(index::path(folder, "")).disable_statement_logging();
+    SqliteConnection::connect_with(&options).await.unwrap()
+}
+
+/// Reads all rows, once nothing is left to be purged; sessions must have ended.
+pub(crate) async fn settled(folder: &Path) -> Rows {
+    let mut connection = connect(folder).await;
+    let deadline = std::time::Instant::now() + DEADLINE;
+    loop {
+        let rows = read(&mut connection).await;
+        if rows.tesseras.values().all(|(session, holdings)| *session == 0 && *holdings > 0) {
+            connection.close().await.unwrap();
+            return rows;
+        }
+        assert!(std::time::Instant::now() < deadline, "in vain: purges end, {:?}", rows.tesseras);
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+}
+
+/// Checks everything. The node must run and have nothing to do.
+pub(crate) async fn check(node: &Node) -> (Rows, Log) {
+    let rows = settled(node.path()).await;
+    let log = Log::read(&node.segments());
+    rows.check_sums();
+    rows.check_log(&log);
+    (rows, log)
+}
+
+async fn read(connection: &mut SqliteConnection) -> Rows {
+    let mut rows = Rows::default();
+    let mut transaction = connection.begin().await.unwrap();
+    for row in all(&mut transaction, "SELECT checksum, segment, position, len, refs, state FROM blobs").await
+    {
+        let blob = Blob {
+            segment: row.get(1),
+            position: number(&row, 2),
+            len: number(&row, 3),
+            refs: number(&row, 4),
+            state: number(&row, 5),
+        };
+        rows.blobs.insert(checksum(&row, 0), blob);
+    }
+    for row in all(&mut transaction, "SELECT tessera, stripe, idx, checksum, deposits FROM fragments").await {
+        rows.fragments.insert(fragment(&row), (checksum(&row, 3), number(&row, 4)));
+    }
+    for row in all(&mut transaction, "SELECT tessera, stripe, idx, account, segment, seq FROM deposits").await
+    {
+        rows.deposits.insert((account(&row, 3), fragment(&row)), (row.get(4), number(&row, 5)));
+    }
+    for row in all(&mut transaction, "SELECT account, tessera, fragments, bytes, digest FROM holdings").await
+    {
+        let held = (number(&row, 2), number(&row, 3), row.get(4));
+        rows.holdings.insert((account(&row, 0), tessera(&row, 1)), held);
+    }
+    for row in all(&mut transaction, "SELECT tessera, session, holdings FROM tesseras").await {
+        rows.tesseras.insert(tessera(&row, 0), (number(&row, 1), number(&row, 2)));
+    }
+    for row in
+        all(&mut transaction, "SELECT tessera, kind, hash, segment, position, len FROM documents").await
+    {
+        let key = (tessera(&row, 0), row.get(1), checksum(&row, 2));
+        rows.documents.insert(key, (row.get(3), number(&row, 4), number(&row, 5)));
+    }
+    for row in all(&mut transaction, "SELECT account, fragments, bytes FROM accounts").await {
+        rows.accounts.insert(account(&row, 0), (number(&row, 1), number(&row, 2)));
+    }
+    for row in all(&mut transaction, "SELECT id, bytes, live_bytes FROM segments").await {
+        rows.segments.insert(row.get(0), (number(&row, 1), number(&row, 2)));
+    }
+    rows.jobs =
+        all(&mut transaction, "SELECT checksum FROM jobs").await.iter().map(|row| checksum(row, 0)).collect();
+    rows
+}
+
+impl Rows {
+    /// Whatever is kept beside the rows equals what the rows add up to.
+    fn check_sums(&self) {
+        let mut holdings = HashMap::<(AccountId, TesseraId), (u64, u64, Vec<u8>)>::new();
+        let mut deposits = HashMap::<FragmentId, u64>::new();
+        let mut refs = HashMap::<Checksum, u64>::new();
+        for (account, id) in self.deposits.keys() {
+            *deposits.entry(*id).or_default() += 1;
+            let (checksum, _) = self.fragments[id];
+            let held = holdings.entry((*account, id.tessera)).or_insert((0, 0, vec![0; 32]));
+            held.0 += 1;
+            held.1 += self.blobs[&checksum].len;
+            add(&mut held.2, &digest(id, &checksum));
+        }
+        for (id, (checksum, count)) in &self.fragments {
+            assert_eq!(deposits.remove(id), Some(*count), "deposits of {id}");
+            *refs.entry(*checksum).or_default() += 1;
+        }
+        assert_eq!(self.holdings, holdings, "holdings");
+        let mut accounts = HashMap::<AccountId, (u64, u64)>::new();
+        let mut tesseras = HashMap::<TesseraId, u64>::new();
+        for ((account, tessera), (fragments, bytes, _)) in &holdings {
+            let total = accounts.entry(*account).or_default();
+            *total = (total.0 + fragments, total.1 + bytes);
+            *tesseras.entry(*tessera).or_default() += 1;
+        }
+        let kept = self.accounts.iter().filter(|(_, total)| **total != (0, 0));
+        assert_eq!(kept.map(|(id, total)| (*id, *total)).collect::<HashMap<_, _>>(), accounts, "totals");
+        let kept = self.tesseras.iter().map(|(id, (_, holdings))| (*id, *holdings));
+        assert_eq!(kept.collect::<HashMap<_, _>>(), tesseras, "holdings of tesserae");
+        let kept = self.blobs.iter().filter(|(_, blob)| blob.refs > 0).map(|(sum, blob)| (*sum, blob.refs));
+        assert_eq!(kept.collect::<HashMap<_, _>>(), refs, "refs of blobs");
+        let bad = self.blobs.iter().filter(|(_, blob)| blob.refs > 0 && blob.state != OK);
+        let mut bad: Vec<_> = bad.map(|(sum, _)| *sum).collect();
+        let mut jobs = self.jobs.clone();
+        bad.sort();
+        jobs.sort();
+        assert_eq!(jobs, bad, "repairs are queued for what is suspect or missing");
+    }
+
+    /// The log says the same as the index, and everything is where the index says.
+    fn check_log(&self, log: &Log) {
+        let wanted = log.wanted();
+        let by_log: BTreeMap<_, _> = wanted.iter().map(|(key, wanted)| (*key, wanted.seq)).collect();
+        let by_index: BTreeMap<_, _> = self.deposits.iter().map(|(key, (_, seq))| (*key, *seq)).collect();
+        assert_eq!(by_index, by_log, "deposits by the index and by the log alone");
+        for ((account, id), (segment, seq)) in &self.deposits {
+            assert_eq!(self.fragments[id].0, wanted[&(*account, *id)].checksum, "checksum of {id}");
+            let is_it = |claim: &proto::record::Claim| (claim.account, claim.fragment) == (*account, *id);
+            let found = log.records.iter().any(|placed| {
+                placed.segment == *segment
+                    && placed.header.sequence == *seq
+                    && matches!(&placed.record, Record::Ref(claim) if is_it(claim))
+            });
+            assert!(found, "the ref of {id} with number {seq} is not in segment {segment}");
+        }
+        for (checksum, blob) in self.blobs.iter().filter(|(_, blob)| blob.state == OK) {
+            let found = log.at(blob.segment, blob.position).map(|placed| placed.header.payload_hash);
+            assert_eq!(found, Some(*checksum), "blob in state ok at {blob:?}");
+        }
+        let documents = log.documents();
+        for (key, (segment, position, _)) in &self.documents {
+            assert!(documents.contains(&(*segment, *position)), "{key:?} is not at {segment}:{position}");
+        }
+        self.check_segments(log);
+    }
+
+    fn check_segments(&self, log: &Log) {
+        let rows: Vec<_> = self.segments.keys().collect();
+        let files: Vec<_> = log.lengths.keys().collect();
+        assert_eq!(rows, files, "every segment has its file, and every file is known");
+        let mut live: BTreeMap<u32, u64> = self.segments.keys().map(|id| (*id, 0)).collect();
+        for blob in self.blobs.values().filter(|blob| blob.refs > 0 && blob.state != MISSING) {
+            *live.entry(blob.segment).or_default() += taken(blob.len);
+        }
+        for (segment, _) in self.deposits.values() {
+            *live.entry(*segment).or_default() += taken(CLAIM_BYTES as u64);
+        }
+        for (segment, _, len) in self.documents.values() {
+            *live.entry(*segment).or_default() += taken(*len);
+        }
+        let kept: BTreeMap<_, _> = self.segments.iter().map(|(id, (_, live))| (*id, *live)).collect();
+        assert_eq!(kept, live, "live bytes of segments");
+        for (id, (bytes, _)) in &self.segments {
+            assert!(*bytes <= log.lengths[id], "segment {id} is shorter than {bytes}");
+        }
+    }
+}
+
+/// BLAKE3 of stripe, index and checksum.
+fn digest(id: &FragmentId, checksum: &Checksum) -> [u8; 32] {
+    let bytes = [&id.stripe.to_le_bytes()[..], &id.index.to_le_bytes()[..], checksum.as_bytes()].concat();
+    *blake3::hash(&bytes).as_bytes()
+}
+
+/// Adds modulo 2²⁵⁶, little-endian.
+fn add(sum: &mut [u8], more: &[u8; 32]) {
+    let mut carry = 0;
+    for (target, byte) in sum.iter_mut().zip(more) {
+        let total = u16::from(*target) + u16::from(*byte) + carry;
+        carry = total >> 8;
+        *target = total.to_le_bytes()[0];
+    }
+}
+
+fn taken(payload: u64) -> u64 {
+    record_len(usize::try_from(payload).unwrap())
+}
+
+async fn all(connection: &mut SqliteConnection, sql: &'static str) -> Vec<SqliteRow> {
+    sqlx::query(sql).fetch_all(connection).await.unwrap()
+}
+
+fn number(row: &SqliteRow, at: usize) -> u64 {
+    row.get::<i64, _>(at).cast_unsigned()
+}
+
+fn checksum(row: &SqliteRow, at: usize) -> Checksum {
+    Checksum::try_from(row.get::<&[u8], _>(at)).unwrap()
+}
+
+fn account(row: &SqliteRow, at: usize) -> AccountId {
+    AccountId::try_from(row.get::<&[u8], _>(at)).unwrap()
+}
+
+fn tessera(row: &SqliteRow, at: usize) -> TesseraId {
+    TesseraId::try_from(row.get::<&[u8], _>(at)).unwrap()
+}
+
+fn fragment(row: &SqliteRow) -> FragmentId {
+    FragmentId { tessera: tessera(row, 0), stripe: row.get(1), index: row.get(2) }
+}
+
+const OK: u64 = 0;
+const MISSING: u64 = 2;

@@ -1,0 +1,328 @@
+//! A disk under test: real files, of which it knows what a power cut would leave, and whose calls can be made to
+//! fail, one kind at a time or all at once.
+
+use std::{
+    fs::File,
+    io::{self, IoSlice},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard},
+};
+
+use actors::storage::disk::{Disk, RealDisk, Space};
+
+use super::{chance::Chance, platter::Platter};
+
+/// An operation of a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum What {
+    Create,
+    Open,
+    Write,
+    Sync,
+    SyncFolder,
+    Truncate,
+    Remove,
+    Rename,
+    Read,
+}
+
+/// Which calls fail, and how.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fault {
+    pub(crate) what: What,
+    /// So many calls of this kind still succeed.
+    pub(crate) after: u64,
+    /// So many calls then fail.
+    pub(crate) times: u64,
+    /// The system's number of the error.
+    pub(crate) errno: i32,
+    /// Whether a failing write has written half of its bytes.
+    pub(crate) half: bool,
+}
+
+/// A call that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Call {
+    pub(crate) what: What,
+    pub(crate) path: PathBuf,
+    pub(crate) ok: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct TestDisk(Mutex<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    platter: Platter,
+    chance: Chance,
+    /// Calls until the disk goes off; what is under way then may or may not be done.
+    calls_left: Option<u64>,
+    off: bool,
+    fault: Option<Fault>,
+    /// Calls that the fault has made fail.
+    struck: u64,
+    calls: Vec<Call>,
+    paths: std::collections::HashMap<u64, PathBuf>,
+    space: Option<Space>,
+}
+
+/// Whether a call is carried out, and what it then returns.
+enum Verdict {
+    Do,
+    DoAndFail(io::Error),
+    Fail(io::Error),
+}
+
+impl TestDisk {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(Mutex::new(Inner {
+            platter: Platter::new(seed),
+            chance: Chance::new(!seed),
+            calls_left: None,
+            off: false,
+            fault: None,
+            struck: 0,
+            calls: Vec::new(),
+            paths: std::collections::HashMap::new(),
+            space: None,
+        }))
+    }
+
+    /// From here on, or from so many changing calls on, nothing reaches the disk any more.
+    pub(crate) fn go_off(&self, after: Option<u64>) {
+        let mut inner = self.lock();
+        inner.calls_left = after;
+        inner.off = after.is_none();
+    }
+
+    /// The power is back.
+    pub(crate) fn go_on(&self) {
+        let mut inner = self.lock();
+        (inner.calls_left, inner.off) = (None, false);
+    }
+
+    pub(crate) fn is_off(&self) -> bool {
+        self.lock().off
+    }
+
+    /// Replaces all files below the folder with what a power cut leaves of them.
+    pub(crate) fn power_cut(&self, folder: &Path) {
+        let left = self.lock().platter.power_cut();
+        for entry in std::fs::read_dir(folder).into_iter().flatten() {
+            std::fs::remove_file(entry.unwrap().path()).unwrap();
+        }
+        for (path, bytes) in left.iter().filter(|(path, _)| path.starts_with(folder)) {
+            std::fs::write(path, bytes).unwrap();
+        }
+    }
+
+    /// Makes calls fail; replaces the fault before.
+    pub(crate) fn fail(&self, fault: Fault) {
+        let mut inner = self.lock();
+        (inner.fault, inner.struck) = (Some(fault), 0);
+    }
+
+    /// The fault clears. How many calls it has made fail.
+    pub(crate) fn heal(&self) -> u64 {
+        let mut inner = self.lock();
+        inner.fault = None;
+        inner.struck
+    }
+
+    /// Pretends that the file system has so much space.
+    pub(crate) fn pretend_space(&self, space: Option<Space>) {
+        self.lock().space = space;
+    }
+
+    /// All changing calls since the last time this was asked.
+    pub(crate) fn take_calls(&self) -> Vec<Call> {
+        std::mem::take(&mut self.lock().calls)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap()
+    }
+
+    fn change<T>(
+        &self,
+        what: What,
+        path: &Path,
+        carry_out: impl FnOnce(&mut Inner) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let mut inner = self.lock();
+        let done = match inner.verdict(what) {
+            Verdict::Do => carry_out(&mut inner),
+            Verdict::DoAndFail(error) => carry_out(&mut inner).and(Err(error)),
+            Verdict::Fail(error) => Err(error),
+        };
+        inner.calls.push(Call { what, path: path.to_owned(), ok: done.is_ok() });
+        done
+    }
+}
+
+impl Inner {
+    fn verdict(&mut self, what: What) -> Verdict {
+        if self.off {
+            return Verdict::Fail(off());
+        }
+        if let Some(left) = self.calls_left.as_mut() {
+            match left.checked_sub(1) {
+                Some(fewer) => *left = fewer,
+                None => {
+                    self.off = true;
+                    return if self.chance.one_in(2) {
+                        Verdict::DoAndFail(off())
+                    } else {
+                        Verdict::Fail(off())
+                    };
+                }
+            }
+        }
+        match self.strike(what) {
+            Some(error) => Verdict::Fail(error),
+            None => Verdict::Do,
+        }
+    }
+
+    fn strike(&mut self, what: What) -> Option<io::Error> {
+        let fault = self.fault.as_mut().filter(|fault| fault.what == what)?;
+        if let Some(fewer) = fault.after.checked_sub(1) {
+            fault.after = fewer;
+            return None;
+        }
+        fault.times = fault.times.checked_sub(1)?;
+        let errno = fault.errno;
+        self.struck += 1;
+        Some(io::Error::from_raw_os_error(errno))
+    }
+
+    fn path(&self, file: &File) -> PathBuf {
+        self.paths.get(&inode(file)).cloned().unwrap_or_default()
+    }
+}
+
+impl Disk for TestDisk {
+    fn create(&self, path: &Path) -> io::Result<File> {
+        self.change(What::Create, path, |inner| {
+            let file = RealDisk.create(path)?;
+            inner.platter.created(path, inode(&file));
+            inner.paths.insert(inode(&file), path.to_owned());
+            Ok(file)
+        })
+    }
+
+    fn open(&self, path: &Path) -> io::Result<File> {
+        let mut inner = self.lock();
+        if inner.off {
+            return Err(off());
+        }
+        if let Some(error) = inner.strike(What::Open) {
+            return Err(error);
+        }
+        let file = RealDisk.open(path)?;
+        inner.platter.opened(path, inode(&file));
+        inner.paths.insert(inode(&file), path.to_owned());
+        Ok(file)
+    }
+
+    fn write(&self, file: &File, parts: &mut [IoSlice<'_>], position: u64) -> io::Result<()> {
+        let bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
+        let path = self.lock().path(file);
+        let written = self.change(What::Write, &path, |inner| inner.write(file, &bytes, position));
+        let mut inner = self.lock();
+        if written.is_err() && inner.fault.is_some_and(|fault| fault.half) {
+            inner.write(file, &bytes[..bytes.len() / 2], position)?;
+        }
+        written
+    }
+
+    fn sync(&self, file: &File) -> io::Result<()> {
+        let path = self.lock().path(file);
+        let synced = self.change(What::Sync, &path, |inner| {
+            inner.platter.synced(inode(file));
+            Ok(())
+        });
+        let mut inner = self.lock();
+        // A process that ends has not been told that its sync failed: the system still brings all of it to the disk.
+        if synced.is_err() && !inner.off {
+            inner.platter.sync_failed(inode(file));
+        }
+        synced
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        self.change(What::SyncFolder, folder, |inner| {
+            inner.platter.folder_synced(folder);
+            Ok(())
+        })
+    }
+
+    fn truncate(&self, file: &File, length: u64) -> io::Result<()> {
+        let path = self.lock().path(file);
+        self.change(What::Truncate, &path, |inner| {
+            RealDisk.truncate(file, length)?;
+            inner.platter.truncated(inode(file), length);
+            Ok(())
+        })
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.change(What::Remove, path, |inner| {
+            RealDisk.remove(path)?;
+            inner.platter.removed(path);
+            Ok(())
+        })
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.change(What::Rename, from, |_| RealDisk.rename(from, to))
+    }
+
+    fn read(&self, file: &File, buffer: &mut [u8], position: u64) -> io::Result<()> {
+        self.readable()?;
+        RealDisk.read(file, buffer, position)
+    }
+
+    fn read_cached(&self, file: &File, buffer: &mut [u8], position: u64) -> io::Result<bool> {
+        self.readable()?;
+        RealDisk.read_cached(file, buffer, position)
+    }
+
+    fn space(&self, folder: &Path) -> io::Result<Space> {
+        self.lock().space.map_or_else(|| RealDisk.space(folder), Ok)
+    }
+}
+
+impl TestDisk {
+    fn readable(&self) -> io::Result<()> {
+        let mut inner = self.lock();
+        if inner.off {
+            return Err(off());
+        }
+        inner.strike(What::Read).map_or(Ok(()), Err)
+    }
+}
+
+impl Inner {
+    fn write(&mut self, file: &File, bytes: &[u8], position: u64) -> io::Result<()> {
+        RealDisk.write(file, &mut [IoSlice::new(bytes)], position)?;
+        self.platter.wrote(inode(file), position, bytes.to_vec());
+        Ok(())
+    }
+}
+
+fn inode(file: &File) -> u64 {
+    file.metadata().unwrap().ino()
+}
+
+fn off() -> io::Error {
+    io::Error::from_raw_os_error(EIO)
+}
+
+/// Input or output error.
+pub(crate) const EIO: i32 = 5;
+/// No space left on the device.
+pub(crate) const ENOSPC: i32 = 28;
+/// A fault that does not clear by itself.
+pub(crate) const FOREVER: u64 = u64::MAX;
