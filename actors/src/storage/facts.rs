@@ -13,8 +13,9 @@ use super::{
 };
 use crate::error::ActorError;
 
-/// What one operation needs: the rows of this account's deposit of this fragment, and of the blob with this checksum
-/// (or, where the fragment is known, of its own).
+/// What one operation needs: the rows of this account's deposit of this fragment, and of the blobs with this checksum
+/// and, where the index knows the fragment, with its own. Both, because a batch in flight may have dropped the
+/// fragment that the index still knows.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Need {
     pub(crate) account: AccountId,
@@ -267,7 +268,7 @@ const NEEDED: &str = "WITH q(account, tessera, stripe, idx, checksum) AS (VALUES
      LEFT JOIN fragments f ON f.tessera = q.tessera AND f.stripe = q.stripe AND f.idx = q.idx \
      LEFT JOIN deposits d ON d.tessera = f.tessera AND d.stripe = f.stripe AND d.idx = f.idx \
           AND d.account = q.account \
-     LEFT JOIN blobs b ON b.checksum = coalesce(f.checksum, q.checksum) \
+     LEFT JOIN blobs b ON b.checksum IN (f.checksum, q.checksum) \
      WHERE f.checksum IS NOT NULL OR b.checksum IS NOT NULL";
 const HELD: &str = "WITH q(account, tessera) AS (VALUES ?) \
      SELECT q.account, q.tessera, t.session, t.holdings, t.received_at, h.fragments, h.bytes, h.digest \

@@ -5,3 +5,9 @@ mod support;
 
 #[cfg(test)]
 mod basics;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod races;
+#[cfg(test)]
+mod recovery;

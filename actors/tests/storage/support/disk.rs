@@ -6,7 +6,7 @@ use std::{
     io::{self, IoSlice},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard},
+    sync::{Condvar, Mutex, MutexGuard},
 };
 
 use actors::storage::disk::{Disk, RealDisk, Space};
@@ -50,7 +50,14 @@ pub(crate) struct Call {
 }
 
 #[derive(Debug)]
-pub(crate) struct TestDisk(Mutex<Inner>);
+pub(crate) struct TestDisk {
+    inner: Mutex<Inner>,
+    released: Condvar,
+}
+
+/// While it exists, calls of one kind wait.
+#[derive(Debug)]
+pub(crate) struct Hold<'a>(&'a TestDisk);
 
 #[derive(Debug)]
 struct Inner {
@@ -65,6 +72,8 @@ struct Inner {
     calls: Vec<Call>,
     paths: std::collections::HashMap<u64, PathBuf>,
     space: Option<Space>,
+    held: Option<What>,
+    waiting: usize,
 }
 
 /// Whether a call is carried out, and what it then returns.
@@ -76,7 +85,7 @@ enum Verdict {
 
 impl TestDisk {
     pub(crate) fn new(seed: u64) -> Self {
-        Self(Mutex::new(Inner {
+        let inner = Inner {
             platter: Platter::new(seed),
             chance: Chance::new(!seed),
             calls_left: None,
@@ -86,7 +95,26 @@ impl TestDisk {
             calls: Vec::new(),
             paths: std::collections::HashMap::new(),
             space: None,
-        }))
+            held: None,
+            waiting: 0,
+        };
+        Self { inner: Mutex::new(inner), released: Condvar::new() }
+    }
+
+    /// Lets calls of this kind wait until what is returned is dropped.
+    pub(crate) fn hold(&self, what: What) -> Hold<'_> {
+        self.lock().held = Some(what);
+        Hold(self)
+    }
+
+    /// Calls of one kind made since the last [`TestDisk::take_calls`].
+    pub(crate) fn count(&self, what: What) -> usize {
+        self.lock().calls.iter().filter(|call| call.what == what).count()
+    }
+
+    /// Calls that are held.
+    pub(crate) fn waiting(&self) -> usize {
+        self.lock().waiting
     }
 
     /// From here on, or from so many changing calls on, nothing reaches the disk any more.
@@ -141,7 +169,7 @@ impl TestDisk {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap()
+        self.inner.lock().unwrap()
     }
 
     fn change<T>(
@@ -151,6 +179,9 @@ impl TestDisk {
         carry_out: impl FnOnce(&mut Inner) -> io::Result<T>,
     ) -> io::Result<T> {
         let mut inner = self.lock();
+        inner.waiting += 1;
+        inner = self.released.wait_while(inner, |inner| inner.held == Some(what)).unwrap();
+        inner.waiting -= 1;
         let done = match inner.verdict(what) {
             Verdict::Do => carry_out(&mut inner),
             Verdict::DoAndFail(error) => carry_out(&mut inner).and(Err(error)),
@@ -158,6 +189,13 @@ impl TestDisk {
         };
         inner.calls.push(Call { what, path: path.to_owned(), ok: done.is_ok() });
         done
+    }
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        self.0.lock().held = None;
+        self.0.released.notify_all();
     }
 }
 

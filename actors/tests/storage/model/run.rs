@@ -1,0 +1,197 @@
+//! Carries out the steps of a history on a node and on the model, and compares.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use actors::{ActorError, FragmentStore, PutOutcome, storage::StorageHandle};
+use bytes::Bytes;
+use futures::future::join_all;
+use proto::{AccountId, Checksum, Fragment, record::DocumentKind};
+use sqlx::Connection;
+
+use super::{
+    super::support::{
+        LOCAL, account, audit, fragment, id,
+        node::{DEADLINE, End, Node},
+        tessera,
+    },
+    history::{History, Step},
+    state::{Answer, Held, Model, Op},
+};
+
+/// Carries out a history, checking everything after each step.
+pub(super) async fn run(history: &History) {
+    let mut node = Node::new(history.seed);
+    node.config.sqlite_synchronous_full = history.synchronous_full;
+    node.config.sqlite_wal_autocheckpoint_pages = history.autocheckpoint_pages;
+    node.start().await.unwrap();
+    let mut model = Model::default();
+    for step in &history.steps {
+        let done = tokio::time::timeout(DEADLINE, carry_out(step, &mut node, &mut model)).await;
+        assert!(done.is_ok(), "does not end: {step:?}");
+        compare(&node, &mut model).await;
+    }
+    node.stop().await;
+}
+
+async fn carry_out(step: &Step, node: &mut Node, model: &mut Model) {
+    match step {
+        Step::Together(ops) => together(ops, node, model).await,
+        Step::Compact(ops) => {
+            let (_, compacted) = tokio::join!(together(ops, node, model), node.storage().compact());
+            assert_eq!(
+                compacted.unwrap().stuck,
+                Vec::<u32>::new(),
+                "there is no damage, so all can be emptied"
+            );
+        }
+        Step::Checkpoint => {
+            let mut connection = audit::connect(node.path()).await;
+            sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).await.unwrap();
+            connection.close().await.unwrap();
+        }
+        Step::Restart => {
+            node.stop().await;
+            node.start().await.unwrap();
+        }
+        Step::Rebuild => node.rebuild().await,
+        Step::Panic(ops) => {
+            node.storage().panic();
+            together(ops, node, model).await;
+            running(node.storage()).await;
+        }
+        Step::End { end, after, ops, compacts, index_goes } => {
+            node.disk.go_off(Some(u64::from(*after)));
+            let compaction = async {
+                if *compacts {
+                    // It may be cut off anywhere.
+                    let _ = node.storage().compact().await;
+                }
+            };
+            tokio::join!(compaction, together(ops, node, model));
+            end_and_start(node, *end, *index_goes).await;
+        }
+    }
+}
+
+async fn end_and_start(node: &mut Node, end: End, index_goes: bool) {
+    node.end(end).await;
+    if index_goes {
+        super::super::support::index::remove(node.path());
+    }
+    node.start().await.unwrap();
+    let report = node.storage().usage().await.unwrap().recovery;
+    assert_eq!(report.lost_segments, Vec::<u32>::new(), "nothing that was synced is lost");
+}
+
+/// Waits until the actor answers again.
+async fn running(storage: &StorageHandle) {
+    let deadline = std::time::Instant::now() + DEADLINE;
+    while storage.usage().await.is_err() {
+        assert!(std::time::Instant::now() < deadline, "in vain: the actor runs again");
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+}
+
+/// Asks for all at once: they reach the writer in this order, most of them in one batch.
+async fn together(ops: &[Op], node: &Node, model: &mut Model) {
+    let answers = join_all(ops.iter().map(|op| ask(op, node.storage()))).await;
+    for (op, answer) in ops.iter().zip(&answers) {
+        model.answered(op, answer);
+    }
+}
+
+async fn ask(op: &Op, storage: &StorageHandle) -> Answer {
+    match op {
+        Op::Put { account, key, content } => {
+            let put = storage.put(account_of(*account), id(key.0, key.1), content_of(*content));
+            answer(put.await.map(|outcome| match outcome {
+                PutOutcome::Stored => Answer::Stored,
+                PutOutcome::Held => Answer::Held,
+            }))
+        }
+        Op::Drop { account, key } => {
+            let dropped = storage.drop_fragment(account_of(*account), id(key.0, key.1)).await;
+            answer(dropped.map(|()| Answer::Done))
+        }
+        Op::Forget { tessera: number } => {
+            answer(storage.forget(tessera(*number)).await.map(|()| Answer::Done))
+        }
+        Op::Session { tessera, contents, commits } => {
+            answer(session(storage, *tessera, contents, *commits).await.map(|()| Answer::Done))
+        }
+    }
+}
+
+async fn session(
+    storage: &StorageHandle,
+    number: u8,
+    contents: &[u8],
+    commits: bool,
+) -> Result<(), ActorError> {
+    let mut session = storage.open_session().await?;
+    let mut refs = Vec::new();
+    for (stripe, content) in (0..).zip(contents) {
+        let fragment = content_of(*content);
+        refs.push((stripe, 0, fragment.checksum()));
+        session.put_blob(fragment).await?;
+    }
+    session.put_document(tessera(number), DocumentKind::Manifest, document(number, contents)).await?;
+    session.put_refs(tessera(number), &refs).await?;
+    if commits { session.commit(tessera(number)).await } else { Ok(()) }
+}
+
+fn answer(outcome: Result<Answer, ActorError>) -> Answer {
+    match outcome {
+        Ok(answer) => answer,
+        Err(ActorError::NotFound { .. }) => Answer::NotFound,
+        Err(ActorError::Conflict { .. }) => Answer::Conflict,
+        Err(error) => Answer::Unknown(error.to_string()),
+    }
+}
+
+/// What is there is what must be there, byte for byte, and the index and the log agree about it.
+async fn compare(node: &Node, model: &mut Model) {
+    let (rows, _) = audit::check(node).await;
+    let contents: BTreeMap<Checksum, u8> =
+        (0..CONTENTS).map(|content| (content_of(content).checksum(), content)).collect();
+    let mut held = BTreeMap::<_, Held>::new();
+    for (account, id) in rows.deposits.keys() {
+        let content = contents[&rows.fragments[id].0];
+        let key = (id.tessera.as_bytes()[0], id.stripe);
+        let held = held.entry(key).or_insert(Held { content, accounts: BTreeSet::new() });
+        held.accounts.insert(account.as_bytes()[0]);
+    }
+    model.seen(&held);
+    for key in super::history::keys() {
+        match (held.get(&key), node.storage().get(id(key.0, key.1)).await) {
+            (Some(held), Ok(found)) => assert_eq!(found, content_of(held.content), "{key:?}"),
+            (None, Err(ActorError::NotFound { .. })) => {}
+            (held, found) => panic!("{key:?} is {held:?}, and was found to be {found:?}"),
+        }
+    }
+    for (number, contents) in model.documented() {
+        let expected = document(*number, contents);
+        let hash = Some(Checksum::of(&expected));
+        let found = node.storage().document(tessera(*number), DocumentKind::Manifest, hash).await;
+        assert_eq!(found.unwrap(), expected, "manifest of {number}");
+        assert!(
+            node.storage().checksums_door().add_up(tessera(*number)).await.unwrap(),
+            "digest of {number}"
+        );
+    }
+}
+
+fn document(tessera: u8, contents: &[u8]) -> Bytes {
+    [&[tessera], contents].concat().into()
+}
+
+fn account_of(number: u8) -> AccountId {
+    if number == 0 { LOCAL } else { account(number) }
+}
+
+fn content_of(number: u8) -> Fragment {
+    let lengths = [0, 1, 700, 2500, 5000, 9000];
+    fragment(number.into(), lengths[usize::from(number)])
+}
+
+pub(super) const CONTENTS: u8 = 6;

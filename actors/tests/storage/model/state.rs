@@ -1,0 +1,154 @@
+//! The simple model: what is true of each fragment, or may be, after what was answered.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A fragment's tessera and stripe.
+pub(super) type Key = (u8, u32);
+
+/// A fragment that someone wants.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Held {
+    pub(super) content: u8,
+    pub(super) accounts: BTreeSet<u8>,
+}
+
+/// An operation on the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Op {
+    Put { account: u8, key: Key, content: u8 },
+    Drop { account: u8, key: Key },
+    Session { tessera: u8, contents: Vec<u8>, commits: bool },
+    Forget { tessera: u8 },
+}
+
+/// What was answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Answer {
+    Stored,
+    Held,
+    Done,
+    NotFound,
+    Conflict,
+    /// Whether it was done is unknown.
+    Unknown(String),
+}
+
+/// What may be true. A fragment that is not named is not there.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Model {
+    may_be: BTreeMap<Key, BTreeSet<Option<Held>>>,
+    /// Sessions of which it is unknown whether they were completed: all of it or nothing.
+    whole: Vec<BTreeMap<Key, u8>>,
+    /// Tesserae whose documents must be there as long as anything else of them is, and which of them.
+    documented: BTreeMap<u8, Vec<u8>>,
+}
+
+impl Model {
+    /// An operation was answered.
+    pub(super) fn answered(&mut self, op: &Op, answer: &Answer) {
+        match op {
+            Op::Put { account, key, content } => {
+                self.one(*key, answer, |held| put(held, *account, *content));
+            }
+            Op::Drop { account, key } => self.one(*key, answer, |held| drop(held, *account)),
+            Op::Forget { tessera } => self.forgotten(*tessera, answer),
+            Op::Session { tessera, contents, commits } => {
+                self.session(*tessera, contents, *commits, answer);
+            }
+        }
+    }
+
+    /// What is there is one of the things that may be; from here on it is known.
+    pub(super) fn seen(&mut self, held: &BTreeMap<Key, Held>) {
+        let keys: BTreeSet<Key> = self.may_be.keys().chain(held.keys()).copied().collect();
+        for key in keys {
+            let (found, may_be) = (held.get(&key).cloned(), self.may_be(key));
+            assert!(may_be.contains(&found), "{key:?} is {found:?} and may be {may_be:?}");
+            self.may_be.insert(key, BTreeSet::from([found]));
+        }
+        for session in std::mem::take(&mut self.whole) {
+            let there = session
+                .iter()
+                .filter(|(key, content)| held.get(key).is_some_and(|held| held.content == **content));
+            let there = there.count();
+            assert!(there == 0 || there == session.len(), "a part of a session is there: {session:?}");
+        }
+        self.documented.retain(|tessera, _| held.keys().any(|key| key.0 == *tessera));
+    }
+
+    /// Tesserae with documents, and the contents of the session that wrote them.
+    pub(super) fn documented(&self) -> &BTreeMap<u8, Vec<u8>> {
+        &self.documented
+    }
+
+    fn may_be(&self, key: Key) -> BTreeSet<Option<Held>> {
+        self.may_be.get(&key).cloned().unwrap_or_else(|| BTreeSet::from([None]))
+    }
+
+    fn one(&mut self, key: Key, answer: &Answer, op: impl Fn(Option<Held>) -> (Option<Held>, Answer)) {
+        let before = self.may_be(key);
+        let done = before.iter().cloned().map(op);
+        let after: BTreeSet<_> = match answer {
+            Answer::Unknown(_) => done.map(|(held, _)| held).chain(before.iter().cloned()).collect(),
+            answer => done.filter(|(_, expected)| expected == answer).map(|(held, _)| held).collect(),
+        };
+        assert!(!after.is_empty(), "{key:?} may be {before:?}, so {answer:?} is no answer");
+        self.may_be.insert(key, after);
+    }
+
+    fn forgotten(&mut self, tessera: u8, answer: &Answer) {
+        let keys: Vec<Key> = self.may_be.keys().copied().filter(|key| key.0 == tessera).collect();
+        let may_hold = |key: &Key| self.may_be(*key).iter().flatten().any(|held| held.accounts.contains(&0));
+        let any = keys.iter().any(may_hold);
+        assert!(any || *answer != Answer::Done, "tessera {tessera} is not here and was forgotten");
+        for key in keys {
+            let dropped = |held: Option<Held>| match answer {
+                Answer::Unknown(_) => (drop(held, 0).0, Answer::Done),
+                answer => (drop(held, 0).0, answer.clone()),
+            };
+            self.one(key, answer, dropped);
+        }
+    }
+
+    fn session(&mut self, tessera: u8, contents: &[u8], commits: bool, answer: &Answer) {
+        let keys: BTreeMap<Key, u8> =
+            (0..).map(|stripe| (tessera, stripe)).zip(contents.iter().copied()).collect();
+        let is_empty = |held: &BTreeSet<Option<Held>>| held.iter().all(Option::is_none);
+        let is_new = self.may_be.iter().filter(|(key, _)| key.0 == tessera).all(|(_, held)| is_empty(held));
+        if *answer == Answer::Conflict {
+            return assert!(!is_new, "tessera {tessera} is new, and was refused");
+        }
+        if !commits {
+            return;
+        }
+        assert!(is_new || *answer != Answer::Done, "tessera {tessera} was here already");
+        let unknown = matches!(answer, Answer::Unknown(_));
+        if unknown && !is_new {
+            return;
+        }
+        for (key, content) in &keys {
+            let held = Some(Held { content: *content, accounts: BTreeSet::from([0]) });
+            let before = if unknown { self.may_be(*key) } else { BTreeSet::new() };
+            self.may_be.insert(*key, before.into_iter().chain([held]).collect());
+        }
+        self.documented.insert(tessera, contents.to_vec());
+        if unknown {
+            self.whole.push(keys);
+        }
+    }
+}
+
+fn put(held: Option<Held>, account: u8, content: u8) -> (Option<Held>, Answer) {
+    let mut held = held.unwrap_or(Held { content, accounts: BTreeSet::new() });
+    if held.content != content {
+        return (Some(held), Answer::Conflict);
+    }
+    let is_new = held.accounts.insert(account);
+    (Some(held), if is_new { Answer::Stored } else { Answer::Held })
+}
+
+fn drop(held: Option<Held>, account: u8) -> (Option<Held>, Answer) {
+    let Some(mut held) = held else { return (None, Answer::NotFound) };
+    let answer = if held.accounts.remove(&account) { Answer::Done } else { Answer::NotFound };
+    ((!held.accounts.is_empty()).then_some(held), answer)
+}
