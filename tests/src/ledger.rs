@@ -23,6 +23,8 @@ pub enum Deed {
     Abandon(u32),
     /// Drop a whole tessera.
     Forget(u32),
+    /// Move what counts out of mostly dead segments.
+    Compact,
 }
 
 /// What a store answered.
@@ -85,7 +87,7 @@ impl Ledger {
                     self.wishes.entry(spot).or_insert(Wish { content, sure: false });
                 }
             }
-            Deed::Abandon(_) => {}
+            Deed::Abandon(_) | Deed::Compact => {}
             Deed::Forget(tessera) => {
                 self.creating.remove(&tessera);
                 for (spot, wish) in self.of_tessera(tessera) {
@@ -122,7 +124,7 @@ impl Ledger {
                 self.wishes.extend(session_contents(tessera).into_iter().map(wish));
             }
             // It was looked up, not written down, that nothing is there: a commit that failed may still come.
-            (Deed::Forget(_), Answer::Already) | (Deed::Abandon(_), _) => {}
+            (Deed::Forget(_), Answer::Already) | (Deed::Abandon(_) | Deed::Compact, _) => {}
             (Deed::Forget(tessera), Answer::Done) => self.wishes.retain(|spot, _| spot.tessera != tessera),
         }
         Ok(())

@@ -34,6 +34,8 @@ pub struct Life {
     pub not_opened: Option<String>,
     /// Deeds acknowledged.
     pub answers: u64,
+    /// Puts among them.
+    pub puts: u64,
     /// Deeds refused, with the reason.
     pub refusals: Vec<(Deed, Refusal, String)>,
     /// Reads that failed without saying anything about what is there.
@@ -136,6 +138,7 @@ impl Life {
             }
             Line::Answered(number, answer) => {
                 self.answers += 1;
+                self.puts += u64::from(matches!(self.asked.get(&number), Some(Deed::Put(..))));
                 self.faults.extend(self.ledger.acknowledge(number, answer).err());
             }
             Line::Refused(number, refusal, reason) => {

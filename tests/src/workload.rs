@@ -166,11 +166,14 @@ impl<S: FragmentStore> Client<S> {
     }
 
     async fn compact(&self) {
-        match self.storage.compact().await {
-            // One is enough.
-            Ok(_) | Err(ActorError::Busy { .. }) => {}
-            Err(error) => write(&Line::Unread(error.to_string())),
-        }
+        let compacted = async {
+            match self.storage.compact().await {
+                // One at a time is enough.
+                Err(ActorError::Busy { .. }) => Ok(Answer::Already),
+                compacted => compacted.map(|_| Answer::Done),
+            }
+        };
+        self.journal.carry_out(Deed::Compact, compacted).await;
     }
 
     async fn create(&self, tessera: u32) {
@@ -213,12 +216,12 @@ fn own_tesserae(creator: u32) -> std::ops::Range<u32> {
     first..first + TESSERAE_PER_CREATOR
 }
 
-const SEGMENT_BYTES: u64 = 512 << 10;
+const SEGMENT_BYTES: u64 = 256 << 10;
 const PUTTERS: u32 = 24;
-const PUT_TESSERAE: u32 = 5;
-const INDEXES: u16 = 4;
+const PUT_TESSERAE: u32 = 3;
+const INDEXES: u16 = 3;
 const ACCOUNTS: u8 = 2;
-const CREATORS: u32 = 4;
+const CREATORS: u32 = 3;
 const CREATED_FIRST: u32 = 100;
 const TESSERAE_PER_CREATOR: u32 = 5;
 /// From here on a content is stored once.

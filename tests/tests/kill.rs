@@ -76,7 +76,7 @@ fn remove_index(folder: &Path) {
 }
 
 /// Killed at the latest after so many deeds.
-const DEEDS: u64 = 800;
+const DEEDS: u64 = 500;
 /// About as long as it takes until work begins.
 const START_MICROS: u64 = 150_000;
 /// What dropped and uncommitted things leave behind must not pile up.
