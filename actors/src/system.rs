@@ -39,8 +39,8 @@ pub struct SystemConfig {
     pub disk: Arc<dyn Disk>,
 }
 
-/// The running actors.
-#[derive(Debug)]
+/// The running actors. Copies are of the handles; there is one of each actor.
+#[derive(Debug, Clone)]
 pub struct System {
     /// Fragments, documents and records, straight from the log.
     pub storage: StorageHandle,

@@ -1,2 +1,99 @@
-//! Placeholder while the workspace is laid out.
-fn main() {}
+//! The `node` binary: daemon and command line.
+//!
+//! # Invariants
+//! 1. Knows nothing of how things are stored, cut or repaired: it parses, asks, and prints.
+//! 2. Only `output` writes to standard output and standard error, beside the daemon's log and progress bars.
+//! 3. Absent on purpose: global state. What a command needs is handed to it.
+
+mod admin;
+mod api;
+mod args;
+mod causes;
+mod client;
+mod command;
+mod daemon;
+mod data_dir;
+mod exit;
+mod failure;
+mod human;
+mod keys;
+mod lock;
+mod output;
+mod pipe;
+mod problem;
+mod progress;
+mod signals;
+mod table;
+mod telemetry;
+
+use std::{process::ExitCode, time::Duration};
+
+use clap::{Parser, error::ErrorKind};
+use rustix::fs::Mode;
+use tokio::runtime;
+
+use args::Args;
+use command::{Command, Context};
+use exit::Exit;
+use failure::Failure;
+use output::{Color, Output};
+use problem::{Kind, Problem};
+
+fn main() -> ExitCode {
+    match Args::try_parse() {
+        Ok(args) => {
+            let context = Context::new(args.globals);
+            let outcome = run(args.command, &context);
+            finish(context.output, outcome).into()
+        }
+        Err(error) => misused(&error).into(),
+    }
+}
+
+fn run(command: Command, context: &Context) -> Result<Exit, Failure> {
+    if command.is_private() {
+        // Before the first thread and the first file: SQLite and sockets are made with whatever the umask leaves.
+        rustix::process::umask(Mode::RWXG | Mode::RWXO);
+    }
+    let runtime = runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime
+        .map_err(|error| Failure::new(Kind::Internal, format!("no threads could be started: {error}")))?;
+    let outcome = runtime.block_on(command.run(context));
+    // A thread that still reads a file or standard input has nobody left to read for.
+    runtime.shutdown_timeout(THREADS_DEADLINE);
+    outcome
+}
+
+fn finish(output: Output, outcome: Result<Exit, Failure>) -> Exit {
+    match outcome {
+        Ok(exit) => exit,
+        Err(Failure::ClosedPipe) => Exit::Ok,
+        Err(Failure::Problem(problem)) => {
+            output.error(&problem);
+            problem.kind().exit()
+        }
+    }
+}
+
+/// Help and version are asked for; everything else is wrong usage.
+fn misused(error: &clap::Error) -> Exit {
+    let json = std::env::args_os().any(|argument| argument == "--json");
+    let output = Output { json, color: Color::Auto };
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            finish(output, output.text(&error.render().to_string()).map(|()| Exit::Ok))
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            output.remark(error.render().to_string().trim_end());
+            Exit::Usage
+        }
+        _ => {
+            let text = error.render().to_string();
+            let text = text.strip_prefix("error: ").unwrap_or(&text);
+            finish(output, Err(Problem::new(Kind::Usage, text.trim_end()).into()))
+        }
+    }
+}
+
+/// How long threads that are still at work may hold up the end of the process.
+const THREADS_DEADLINE: Duration = Duration::from_secs(1);

@@ -121,7 +121,7 @@ fn bad(reason: String) -> ArchiveError {
 
 /// `YYYY-MM-DD` in UTC, by Howard Hinnant's `civil_from_days`
 /// (<https://howardhinnant.github.io/date_algorithms.html#civil_from_days>).
-pub(crate) fn date(ms: u64) -> String {
+pub fn date(ms: u64) -> String {
     let days = ms / 86_400_000 + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
     let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;

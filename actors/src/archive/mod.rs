@@ -49,7 +49,7 @@ pub use content::{Content, FRAGMENTS_AHEAD, FileContent, Form, content, read_fil
 pub use create::{CREATE_BYTES_MAX, ContentSink, Created, NewTessera, create};
 pub use error::{ArchiveError, Refusal};
 pub use listing::LISTING_BYTES_MAX;
-pub use metadata::{METADATA_BYTES_MAX, METADATA_NAME, Metadata};
+pub use metadata::{METADATA_BYTES_MAX, METADATA_NAME, Metadata, date};
 pub use names::{PART_BYTES_MAX, PATH_BYTES_MAX};
 pub use source::TesseraStore;
 pub use unpack::{MANIFEST_NAME, raw_name, unpack, unpack_raw};

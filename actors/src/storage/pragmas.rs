@@ -115,6 +115,7 @@ fn base_options(path: &Path, config: &StorageConfig) -> SqliteConnectOptions {
         .pragma("wal_autocheckpoint", config.sqlite_wal_autocheckpoint_pages.to_string())
         .pragma("temp_store", "memory")
         .statement_cache_capacity(STATEMENTS_CACHED)
+        .row_buffer_size(ROWS_BUFFERED)
         .disable_statement_logging()
 }
 
@@ -173,4 +174,6 @@ const SQLITE_MIN: [u32; 3] = [3, 51, 3];
 const READERS_MAX: u32 = 4;
 /// Multi-row statements come in a few fixed sizes per table, so that all of them stay prepared.
 const STATEMENTS_CACHED: usize = 200;
+/// Rows that SQLite's thread may be ahead of whoever reads them: with fewer, the two wait for each other in turn.
+const ROWS_BUFFERED: usize = 1024;
 static MIGRATIONS: Migrator = sqlx::migrate!();

@@ -1,0 +1,135 @@
+//! `/livez`, `/readyz` and `/metrics`: on the socket, and over TCP for those who watch from outside.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use actors::System;
+use axum::{
+    Router,
+    extract::{Request, State},
+    http::{HeaderMap, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::problems;
+use crate::{
+    problem::{Kind, Problem},
+    telemetry::metrics::{self, Metrics},
+};
+
+/// What these endpoints look at.
+#[derive(Debug, Clone)]
+pub(crate) struct Health {
+    /// Set when the node stops taking requests. There is nothing to ask before it takes them.
+    pub(crate) draining: CancellationToken,
+    /// The node's metrics.
+    pub(crate) metrics: Metrics,
+    /// What brings the gauges up to date before they are read.
+    pub(crate) system: System,
+}
+
+/// The three endpoints.
+pub(crate) fn routes(health: Health) -> Router {
+    Router::new()
+        .route("/livez", get(async || "alive\n"))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(text))
+        .method_not_allowed_fallback(problems::no_method)
+        .with_state(health)
+}
+
+/// The three endpoints and nothing else, for TCP at this address.
+pub(crate) fn tcp_router(health: Health, address: SocketAddr) -> Router {
+    routes(health)
+        .fallback(problems::no_endpoint)
+        .layer(middleware::from_fn_with_state(address, only_for_this_host))
+}
+
+async fn ready(State(health): State<Health>) -> Result<&'static str, Problem> {
+    if health.draining.is_cancelled() {
+        return Err(Problem::new(Kind::Unavailable, "the node is stopping"));
+    }
+    Ok("ready\n")
+}
+
+async fn text(State(health): State<Health>) -> Result<Response, Problem> {
+    // While an actor restarts its gauges stay as they were: metrics are wanted most when something is wrong.
+    match timeout(MEASURE_DEADLINE, health.system.measure()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "the gauges are not up to date"),
+        Err(_) => tracing::debug!("the gauges are not up to date: storage takes too long"),
+    }
+    Ok(([(header::CONTENT_TYPE, metrics::MEDIA_TYPE)], health.metrics.text()?).into_response())
+}
+
+async fn only_for_this_host(
+    State(address): State<SocketAddr>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    if is_for(address, request.headers()) {
+        Ok(next.run(request).await)
+    } else {
+        let detail = format!("this is {address}; requests for other hosts are not answered here");
+        Err(Problem::new(Kind::Misdirected, detail))
+    }
+}
+
+/// Whether a request names this machine. A page from the internet can make its own host name point to 127.0.0.1 (DNS
+/// rebinding), and a browser then lets it read what it gets; it cannot make the browser send another name than its
+/// own. Whoever listens for other machines has names we don't know and has opened it to them.
+fn is_for(address: SocketAddr, headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(header::HOST).and_then(|host| host.to_str().ok()) else { return false };
+    !address.ip().is_loopback() || is_local_name(without_port(host))
+}
+
+fn is_local_name(host: &str) -> bool {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    host.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok()
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    }
+}
+
+/// Whoever reads metrics does so every few seconds and does not wait long.
+const MEASURE_DEADLINE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(address: &str, host: Option<&str>, expected: bool) {
+        let headers = host.map(|host| (header::HOST, host.parse().unwrap())).into_iter().collect();
+        assert_eq!(is_for(address.parse().unwrap(), &headers), expected, "{address} {host:?}");
+    }
+
+    #[test]
+    fn loopback_answers_only_to_names_of_this_machine() {
+        for host in ["127.0.0.1:9190", "127.0.0.1", "localhost:9190", "LocalHost", "[::1]:9190", "[::1]"] {
+            check("127.0.0.1:9190", Some(host), true);
+        }
+        for host in
+            ["evil.example:9190", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", ""]
+        {
+            check("127.0.0.1:9190", Some(host), false);
+        }
+        check("127.0.0.1:9190", None, false);
+    }
+
+    #[test]
+    fn address_open_to_the_network_answers_to_every_name() {
+        check("0.0.0.0:9190", Some("attic.lan:9190"), true);
+        check("192.0.2.7:9190", Some("attic.lan:9190"), true);
+    }
+}

@@ -1,0 +1,41 @@
+//! `/v1/status`, `/v1/actors`, `/v1/config` and `/v1/shutdown`: the node as a whole.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State, http::StatusCode};
+
+use super::Node;
+use crate::{api, problem::Problem};
+
+/// Who this node is, and how much it stores.
+pub(super) async fn status(State(node): State<Arc<Node>>) -> Result<Json<api::Status>, Problem> {
+    let usage = node.system.storage.usage().await?;
+    Ok(Json(api::Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        node: node.keys.node.id(),
+        author: node.keys.author.id(),
+        recipient: node.keys.author.recipient().to_string(),
+        data_dir: node.data_dir.display().to_string(),
+        uptime_secs: node.started.elapsed().as_secs(),
+        storage: usage.into(),
+    }))
+}
+
+/// Every actor, and how it fares.
+pub(super) async fn actors(State(node): State<Arc<Node>>) -> Json<Vec<api::Actor>> {
+    let standing = node.system.standing.borrow().clone();
+    let waiting = node.system.waiting();
+    let load = |name| waiting.iter().find(|(actor, _)| *actor == name).map_or(0, |(_, waiting)| *waiting);
+    Json(standing.actors.into_iter().map(|actor| api::Actor::new(load(actor.name), actor)).collect())
+}
+
+/// Every setting the node was started with.
+pub(super) async fn config(State(node): State<Arc<Node>>) -> Json<Vec<api::Setting>> {
+    Json(node.settings.clone())
+}
+
+/// Ends the daemon as SIGTERM does.
+pub(super) async fn shutdown(State(node): State<Arc<Node>>) -> StatusCode {
+    node.stop.cancel();
+    StatusCode::ACCEPTED
+}

@@ -1,0 +1,123 @@
+//! `/v1/tesseras` and `/v1/tesseras/{id}`: list, make, show and forget tesserae.
+
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use actors::{
+    ActorError, FragmentStore,
+    archive::{CREATE_BYTES_MAX, create},
+    storage::TesseraRow,
+};
+use axum::{
+    Json,
+    body::Body,
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use futures::{StreamExt, TryStreamExt, stream};
+use proto::{TesseraId, manifest::SignedManifest, prefix::IdPrefix, record::DocumentKind};
+use serde::{Deserialize, Deserializer, de};
+
+use super::{
+    Node, body,
+    extract::{InPath, InQuery},
+};
+use crate::{api, problem::Problem};
+
+/// Which tesserae to list.
+#[derive(Debug, Deserialize)]
+pub(super) struct Which {
+    /// Only those whose ids begin like this.
+    #[serde(default, deserialize_with = "prefix")]
+    prefix: Option<IdPrefix<TesseraId>>,
+    /// From this id on.
+    from: Option<TesseraId>,
+    /// At most so many.
+    limit: Option<u32>,
+}
+
+/// The tesserae here, in the order of their ids.
+pub(super) async fn list(
+    State(node): State<Arc<Node>>,
+    InQuery(which): InQuery<Which>,
+) -> Result<Json<api::TesseraPage>, Problem> {
+    let limit = which.limit.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
+    let (first, last) = match &which.prefix {
+        Some(prefix) => (prefix.first(), prefix.last()),
+        None => (TesseraId::from_bytes([0; 32]), TesseraId::from_bytes([u8::MAX; 32])),
+    };
+    let first = which.from.map_or(first, |from| from.max(first));
+    let mut rows = node.system.storage.records().tesseras(first, last, limit.saturating_add(1)).await?;
+    let next = if rows.len() > limit as usize { rows.pop().map(|row| row.id) } else { None };
+    let tesseras = stream::iter(rows).map(|row| describe(&node, row)).buffered(MANIFESTS_AHEAD).try_collect();
+    Ok(Json(api::TesseraPage { tesseras: tesseras.await?, next }))
+}
+
+/// One tessera; its manifest as it is stored when CBOR is asked for.
+pub(super) async fn show(
+    State(node): State<Arc<Node>>,
+    InPath(id): InPath<TesseraId>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let row = node.system.storage.records().tessera(id).await?;
+    if headers.get(header::ACCEPT).is_some_and(|kind| kind == CBOR) {
+        let manifest = node.system.storage.document(id, DocumentKind::Manifest, None).await?;
+        return Ok(([(header::CONTENT_TYPE, CBOR)], manifest).into_response());
+    }
+    Ok(Json(describe(&node, row).await?).into_response())
+}
+
+/// Makes a tessera of a tar of files.
+pub(super) async fn make(State(node): State<Arc<Node>>, body: Body) -> Result<Response, Problem> {
+    // The body is read only from here on: who waits for memory holds nothing.
+    let _reserved = node.memory.reserve(CREATE_BYTES_MAX).await?;
+    let session = node.system.storage.open_session().await?;
+    let created = create(body::reader(body), &node.keys.author, session, now_ms()).await?;
+    tracing::info!(id = %created.id, files = created.files, bytes = created.content_len, "made a tessera");
+    let location = format!("/v1/tesseras/{}", created.id);
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(api::Created::from(created)))
+        .into_response())
+}
+
+/// Drops what is kept of a tessera here.
+pub(super) async fn forget(
+    State(node): State<Arc<Node>>,
+    InPath(id): InPath<TesseraId>,
+) -> Result<StatusCode, Problem> {
+    node.system.cache.forget(id).await?;
+    tracing::info!(%id, "forgot a tessera");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn describe(node: &Node, row: TesseraRow) -> Result<api::Tessera, Problem> {
+    if !row.has_manifest {
+        return Ok(api::Tessera::new(&row, None));
+    }
+    let manifest = match node.system.storage.document(row.id, DocumentKind::Manifest, None).await {
+        Ok(bytes) => SignedManifest::parse(bytes)?,
+        // One that is damaged, or was forgotten just now, must not hide all others.
+        Err(ActorError::CorruptDocument { .. } | ActorError::NotFound { .. }) => {
+            return Ok(api::Tessera::new(&row, None));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    Ok(api::Tessera::new(&row, Some(manifest.manifest().into())))
+}
+
+fn prefix<'de, D: Deserializer<'de>>(text: D) -> Result<Option<IdPrefix<TesseraId>>, D::Error> {
+    String::deserialize(text)?.parse().map(Some).map_err(de::Error::custom)
+}
+
+fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+const CBOR: &str = "application/cbor";
+/// The most tesserae in one page.
+const PAGE_MAX: u32 = 100;
+/// Manifests read at a time for a list.
+const MANIFESTS_AHEAD: usize = 8;

@@ -1,0 +1,213 @@
+//! The server as a client sees it, over a real socket.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use actors::{System, SystemConfig};
+use axum::{Router, body::Body, routing::get};
+use bytes::Bytes;
+use config::StorageConfig;
+use futures::stream;
+use proto::NodeKey;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::UnixStream,
+    sync::Semaphore,
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    connections, health, problems,
+    socket::{Place, Socket},
+};
+use crate::{
+    client::Client,
+    failure::Failure,
+    problem::{Kind, Problem},
+    telemetry::metrics::Metrics,
+};
+
+/// A server in a folder of its own.
+struct Server {
+    _dir: tempfile::TempDir,
+    path: PathBuf,
+    draining: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    async fn start(router: Router, connections_max: usize, deadline: Duration) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("node.sock");
+        let place = Place { path: path.clone(), group: None, data_dir: dir.path().to_owned() };
+        let socket = Socket::bind(&place).await.unwrap();
+        let draining = CancellationToken::new();
+        let actors = SystemConfig::new(StorageConfig::with_defaults(dir.path()), NodeKey::from_seed([1; 32]));
+        let health = health::Health {
+            draining: draining.clone(),
+            metrics: Metrics::new().unwrap(),
+            system: System::start(actors).await.unwrap(),
+        };
+        let router = router.merge(health::routes(health)).fallback(problems::no_endpoint);
+        let task =
+            tokio::spawn(connections::serve(socket, router, connections_max, draining.clone(), deadline));
+        Self { _dir: dir, path, draining, task }
+    }
+
+    async fn with(router: Router) -> Self {
+        Self::start(router, 8, Duration::from_secs(10)).await
+    }
+
+    fn client(&self) -> Client {
+        Client::new(self.path.clone())
+    }
+
+    async fn say(&self, request: &str) -> String {
+        let mut stream = UnixStream::connect(&self.path).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+}
+
+fn problem(failure: Failure) -> Problem {
+    match failure {
+        Failure::Problem(problem) => *problem,
+        Failure::ClosedPipe => panic!("no problem"),
+    }
+}
+
+#[tokio::test]
+async fn endpoint_that_does_not_exist_is_a_problem_document() {
+    let server = Server::with(Router::new()).await;
+    let problem = problem(server.client().get::<()>("/v1/nothing").await.unwrap_err());
+    assert_eq!(
+        (problem.kind(), problem.detail.as_str()),
+        (Kind::NotFound, "there is no endpoint /v1/nothing")
+    );
+    let answer = server.say("POST /livez HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 405"), "{answer}");
+    assert!(answer.contains("content-type: application/problem+json"), "{answer}");
+}
+
+/// A socket whose callers are all other users.
+struct Strangers(Socket);
+
+impl connections::Listener for Strangers {
+    type Stream = UnixStream;
+
+    async fn accept(&self) -> std::io::Result<(UnixStream, bool)> {
+        self.0.accept().await.map(|(stream, _)| (stream, false))
+    }
+}
+
+#[tokio::test]
+async fn another_user_is_not_permitted() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("node.sock");
+    let place = Place { path: path.clone(), group: None, data_dir: dir.path().to_owned() };
+    let listener = Strangers(Socket::bind(&place).await.unwrap());
+    let router = Router::new().route("/v1/status", get(async || "secret"));
+    let draining = CancellationToken::new();
+    tokio::spawn(connections::serve(listener, router, 8, draining, Duration::from_secs(10)));
+    let refused = problem(Client::new(path).get::<()>("/v1/status").await.unwrap_err());
+    assert_eq!(refused.kind(), Kind::NotPermitted);
+    assert!(refused.detail.contains("sudo"), "{}", refused.detail);
+}
+
+#[tokio::test]
+async fn busy_says_when_to_try_again() {
+    let busy = async || Problem::new(Kind::Busy, "all slots are taken");
+    let server = Server::with(Router::new().route("/busy", get(busy))).await;
+    let answer = server.say("GET /busy HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("retry-after: 1\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn stream_that_fails_midway_is_a_failure_for_the_client() {
+    let broken = async || {
+        let pieces = [Ok(Bytes::from_static(b"first")), Err(std::io::Error::other("the disk is gone"))];
+        Body::from_stream(stream::iter(pieces))
+    };
+    let server = Server::with(Router::new().route("/broken", get(broken))).await;
+    let received = async {
+        let mut download = server.client().download("/broken").await?;
+        let mut received = Vec::new();
+        while let Some(bytes) = download.next().await? {
+            received.extend_from_slice(&bytes);
+        }
+        Ok(received)
+    };
+    assert_eq!(problem(received.await.unwrap_err()).kind(), Kind::Io);
+}
+
+#[tokio::test]
+async fn head_that_is_too_long_is_refused() {
+    let server = Server::with(Router::new()).await;
+    let padding = "x".repeat(64 << 10);
+    let mut stream = UnixStream::connect(&server.path).await.unwrap();
+    // The server may hang up before it has taken everything.
+    let _ = stream
+        .write_all(format!("GET /livez HTTP/1.1\r\nhost: node\r\nx: {padding}\r\n\r\n").as_bytes())
+        .await;
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 431");
+}
+
+#[tokio::test]
+async fn drain_lets_the_request_under_way_finish() {
+    let gate = Arc::new(Semaphore::new(0));
+    let entered = Arc::new(Semaphore::new(0));
+    let handler = {
+        let (gate, entered) = (Arc::clone(&gate), Arc::clone(&entered));
+        async move || {
+            entered.add_permits(1);
+            drop(gate.acquire().await);
+            "\"done\""
+        }
+    };
+    let server = Server::with(Router::new().route("/slow", get(handler))).await;
+    let client = server.client();
+    let request = tokio::spawn(async move { client.get::<String>("/slow").await });
+    drop(entered.acquire().await.unwrap());
+    server.draining.cancel();
+    gate.add_permits(1);
+    assert_eq!(request.await.unwrap().unwrap(), "done");
+    server.task.await.unwrap();
+    let refused = problem(Client::new(server.path.clone()).get::<()>("/livez").await.unwrap_err());
+    assert_eq!(refused.kind(), Kind::NotRunning);
+}
+
+#[tokio::test]
+async fn drain_cuts_what_is_left_at_the_deadline() {
+    let entered = Arc::new(Semaphore::new(0));
+    let handler = {
+        let entered = Arc::clone(&entered);
+        async move || {
+            entered.add_permits(1);
+            std::future::pending::<&str>().await
+        }
+    };
+    let router = Router::new().route("/endless", get(handler));
+    let server = Server::start(router, 8, Duration::from_millis(10)).await;
+    let client = server.client();
+    let request = tokio::spawn(async move { client.get::<String>("/endless").await });
+    drop(entered.acquire().await.unwrap());
+    server.draining.cancel();
+    server.task.await.unwrap();
+    assert_eq!(problem(request.await.unwrap().unwrap_err()).kind(), Kind::Io);
+}
+
+#[tokio::test]
+async fn connection_beyond_the_bound_waits_for_its_turn() {
+    let server = Server::start(Router::new(), 1, Duration::from_secs(10)).await;
+    let first = UnixStream::connect(&server.path).await.unwrap();
+    let client = server.client();
+    let second = tokio::spawn(async move { client.download("/livez").await });
+    tokio::task::yield_now().await;
+    assert!(!second.is_finished());
+    drop(first);
+    assert!(second.await.unwrap().is_ok());
+}

@@ -1,0 +1,413 @@
+//! The JSON of the admin socket: one shape for the daemon that writes it and the command line that reads it.
+
+use actors::{
+    archive, attestation,
+    storage::{BlobState, TesseraRow, Usage},
+    supervision::ActorStatus,
+};
+use config::Loaded;
+use proto::{
+    AuthorId, Checksum, NodeId, TesseraId,
+    manifest::{Description, Manifest, Visibility},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::problem::Problem;
+
+/// A setting and where it came from.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Setting {
+    key: &'static str,
+    value: Value,
+    origin: String,
+}
+
+/// Every setting.
+pub(crate) fn settings(loaded: &Loaded) -> Vec<Setting> {
+    let one = |setting: &config::Setting| Setting {
+        key: setting.key,
+        // TOML's numbers, booleans and plain strings are JSON too; whatever is not stays as it is written.
+        value: serde_json::from_str(&setting.value).unwrap_or_else(|_| Value::from(setting.value.as_str())),
+        origin: setting.origin.to_string(),
+    };
+    loaded.show().map(one).collect()
+}
+
+/// `GET /v1/status`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Status {
+    /// The version of this software.
+    pub(crate) version: String,
+    /// The machine.
+    pub(crate) node: NodeId,
+    /// Its person.
+    pub(crate) author: AuthorId,
+    /// What others encrypt to, `age1…`.
+    pub(crate) recipient: String,
+    /// Where everything is kept.
+    pub(crate) data_dir: String,
+    /// For how long the daemon has been running, in seconds.
+    pub(crate) uptime_secs: u64,
+    /// What is stored.
+    pub(crate) storage: Storage,
+}
+
+/// How much is stored, and whether more can be.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Storage {
+    /// Tesserae of which there is at least one fragment.
+    pub(crate) tesseras: u64,
+    /// Fragments, all accounts together.
+    pub(crate) fragments: u64,
+    /// Their bytes.
+    pub(crate) fragment_bytes: u64,
+    /// Bytes of segment files.
+    pub(crate) segment_bytes: u64,
+    /// Bytes in them that count.
+    pub(crate) live_bytes: u64,
+    /// The configured bound on segment bytes.
+    pub(crate) capacity_bytes: Option<u64>,
+    /// Free on the disk.
+    pub(crate) free_bytes: Option<u64>,
+    /// Kept free on the disk.
+    pub(crate) min_free_bytes: Option<u64>,
+    /// Damaged blobs that wait for their repair.
+    pub(crate) repairs_queued: u64,
+    /// Why nothing is written at the moment, if that is so.
+    pub(crate) read_only: Option<String>,
+    /// What the last start found.
+    pub(crate) recovery: Recovery,
+}
+
+/// What the last start found.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Recovery {
+    /// Records read again: none after a clean stop.
+    pub(crate) records: u64,
+    /// Places in segments that are no valid record.
+    pub(crate) damaged_places: usize,
+    /// Segments that are shorter than they were, or gone.
+    pub(crate) lost_segments: Vec<u32>,
+    /// Whether the whole index was made anew.
+    pub(crate) rebuilt: bool,
+}
+
+impl From<Usage> for Storage {
+    fn from(usage: Usage) -> Self {
+        Self {
+            tesseras: usage.totals.tesseras,
+            fragments: usage.totals.fragments,
+            fragment_bytes: usage.totals.fragment_bytes,
+            segment_bytes: usage.totals.segment_bytes,
+            live_bytes: usage.totals.live_bytes,
+            capacity_bytes: usage.capacity_bytes,
+            free_bytes: usage.free_bytes,
+            min_free_bytes: usage.min_free_bytes,
+            repairs_queued: usage.totals.jobs,
+            read_only: usage.read_only,
+            recovery: Recovery {
+                records: usage.recovery.records,
+                damaged_places: usage.recovery.damage.len(),
+                lost_segments: usage.recovery.lost_segments,
+                rebuilt: usage.recovery.rebuilt,
+            },
+        }
+    }
+}
+
+/// One of `GET /v1/actors`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Actor {
+    /// Its name.
+    pub(crate) name: String,
+    /// Whether it answers.
+    pub(crate) running: bool,
+    /// Requests waiting or running.
+    pub(crate) waiting: usize,
+    /// How often it was started again.
+    pub(crate) restarts: u64,
+    /// Why it fell the last time.
+    pub(crate) last_fall: Option<String>,
+}
+
+impl Actor {
+    /// From what the supervisor knows, and the requests waiting or running.
+    pub(crate) fn new(waiting: usize, status: ActorStatus) -> Self {
+        let ActorStatus { name, running, restarts, last_fall } = status;
+        Self { name: name.to_owned(), running, waiting, restarts, last_fall }
+    }
+}
+
+/// A tessera, as far as it is known here.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Tessera {
+    /// Its id.
+    pub(crate) id: TesseraId,
+    /// Fragments kept here.
+    pub(crate) fragments: u64,
+    /// Their bytes.
+    pub(crate) bytes: u64,
+    /// When it came here, in milliseconds since 1970.
+    pub(crate) received_at_ms: i64,
+    /// What its author signed; absent when only fragments are here.
+    pub(crate) manifest: Option<About>,
+}
+
+/// What a manifest says.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct About {
+    /// Who made it.
+    pub(crate) author: AuthorId,
+    /// When, in milliseconds since 1970.
+    pub(crate) created_at_ms: u64,
+    /// Who may read it.
+    pub(crate) visibility: Visibility,
+    /// Length of the content as stored, in bytes.
+    pub(crate) content_len: u64,
+    /// BLAKE3 of the content as stored.
+    pub(crate) content_hash: Checksum,
+    /// What it says about the content; empty unless public.
+    #[serde(flatten)]
+    pub(crate) description: Description,
+    /// The tessera that this one is a newer edition of.
+    pub(crate) supersedes: Option<TesseraId>,
+    /// The collection that this one belongs to.
+    pub(crate) part_of: Option<TesseraId>,
+    /// What others may do with it.
+    pub(crate) rights: Option<String>,
+}
+
+impl Tessera {
+    /// From what the index says and the manifest, if that is here.
+    pub(crate) fn new(row: &TesseraRow, manifest: Option<About>) -> Self {
+        let TesseraRow { id, fragments, bytes, received_at_ms, .. } = *row;
+        Self { id, fragments, bytes, received_at_ms, manifest }
+    }
+}
+
+impl From<&Manifest> for About {
+    fn from(manifest: &Manifest) -> Self {
+        Self {
+            author: manifest.author,
+            created_at_ms: manifest.created_at_ms,
+            visibility: manifest.visibility,
+            content_len: manifest.content_len,
+            content_hash: manifest.content_hash,
+            description: manifest.description.clone(),
+            supersedes: manifest.supersedes,
+            part_of: manifest.part_of,
+            rights: manifest.rights.clone(),
+        }
+    }
+}
+
+/// `GET /v1/tesseras`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct TesseraPage {
+    /// In the order of their ids.
+    pub(crate) tesseras: Vec<Tessera>,
+    /// The `from` of the next page, if there is one.
+    pub(crate) next: Option<TesseraId>,
+}
+
+/// A fragment, as the index knows it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct FragmentRow {
+    /// The stripe, from 0.
+    pub(crate) stripe: u32,
+    /// The place in the stripe, from 0.
+    pub(crate) index: u16,
+    /// Its checksum.
+    pub(crate) checksum: Checksum,
+    /// Its length in bytes.
+    pub(crate) length: u32,
+    /// Whether its bytes are there.
+    pub(crate) state: State,
+    /// When its segment was begun, in milliseconds since 1970.
+    pub(crate) written_at_ms: i64,
+    /// When it was last read back and found right, in milliseconds since 1970.
+    pub(crate) verified_at_ms: Option<i64>,
+}
+
+/// Whether the bytes of a fragment are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum State {
+    /// They were right when last seen.
+    Ok,
+    /// They were wrong when last seen.
+    Suspect,
+    /// They are gone.
+    Missing,
+}
+
+impl From<BlobState> for State {
+    fn from(state: BlobState) -> Self {
+        match state {
+            BlobState::Ok => Self::Ok,
+            BlobState::Suspect => Self::Suspect,
+            BlobState::Missing => Self::Missing,
+        }
+    }
+}
+
+impl From<actors::FragmentRow> for FragmentRow {
+    fn from(row: actors::FragmentRow) -> Self {
+        let actors::FragmentRow { stripe, index, checksum, length, state, written_at_ms, verified_at_ms } =
+            row;
+        Self { stripe, index, checksum, length, state: state.into(), written_at_ms, verified_at_ms }
+    }
+}
+
+/// `GET /v1/tesseras/{id}/fragments`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct FragmentPage {
+    /// In the order of stripe and index.
+    pub(crate) fragments: Vec<FragmentRow>,
+    /// The `stripe` and `index` of the next page, if there is one.
+    pub(crate) next: Option<(u32, u16)>,
+}
+
+/// `PUT /v1/tesseras/{id}/fragments/{stripe}/{index}`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Put {
+    /// Its checksum.
+    pub(crate) checksum: Checksum,
+    /// Whether it was here already.
+    pub(crate) held: bool,
+}
+
+/// `POST /v1/tesseras`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Created {
+    /// The new tessera.
+    pub(crate) id: TesseraId,
+    /// Who may read it.
+    pub(crate) visibility: Visibility,
+    /// Files in it.
+    pub(crate) files: u64,
+    /// Folders in it.
+    pub(crate) folders: u64,
+    /// Bytes of its files.
+    pub(crate) bytes: u64,
+    /// Bytes that are stored.
+    pub(crate) content_len: u64,
+}
+
+impl From<archive::Created> for Created {
+    fn from(created: archive::Created) -> Self {
+        let archive::Created { id, visibility, files, folders, bytes, content_len } = created;
+        Self { id, visibility, files, folders, bytes, content_len }
+    }
+}
+
+/// A line of `POST /v1/tesseras/{id}/verify`, for whoever accepts [`LINES`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum VerifyStep {
+    /// How far it is.
+    Progress {
+        /// Fragments looked at.
+        done: u64,
+        /// Fragments in all.
+        fragments: u64,
+    },
+    /// It is done.
+    Report(Verified),
+    /// It could not be done.
+    Problem(Problem),
+}
+
+/// `POST /v1/tesseras/{id}/verify`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Verified {
+    /// The tessera.
+    pub(crate) tessera: TesseraId,
+    /// Whether everything is here and right.
+    pub(crate) intact: bool,
+    /// Fragments its layout names.
+    pub(crate) fragments: u64,
+    /// Fragments that are here and right.
+    pub(crate) ok: u64,
+    /// Fragments that are not here.
+    pub(crate) missing: u64,
+    /// Fragments whose bytes are wrong.
+    pub(crate) damaged: u64,
+    /// Those that are not as they should be, the first of them.
+    pub(crate) faults: Vec<Fault>,
+    /// Whether the content is what its author signed; absent when it could not be put together.
+    pub(crate) content_ok: Option<bool>,
+}
+
+/// A fragment that is not as it should be.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Fault {
+    /// The stripe, from 0.
+    pub(crate) stripe: u32,
+    /// The place in the stripe, from 0.
+    pub(crate) index: u16,
+    /// What its bytes should hash to.
+    pub(crate) checksum: Checksum,
+    /// Whether it is missing; else it is damaged.
+    pub(crate) missing: bool,
+}
+
+impl From<archive::VerifyReport> for Verified {
+    fn from(report: archive::VerifyReport) -> Self {
+        let intact = report.is_intact();
+        let archive::VerifyReport { tessera, fragments, ok, missing, damaged, faults, content_ok } = report;
+        let faults = faults.into_iter().map(Fault::from).collect();
+        Self { tessera, intact, fragments, ok, missing, damaged, faults, content_ok }
+    }
+}
+
+impl From<archive::Fault> for Fault {
+    fn from(fault: archive::Fault) -> Self {
+        let archive::Fault { stripe, index, checksum, state } = fault;
+        Self { stripe, index, checksum, missing: state == archive::FaultState::Missing }
+    }
+}
+
+/// The media type of JSON documents, one a line.
+pub(crate) const LINES: &str = "application/x-ndjson";
+
+/// `POST /v1/tesseras/{id}/attest`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Attested {
+    /// Who claims; also named as the one who asked.
+    pub(crate) node: NodeId,
+    /// The signed claim, in base64.
+    pub(crate) claim: String,
+    /// Every row of the stripes that the claim covers, also what is not in order and so not claimed.
+    pub(crate) rows: Vec<AttestedRow>,
+    /// The `from` of the next claim, if there is more.
+    pub(crate) next_stripe: Option<u32>,
+}
+
+/// What is known of one fragment.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct AttestedRow {
+    /// The stripe, from 0.
+    pub(crate) stripe: u32,
+    /// The place in the stripe, from 0.
+    pub(crate) index: u16,
+    /// Its checksum.
+    pub(crate) checksum: Checksum,
+    /// Its length in bytes.
+    pub(crate) length: u32,
+    /// Whether its bytes are there.
+    pub(crate) state: State,
+    /// How long ago they were last read back and found right, in milliseconds; absent when that never happened.
+    pub(crate) verified_age_ms: Option<u64>,
+}
+
+impl From<attestation::AttestedRow> for AttestedRow {
+    fn from(row: attestation::AttestedRow) -> Self {
+        let attestation::AttestedRow { stripe, index, checksum, length, state, verified_age_ms } = row;
+        Self { stripe, index, checksum, length, state: state.into(), verified_age_ms }
+    }
+}
+
+/// A claim that is asked for on the socket is bound to no connection.
+pub(crate) const LOCAL_BINDING: [u8; 32] = [0; 32];

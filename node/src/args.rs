@@ -1,0 +1,80 @@
+//! The command line as it is typed.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use config::{Flags, Sources};
+
+use crate::{
+    command::Command,
+    exit::Exit,
+    output::{Color, Output},
+};
+
+/// Keeps people's memories alive: a node holds a few pieces of them, checks them, and rebuilds what is lost.
+#[derive(Debug, Parser)]
+#[command(version, after_help = Exit::help(), max_term_width = 110)]
+pub(crate) struct Args {
+    /// What holds for every command.
+    #[command(flatten)]
+    pub(crate) globals: Globals,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What holds for every command.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Globals {
+    /// Read the configuration from this file [default: node.toml in the data directory]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The folder in which the node keeps everything
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// The socket of the daemon
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Log more; twice for everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// When to use colours
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    color: Color,
+}
+
+impl Globals {
+    /// How to print.
+    pub(crate) fn output(&self) -> Output {
+        Output { json: self.json, color: self.color }
+    }
+
+    /// Where settings may be written.
+    pub(crate) fn sources(&self) -> Sources {
+        let flags =
+            Flags { data_dir: self.data_dir.clone(), socket: self.socket.clone(), verbose: self.verbose };
+        Sources { file: self.config.clone(), env: config::environment(), flags }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn command_line_is_free_of_contradictions() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn help_ends_with_the_exit_codes() {
+        let help = Args::command().render_long_help().to_string();
+        assert!(help.contains("69  the daemon is not running"), "{help}");
+    }
+}

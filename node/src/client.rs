@@ -1,0 +1,247 @@
+//! The command line's side of the admin socket.
+//!
+//! # Invariants
+//! 1. One connection per request; nothing is kept between two of them.
+//! 2. An answer that breaks off is a failure, never a shorter answer.
+
+use std::{error::Error, io, path::PathBuf};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, Limited, combinators::BoxBody};
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::Incoming,
+    client::conn::http1::{self, SendRequest},
+    header,
+};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::{net::UnixStream, task::JoinSet};
+
+use crate::{
+    failure::Failure,
+    problem::{self, Kind, Problem},
+    progress,
+};
+
+/// A body that may fail while it is sent.
+pub(crate) type Upload = BoxBody<Bytes, io::Error>;
+
+/// Talks to the daemon that listens on a socket.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    socket: PathBuf,
+}
+
+impl Client {
+    /// For the daemon on this socket. Nothing is connected yet.
+    pub(crate) fn new(socket: PathBuf) -> Self {
+        Self { socket }
+    }
+
+    /// The JSON at this path.
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        self.call(Method::GET, path).await
+    }
+
+    /// Calls an endpoint that takes nothing and answers with JSON.
+    pub(crate) async fn call<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, Failure> {
+        let answer = async { read_json(self.send(method, path, JSON, nothing()).await?).await };
+        progress::patiently("waiting for the daemon", answer).await
+    }
+
+    /// Sends a body and reads JSON.
+    pub(crate) async fn upload<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Upload,
+    ) -> Result<T, Failure> {
+        read_json(self.send(method, path, JSON, body).await?).await
+    }
+
+    /// The bytes at this path, as they come.
+    pub(crate) async fn download(&self, path: &str) -> Result<Download, Failure> {
+        self.receive(Method::GET, path, ANYTHING).await
+    }
+
+    /// Calls an endpoint and receives an answer of this media type, as it comes.
+    pub(crate) async fn receive(
+        &self,
+        method: Method,
+        path: &str,
+        accept: &str,
+    ) -> Result<Download, Failure> {
+        let Answer { response, connection } = self.send(method, path, accept, nothing()).await?;
+        Ok(Download { body: response.into_body(), _connection: connection })
+    }
+
+    async fn send(&self, method: Method, path: &str, accept: &str, body: Upload) -> Result<Answer, Failure> {
+        let (mut sender, connection) = self.connect().await?;
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, HOST)
+            .header(header::ACCEPT, accept)
+            .body(body)
+            .map_err(|error| {
+                Failure::new(Kind::Internal, format!("the request for {path} is malformed: {error}"))
+            })?;
+        let response = sender.send_request(request).await.map_err(|error| broken(&error))?;
+        if response.status().is_success() {
+            Ok(Answer { response, connection })
+        } else {
+            Err(read_problem(response).await)
+        }
+    }
+
+    /// A connection; it ends with the set that drives it, even in the middle of a body.
+    async fn connect(&self) -> Result<(SendRequest<Upload>, JoinSet<()>), Failure> {
+        let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(&error))?;
+        let (sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
+        let mut driver = JoinSet::new();
+        driver.spawn(async {
+            // Its error reaches the request or the body that it breaks.
+            let _ = connection.await;
+        });
+        Ok((sender, driver))
+    }
+
+    fn unreachable(&self, error: &io::Error) -> Failure {
+        let socket = self.socket.display();
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => Failure::new(
+                Kind::NotPermitted,
+                format!(
+                    "{socket} may not be opened: use `sudo`, or join the group that admin.socket_group names"
+                ),
+            ),
+            _ => Failure::new(
+                Kind::NotRunning,
+                format!(
+                    "no daemon answers on {socket} ({error}): start one with `{} run`, or name its socket with --socket",
+                    program()
+                ),
+            ),
+        }
+    }
+}
+
+/// The head of an answer, and what drives the rest.
+struct Answer {
+    response: Response<Incoming>,
+    connection: JoinSet<()>,
+}
+
+/// Bytes being received.
+#[derive(Debug)]
+pub(crate) struct Download {
+    body: Incoming,
+    _connection: JoinSet<()>,
+}
+
+impl Download {
+    /// The next bytes; `None` at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        while let Some(frame) = self.body.frame().await {
+            if let Ok(bytes) = frame.map_err(|error| broken(&error))?.into_data() {
+                return Ok(Some(bytes));
+            }
+        }
+        Ok(None)
+    }
+
+    /// All of them, if there are not more than so many.
+    pub(crate) async fn whole(self, limit: usize) -> Result<Bytes, Failure> {
+        match Limited::new(self.body, limit).collect().await {
+            Ok(body) => Ok(body.to_bytes()),
+            Err(error) => Err(Failure::new(Kind::Io, format!("the daemon broke off: {error}; see its log"))),
+        }
+    }
+}
+
+/// This program, as it was called.
+pub(crate) fn program() -> String {
+    let called = std::env::args_os().next().map(|name| name.to_string_lossy().into_owned());
+    called.unwrap_or_else(|| env!("CARGO_PKG_NAME").to_owned())
+}
+
+/// A path with every segment escaped (RFC 3986), so that any name can stand in it.
+pub(crate) fn path<const N: usize>(segments: [&str; N]) -> String {
+    segments.map(|segment| format!("/{}", escape(segment))).concat()
+}
+
+fn escape(segment: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
+    segment
+        .bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}
+
+fn nothing() -> Upload {
+    Empty::new().map_err(|never| match never {}).boxed()
+}
+
+async fn read_json<T: DeserializeOwned>(answer: Answer) -> Result<T, Failure> {
+    let Answer { response, connection: _connection } = answer;
+    let no_content = response.status() == StatusCode::NO_CONTENT;
+    let body = response.into_body().collect().await.map_err(|error| broken(&error))?.to_bytes();
+    let json = if no_content { b"null" } else { body.as_ref() };
+    serde_json::from_slice(json).map_err(|error| {
+        let detail =
+            format!("the daemon's answer is not understood ({error}): is it of another version? Restart it");
+        Failure::new(Kind::Internal, detail)
+    })
+}
+
+async fn read_problem(response: Response<Incoming>) -> Failure {
+    let status = response.status();
+    let is_problem =
+        response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == problem::MEDIA_TYPE);
+    let body = Limited::new(response.into_body(), PROBLEM_BYTES_MAX).collect().await;
+    let problem = body
+        .ok()
+        .filter(|_| is_problem)
+        .and_then(|body| serde_json::from_slice::<Problem>(&body.to_bytes()).ok());
+    match problem {
+        Some(problem) => problem.into(),
+        None => Failure::new(
+            Kind::Internal,
+            format!("the daemon answered with {status} and no reason; see its log"),
+        ),
+    }
+}
+
+fn broken(error: &hyper::Error) -> Failure {
+    let cause = error.source().map(|source| format!(" ({source})")).unwrap_or_default();
+    let detail = format!("the daemon broke off: {error}{cause}; see its log");
+    Failure::new(Kind::Io, detail)
+}
+
+const HOST: &str = "node";
+const JSON: &str = "application/json";
+const ANYTHING: &str = "*/*";
+/// Refusals may name many files, one a line.
+const PROBLEM_BYTES_MAX: usize = 16 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn path_with_any_name_is_escaped() {
+        assert_eq!(path(["v1", "tesseras", "tess1qq"]), "/v1/tesseras/tess1qq");
+        assert_eq!(path(["files", "a b/100%?#é.jpg"]), "/files/a%20b/100%25%3F%23%C3%A9.jpg");
+    }
+
+    #[tokio::test]
+    async fn missing_socket_is_named() {
+        let client = Client::new("/nowhere/node.sock".into());
+        let failure = client.get::<()>("/v1/status").await.unwrap_err();
+        let Failure::Problem(problem) = failure else { panic!("{failure:?}") };
+        assert_eq!(problem.kind(), Kind::NotRunning);
+        assert!(problem.detail.contains("/nowhere/node.sock"), "{}", problem.detail);
+    }
+}

@@ -1,0 +1,27 @@
+//! `cat`: one file of a tessera on standard output.
+
+use super::{Context, target::Target};
+use crate::{client::path, exit::Exit, failure::Failure};
+
+/// Write a file of a tessera to standard output
+#[derive(Debug, clap::Args)]
+pub(crate) struct Cat {
+    /// The tessera, or the beginning of its id
+    #[arg(value_parser = Target::parse)]
+    id: Target,
+    /// The file, by its path among the files that were given to `create`
+    path: String,
+}
+
+impl Cat {
+    /// Does it.
+    pub(crate) async fn run(&self, context: &Context) -> Result<Exit, Failure> {
+        let client = context.client()?;
+        let id = self.id.find(&client).await?.to_string();
+        let mut file = client.download(&path(["v1", "tesseras", &id, "files", &self.path])).await?;
+        while let Some(bytes) = file.next().await? {
+            context.output.bytes(&bytes)?;
+        }
+        Ok(Exit::Ok)
+    }
+}

@@ -1,0 +1,25 @@
+//! `forget`: drops what this node keeps of a tessera.
+
+use hyper::Method;
+
+use super::{Context, target::Target};
+use crate::{client::path, exit::Exit, failure::Failure};
+
+/// Drop a tessera from this node
+#[derive(Debug, clap::Args)]
+pub(crate) struct Forget {
+    /// The tessera, or the beginning of its id
+    #[arg(value_parser = Target::parse)]
+    id: Target,
+}
+
+impl Forget {
+    /// Does it.
+    pub(crate) async fn run(&self, context: &Context) -> Result<Exit, Failure> {
+        let client = context.client()?;
+        let id = self.id.find(&client).await?.to_string();
+        client.call::<()>(Method::DELETE, &path(["v1", "tesseras", &id])).await?;
+        context.output.remark(&format!("forgot {id}"));
+        Ok(Exit::Ok)
+    }
+}

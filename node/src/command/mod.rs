@@ -1,0 +1,111 @@
+//! The commands, one file each. Each says what it does and prints; what it needs lies in [`Context`].
+
+mod attest;
+mod cat;
+mod config;
+mod create;
+mod export;
+mod forget;
+mod fragment;
+mod init;
+mod list;
+mod run;
+mod show;
+mod status;
+mod target;
+mod verify;
+
+use ::config::Loaded;
+use clap::Subcommand;
+
+use crate::{args::Globals, client::Client, exit::Exit, failure::Failure, output::Output, problem::Kind};
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Init(init::Init),
+    Run(run::Run),
+    /// Check, show or explain the settings
+    #[command(subcommand)]
+    Config(config::Config),
+    Create(create::Create),
+    List(list::List),
+    Show(show::Show),
+    Verify(verify::Verify),
+    Export(export::Export),
+    Cat(cat::Cat),
+    Forget(forget::Forget),
+    Attest(attest::Attest),
+    /// Look at single fragments, or change them
+    #[command(subcommand)]
+    Fragment(fragment::Fragments),
+    Id(status::ShowId),
+    Status(status::ShowStatus),
+    Actors(status::ShowActors),
+}
+
+impl Command {
+    /// Whether it writes into the data directory, where nothing is for other users' eyes.
+    pub(crate) fn is_private(&self) -> bool {
+        matches!(self, Self::Init(_) | Self::Run(_))
+    }
+
+    /// Does it.
+    pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        match self {
+            Self::Init(init) => init.run(context),
+            Self::Run(run) => run.run(context).await,
+            Self::Config(config) => config.run(context),
+            Self::Create(create) => create.run(context).await,
+            Self::List(list) => list.run(context).await,
+            Self::Show(show) => show.run(context).await,
+            Self::Verify(verify) => verify.run(context).await,
+            Self::Export(export) => export.run(context).await,
+            Self::Cat(cat) => cat.run(context).await,
+            Self::Forget(forget) => forget.run(context).await,
+            Self::Attest(attest) => attest.run(context).await,
+            Self::Fragment(fragments) => fragments.run(context).await,
+            Self::Id(id) => id.run(context).await,
+            Self::Status(status) => status.run(context).await,
+            Self::Actors(actors) => actors.run(context).await,
+        }
+    }
+}
+
+/// Does blocking work on a thread of its own.
+async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Failure::new(Kind::Internal, format!("a part of the command fell: {error}")))
+}
+
+/// What every command has at hand.
+#[derive(Debug)]
+pub(crate) struct Context {
+    globals: Globals,
+    /// How to print.
+    pub(crate) output: Output,
+}
+
+impl Context {
+    /// For these options.
+    pub(crate) fn new(globals: Globals) -> Self {
+        let output = globals.output();
+        Self { globals, output }
+    }
+
+    /// The configuration. Fails with [`Kind::BadConfig`], naming all that is wrong.
+    pub(crate) fn config(&self) -> Result<Loaded, Failure> {
+        ::config::load(&self.globals.sources())
+            .map_err(|errors| Failure::new(Kind::BadConfig, errors.to_string()))
+    }
+
+    /// A client for the daemon. A socket that is named is used without looking into the configuration.
+    pub(crate) fn client(&self) -> Result<Client, Failure> {
+        let socket = match &self.globals.socket {
+            Some(socket) => socket.clone(),
+            None => self.config()?.config.admin.socket,
+        };
+        Ok(Client::new(socket))
+    }
+}

@@ -1,0 +1,122 @@
+//! `status`, `id` and `actors`: the node as a whole.
+
+use super::Context;
+use crate::{
+    api::{Actor, Status, Storage},
+    exit::Exit,
+    failure::Failure,
+    human,
+    table::{Align, Table},
+};
+
+/// Show how the node fares
+#[derive(Debug, clap::Args)]
+pub(crate) struct ShowStatus;
+
+/// Show who this node is: its id, its author, and what others encrypt to
+#[derive(Debug, clap::Args)]
+pub(crate) struct ShowId;
+
+/// List the parts of the node and how they fare
+#[derive(Debug, clap::Args)]
+pub(crate) struct ShowActors;
+
+impl ShowStatus {
+    /// Does it.
+    pub(crate) async fn run(&self, context: &Context) -> Result<Exit, Failure> {
+        let status: Status = context.client()?.get("/v1/status").await?;
+        if context.output.json {
+            context.output.json(&status)?;
+        } else {
+            context.output.fields(&fields(&status))?;
+        }
+        Ok(Exit::Ok)
+    }
+}
+
+impl ShowId {
+    /// Does it.
+    pub(crate) async fn run(&self, context: &Context) -> Result<Exit, Failure> {
+        let Status { node, author, recipient, .. } = context.client()?.get("/v1/status").await?;
+        if context.output.json {
+            let id = serde_json::json!({ "node": node, "author": author, "recipient": recipient });
+            context.output.json(&id)?;
+        } else {
+            let fields =
+                [("node", node.to_string()), ("author", author.to_string()), ("recipient", recipient)];
+            context.output.fields(&fields)?;
+        }
+        Ok(Exit::Ok)
+    }
+}
+
+impl ShowActors {
+    /// Does it.
+    pub(crate) async fn run(&self, context: &Context) -> Result<Exit, Failure> {
+        let actors: Vec<Actor> = context.client()?.get("/v1/actors").await?;
+        if context.output.json {
+            context.output.json(&actors)?
+        } else {
+            context.output.table(&table(&actors))?
+        }
+        Ok(Exit::Ok)
+    }
+}
+
+fn fields(status: &Status) -> Vec<(&'static str, String)> {
+    let Storage { tesseras, fragments, fragment_bytes, segment_bytes, live_bytes, .. } = &status.storage;
+    let optional = |bytes: Option<u64>, none: &str| bytes.map_or_else(|| none.to_owned(), human::bytes);
+    let mut fields = vec![
+        ("node", status.node.to_string()),
+        ("version", status.version.clone()),
+        ("up for", human::span(status.uptime_secs)),
+        ("data directory", status.data_dir.clone()),
+        ("tesserae", tesseras.to_string()),
+        ("fragments", format!("{fragments}, {}", human::bytes(*fragment_bytes))),
+        (
+            "on disk",
+            format!("{}, of which {} count", human::bytes(*segment_bytes), human::bytes(*live_bytes)),
+        ),
+        ("capacity", optional(status.storage.capacity_bytes, "none")),
+        ("disk free", optional(status.storage.free_bytes, "unknown")),
+    ];
+    fields.extend(troubles(&status.storage));
+    fields
+}
+
+/// What a person should look at.
+fn troubles(storage: &Storage) -> Vec<(&'static str, String)> {
+    let recovery = &storage.recovery;
+    let all = [
+        ("read-only", storage.read_only.clone()),
+        ("damaged", (storage.repairs_queued > 0).then(|| format!("{} fragments", storage.repairs_queued))),
+        ("damaged places", (recovery.damaged_places > 0).then(|| recovery.damaged_places.to_string())),
+        (
+            "lost segments",
+            (!recovery.lost_segments.is_empty()).then(|| format!("{:?}", recovery.lost_segments)),
+        ),
+        ("index", recovery.rebuilt.then(|| "made anew from the segments at the last start".to_owned())),
+    ];
+    all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
+fn table(actors: &[Actor]) -> Table<5> {
+    let mut table = Table::new([
+        ("ACTOR", Align::Left),
+        ("STATE", Align::Left),
+        ("WAITING", Align::Right),
+        ("RESTARTS", Align::Right),
+        ("LAST FALL", Align::Left),
+    ]);
+    for actor in actors {
+        let state = if actor.running { "running" } else { "restarting" };
+        table.row([
+            actor.name.clone(),
+            state.to_owned(),
+            actor.waiting.to_string(),
+            actor.restarts.to_string(),
+            actor.last_fall.clone().unwrap_or_default(),
+        ]);
+    }
+    table
+}

@@ -1,0 +1,246 @@
+//! The daemon: starts everything in order, waits for a reason to stop, and stops everything in order.
+//!
+//! Start: config → lock → keys → storage and actors → listeners → ready.
+//! Drain: readiness off and nothing new accepted → requests under way finish → actors → metrics. The listener for
+//! health and metrics over TCP goes last, so that whoever watches can see the drain.
+
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use actors::{Metrics as Instruments, System, SystemConfig};
+use config::{FILE_NAME, Loaded, Origin, Place as WrittenAt};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    admin::{
+        self, Node, connections,
+        health::{self, Health},
+        memory::Memory,
+        socket::{Place, Socket},
+    },
+    api, client,
+    command::Context,
+    data_dir::{DataDir, Found, inspect},
+    exit::Exit,
+    failure::Failure,
+    keys::Keys,
+    lock::Lock,
+    problem::Kind,
+    signals::Signals,
+    telemetry::{log, metrics::Metrics},
+};
+
+/// Runs a node until it is told to stop or can't go on.
+pub(crate) async fn run(context: &Context) -> Result<Exit, Failure> {
+    let loaded = context.config()?;
+    log::start(&loaded.config.observability);
+    let mut signals = Signals::listen()?;
+    let metrics = Metrics::new()?;
+    let (keys, lock) = prepare(&loaded)?;
+    let started = tokio::select! {
+        started = Daemon::start(&loaded, keys, metrics) => started,
+        signal = signals.next() => {
+            tracing::info!(signal, "told to stop before the start was complete");
+            return Ok(Exit::Ok);
+        }
+    };
+    let daemon = started?;
+    welcome(context, &loaded);
+    let reason = daemon.until_told(&mut signals).await;
+    signals.exit_at_the_next();
+    let drained = daemon.drain().await;
+    drop(lock);
+    reason.and(drained).map(|()| Exit::Ok)
+}
+
+/// The parts of a running daemon.
+struct Daemon {
+    node: Arc<Node>,
+    system: System,
+    metrics: Metrics,
+    /// Set when nothing new is accepted any more.
+    draining: CancellationToken,
+    /// Set when the actors have stopped.
+    stopped: CancellationToken,
+    admin: JoinHandle<()>,
+    health: Option<JoinHandle<()>>,
+}
+
+impl Daemon {
+    async fn start(loaded: &Loaded, keys: Keys, metrics: Metrics) -> Result<Self, Failure> {
+        let started = Instant::now();
+        let config = &loaded.config;
+        let (draining, stopped, stop) =
+            (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+        // Bound before the long work of opening the storage: a wrong address shows at once. Served afterwards.
+        let tcp = match config.observability.metrics_addr {
+            Some(address) => Some(bind(address).await?),
+            None => None,
+        };
+        let mut actors = SystemConfig::new(config.storage.clone(), keys.node.clone());
+        actors.cache_bytes_max = config.memory.fragment_cache_bytes;
+        actors.metrics = Instruments::new(&metrics.meter());
+        let system = System::start(actors).await?;
+        let health = Health { draining: draining.clone(), metrics: metrics.clone(), system: system.clone() };
+        let memory = config.memory;
+        let requests = memory.budget_bytes - memory.fragment_cache_bytes - config.storage.location_map_bytes;
+        let node = Arc::new(Node {
+            system: system.clone(),
+            keys,
+            memory: Memory::new(requests),
+            settings: api::settings(loaded),
+            data_dir: config.node.data_dir.clone(),
+            started,
+            stop,
+        });
+        let place = Place {
+            path: config.admin.socket.clone(),
+            group: config.admin.socket_group.clone(),
+            data_dir: config.node.data_dir.clone(),
+        };
+        let socket = Socket::bind(&place).await?;
+        let router = admin::router(Arc::clone(&node), health.clone());
+        let admin = tokio::spawn(connections::serve(
+            socket,
+            router,
+            CONNECTIONS_MAX,
+            draining.clone(),
+            DRAIN_DEADLINE,
+        ));
+        let health = tcp.map(|(listener, address)| {
+            tracing::info!(metrics = %address, "serving health and metrics over TCP");
+            let router = health::tcp_router(health, address);
+            tokio::spawn(connections::serve(
+                listener,
+                router,
+                WATCHERS_MAX,
+                stopped.clone(),
+                WATCHERS_DEADLINE,
+            ))
+        });
+        tracing::info!(node = %node.keys.node.id(), socket = %place.path.display(), "ready");
+        Ok(Self { node, system, metrics, draining, stopped, admin, health })
+    }
+
+    /// Waits for a signal, a request to stop, or an actor that can't be kept running.
+    async fn until_told(&self, signals: &mut Signals) -> Result<(), Failure> {
+        let reason = tokio::select! {
+            signal = signals.next() => signal,
+            () = self.node.stop.cancelled() => "a request",
+            reason = fatal(self.system.standing.clone()) => {
+                tracing::error!(reason, "the node can't go on");
+                return Err(Failure::new(Kind::Internal, reason));
+            }
+        };
+        tracing::info!(reason, "stopping");
+        Ok(())
+    }
+
+    async fn drain(self) -> Result<(), Failure> {
+        self.draining.cancel();
+        joined(self.admin).await;
+        let drained = timeout(ACTORS_DEADLINE, self.system.drain()).await;
+        self.stopped.cancel();
+        if let Some(health) = self.health {
+            joined(health).await;
+        }
+        let metrics = self.metrics;
+        joined(tokio::task::spawn_blocking(move || metrics.shutdown())).await;
+        tracing::info!("stopped");
+        drained.map_err(|_| {
+            let detail = "the actors did not stop in time, so they were cut off: the next start recovers";
+            Failure::new(Kind::Internal, detail)
+        })
+    }
+}
+
+/// Takes hold of the data directory, making it if need be, and reads the keys.
+fn prepare(loaded: &Loaded) -> Result<(Keys, Lock), Failure> {
+    let path = &loaded.config.node.data_dir;
+    let found = inspect(path)?;
+    let fresh = matches!(found, Found::Missing | Found::Empty);
+    if fresh && let Some(place) = named_in_a_file(loaded) {
+        return Err(nothing_there(path, &place));
+    }
+    let data_dir = DataDir::open(path)?;
+    if fresh {
+        data_dir.write_new(FILE_NAME, config::example().as_bytes())?;
+    }
+    let keys = Keys::open(&data_dir)?;
+    Ok((keys, data_dir.into_lock()))
+}
+
+/// Where a configuration file names the data directory, if one does.
+fn named_in_a_file(loaded: &Loaded) -> Option<String> {
+    let setting = loaded.show().find(|setting| setting.key == "node.data_dir")?;
+    match &setting.origin {
+        Origin::Written(place @ WrittenAt::File { .. }) => Some(place.to_string()),
+        _ => None,
+    }
+}
+
+/// Whoever writes a data directory into a file means one that is there. When it is empty, its disk is not mounted, and
+/// a node with new keys and no tesserae would take its place unnoticed.
+fn nothing_there(path: &Path, place: &str) -> Failure {
+    let (path, program) = (path.display(), client::program());
+    let detail = format!(
+        "the data directory {path} (named at {place}) is empty: if its disk is not mounted, mount it; \
+         to begin a new node there, run `{program} init` first"
+    );
+    Failure::new(Kind::WrongDataDir, detail)
+}
+
+async fn bind(address: std::net::SocketAddr) -> Result<(TcpListener, std::net::SocketAddr), Failure> {
+    let failed = |error: std::io::Error| {
+        let detail = format!(
+            "/metrics can't be served on {address}: {error}; set observability.metrics_addr to another, or to \"off\""
+        );
+        Failure::new(Kind::Io, detail)
+    };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+/// Returns why the process must end, once it must.
+async fn fatal(mut standing: watch::Receiver<actors::supervision::Standing>) -> String {
+    match standing.wait_for(|standing| standing.fatal.is_some()).await {
+        Ok(standing) => standing.fatal.clone().unwrap_or_default(),
+        Err(_) => "the supervisor of the actors is gone".to_owned(),
+    }
+}
+
+async fn joined(task: JoinHandle<()>) {
+    if let Err(error) = task.await {
+        tracing::error!(%error, "a part of the daemon fell");
+    }
+}
+
+/// Tells a person what to type next.
+fn welcome(context: &Context, loaded: &Loaded) {
+    if !crate::output::is_watched() {
+        return;
+    }
+    let program = client::program();
+    let socket = loaded.config.admin.socket.display();
+    context.output.remark(&format!(
+        "\nThe node is ready. In another terminal:\n\n  \
+         {program} --socket {socket} create PATH…   keep files and folders\n  \
+         {program} --socket {socket} list           see what is kept\n\n\
+         Ctrl-C stops it.\n"
+    ));
+}
+
+/// Connections to the socket at a time.
+const CONNECTIONS_MAX: usize = 256;
+/// Connections for health and metrics at a time.
+const WATCHERS_MAX: usize = 16;
+/// How long requests under way may go on when the daemon stops.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
+/// How long the actors may take to write what they have accepted: a slow disk syncs within seconds.
+const ACTORS_DEADLINE: Duration = Duration::from_secs(60);
+const WATCHERS_DEADLINE: Duration = Duration::from_secs(1);

@@ -1,0 +1,247 @@
+//! The data directory: where everything a node keeps lies, and how it is told from any other folder.
+//!
+//! # Invariants
+//! 1. A folder that holds something but no marker is never written to: it may be someone's photographs, or the mount
+//!    point of a disk that is not there.
+//! 2. Making one is idempotent and replaces nothing.
+//! 3. Whoever changes it holds its lock.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use actors::storage::{INDEX_FILE, SEGMENTS_FOLDER};
+
+use crate::{
+    failure::Failure,
+    lock::{self, Lock},
+    problem::Kind,
+};
+
+/// What lies at the path.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// Nothing.
+    Missing,
+    /// An empty folder.
+    Empty,
+    /// A data directory of a version this software knows.
+    Marked,
+    /// A folder without the marker, holding among others this.
+    Unmarked(String),
+}
+
+/// A data directory, held by this process.
+#[derive(Debug)]
+pub(crate) struct DataDir {
+    path: PathBuf,
+    lock: Lock,
+}
+
+impl DataDir {
+    /// Takes hold of the data directory at `path`, making it first if nothing is there. Fails with
+    /// [`Kind::WrongDataDir`] for a folder of another kind and with [`Kind::Locked`] if a daemon has it.
+    pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
+        match inspect(path)? {
+            Found::Missing => make_folder(path)?,
+            Found::Empty | Found::Marked => {}
+            Found::Unmarked(name) => return Err(unmarked(path, &name)),
+        }
+        let held = Self { path: path.to_owned(), lock: Lock::take(path)? };
+        // Looked at again under the lock: two that start at once both saw an empty folder.
+        match inspect(path)? {
+            Found::Unmarked(name) => return Err(unmarked(path, &name)),
+            Found::Missing | Found::Empty => held.write_new(MARKER, MARKER_TEXT.as_bytes())?,
+            Found::Marked => {}
+        }
+        Ok(held)
+    }
+
+    /// Whether something was stored here already.
+    pub(crate) fn holds_data(&self) -> bool {
+        [INDEX_FILE, SEGMENTS_FOLDER].iter().any(|name| self.path.join(name).exists())
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The lock alone, for whoever outlives everything else.
+    pub(crate) fn into_lock(self) -> Lock {
+        self.lock
+    }
+
+    /// Writes a file whole or not at all, unless there is one of this name: then nothing is done.
+    pub(crate) fn write_new(&self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
+        let path = self.path.join(name);
+        if path.try_exists().map_err(|error| Failure::io("reading", &path, &error))? {
+            return Ok(());
+        }
+        let unfinished = self.path.join(format!("{name}{UNFINISHED}"));
+        write_synced(&unfinished, bytes)
+            .and_then(|()| fs::rename(&unfinished, &path))
+            .and_then(|()| File::open(&self.path)?.sync_all())
+            .map_err(|error| Failure::io("writing", &path, &error))
+    }
+}
+
+/// Looks at a path without changing anything. Fails with [`Kind::WrongDataDir`] if it is not a folder or its marker
+/// cannot be read, and with [`Kind::NewerVersion`] if a later version of this software made it.
+pub(crate) fn inspect(path: &Path) -> Result<Found, Failure> {
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Missing),
+        Err(error) => return Err(unusable(path, &error)),
+    };
+    match fs::read_to_string(path.join(MARKER)) {
+        Ok(text) => return check_marker(path, &text).map(|()| Found::Marked),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(unusable(&path.join(MARKER), &error)),
+    }
+    for entry in entries {
+        let name = entry.map_err(|error| unusable(path, &error))?.file_name().to_string_lossy().into_owned();
+        if !HARMLESS.contains(&name.as_str()) {
+            return Ok(Found::Unmarked(name));
+        }
+    }
+    Ok(Found::Empty)
+}
+
+fn make_folder(path: &Path) -> Result<(), Failure> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| unusable(path, &error))
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn check_marker(path: &Path, text: &str) -> Result<(), Failure> {
+    let format =
+        text.lines().find_map(|line| line.strip_prefix(FORMAT_KEY)).map(|value| value.trim().parse());
+    let path = path.display();
+    match format {
+        Some(Ok(FORMAT)) => Ok(()),
+        Some(Ok(newer)) if newer > FORMAT => Err(Failure::new(
+            Kind::NewerVersion,
+            format!("{path} has format {newer}; this software knows formats up to {FORMAT}: update it"),
+        )),
+        _ => Err(Failure::new(
+            Kind::WrongDataDir,
+            format!("{path}/{MARKER} names no format: the folder is damaged, or it is not a data directory"),
+        )),
+    }
+}
+
+fn unmarked(path: &Path, name: &str) -> Failure {
+    let path = path.display();
+    Failure::new(
+        Kind::WrongDataDir,
+        format!(
+            "{path} is not a data directory: it holds {name:?}, but no file named {MARKER}. \
+             If its disk is not mounted, mount it; else choose an empty folder with --data-dir"
+        ),
+    )
+}
+
+fn unusable(path: &Path, error: &io::Error) -> Failure {
+    Failure::new(
+        Kind::WrongDataDir,
+        format!(
+            "{} cannot be used as data directory: {error}; choose another with --data-dir",
+            path.display()
+        ),
+    )
+}
+
+/// The file that tells a data directory from any other folder.
+const MARKER: &str = "TESSERAS";
+const FORMAT_KEY: &str = "format = ";
+const FORMAT: u32 = 1;
+const MARKER_TEXT: &str = "\
+This folder belongs to a Tesseras node. It holds fragments of people's memories, some of them the last copy:
+do not delete it, and change nothing in it by hand.
+format = 1
+";
+const UNFINISHED: &str = ".new";
+
+/// What an empty folder may hold: traces of a start that was cut off, and what a file system puts into its root.
+const HARMLESS: [&str; 3] = [lock::FILE, "TESSERAS.new", "lost+found"];
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn kind(failure: &Failure) -> Option<Kind> {
+        match failure {
+            Failure::Problem(problem) => Some(problem.kind()),
+            Failure::ClosedPipe => None,
+        }
+    }
+
+    #[test]
+    fn missing_data_dir_is_made_private_and_marked() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("a/b");
+        drop(DataDir::open(&path).unwrap());
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(inspect(&path).unwrap(), Found::Marked);
+    }
+
+    #[test]
+    fn start_that_was_cut_off_before_the_marker_is_taken_up_again() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("lock"), "").unwrap();
+        fs::write(dir.path().join("TESSERAS.new"), "This fol").unwrap();
+        drop(DataDir::open(dir.path()).unwrap());
+        assert_eq!(fs::read_to_string(dir.path().join(MARKER)).unwrap(), MARKER_TEXT);
+    }
+
+    #[test]
+    fn folder_of_another_kind_is_refused_and_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("photo.jpg"), "").unwrap();
+        let failure = DataDir::open(dir.path()).unwrap_err();
+        assert_eq!(kind(&failure), Some(Kind::WrongDataDir));
+        assert!(failure.to_string().contains("photo.jpg"), "{failure}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn data_dir_that_lost_its_marker_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(DataDir::open(dir.path()).unwrap());
+        fs::write(dir.path().join("index.db"), "").unwrap();
+        fs::remove_file(dir.path().join(MARKER)).unwrap();
+        assert_eq!(kind(&DataDir::open(dir.path()).unwrap_err()), Some(Kind::WrongDataDir));
+    }
+
+    #[test]
+    fn data_dir_of_a_later_format_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(MARKER), "format = 2\n").unwrap();
+        assert_eq!(kind(&DataDir::open(dir.path()).unwrap_err()), Some(Kind::NewerVersion));
+    }
+
+    #[test]
+    fn file_in_place_of_the_data_dir_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert_eq!(kind(&DataDir::open(file.path()).unwrap_err()), Some(Kind::WrongDataDir));
+    }
+
+    #[test]
+    fn existing_file_is_never_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = DataDir::open(dir.path()).unwrap();
+        held.write_new("node.toml", b"first").unwrap();
+        held.write_new("node.toml", b"second").unwrap();
+        assert_eq!(fs::read(dir.path().join("node.toml")).unwrap(), b"first");
+    }
+}

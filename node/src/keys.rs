@@ -1,0 +1,87 @@
+//! The keys of a node: the machine's and its person's, made once.
+//!
+//! # Invariants
+//! 1. A missing key is made by itself only where nothing is stored yet. Where something is, a new key would make a
+//!    stranger of the node and close the private tesserae for good: that takes an explicit `init`.
+
+use actors::keys::{AUTHOR_KEY_NAME, Author, KeyError, NODE_KEY_NAME, create_node_key, read_node_key};
+use proto::keys::NodeKey;
+
+use crate::{data_dir::DataDir, failure::Failure, problem::Kind};
+
+/// Who this machine is, and who uses it.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    /// The machine's.
+    pub(crate) node: NodeKey,
+    /// The person's.
+    pub(crate) author: Author,
+}
+
+impl Keys {
+    /// Reads the keys; makes what is missing, if nothing is stored yet.
+    pub(crate) fn open(data_dir: &DataDir) -> Result<Self, Failure> {
+        for name in [NODE_KEY_NAME, AUTHOR_KEY_NAME] {
+            if data_dir.holds_data() && !data_dir.path().join(name).exists() {
+                return Err(lost(data_dir, name));
+            }
+        }
+        Self::make(data_dir)
+    }
+
+    /// Reads the keys; makes what is missing.
+    pub(crate) fn make(data_dir: &DataDir) -> Result<Self, Failure> {
+        let (node, author) = (data_dir.path().join(NODE_KEY_NAME), data_dir.path().join(AUTHOR_KEY_NAME));
+        let node = if node.exists() { read_node_key(&node) } else { create_node_key(&node) };
+        let author = if author.exists() { Author::read(&author) } else { Author::create(&author) };
+        Ok(Self { node: node.map_err(failed)?, author: author.map_err(failed)? })
+    }
+}
+
+fn lost(data_dir: &DataDir, name: &str) -> Failure {
+    let path = data_dir.path().display();
+    let detail = format!(
+        "{path} holds tesserae, but its {name} is gone: restore it from your copy. \
+         If it is lost for good, `{} init` makes a new one",
+        crate::client::program()
+    );
+    Failure::new(Kind::WrongDataDir, detail)
+}
+
+fn failed(error: KeyError) -> Failure {
+    let kind = match &error {
+        KeyError::Exposed { .. } => Kind::NotPermitted,
+        KeyError::Malformed { .. } => Kind::Damaged,
+        KeyError::Io { .. } => Kind::Io,
+        _ => Kind::Internal,
+    };
+    Failure::new(kind, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn keys_made_once_stay_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = DataDir::open(dir.path()).unwrap();
+        let (first, second) = (Keys::open(&held).unwrap(), Keys::open(&held).unwrap());
+        assert_eq!((first.node.id(), first.author.id()), (second.node.id(), second.author.id()));
+    }
+
+    #[test]
+    fn key_that_is_gone_is_not_replaced_where_something_is_stored() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = DataDir::open(dir.path()).unwrap();
+        Keys::open(&held).unwrap();
+        fs::create_dir(dir.path().join("segments")).unwrap();
+        fs::remove_file(dir.path().join(AUTHOR_KEY_NAME)).unwrap();
+        let failure = Keys::open(&held).unwrap_err();
+        assert!(failure.to_string().contains("its author.key is gone"), "{failure}");
+        assert!(!dir.path().join(AUTHOR_KEY_NAME).exists());
+        Keys::make(&held).unwrap();
+    }
+}

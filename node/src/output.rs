@@ -1,0 +1,150 @@
+//! Everything the commands print. The only place that writes to standard output and standard error, except for the
+//! daemon's log and the progress bars.
+//!
+//! # Invariants
+//! 1. Standard output carries what was asked for and nothing else; whatever is said beside it goes to standard error.
+//! 2. A closed pipe is [`Failure::ClosedPipe`], never a panic and never an error message.
+//! 3. With `--json` both streams carry JSON: one document on standard output; on standard error a line for each
+//!    warning, and a problem document if the command fails.
+
+use std::io::{self, IsTerminal, Write};
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use crate::{
+    failure::Failure,
+    problem::{Kind, Problem},
+    table::{Table, printable},
+};
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless `NO_COLOR` is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// How to print, as the command line asked for it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Output {
+    /// JSON instead of text.
+    pub(crate) json: bool,
+    /// When to use colours.
+    pub(crate) color: Color,
+}
+
+impl Output {
+    /// One line on standard output.
+    pub(crate) fn line(&self, line: impl AsRef<str>) -> Result<(), Failure> {
+        printed(writeln!(io::stdout().lock(), "{}", line.as_ref()))
+    }
+
+    /// Text as it is on standard output.
+    pub(crate) fn text(&self, text: &str) -> Result<(), Failure> {
+        self.bytes(text.as_bytes())
+    }
+
+    /// Bytes as they are on standard output.
+    pub(crate) fn bytes(&self, bytes: &[u8]) -> Result<(), Failure> {
+        let mut stdout = io::stdout().lock();
+        printed(stdout.write_all(bytes).and_then(|()| stdout.flush()))
+    }
+
+    /// A JSON document on standard output.
+    pub(crate) fn json(&self, value: &impl Serialize) -> Result<(), Failure> {
+        self.line(pretty(value)?)
+    }
+
+    /// A table on standard output, its heading in bold.
+    pub(crate) fn table<const N: usize>(&self, table: &Table<N>) -> Result<(), Failure> {
+        let bold = self.colored(&io::stdout());
+        for (at, line) in table.lines().enumerate() {
+            self.line(if at == 0 && bold { format!("{BOLD}{line}{RESET}") } else { line })?;
+        }
+        Ok(())
+    }
+
+    /// Named values on standard output, one a line.
+    pub(crate) fn fields(&self, fields: &[(&str, String)]) -> Result<(), Failure> {
+        let widest = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        for (name, value) in fields {
+            self.line(format!("{name:widest$}  {}", printable(value)).trim_end())?;
+        }
+        Ok(())
+    }
+
+    /// A remark on standard error, for a person only: not printed with `--json`.
+    pub(crate) fn remark(&self, text: &str) {
+        if !self.json {
+            said(writeln!(io::stderr().lock(), "{text}"));
+        }
+    }
+
+    /// A warning on standard error; with `--json` an object on a line of its own.
+    pub(crate) fn warning(&self, text: &str) {
+        if self.json {
+            said(writeln!(io::stderr().lock(), "{}", serde_json::json!({ "warning": text })));
+        } else {
+            self.labelled("warning", YELLOW, text);
+        }
+    }
+
+    /// What made the command fail, on standard error: a problem document with `--json`, else `error: …`.
+    pub(crate) fn error(&self, problem: &Problem) {
+        match pretty(problem) {
+            Ok(json) if self.json => said(writeln!(io::stderr().lock(), "{json}")),
+            _ => self.labelled("error", RED, &problem.detail),
+        }
+    }
+
+    fn labelled(&self, label: &str, color: &str, text: &str) {
+        let mut stderr = io::stderr().lock();
+        said(if self.colored(&stderr) {
+            writeln!(stderr, "{color}{label}:{RESET} {text}")
+        } else {
+            writeln!(stderr, "{label}: {text}")
+        });
+    }
+
+    fn colored(&self, stream: &impl IsTerminal) -> bool {
+        match self.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => {
+                stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty())
+            }
+        }
+    }
+}
+
+/// Whether a person is watching standard error.
+pub(crate) fn is_watched() -> bool {
+    io::stderr().is_terminal()
+}
+
+fn pretty(value: &impl Serialize) -> Result<String, Failure> {
+    serde_json::to_string_pretty(value).map_err(|error| {
+        Failure::new(Kind::Internal, format!("the answer cannot be written as JSON: {error}"))
+    })
+}
+
+fn printed(outcome: io::Result<()>) -> Result<(), Failure> {
+    outcome.map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::ClosedPipe,
+        _ => Failure::new(Kind::Io, format!("writing to standard output failed: {error}")),
+    })
+}
+
+/// Nobody is left to tell when standard error cannot be written.
+fn said(_outcome: io::Result<()>) {}
+
+const BOLD: &str = "\x1b[1m";
+const RED: &str = "\x1b[1;31m";
+const YELLOW: &str = "\x1b[1;33m";
+const RESET: &str = "\x1b[0m";

@@ -1,0 +1,93 @@
+//! Metrics: OpenTelemetry instruments, exported as Prometheus text.
+//!
+//! # Invariants
+//! 1. Nothing is global: each node has its own provider and registry, so two run in one process.
+//! 2. Names come out as `tesseras_…`; the exporter adds the unit and `_total`.
+//! 3. Which instruments there are, and the boundaries of the histograms, is the business of those who count.
+
+use opentelemetry::{
+    KeyValue,
+    metrics::{Meter, MeterProvider},
+};
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use prometheus::{Encoder, Registry, TextEncoder};
+
+use crate::problem::{Kind, Problem};
+
+/// Where a node's metrics are kept. Dropping it empties them.
+#[derive(Debug, Clone)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    provider: SdkMeterProvider,
+}
+
+impl Metrics {
+    /// An empty set but for `tesseras_build_info`.
+    pub(crate) fn new() -> Result<Self, Problem> {
+        let registry = Registry::new();
+        let exporter = opentelemetry_prometheus::exporter()
+            .with_registry(registry.clone())
+            .with_namespace(NAMESPACE)
+            .without_target_info()
+            .scope_info_enabled(false)
+            .build()
+            .map_err(|error| {
+                Problem::new(Kind::Internal, format!("the metrics cannot be set up: {error}"))
+            })?;
+        let provider = SdkMeterProvider::builder().with_reader(exporter).build();
+        let metrics = Self { registry, provider };
+        metrics.meter().u64_gauge("build_info").build().record(1, &[KeyValue::new("version", VERSION)]);
+        Ok(metrics)
+    }
+
+    /// What instruments are made from.
+    pub(crate) fn meter(&self) -> Meter {
+        self.provider.meter(NAMESPACE)
+    }
+
+    /// The metrics as Prometheus reads them.
+    pub(crate) fn text(&self) -> Result<String, Problem> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text).map_err(|error| {
+            Problem::new(Kind::Internal, format!("the metrics cannot be written: {error}"))
+        })?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// Flushes and stops the readers. Blocks.
+    pub(crate) fn shutdown(&self) {
+        if let Err(error) = self.provider.shutdown() {
+            tracing::debug!(%error, "the metrics did not stop cleanly");
+        }
+    }
+}
+
+const NAMESPACE: &str = "tesseras";
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The media type of [`Metrics::text`].
+pub(crate) const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_carry_prefix_unit_and_total() {
+        let metrics = Metrics::new().unwrap();
+        metrics.meter().u64_counter("storage_syncs").build().add(3, &[]);
+        metrics.meter().f64_histogram("storage_put_duration").with_unit("s").build().record(3.0, &[]);
+        let text = metrics.text().unwrap();
+        assert!(text.contains("tesseras_storage_syncs_total 3"), "{text}");
+        assert!(text.contains("tesseras_storage_put_duration_seconds_sum 3"), "{text}");
+        assert!(text.contains(&format!(r#"tesseras_build_info{{version="{VERSION}"}} 1"#)), "{text}");
+        assert!(!text.contains("otel_scope"), "{text}");
+    }
+
+    #[test]
+    fn two_nodes_in_one_process_count_apart() {
+        let (one, two) = (Metrics::new().unwrap(), Metrics::new().unwrap());
+        one.meter().u64_counter("storage_syncs").build().add(1, &[]);
+        assert!(!two.text().unwrap().contains("storage_syncs"));
+    }
+}

@@ -1,0 +1,4 @@
+//! What the node says about itself while it runs: metrics for machines, a log for people.
+
+pub(crate) mod log;
+pub(crate) mod metrics;

@@ -1,0 +1,292 @@
+//! Tesserae from the command line to the disk and back.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod common;
+
+use std::{
+    fs,
+    io::{Read, Write},
+    os::unix::{fs::symlink, net::UnixStream},
+};
+
+use common::{Daemon, Place, failed, json, problem, stderr, stdout};
+
+/// A folder with the things that go wrong easily.
+fn tree(place: &Place) -> std::path::PathBuf {
+    let top = place.path().join("Vó Ana");
+    fs::create_dir_all(top.join("empty")).unwrap();
+    fs::create_dir_all(top.join("a b")).unwrap();
+    fs::write(top.join("a b/100% #1?.txt"), "named like a web address").unwrap();
+    fs::write(top.join("nothing"), "").unwrap();
+    fs::write(top.join("long"), (0..3_000_000_u32).flat_map(u32::to_le_bytes).collect::<Vec<u8>>()).unwrap();
+    top
+}
+
+#[test]
+fn tessera_comes_back_as_it_went_in() {
+    let place = Place::new();
+    let _daemon = Daemon::start(&place);
+    let top = tree(&place);
+    for visibility in [[].as_slice(), &["--public", "--title", "Vó Ana's kitchen", "--tags", "food,family"]]
+    {
+        let id = place.create(&top, visibility);
+        let folder = place.path().join(&id);
+        let export = place.node(["export", &id, folder.to_str().unwrap()]);
+        assert_eq!(export.status.code(), Some(0), "{}", stderr(&export));
+        let data = folder.join("tessera/data/Vó Ana");
+        for file in ["a b/100% #1?.txt", "nothing", "long"] {
+            assert_eq!(fs::read(data.join(file)).unwrap(), fs::read(top.join(file)).unwrap(), "{file}");
+            let path = format!("Vó Ana/{file}");
+            assert!(place.node(["cat", &id, &path]).stdout == fs::read(top.join(file)).unwrap(), "{file}");
+        }
+        assert!(data.join("empty").is_dir());
+        for what in [&id, folder.to_str().unwrap()] {
+            let verify = place.node(["verify", what]);
+            assert!(stdout(&verify).contains("is intact"), "{}", stderr(&verify));
+        }
+    }
+}
+
+#[test]
+fn create_prints_the_id_alone() {
+    let place = Place::new();
+    let _daemon = Daemon::start(&place);
+    fs::write(place.path().join("a"), "a").unwrap();
+    let output = place.node(["create", "a"]);
+    assert!(
+        stdout(&output).starts_with("tess1") && stdout(&output).lines().count() == 1,
+        "{}",
+        stdout(&output)
+    );
+    assert_eq!(stderr(&output), "", "nothing is drawn where nobody watches");
+}
+
+#[test]
+fn link_is_refused_by_name_or_left_out_with_a_warning() {
+    let place = Place::new();
+    let _daemon = Daemon::start(&place);
+    let top = tree(&place);
+    symlink("nothing", top.join("link")).unwrap();
+    let top = top.to_str().unwrap();
+    failed(&place.node(["create", top]), 1, "link");
+    assert_eq!(json(&place.node(["list", "--json"])), serde_json::json!([]), "nothing was made");
+    let output = place.node(["create", "--skip-special", top]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(stderr(&output).starts_with("warning: left out: "), "{}", stderr(&output));
+    let output = place.node(["create", "--skip-special", "--json", top]);
+    assert!(problem(&output)["warning"].as_str().unwrap().contains("link"));
+}
+
+#[test]
+fn refusal_of_the_daemon_reaches_whoever_is_still_sending() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place);
+    let mut upload = UnixStream::connect(daemon.socket()).unwrap();
+    let head = "POST /v1/tesseras HTTP/1.1\r\nhost: node\r\ntransfer-encoding: chunked\r\n\r\n";
+    upload.write_all(head.as_bytes()).unwrap();
+    // No tar: refused within the first piece, while many more are on their way.
+    let piece = format!("{:x}\r\n{}\r\n", 1 << 16, "x".repeat(1 << 16));
+    for _ in 0..64 {
+        upload.write_all(piece.as_bytes()).unwrap();
+    }
+    let mut answer = [0; 12];
+    upload.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 400");
+}
+
+#[test]
+fn upload_that_is_cut_off_makes_nothing() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place);
+    let mut upload = UnixStream::connect(daemon.socket()).unwrap();
+    let head = "POST /v1/tesseras HTTP/1.1\r\nhost: node\r\ntransfer-encoding: chunked\r\n\r\n200\r\n";
+    upload.write_all(head.as_bytes()).unwrap();
+    upload.write_all(&[0; 100]).unwrap();
+    drop(upload);
+    assert_eq!(json(&place.node(["list", "--json"])), serde_json::json!([]));
+}
+
+#[test]
+fn beginning_of_an_id_is_enough_while_it_is_the_only_one() {
+    let place = Place::new();
+    let _daemon = Daemon::start(&place);
+    let ids: Vec<String> = (0..40_u8).map(|at| place.keep("a", &[at])).collect();
+    let short = &ids[0][..20];
+    assert_eq!(json(&place.node(["show", "--json", short]))["id"], ids[0].as_str());
+    assert_eq!(json(&place.node(["show", "--json", &short.to_uppercase()]))["id"], ids[0].as_str());
+    let first_letters: Vec<&str> = ids.iter().map(|id| &id[..6]).collect();
+    // Forty ids, thirty-two letters: two of them begin alike.
+    let twice =
+        first_letters.iter().find(|letter| first_letters.iter().filter(|other| other == letter).count() > 1);
+    failed(&place.node(["show", twice.unwrap()]), 2, "several tesserae here begin with");
+    failed(&place.node(["show", "tess1b"]), 2, "'b'");
+    failed(&place.node(["show", "photo"]), 2, "`tess1`");
+    let unused = "qpzry9x8gf2tvdw0s3jn54khce6mua7l".chars().map(|letter| format!("tess1{letter}qqqqqq"));
+    let none = unused.into_iter().find(|prefix| !ids.iter().any(|id| id.starts_with(prefix))).unwrap();
+    failed(&place.node(["show", &none]), 1, "no tessera here begins with");
+}
+
+#[test]
+fn tessera_that_was_forgotten_is_gone() {
+    let place = Place::new();
+    let _daemon = Daemon::start(&place);
+    let (kept, gone) = (place.keep("a", b"kept"), place.keep("a", b"gone"));
+    assert_eq!(place.node(["cat", &gone, "a"]).stdout, b"gone", "so that the cache has seen it");
+    assert_eq!(place.node(["forget", &gone]).status.code(), Some(0));
+    for command in [["show", &gone].as_slice(), &["cat", &gone, "a"], &["verify", &gone], &["forget", &gone]]
+    {
+        let output = place.node(command.iter().copied().chain(["--json"]));
+        assert_eq!(output.status.code(), Some(1), "{command:?}");
+        assert_eq!(problem(&output)["type"], "urn:tesseras:problem:not-found", "{command:?}");
+    }
+    assert_eq!(place.node(["cat", &kept, "a"]).stdout, b"kept");
+}
+
+#[test]
+fn list_of_many_goes_over_all_pages() {
+    let place = Place::new();
+    let _daemon = Daemon::start(&place);
+    let mut ids: Vec<String> = (0..130_u8).map(|at| place.keep("a", &[at])).collect();
+    let listed = json(&place.node(["list", "--json"]));
+    let mut listed: Vec<&str> =
+        listed.as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap()).collect();
+    ids.sort();
+    listed.sort_unstable();
+    assert_eq!(listed, ids);
+}
+
+#[test]
+fn damaged_tessera_is_exit_65_and_never_written_out() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place);
+    let bytes: Vec<u8> = (0..40_000_u32).flat_map(u32::to_le_bytes).collect();
+    let file = place.path().join("long");
+    fs::write(&file, &bytes).unwrap();
+    // Public, so that its bytes are stored as they are.
+    let id = place.create(&file, &["--public"]);
+    assert_eq!(daemon.stop(), Some(0));
+    place.damage(&bytes[100_000..100_032]);
+    let _daemon = Daemon::start(&place);
+    let verify = place.node(["verify", "--json", &id]);
+    assert_eq!(verify.status.code(), Some(65), "{}", stderr(&verify));
+    assert_eq!(json(&verify)["damaged"], 1);
+    let folder = place.path().join("out");
+    failed(&place.node(["export", &id, folder.to_str().unwrap()]), 65, "damaged");
+    assert!(!folder.join("manifest.cbor").exists(), "an export that did not finish says so");
+    let cat = place.node(["cat", &id, "long"]);
+    assert_ne!(cat.status.code(), Some(0));
+    assert!(bytes.starts_with(&cat.stdout) && cat.stdout.len() < bytes.len());
+}
+
+#[test]
+fn fragment_is_put_listed_read_and_dropped() {
+    let place = Place::new();
+    let _daemon = Daemon::start(&place);
+    let id = place.keep("a", b"a");
+    fs::write(place.path().join("bytes"), "fragment").unwrap();
+    let put = place.node(["fragment", "put", &id, "7", "3", "bytes"]);
+    assert_eq!(put.status.code(), Some(0), "{}", stderr(&put));
+    let sum = stdout(&put).trim();
+    let list = json(&place.node(["fragment", "list", "--json", &id]));
+    let row = list.as_array().unwrap().iter().find(|row| row["stripe"] == 7).unwrap();
+    assert_eq!((row["index"].as_u64(), row["checksum"].as_str()), (Some(3), Some(sum)));
+    assert_eq!(place.node(["fragment", "get", &id, "7", "3"]).stdout, b"fragment");
+    assert_eq!(place.node(["fragment", "drop", &id, "7", "3"]).status.code(), Some(0));
+    failed(&place.node(["fragment", "get", &id, "7", "3"]), 1, "is not here");
+    fs::write(place.path().join("bytes"), vec![0; (1 << 20) + 1]).unwrap();
+    failed(&place.node(["fragment", "put", &id, "7", "3", "bytes"]), 1, "longer than a fragment");
+}
+
+#[test]
+fn fragment_that_is_too_long_is_refused_by_the_daemon_too() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place);
+    let id = place.keep("a", b"a");
+    let body = "x".repeat((1 << 20) + 1);
+    let head = format!("PUT /v1/tesseras/{id}/fragments/0/0 HTTP/1.1\r\nhost: node\r\nconnection: close\r\n");
+    let answer = daemon.say(&format!("{head}content-length: {}\r\n\r\n{body}", body.len()));
+    assert!(
+        answer.starts_with("HTTP/1.1 413") && answer.contains("urn:tesseras:problem:too-large"),
+        "{answer}"
+    );
+}
+
+#[test]
+fn attest_claims_every_fragment_and_reads_no_blob() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place);
+    let bytes: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
+    let id = place.keep("long", &bytes);
+    let fragments = json(&place.node(["fragment", "list", "--json", &id])).as_array().unwrap().len();
+    let blob_reads = || daemon.get("/metrics").lines().filter(|line| line.contains("blob_read")).count();
+    assert_eq!(blob_reads(), 0);
+    let text = place.node(["attest", &id[..20]]);
+    assert_eq!(stdout(&text).lines().count(), fragments + 1, "{}", stderr(&text));
+    assert!(stderr(&text).contains(&format!("claims to hold {fragments} fragments")), "{}", stderr(&text));
+    let pages = json(&place.node(["attest", "--json", &id]));
+    assert_eq!(pages[0]["rows"].as_array().unwrap().len(), fragments);
+    assert_eq!(pages[0]["rows"][0]["verified_age_ms"], serde_json::Value::Null, "written is not verified");
+    assert_eq!(blob_reads(), 0);
+    place.node(["verify", &id]);
+    assert!(blob_reads() > 0);
+    failed(&place.node(["attest", &format!("tess1{}", "q".repeat(52) + &id[57..])]), 2, "checksum");
+}
+
+#[test]
+fn file_is_served_in_parts_and_not_again_when_it_is_known() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place);
+    let bytes: Vec<u8> = (0..1000_u32).flat_map(|at| format!("{at:04}").into_bytes()).collect();
+    let id = place.keep("numbers", &bytes);
+    let get = |header: &str| {
+        let path = format!("/v1/tesseras/{id}/files/numbers");
+        daemon.say(&format!("GET {path} HTTP/1.1\r\nhost: node\r\nconnection: close\r\n{header}\r\n"))
+    };
+    let whole = get("");
+    assert!(whole.starts_with("HTTP/1.1 200") && whole.contains("content-length: 4000\r\n"), "{whole}");
+    let part = get("range: bytes=400-407\r\n");
+    assert!(part.starts_with("HTTP/1.1 206") && part.ends_with("\r\n\r\n01000101"), "{part}");
+    assert!(part.contains("content-range: bytes 400-407/4000\r\n"), "{part}");
+    assert!(get("range: bytes=-4\r\n").ends_with("\r\n\r\n0999"));
+    assert!(get("range: bytes=4000-\r\n").starts_with("HTTP/1.1 416"));
+    let tag = format!("\"{id}\"");
+    assert!(whole.contains(&format!("etag: {tag}\r\n")), "{whole}");
+    assert!(get(&format!("if-none-match: {tag}\r\n")).starts_with("HTTP/1.1 304"));
+}
+
+#[test]
+fn wrong_id_in_a_path_is_a_problem_that_says_what_is_wrong() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place);
+    for path in
+        ["/v1/tesseras/tess1qqq", "/v1/tesseras/%FF", "/v1/tesseras?prefix=x", "/v1/tesseras?limit=-1"]
+    {
+        let answer = daemon.get(path);
+        assert!(answer.starts_with("HTTP/1.1 400"), "{path}: {answer}");
+        assert!(answer.contains("urn:tesseras:problem:bad-request"), "{path}: {answer}");
+    }
+}
+
+#[test]
+fn every_reading_command_prints_json() {
+    let place = Place::new();
+    let _daemon = Daemon::start(&place);
+    let id = place.keep("a", b"a");
+    for command in [
+        ["list"].as_slice(),
+        &["show", &id],
+        &["verify", &id],
+        &["fragment", "list", &id],
+        &["attest", &id],
+        &["id"],
+        &["status"],
+        &["actors"],
+        &["config", "show"],
+        &["config", "check"],
+    ] {
+        let output = place.node(command.iter().copied().chain(["--json"]));
+        assert_eq!(output.status.code(), Some(0), "{command:?}: {}", stderr(&output));
+        assert!(!json(&output).is_null(), "{command:?}");
+    }
+}
