@@ -157,7 +157,7 @@ impl Planner {
         record: &Record,
         scene: &mut Scene<'_>,
     ) -> Result<Outcome, ActorError> {
-        self.sessions.name(session, key.0)?;
+        self.name(session, key.0)?;
         if self.view.documents.get(&key).is_some() {
             return Ok(Outcome::Held);
         }
@@ -175,7 +175,7 @@ impl Planner {
         refs: &[(u32, u16, Checksum)],
         scene: &mut Scene<'_>,
     ) -> Result<Outcome, ActorError> {
-        self.sessions.name(session, tessera)?;
+        self.name(session, tessera)?;
         let id = |stripe, index| FragmentId { tessera, stripe, index };
         for (stripe, index, checksum) in refs {
             self.check_same(id(*stripe, *index), *checksum)?;
@@ -200,11 +200,25 @@ impl Planner {
         tessera: TesseraId,
         scene: &mut Scene<'_>,
     ) -> Result<Outcome, ActorError> {
-        self.sessions.name(session, tessera)?;
+        self.name(session, tessera)?;
         self.append(&Record::Commit { session, tessera }, scene)?;
         self.view.commit_tessera(tessera);
         self.sessions.end(session);
         Ok(Outcome::Done)
+    }
+
+    /// A session makes a tessera of which nothing is here: rows that count and rows that do not yet would not be told
+    /// apart otherwise.
+    fn name(&mut self, session: SessionId, tessera: TesseraId) -> Result<(), ActorError> {
+        self.sessions.name(session, tessera)?;
+        match self.view.tesseras.get(&tessera) {
+            Some(row) if row.session != session.0 => Err(ActorError::Conflict {
+                what: format!(
+                    "something of {tessera} is here already: forget it first, or wait until that is done"
+                ),
+            }),
+            _ => Ok(()),
+        }
     }
 
     fn abort(&mut self, session: SessionId) -> Outcome {
@@ -272,7 +286,7 @@ impl Planner {
                 Record::Document { tessera, kind, bytes, .. } => {
                     let key = (*tessera, *kind, Checksum::of(bytes));
                     if self.view.documents.get(&key).is_some_and(at) {
-                        let record = without_session(&copied.record);
+                        let record = self.as_it_counts(&copied.record, *tessera);
                         let place = scene.tape.record(copied.header.sequence, &record)?;
                         self.note_seq(place.segment, copied.header.sequence);
                         self.view.add_document(key, place, SessionId::NONE, scene.now_ms);
@@ -299,11 +313,19 @@ impl Planner {
         let governs =
             |row: &super::rows::DepositRow| row.segment == from && row.seq == copied.header.sequence;
         if self.view.deposits.get(&key).is_some_and(|row| governs(&row)) {
-            let place = scene.tape.record(copied.header.sequence, &without_session(&copied.record))?;
+            let record = self.as_it_counts(&copied.record, claim.fragment.tessera);
+            let place = scene.tape.record(copied.header.sequence, &record)?;
             self.note_seq(place.segment, copied.header.sequence);
             self.view.move_deposit(claim.account, claim.fragment, place.segment);
         }
         Ok(())
+    }
+
+    /// A record for its copy: without its session if that is complete. What an ended session left and a purge has not
+    /// come to yet must not count by being copied.
+    fn as_it_counts(&self, record: &Record, tessera: TesseraId) -> Record {
+        let counts = self.view.tesseras.get(&tessera).is_some_and(|row| row.session == 0);
+        if counts { without_session(record) } else { record.clone() }
     }
 
     fn drained(&mut self, segment: u32) -> Outcome {
@@ -385,3 +407,6 @@ fn blob_length(fragment: &Fragment) -> Result<u32, ActorError> {
         proto::ProtoError::TooLong { what: "fragment", length: length as u64, limit }.into()
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -192,8 +192,8 @@ fn fragment_row(row: &SqliteRow) -> Result<FragmentRow, ActorError> {
 }
 
 const LOCATE: &str = "SELECT f.checksum, b.segment, b.position, b.len, b.state \
-     FROM fragments f LEFT JOIN blobs b ON b.checksum = f.checksum \
-     WHERE f.tessera = ? AND f.stripe = ? AND f.idx = ?";
+     FROM fragments f JOIN tesseras t ON t.tessera = f.tessera LEFT JOIN blobs b ON b.checksum = f.checksum \
+     WHERE f.tessera = ? AND f.stripe = ? AND f.idx = ? AND t.session = 0";
 const CHECKSUMS: &str = "SELECT f.stripe, f.idx, f.checksum, b.len, b.state, s.written_at, s.verified_at \
      FROM fragments f JOIN tesseras t ON t.tessera = f.tessera \
      LEFT JOIN blobs b ON b.checksum = f.checksum LEFT JOIN segments s ON s.id = b.segment \

@@ -11,3 +11,5 @@ mod model;
 mod races;
 #[cfg(test)]
 mod recovery;
+#[cfg(test)]
+mod sessions;

@@ -68,6 +68,31 @@ pub(crate) async fn settled(folder: &Path) -> Rows {
     }
 }
 
+/// Waits until so many deposits are in the index, those of sessions under way included.
+pub(crate) async fn deposits(folder: &Path, expected: i64) {
+    wait_for(folder, "SELECT count(*) FROM deposits", expected).await;
+}
+
+/// Waits until so many tesserae are in the index, those of sessions under way included.
+pub(crate) async fn tesseras(folder: &Path, expected: i64) {
+    wait_for(folder, "SELECT count(*) FROM tesseras", expected).await;
+}
+
+async fn wait_for(folder: &Path, sql: &'static str, expected: i64) {
+    let deadline = std::time::Instant::now() + DEADLINE;
+    while count(folder, sql).await != expected {
+        assert!(std::time::Instant::now() < deadline, "in vain: {sql} is {expected}");
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+}
+
+async fn count(folder: &Path, sql: &'static str) -> i64 {
+    let mut connection = connect(folder).await;
+    let count = sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    count
+}
+
 /// Checks everything. The node must run and have nothing to do.
 pub(crate) async fn check(node: &Node) -> (Rows, Log) {
     let rows = settled(node.path()).await;

@@ -1,0 +1,122 @@
+//! Decisions in log order, on a real log and with nothing behind the view.
+
+use std::{collections::HashMap, sync::Arc};
+
+use bytes::Bytes;
+use proto::record::Kind;
+
+use super::*;
+use crate::storage::{
+    disk::RealDisk,
+    log::Log,
+    recover::new_segment,
+    scan::{Found, Scan},
+    segment,
+};
+
+/// A planner and the log it decides for. Whatever it decides is written at once.
+struct Desk {
+    planner: Planner,
+    log: Log,
+    folder: tempfile::TempDir,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let log = Log::begin(Arc::new(RealDisk), folder.path().to_owned(), 1 << 20, 1).unwrap();
+        let view = View::new(HashMap::from([(1, new_segment(0, 0))]));
+        Self { planner: Planner { view, sessions: Sessions::default(), next_seq: 1 }, log, folder }
+    }
+
+    fn decide(&mut self, op: Op) -> Result<Outcome, ActorError> {
+        self.decide_with(op, &Extra::default())
+    }
+
+    fn decide_with(&mut self, op: Op, extra: &Extra) -> Result<Outcome, ActorError> {
+        let mut tape = self.log.tape();
+        let mut scene = Scene { tape: &mut tape, extra, no_room: None, now_ms: 0, dropped: &mut Vec::new() };
+        let outcome = self.planner.decide(&op, &mut scene);
+        tape.write(&RealDisk).unwrap();
+        self.log.advance(&tape);
+        outcome
+    }
+
+    /// Seals the active segment and begins the next.
+    async fn rotate(&mut self) {
+        self.log.rotate().await.unwrap();
+        let active = self.log.end().segment;
+        self.planner.view.segment(active - 1, |row| row.seal = Seal::Sealed);
+        self.planner.view.segments.insert(active, new_segment(0, 0));
+    }
+
+    fn put(&mut self, stripe: u32, bytes: &'static [u8]) -> Outcome {
+        let fragment = blob(bytes);
+        self.decide(Op::Put { account: AccountId::LOCAL, id: id(stripe), fragment }).unwrap()
+    }
+
+    fn drop(&mut self, stripe: u32) -> Outcome {
+        self.decide(Op::Drop { account: AccountId::LOCAL, id: id(stripe) }).unwrap()
+    }
+
+    /// Copies forward what counts in a segment.
+    fn compact(&mut self, from: u32) -> Outcome {
+        let records = self.records(from);
+        assert_eq!(self.decide(Op::Copy { from, records }).unwrap(), Outcome::Done);
+        self.decide(Op::Drained { segment: from }).unwrap()
+    }
+
+    fn records(&self, segment: u32) -> Vec<Copied> {
+        let file = std::fs::File::open(segment::path(self.folder.path(), segment)).unwrap();
+        let length = file.metadata().unwrap().len();
+        let mut scan = Scan::new(&RealDisk, &file, 0, length);
+        let mut records = Vec::new();
+        while let Some(found) = scan.next().unwrap() {
+            let Found::Record { position, header, payload } = found else { panic!("{found:?}") };
+            let record = Record::decode(header.kind, &payload).unwrap();
+            records.push(Copied { position, header, record });
+        }
+        records
+    }
+
+    /// The records of a segment in short: kind and sequence number.
+    fn outline(&self, segment: u32) -> Vec<(Kind, u64)> {
+        let records = self.records(segment);
+        records.iter().map(|copied| (copied.header.kind, copied.header.sequence)).collect()
+    }
+}
+
+fn blob(bytes: &'static [u8]) -> Fragment {
+    Fragment::hash(Bytes::from_static(bytes)).unwrap()
+}
+
+fn tessera() -> TesseraId {
+    TesseraId::from_bytes([1; 32])
+}
+
+fn id(stripe: u32) -> FragmentId {
+    FragmentId { tessera: tessera(), stripe, index: 0 }
+}
+
+#[tokio::test]
+async fn record_of_an_ended_session_is_copied_as_one_that_does_not_count() {
+    let mut desk = Desk::new();
+    let Outcome::Session(session) = desk.decide(Op::OpenSession).unwrap() else { panic!() };
+    let one = blob(b"one");
+    desk.decide(Op::Pin { session, fragment: one.clone() }).unwrap();
+    let (tessera, kind, bytes) = (tessera(), DocumentKind::Manifest, Bytes::from_static(b"manifest"));
+    desk.decide(Op::Document { session, tessera, kind, bytes }).unwrap();
+    desk.decide(Op::Refs { session, tessera, refs: vec![(0, 0, one.checksum())] }).unwrap();
+    desk.rotate().await;
+    desk.decide(Op::Abort { session }).unwrap();
+    assert_eq!(desk.compact(1), Outcome::Done, "all of it was moved, although it will be purged");
+    for copied in desk.records(2) {
+        match copied.record {
+            Record::Ref(claim) => assert_eq!(claim.session, session),
+            Record::Document { session: of, .. } => assert_eq!(of, session),
+            Record::Blob(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(desk.outline(2).len(), 3);
+}
