@@ -4,13 +4,12 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use config::StorageConfig;
-use proto::{AccountId, Checksum, Fragment, FragmentId, TesseraId, record::DocumentKind};
+use proto::{Checksum, Fragment, FragmentId, TesseraId, record::DocumentKind};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::Mutex;
 
 use super::{
     compact::{Compacted, Compaction},
-    digest::Digest,
     disk::Disk,
     locations::Locations,
     lookup::Lookup,
@@ -92,7 +91,10 @@ impl Actor for StorageActor {
                 let rows = async move { queries::tesseras(&pool, from, to, limit).await };
                 state.answer(&me, slot, reply, rows);
             }
-            StorageMsg::AddsUp { tessera, slot, reply } => state.adds_up(&me, tessera, slot, reply),
+            StorageMsg::AddsUp { tessera, slot, reply } => {
+                let pool = state.database.readers.clone();
+                state.answer(&me, slot, reply, async move { queries::adds_up(&pool, tessera).await });
+            }
             StorageMsg::Usage { slot, reply } => state.usage(&me, slot, reply),
             StorageMsg::Compact { slot, reply } => state.compact(&me, Some((slot, reply))),
             StorageMsg::Compacted { outcome, reply } => state.compacted(outcome, reply),
@@ -185,26 +187,6 @@ impl State {
             // A caller that gave up has nothing to be told.
             let _ = reply.send(read_document(&pool, &reader, tessera, kind, hash).await);
             drop(slot);
-        });
-    }
-
-    fn adds_up(&self, me: &ActorRef<StorageMsg>, tessera: TesseraId, slot: Slot, reply: Reply<bool>) {
-        let pool = self.database.readers.clone();
-        self.answer(me, slot, reply, async move {
-            let Some(kept) = queries::digest(&pool, AccountId::LOCAL, tessera).await? else {
-                return Ok(true);
-            };
-            let mut sum = Digest::default();
-            let mut from = (0, 0);
-            loop {
-                let rows = queries::checksums(&pool, tessera, from, ROWS_PER_QUERY).await?;
-                let Some(last) = rows.last() else { return Ok(sum == kept) };
-                from = (last.stripe, last.index.saturating_add(1));
-                for row in &rows {
-                    let id = FragmentId { tessera, stripe: row.stripe, index: row.index };
-                    sum = sum.plus(Digest::of(&id, &row.checksum));
-                }
-            }
         });
     }
 
@@ -374,4 +356,3 @@ fn tell_recovery(report: &Report) {
 const COMPACTION_INTERVAL: Duration = Duration::from_secs(60);
 /// How long a restarted actor waits for the writer before it.
 const LEASE_DEADLINE: Duration = Duration::from_secs(30);
-const ROWS_PER_QUERY: u32 = 1024;

@@ -1,5 +1,8 @@
 //! Questions that the index alone answers. No blob is read here.
 
+use std::collections::HashMap;
+
+use futures::TryStreamExt;
 use proto::{AccountId, Checksum, FragmentId, TesseraId, record::DocumentKind};
 use sqlx::{Row, SqlitePool, sqlite::SqliteRow};
 
@@ -91,19 +94,27 @@ pub(crate) async fn checksums(
     rows.iter().map(fragment_row).collect()
 }
 
-/// A tessera's sum over its fragments, as kept beside the rows: what [`checksums`] returns must add up to it.
-pub(crate) async fn digest(
-    pool: &SqlitePool,
-    account: AccountId,
-    tessera: TesseraId,
-) -> Result<Option<Digest>, ActorError> {
-    let sql = "SELECT digest FROM holdings WHERE account = ? AND tessera = ?";
-    let row: Option<Vec<u8>> = sqlx::query_scalar(sql)
-        .bind(account.as_bytes().as_slice())
-        .bind(tessera.as_bytes().as_slice())
-        .fetch_optional(pool)
-        .await?;
-    Ok(row.map(|digest| Digest::from_bytes(&digest.try_into().unwrap_or_default())))
+/// Whether each account's fragments of a tessera are as many as are counted, and add up to the digest, as kept beside
+/// them. In one transaction, so that what is written meanwhile is seen as a whole or not at all.
+pub(crate) async fn adds_up(pool: &SqlitePool, tessera: TesseraId) -> Result<bool, ActorError> {
+    let mut snapshot = pool.begin().await?;
+    let mut kept = HashMap::new();
+    let mut rows = sqlx::query(HOLDINGS).bind(tessera.as_bytes().as_slice()).fetch(&mut *snapshot);
+    while let Some(row) = rows.try_next().await? {
+        let digest = row.try_get::<&[u8], _>(2)?.try_into().unwrap_or_default();
+        let count = row.try_get::<i64, _>(1)?.cast_unsigned();
+        kept.insert(AccountId::try_from(row.try_get::<&[u8], _>(0)?)?, (count, Digest::from_bytes(&digest)));
+    }
+    drop(rows);
+    let mut found = HashMap::<_, (u64, Digest)>::new();
+    let mut rows = sqlx::query(DEPOSITS).bind(tessera.as_bytes().as_slice()).fetch(&mut *snapshot);
+    while let Some(row) = rows.try_next().await? {
+        let id = FragmentId { tessera, stripe: row.try_get(1)?, index: row.try_get(2)? };
+        let checksum = Checksum::try_from(row.try_get::<&[u8], _>(3)?)?;
+        let (count, sum) = found.entry(AccountId::try_from(row.try_get::<&[u8], _>(0)?)?).or_default();
+        (*count, *sum) = (*count + 1, sum.plus(Digest::of(&id, &checksum)));
+    }
+    Ok(found == kept)
 }
 
 /// Tesserae whose ids lie in a range, in order.
@@ -188,6 +199,10 @@ const CHECKSUMS: &str = "SELECT f.stripe, f.idx, f.checksum, b.len, b.state, s.w
      LEFT JOIN blobs b ON b.checksum = f.checksum LEFT JOIN segments s ON s.id = b.segment \
      WHERE f.tessera = ? AND t.session = 0 AND (f.stripe, f.idx) >= (?, ?) \
      ORDER BY f.stripe, f.idx LIMIT ?";
+const HOLDINGS: &str = "SELECT account, fragments, digest FROM holdings WHERE tessera = ?";
+const DEPOSITS: &str = "SELECT d.account, d.stripe, d.idx, f.checksum \
+     FROM deposits d JOIN fragments f ON f.tessera = d.tessera AND f.stripe = d.stripe AND f.idx = d.idx \
+     WHERE d.tessera = ?";
 const TESSERAS: &str = "SELECT t.tessera, t.received_at, coalesce(h.fragments, 0), coalesce(h.bytes, 0), \
      EXISTS (SELECT 1 FROM documents d WHERE d.tessera = t.tessera AND d.kind = ?2) \
      FROM tesseras t LEFT JOIN holdings h ON h.account = ?1 AND h.tessera = t.tessera \
