@@ -103,13 +103,16 @@ fn claim() -> impl Strategy<Value = Claim> {
 }
 
 fn record() -> impl Strategy<Value = Record> {
-    let claim = (any::<u64>(), any::<[u8; 32]>(), tessera(), any::<u32>(), any::<u16>(), checksum());
-    let claim = claim.prop_map(|(session, account, tessera, stripe, index, checksum)| record::Claim {
-        session: SessionId(session),
-        account: AccountId::from_bytes(account),
-        fragment: FragmentId { tessera, stripe, index },
-        checksum,
-    });
+    let fragment = (tessera(), any::<u32>(), any::<u16>());
+    let claim = (any::<u64>(), any::<[u8; 32]>(), fragment, checksum(), any::<u32>());
+    let claim =
+        claim.prop_map(|(session, account, (tessera, stripe, index), checksum, length)| record::Claim {
+            session: SessionId(session),
+            account: AccountId::from_bytes(account),
+            fragment: FragmentId { tessera, stripe, index },
+            checksum,
+            length,
+        });
     let bytes = || vec(any::<u8>(), 0..200).prop_map(Bytes::from);
     let kinds = [DocumentKind::Manifest, DocumentKind::Layout, DocumentKind::LayoutPage];
     let document = (any::<u64>(), tessera(), any::<Index>(), bytes());

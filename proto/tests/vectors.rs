@@ -156,6 +156,7 @@ fn record(input: &Value) -> Record {
             index: read(&input["index"]),
         },
         checksum: read(&input["checksum"]),
+        length: read(&input["length"]),
     };
     match input["kind"].as_str().unwrap() {
         "blob" => Record::Blob(unhex(&input["bytes"]).into()),
@@ -178,6 +179,7 @@ fn described(sequence: u64, record: &Record) -> Value {
         json!({
             "kind": kind, "sequence": sequence, "session": claim.session.0, "account": claim.account,
             "tessera": tessera, "stripe": stripe, "index": index, "checksum": claim.checksum,
+            "length": claim.length,
         })
     };
     match record {

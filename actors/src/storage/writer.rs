@@ -15,7 +15,7 @@ use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use config::StorageConfig;
 use proto::{FragmentId, TesseraId};
-use sqlx::SqliteConnection;
+use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{OwnedMutexGuard, mpsc, oneshot};
 
 use super::{
@@ -368,6 +368,10 @@ impl Writer {
             if let Err(error) = written {
                 tracing::warn!(%error, "the clean stop could not be noted: the next start reads the log's end again");
             }
+        }
+        // Left to itself it may outlive the others, and then SQLite leaves its WAL behind.
+        if let Err(error) = self.connection.close().await {
+            tracing::debug!(%error, "the planner's connection did not close well");
         }
         let _ = reply.send(());
     }

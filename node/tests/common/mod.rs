@@ -220,8 +220,10 @@ impl<'a> Daemon<'a> {
 
     /// Where it serves its metrics over TCP.
     pub fn metrics_address(&self) -> String {
+        // It is logged when it is served, which may be a moment after the socket answers.
+        self.until(|| self.log().contains("metrics="));
         let log = self.log();
-        let (_, rest) = log.split_once("metrics=").unwrap_or_else(|| panic!("{log}"));
+        let (_, rest) = log.split_once("metrics=").unwrap();
         rest.split_whitespace().next().unwrap().to_owned()
     }
 }

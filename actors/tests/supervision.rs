@@ -1,0 +1,75 @@
+//! What becomes of actors that fall.
+
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+use std::time::Duration;
+
+use actors::{ActorError, FragmentStore, System, SystemConfig, supervision::RestartBudget};
+use bytes::Bytes;
+use config::StorageConfig;
+use proto::{AccountId, Fragment, FragmentId, NodeKey, TesseraId};
+
+async fn start(folder: &tempfile::TempDir, budget: RestartBudget) -> System {
+    let storage = StorageConfig { min_free_bytes: 0, ..StorageConfig::with_defaults(folder.path()) };
+    System::start(SystemConfig { budget, ..SystemConfig::new(storage, NodeKey::from_seed([7; 32])) })
+        .await
+        .unwrap()
+}
+
+fn id() -> FragmentId {
+    FragmentId { tessera: TesseraId::from_bytes([1; 32]), stripe: 0, index: 0 }
+}
+
+/// Until the actor has fallen and runs again, so often in all.
+async fn restarted(system: &System, actor: &str, times: u64) {
+    let mut standing = system.standing.clone();
+    let seen = standing.wait_for(|standing| {
+        standing.actors.iter().any(|one| one.name == actor && one.running && one.restarts == times)
+    });
+    tokio::time::timeout(PATIENCE, seen).await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn storage_that_fell_goes_on_with_what_was_acknowledged() {
+    let folder = tempfile::tempdir().unwrap();
+    let system = start(&folder, RestartBudget::default()).await;
+    let fragment = Fragment::hash(Bytes::from_static(b"kept")).unwrap();
+    system.storage.put(AccountId::LOCAL, id(), fragment.clone()).await.unwrap();
+    system.storage.panic();
+    restarted(&system, "storage", 1).await;
+    assert_eq!(system.storage.get(id()).await.unwrap(), fragment);
+    system.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn session_of_before_the_fall_is_over_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let system = start(&folder, RestartBudget::default()).await;
+    let session = system.storage.open_session().await.unwrap();
+    system.storage.panic();
+    restarted(&system, "storage", 1).await;
+    let committed = session.commit(id().tessera).await;
+    assert!(matches!(committed, Err(ActorError::SessionEnded { .. })), "{committed:?}");
+    system.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn actor_that_falls_too_often_ends_the_node_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let budget = RestartBudget { restarts_max: 2, ..RestartBudget::default() };
+    let system = start(&folder, budget).await;
+    for times in 1..=2 {
+        system.attestation.panic();
+        restarted(&system, "attestation", times).await;
+    }
+    system.attestation.panic();
+    let mut standing = system.standing.clone();
+    let fatal = standing.wait_for(|standing| standing.fatal.is_some());
+    let fatal = tokio::time::timeout(PATIENCE, fatal).await.unwrap().unwrap().fatal.clone().unwrap();
+    assert_eq!(fatal, "attestation fell more than 2 times within 60 s");
+    let asked = system.storage.get(id()).await;
+    assert!(matches!(asked, Err(ActorError::NotFound { .. })), "the others go on until the process ends");
+    system.drain().await;
+}
+
+const PATIENCE: Duration = Duration::from_secs(20);
