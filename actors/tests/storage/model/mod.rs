@@ -3,6 +3,7 @@
 
 mod history;
 mod run;
+mod scratch;
 mod state;
 
 use proptest::{prelude::*, test_runner::Config};
