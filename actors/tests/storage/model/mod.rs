@@ -3,7 +3,6 @@
 
 mod history;
 mod run;
-mod scratch;
 mod state;
 
 use proptest::{prelude::*, test_runner::Config};

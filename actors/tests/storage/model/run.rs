@@ -26,18 +26,6 @@ pub(super) async fn run(history: &History) {
     node.start().await.unwrap();
     let mut model = Model::default();
     for step in &history.steps {
-        if std::env::var("DBG").is_ok() {
-            eprintln!(
-                "=== {step:?}\n {:?}",
-                std::fs::read_dir(node.segments())
-                    .unwrap()
-                    .map(|e| {
-                        let e = e.unwrap();
-                        (e.file_name(), e.metadata().unwrap().len())
-                    })
-                    .collect::<Vec<_>>()
-            );
-        }
         let done = tokio::time::timeout(DEADLINE, carry_out(step, &mut node, &mut model)).await;
         assert!(done.is_ok(), "does not end: {step:?}");
         compare(&node, &mut model).await;
@@ -92,9 +80,6 @@ async fn end_and_start(node: &mut Node, end: End, index_goes: bool) {
     }
     node.start().await.unwrap();
     let report = node.storage().usage().await.unwrap().recovery;
-    if std::env::var("DBG").is_ok() {
-        eprintln!("{report:?}");
-    }
     assert_eq!(report.lost_segments, Vec::<u32>::new(), "nothing that was synced is lost");
 }
 

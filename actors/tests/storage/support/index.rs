@@ -45,14 +45,6 @@ impl Snapshot {
         }
     }
 
-    pub(crate) fn brief(&self) -> String {
-        format!(
-            "db {:?} wal {:?} {:?}",
-            self.database.as_ref().map(Vec::len),
-            self.wal.as_ref().map(Vec::len),
-            self.frames
-        )
-    }
     fn read(folder: &Path) -> Self {
         let read = |suffix: &str| std::fs::read(path(folder, suffix)).ok();
         let wal = read("-wal");

@@ -102,15 +102,7 @@ impl Node {
     /// Ends it at once. Whoever waited for an answer must have it by now.
     pub(crate) async fn end(&mut self, end: End) {
         self.disk.go_off(None);
-        if std::env::var("DBG").is_ok() {
-            for c in self.disk.take_calls() {
-                eprintln!("   {:?} {:?} {}", c.what, c.path.file_name().unwrap_or_default(), c.ok);
-            }
-        }
         let index = Snapshot::take(self.path());
-        if std::env::var("DBG").is_ok() {
-            eprintln!("{}", index.brief());
-        }
         if let Some(system) = self.system.take() {
             system.crash().await;
         }
@@ -122,13 +114,6 @@ impl Node {
                 index.restore(self.folder.path(), wal, &mut self.chance);
                 self.disk.power_cut(&self.segments());
             }
-        }
-        if std::env::var("DBG").is_ok() {
-            let d = tempfile::tempdir().unwrap();
-            for f in ["index.db", "index.db-wal"] {
-                let _ = std::fs::copy(self.path().join(f), d.path().join(f));
-            }
-            dump("left", d.path()).await;
         }
         self.disk.go_on();
     }
@@ -175,13 +160,3 @@ fn memory() -> PathBuf {
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
-
-async fn dump(what: &str, folder: &Path) {
-    let mut c = super::audit::connect(folder).await;
-    use sqlx::Row;
-    for r in sqlx::query("SELECT id, bytes, live_bytes, sealed, (select segment from log), (select position from log) FROM segments").fetch_all(&mut c).await.unwrap() {
-        eprintln!("   {what} {:?}", (r.get::<i64,_>(0), r.get::<i64,_>(1), r.get::<i64,_>(2), r.get::<i64,_>(3), r.get::<i64,_>(4), r.get::<i64,_>(5)));
-    }
-    use sqlx::Connection;
-    c.close().await.unwrap();
-}
