@@ -20,10 +20,10 @@ use tokio::sync::{OwnedMutexGuard, mpsc, oneshot};
 
 use super::{
     disk::Disk,
-    facts::{self, Need},
     log::Log,
+    needed::{self, Extra},
     ops::{Op, Outcome, Submission},
-    plan::{Extra, Planner, Scene},
+    plan::{Planner, Scene},
     pragmas::Database,
     recover::{Recovered, Tail, new_segment, recover},
     sessions::Sessions,
@@ -237,30 +237,7 @@ impl Writer {
         if self.log.is_full_for(bytes) {
             self.rotate().await?;
         }
-        let mut needs: Vec<Need> = Vec::with_capacity(batch.len());
-        let mut documents = Vec::new();
-        let mut extra = Extra::default();
-        let view = &mut self.planner.view;
-        view.forget_loaded();
-        for submission in batch {
-            submission.op.needs(&mut needs);
-            submission.op.documents(&mut documents);
-            if let Op::Purge { tessera } = submission.op {
-                let found = facts::load_documents(&mut self.connection, view, tessera).await?;
-                extra.documents.insert(tessera, found);
-                let deposits = facts::deposits_of(&mut self.connection, tessera, PURGE_DEPOSITS_MAX).await?;
-                needs.extend_from_slice(&deposits);
-                extra.deposits.insert(tessera, deposits);
-            }
-            if let Op::Commit { tessera, .. } = submission.op {
-                facts::load_tessera(&mut self.connection, view, tessera).await?;
-            }
-        }
-        for key in documents {
-            facts::load_document(&mut self.connection, view, key).await?;
-        }
-        facts::load(&mut self.connection, view, &needs).await?;
-        Ok(extra)
+        needed::load(&mut self.connection, &mut self.planner.view, batch).await
     }
 
     async fn rotate(&mut self) -> Result<(), ActorError> {
@@ -280,7 +257,7 @@ impl Writer {
         space::refusal(&self.tools.config, space, used, bytes)
     }
 
-    /// What a finished purge or drop leaves to be purged is done between other requests.
+    /// What an ended session or a purge leaves to be purged is done between other requests.
     fn note_purge(&mut self, op: &Op, outcome: &Result<Outcome, ActorError>) {
         match (op, outcome) {
             (_, Ok(Outcome::Emptied(tessera))) => self.purges.push_back(*tessera),
@@ -407,4 +384,3 @@ fn purge(tessera: TesseraId) -> Submission {
 
 const BATCH_OPS_MAX: usize = 256;
 const BATCH_BYTES_MAX: u64 = 8 << 20;
-const PURGE_DEPOSITS_MAX: u32 = 256;
