@@ -7,9 +7,9 @@ use std::{
 
 use bytes::Bytes;
 use proto::{
-    AccountId, Checksum, FragmentId, TesseraId,
+    AccountId, Checksum, FragmentId,
     limits::{RECORD_ALIGN_BYTES, RECORD_HEADER_BYTES},
-    record::{DocumentKind, Header, Record, SessionId},
+    record::{Header, Record, SessionId},
 };
 
 /// A valid record and where it is.
@@ -37,7 +37,6 @@ pub(crate) struct Wanted {
 }
 
 pub(crate) type DepositKey = (AccountId, FragmentId);
-pub(crate) type DocumentKey = (TesseraId, DocumentKind, Checksum);
 
 impl Log {
     /// Reads all segments in a folder.
