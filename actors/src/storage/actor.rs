@@ -340,6 +340,18 @@ fn tell_recovery(report: &Report) {
         let blob = damage.blob.map(|blob| blob.to_string());
         tracing::error!(segment, position, length, blob, "part of the log is damaged");
     }
+    for unfinished in &report.unfinished {
+        let (segment, position, length) = (unfinished.segment, unfinished.position, unfinished.length);
+        tracing::warn!(
+            segment,
+            position,
+            length,
+            "the log ends in what is no valid record: a write never ended"
+        );
+    }
+    for tessera in &report.lost_documents {
+        tracing::error!(%tessera, "a document of it is lost: restore it from another copy");
+    }
     for segment in &report.lost_segments {
         tracing::error!(segment, "a segment is gone or cut short: what was in it is missing");
     }

@@ -40,12 +40,26 @@ impl View {
         }
     }
 
-    /// The bytes are no longer what they were; a repair is queued in the same transaction.
-    pub(crate) fn doubt_blob(&mut self, checksum: Checksum, state: BlobState) {
-        if let Some(old) = self.blobs.get(&checksum) {
-            self.blobs.set(checksum, Some(BlobRow { state, ..old }), self.batch);
-            self.jobs.insert(checksum, true);
+    /// The bytes were read and are wrong; if they are wanted, a repair is queued in the same transaction.
+    pub(crate) fn suspect_blob(&mut self, checksum: Checksum) {
+        if let Some(row) = self.blobs.get(&checksum) {
+            self.spoil_blob(checksum, BlobRow { state: BlobState::Suspect, ..row });
         }
+    }
+
+    /// The bytes are gone; if they are wanted, a repair is queued in the same transaction.
+    pub(crate) fn lose_blob(&mut self, checksum: Checksum) {
+        let Some(row) = self.blobs.get(&checksum) else { return };
+        if row.refs > 0 {
+            self.add_live(row.place.segment, -blob_live(&row));
+        }
+        self.spoil_blob(checksum, BlobRow { state: BlobState::Missing, ..row });
+    }
+
+    fn spoil_blob(&mut self, checksum: Checksum, row: BlobRow) {
+        let wanted = row.refs > 0;
+        self.blobs.set(checksum, wanted.then_some(row), self.batch);
+        self.jobs.insert(checksum, wanted);
     }
 
     /// An account wants a fragment: the ref that says so is in `segment`, with this sequence number. The blob's row
@@ -86,6 +100,14 @@ impl View {
         } else {
             self.fragments.set(id, None, self.batch);
             self.remove_ref(fragment.checksum);
+        }
+    }
+
+    /// The ref of a deposit was written anew.
+    pub(crate) fn renew_deposit(&mut self, account: AccountId, id: FragmentId, segment: u32, seq: u64) {
+        self.move_deposit(account, id, segment);
+        if self.deposits.get(&(account, id)).is_some() {
+            self.deposits.set((account, id), Some(DepositRow { segment, seq }), self.batch);
         }
     }
 
@@ -136,7 +158,7 @@ impl View {
         let old = self.blobs.get(&checksum);
         let row = old.unwrap_or(BlobRow { place: nowhere, refs: 0, state: BlobState::Missing });
         self.blobs.set(checksum, Some(BlobRow { refs: row.refs + 1, ..row }), self.batch);
-        if old.is_none() {
+        if row.state != BlobState::Ok {
             self.jobs.insert(checksum, true);
         }
         if row.refs == 0 {
@@ -152,7 +174,7 @@ impl View {
             self.jobs.insert(checksum, false);
         }
         // Bytes that are gone or wrong and that nobody wants are forgotten at once; good ones until compaction.
-        let gone = refs == 0 && row.state == BlobState::Missing;
+        let gone = refs == 0 && row.state != BlobState::Ok;
         self.blobs.set(checksum, (!gone).then_some(BlobRow { refs, ..row }), self.batch);
     }
 

@@ -16,9 +16,8 @@ use super::{
     ops::{Copied, Op, Outcome},
     pragmas::{Database, INDEX_FILE},
     read::Reader,
-    recover::read_chunks,
     rows::{Seal, SegmentRow},
-    scan::Found,
+    scan::{Found, read_chunks},
     segment,
 };
 use crate::{

@@ -252,7 +252,7 @@ impl Planner {
         match self.view.blobs.get(&checksum) {
             Some(row) if row.place == place => {
                 if row.state == BlobState::Ok {
-                    self.view.doubt_blob(checksum, BlobState::Suspect);
+                    self.view.suspect_blob(checksum);
                 }
                 Outcome::Done
             }

@@ -12,6 +12,8 @@ use proto::{
     record::{HEADER_MAGIC, Header},
 };
 
+use tokio::sync::mpsc;
+
 use super::disk::Disk;
 
 /// What a scan comes across.
@@ -113,5 +115,34 @@ impl<'a> Scan<'a> {
     }
 }
 
+/// Scans a segment and passes on what it finds, some records at a time.
+pub(crate) fn read_chunks(
+    disk: &dyn Disk,
+    file: &File,
+    from: u64,
+    length: u64,
+    sender: &mpsc::Sender<Vec<Found>>,
+) -> io::Result<()> {
+    let mut scan = Scan::new(disk, file, from, length);
+    let mut chunk = Vec::new();
+    let mut bytes = 0;
+    while let Some(found) = scan.next()? {
+        bytes += if let Found::Record { payload, .. } = &found { payload.len() } else { 0 };
+        chunk.push(found);
+        if chunk.len() >= CHUNK_RECORDS_MAX || bytes >= CHUNK_BYTES_MAX {
+            bytes = 0;
+            if sender.blocking_send(std::mem::take(&mut chunk)).is_err() {
+                return Ok(());
+            }
+        }
+    }
+    // A receiver that is gone has failed for a reason of its own.
+    let _ = sender.blocking_send(chunk);
+    Ok(())
+}
+
 /// Read at a time; one record in it may be longer, and then so is the read.
 const WINDOW_BYTES: usize = 1 << 20;
+/// Records passed on at a time.
+pub(crate) const CHUNK_RECORDS_MAX: usize = 1024;
+const CHUNK_BYTES_MAX: usize = 8 << 20;

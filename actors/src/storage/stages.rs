@@ -25,11 +25,12 @@ pub(crate) struct Flight {
 }
 
 impl Flight {
-    /// Tells everyone in it that it is unknown whether it was done. What was refused anyway stays refused.
+    /// Tells everyone in it that it is unknown whether it was done. Those that were refused too: what they were
+    /// refused for may have been decided in this batch or in one before it that failed with it.
     pub(crate) fn fail(self, trouble: &Trouble) {
-        for (submission, outcome) in self.replies {
+        for (submission, _) in self.replies {
             // A caller that gave up has nothing to be told.
-            let _ = submission.reply.send(outcome.and_then(|_| Err(trouble.error())));
+            let _ = submission.reply.send(Err(trouble.error()));
         }
     }
 }

@@ -58,6 +58,11 @@ impl Model {
         }
     }
 
+    /// Fragments of which more than one thing may be true.
+    pub(super) fn uncertain(&self) -> BTreeSet<Key> {
+        self.may_be.iter().filter(|(_, may_be)| may_be.len() > 1).map(|(key, _)| *key).collect()
+    }
+
     /// What is there is one of the things that may be; from here on it is known.
     pub(super) fn seen(&mut self, held: &BTreeMap<Key, Held>) {
         let keys: BTreeSet<Key> = self.may_be.keys().chain(held.keys()).copied().collect();

@@ -13,7 +13,7 @@ use super::chance::Chance;
 
 #[derive(Debug)]
 pub(crate) struct Platter {
-    files: HashMap<u64, Content>,
+    files: BTreeMap<u64, Content>,
     /// Which file an inode is now; inodes are used again.
     inodes: HashMap<u64, u64>,
     files_made: u64,
@@ -45,7 +45,7 @@ enum NameChange {
 impl Platter {
     pub(crate) fn new(seed: u64) -> Self {
         Self {
-            files: HashMap::new(),
+            files: BTreeMap::new(),
             inodes: HashMap::new(),
             files_made: 0,
             names: BTreeMap::new(),
@@ -55,7 +55,7 @@ impl Platter {
         }
     }
 
-    /// A file was made; its name is not durable yet.
+    /// A file was made; its name is not durable yet. Its inode may have been that of one that is gone.
     pub(crate) fn created(&mut self, path: &Path, inode: u64) {
         let file = self.file(inode, Content::default());
         self.names_pending.push(NameChange::Add(path.to_owned(), file));
@@ -63,8 +63,11 @@ impl Platter {
 
     /// A file was opened. One that was there before this platter was is taken as durable.
     pub(crate) fn opened(&mut self, path: &Path, inode: u64) {
-        let is_new = |change: &NameChange| matches!(change, NameChange::Add(name, file) if name == path && self.inodes.get(&inode) == Some(file));
-        if self.names.contains_key(path) || self.names_pending.iter().any(is_new) {
+        if self.inodes.contains_key(&inode) {
+            return;
+        }
+        if let Some(file) = self.names.get(path) {
+            self.inodes.insert(inode, *file);
             return;
         }
         self.folders.extend(path.parent().map(Path::to_owned));
@@ -117,17 +120,13 @@ impl Platter {
         let pending = std::mem::take(&mut self.names_pending);
         let kept = pending.into_iter().filter(|_| self.chance.one_in(2)).collect();
         self.rename(kept);
-        let mut left = BTreeMap::new();
-        let is_there = |path: &Path| path.parent().is_some_and(|folder| self.folders.contains(folder));
-        for (path, file) in self.names.iter().filter(|(path, _)| is_there(path)) {
-            let mut content = self.files.remove(file).unwrap_or_default();
+        for content in self.files.values_mut() {
             content.lose_some(&mut self.chance);
-            left.insert(path.clone(), content.durable);
         }
-        self.files.clear();
+        let folders = &self.folders;
+        self.names.retain(|path, _| path.parent().is_some_and(|folder| folders.contains(folder)));
         self.inodes.clear();
-        self.names.clear();
-        left
+        self.names.iter().map(|(path, file)| (path.clone(), self.files[file].durable.clone())).collect()
     }
 
     fn file(&mut self, inode: u64, content: Content) -> u64 {

@@ -1,0 +1,244 @@
+//! Reading the log behind the watermark, in two passes.
+//!
+//! The first takes blobs, drops and commits, the second refs and documents. Compaction copies a drop to the end of the
+//! log, far behind what was put after it: only who knows all drops beforehand can apply refs in the order of the log.
+
+use proto::{
+    AccountId, Checksum, TesseraId,
+    record::{Claim, DocumentKind, Header, Kind, Record, SessionId},
+};
+use sqlx::Row;
+
+use super::{
+    facts::{self, Need},
+    ops,
+    recover::{Damage, Replay},
+    rows::{BlobState, Place},
+    scan::Found,
+};
+use crate::{clock, error::ActorError};
+
+/// A record that the second pass applies.
+struct Applied {
+    place: Place,
+    seq: u64,
+    record: Record,
+}
+
+impl Replay<'_> {
+    /// The first pass: blobs, drops and commits. Damage is reported once something valid is found behind it.
+    pub(super) async fn gather(
+        &mut self,
+        segment: u32,
+        chunk: &[Found],
+        trailing: &mut Vec<Damage>,
+    ) -> Result<(), ActorError> {
+        let mut records = Vec::with_capacity(chunk.len());
+        for found in chunk {
+            match found {
+                Found::Record { position, header, payload } => {
+                    self.report.damage.append(trailing);
+                    records.push((*position, *header, Record::decode(header.kind, payload)?));
+                }
+                Found::Damage { position, length, header } => {
+                    trailing.push(damage(segment, *position, *length, *header));
+                }
+            }
+        }
+        let needs = records.iter().filter_map(|(_, header, record)| match record {
+            Record::Blob(_) => Some(ops::blob(header.payload_hash)),
+            Record::Drop(claim) => Some(need(claim)),
+            _ => None,
+        });
+        let needs: Vec<_> = needs.collect();
+        facts::load(&mut self.connection, &mut self.view, &needs).await?;
+        for (position, header, record) in records {
+            self.report.records += 1;
+            self.note(segment, position, &header);
+            match record {
+                Record::Blob(_) => self.blob(segment, position, &header),
+                Record::Drop(claim) => self.dropped(&claim, header.sequence),
+                Record::Commit { session, .. } => {
+                    self.committed.insert(session);
+                }
+                Record::Ref(_) | Record::Document { .. } => {}
+            }
+        }
+        self.flush().await
+    }
+
+    /// Takes back what sessions left behind that were never completed. No session outlives its process, and what
+    /// comes next in the log may be about the same tesserae.
+    pub(super) async fn purge_ended_sessions(&mut self) -> Result<(), ActorError> {
+        let rows = sqlx::query("SELECT tessera, session FROM tesseras WHERE session != 0")
+            .fetch_all(&mut self.connection)
+            .await?;
+        for row in &rows {
+            let tessera = TesseraId::try_from(row.try_get::<&[u8], _>(0)?)?;
+            let session = SessionId(row.try_get::<i64, _>(1)?.cast_unsigned());
+            if !self.committed.contains(&session) {
+                self.purge(tessera).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn purge(&mut self, tessera: TesseraId) -> Result<(), ActorError> {
+        loop {
+            let needs = facts::deposits_of(&mut self.connection, tessera, PURGED_PER_WRITE).await?;
+            facts::load(&mut self.connection, &mut self.view, &needs).await?;
+            for need in &needs {
+                self.view.remove_deposit(need.account, need.fragment);
+            }
+            if needs.is_empty() {
+                break;
+            }
+            self.flush().await?;
+        }
+        for (kind, hash) in facts::load_documents(&mut self.connection, &mut self.view, tessera).await? {
+            self.view.remove_document((tessera, kind, hash));
+        }
+        self.view.tesseras.set(tessera, None, self.view.batch);
+        self.flush().await
+    }
+
+    /// The second pass: refs and documents. Of a session's only if it was completed.
+    pub(super) async fn apply(&mut self, segment: u32, chunk: &[Found]) -> Result<(), ActorError> {
+        let mut records = Vec::new();
+        for found in chunk {
+            let Found::Record { position, header, payload } = found else { continue };
+            if matches!(header.kind, Kind::Ref | Kind::Document | Kind::Commit) {
+                let place = Place { segment, position: *position, len: header.payload_len };
+                let record = Record::decode(header.kind, payload)?;
+                records.push(Applied { place, seq: header.sequence, record });
+            }
+        }
+        self.load(&records).await?;
+        for applied in &records {
+            match &applied.record {
+                Record::Ref(claim) if self.counts(claim.session) => {
+                    if self.contradicts(claim) {
+                        self.unseat(claim, applied.seq).await?;
+                        self.load(&records).await?;
+                    }
+                    self.refer(applied.place.segment, applied.seq, claim);
+                }
+                Record::Document { session, tessera, kind, bytes } if self.counts(*session) => {
+                    self.document((*tessera, *kind, Checksum::of(bytes)), applied.place);
+                }
+                Record::Commit { tessera, .. } => self.view.commit_tessera(*tessera),
+                _ => {}
+            }
+        }
+        self.flush().await
+    }
+
+    async fn load(&mut self, records: &[Applied]) -> Result<(), ActorError> {
+        let mut needs = Vec::new();
+        for applied in records {
+            match &applied.record {
+                Record::Ref(claim) => needs.push(need(claim)),
+                Record::Document { tessera, kind, bytes, .. } => {
+                    let key = (*tessera, *kind, Checksum::of(bytes));
+                    facts::load_document(&mut self.connection, &mut self.view, key).await?;
+                }
+                Record::Commit { tessera, .. } => {
+                    facts::load_tessera(&mut self.connection, &mut self.view, *tessera).await?;
+                }
+                _ => {}
+            }
+        }
+        facts::load(&mut self.connection, &mut self.view, &needs).await
+    }
+
+    fn note(&mut self, segment: u32, position: u64, header: &Header) {
+        self.state.next_seq = self.state.next_seq.max(header.sequence.saturating_add(1));
+        let refers = matches!(header.kind, Kind::Ref | Kind::Document);
+        self.view.segment(segment, |row| {
+            row.bytes = row.bytes.max(position + header.record_len());
+            if refers {
+                row.min_seq = row.min_seq.min(header.sequence);
+            }
+        });
+    }
+
+    fn blob(&mut self, segment: u32, position: u64, header: &Header) {
+        let row = self.view.blobs.get(&header.payload_hash);
+        if row.is_none_or(|row| row.state != BlobState::Ok) {
+            let place = Place { segment, position, len: header.payload_len };
+            self.view.add_blob(header.payload_hash, place);
+        }
+    }
+
+    fn dropped(&mut self, claim: &Claim, seq: u64) {
+        let key = (claim.account, claim.fragment);
+        let newest = self.tombstones.entry(key).or_default();
+        *newest = seq.max(*newest);
+        if self.view.deposits.get(&key).is_some_and(|row| row.seq < seq) {
+            self.view.remove_deposit(claim.account, claim.fragment);
+        }
+    }
+
+    fn refer(&mut self, segment: u32, seq: u64, claim: &Claim) {
+        let key = (claim.account, claim.fragment);
+        let dropped = self.tombstones.get(&key).is_some_and(|drop| *drop > seq);
+        let newer = self.view.deposits.get(&key).is_some_and(|row| row.seq >= seq);
+        if !dropped && !newer && !self.contradicts(claim) {
+            let counting = Claim { session: SessionId::NONE, ..*claim };
+            self.view.add_deposit(&counting, segment, seq, clock::now_ms());
+        }
+    }
+
+    fn document(&mut self, key: (TesseraId, DocumentKind, Checksum), place: Place) {
+        if self.view.documents.get(&key).is_none() {
+            self.view.add_document(key, place, SessionId::NONE, clock::now_ms());
+        }
+    }
+
+    /// Whether other bytes are here under the fragment's id. Whoever put these had dropped those, so a drop was lost.
+    fn contradicts(&self, claim: &Claim) -> bool {
+        self.view.fragments.get(&claim.fragment).is_some_and(|row| row.checksum != claim.checksum)
+    }
+
+    /// Takes back what contradicts a ref, if all of it is older.
+    async fn unseat(&mut self, claim: &Claim, seq: u64) -> Result<(), ActorError> {
+        self.flush().await?;
+        let id = claim.fragment;
+        let rows =
+            sqlx::query("SELECT account, seq FROM deposits WHERE tessera = ? AND stripe = ? AND idx = ?")
+                .bind(id.tessera.as_bytes().as_slice())
+                .bind(id.stripe)
+                .bind(id.index)
+                .fetch_all(&mut self.connection)
+                .await?;
+        let mut needs = Vec::new();
+        for row in &rows {
+            if row.try_get::<i64, _>(1)?.cast_unsigned() > seq {
+                return Ok(());
+            }
+            let account = AccountId::try_from(row.try_get::<&[u8], _>(0)?)?;
+            needs.push(Need { account, ..need(claim) });
+        }
+        facts::load(&mut self.connection, &mut self.view, &needs).await?;
+        for need in &needs {
+            self.view.remove_deposit(need.account, id);
+        }
+        self.flush().await
+    }
+
+    fn counts(&self, session: SessionId) -> bool {
+        session == SessionId::NONE || self.committed.contains(&session)
+    }
+}
+
+fn need(claim: &Claim) -> Need {
+    Need { account: claim.account, fragment: claim.fragment, checksum: Some(claim.checksum) }
+}
+
+fn damage(segment: u32, position: u64, length: u64, header: Option<Header>) -> Damage {
+    let blob = header.filter(|header| header.kind == Kind::Blob).map(|header| header.payload_hash);
+    Damage { segment, position, length, blob }
+}
+
+/// Deposits taken back in one transaction.
+const PURGED_PER_WRITE: u32 = 1024;
