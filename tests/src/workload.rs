@@ -90,7 +90,7 @@ impl<S: FragmentStore> Client<S> {
             match self.rng.u32(..1000) {
                 ..400 => self.put(spot).await,
                 400..700 => self.drop_fragment(spot).await,
-                700..995 => self.read(spot, self.journal.fragment(spot)).await,
+                700..985 => self.read(spot, self.journal.fragment(spot)).await,
                 _ => self.compact().await,
             }
         }

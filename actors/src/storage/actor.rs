@@ -346,7 +346,7 @@ fn tell_recovery(report: &Report) {
             segment,
             position,
             length,
-            "the log ends in what is no valid record: a write never ended"
+            "a segment ends in what is no valid record: a write never ended"
         );
     }
     for tessera in &report.lost_documents {

@@ -53,10 +53,10 @@ pub(crate) enum Tail {
 pub struct Report {
     /// Records read behind the watermark.
     pub records: u64,
-    /// Places in segments that are no valid record.
+    /// Places in segments that are no valid record although one follows.
     pub damage: Vec<Damage>,
-    /// Bytes at the end of the log that are no valid record and have none behind them: what a write left that never
-    /// came to its end.
+    /// Bytes at the end of a segment that are no valid record and have none behind them there: what a write left that
+    /// never came to its end. It stays, so whoever reads the segment again finds it again.
     pub unfinished: Vec<Damage>,
     /// Segments that are shorter than they were, or gone.
     pub lost_segments: Vec<u32>,
@@ -168,13 +168,13 @@ impl Replay<'_> {
             }
             for id in &behind {
                 let position = if *id == from.segment { from.position } else { 0 };
-                self.segment(pass, *id, position, Some(id) == behind.last()).await?;
+                self.segment(pass, *id, position).await?;
             }
         }
         Ok(())
     }
 
-    async fn segment(&mut self, pass: Pass, id: u32, from: u64, last: bool) -> Result<(), ActorError> {
+    async fn segment(&mut self, pass: Pass, id: u32, from: u64) -> Result<(), ActorError> {
         let path = segment::path(&self.folder, id);
         let context = format!("cannot read {}", path.display());
         let file = Arc::new(self.disk.open(&path).map_err(ActorError::io(context.clone()))?);
@@ -199,8 +199,7 @@ impl Replay<'_> {
             self.tell(id, &chunk);
         }
         reader.await.map_err(std::io::Error::other)?.map_err(ActorError::io(context))?;
-        let report = &mut self.report;
-        if last { &mut report.unfinished } else { &mut report.damage }.append(&mut trailing);
+        self.report.unfinished.append(&mut trailing);
         Ok(())
     }
 

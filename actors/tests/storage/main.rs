@@ -6,6 +6,10 @@ mod support;
 #[cfg(test)]
 mod basics;
 #[cfg(test)]
+mod damage;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod races;

@@ -9,8 +9,8 @@ pub(crate) fn survived(system: FileSystem, seed: u64, synchronous_full: bool) {
     let image = Image::new(system);
     let mut chain = Chain::new(env!("CARGO_BIN_EXE_workload"), &image.store(), seed);
     chain.start.synchronous_full = synchronous_full;
-    for _ in 0..scaled(6, 300) {
-        if chain.rng.bool() {
+    for _ in 0..scaled(12, 300) {
+        if chain.rng.u8(..3) > 0 {
             // What recovery finds in the page cache, it must make durable before it builds upon it.
             let mut victim = chain.live();
             victim.work(chain.rng.u64(..DEEDS));

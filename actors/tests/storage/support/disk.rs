@@ -130,10 +130,6 @@ impl TestDisk {
         (inner.calls_left, inner.off) = (None, false);
     }
 
-    pub(crate) fn is_off(&self) -> bool {
-        self.lock().off
-    }
-
     /// Replaces all files below the folder with what a power cut leaves of them.
     pub(crate) fn power_cut(&self, folder: &Path) {
         let left = self.lock().platter.power_cut();

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use proto::{
-    AccountId, Checksum, FragmentId, TesseraId,
+    AccountId, Checksum, FragmentId,
     limits::{RECORD_ALIGN_BYTES, RECORD_HEADER_BYTES},
     record::{Header, Record, SessionId},
 };
