@@ -10,6 +10,8 @@ mod damage;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod mending;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod races;

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use proto::{
-    AccountId, Checksum, FragmentId,
+    AccountId, Checksum, FragmentId, TesseraId,
     limits::{RECORD_ALIGN_BYTES, RECORD_HEADER_BYTES},
     record::{Header, Record, SessionId},
 };
