@@ -136,10 +136,10 @@ impl Replay<'_> {
                     }
                     self.refer(applied.place.segment, applied.seq, claim);
                 }
-                Record::Document { session, tessera, kind, bytes } if self.counts(*session) => {
-                    if self.forgotten.get(tessera).is_none_or(|forgotten| *forgotten < applied.seq) {
-                        self.document((*tessera, *kind, Checksum::of(bytes)), applied.place);
-                    }
+                Record::Document { session, tessera, kind, bytes }
+                    if self.counts(*session) && !self.is_forgotten(tessera, applied.seq) =>
+                {
+                    self.document((*tessera, *kind, Checksum::of(bytes)), applied.place);
                 }
                 Record::Commit { tessera, .. } => self.view.commit_tessera(*tessera),
                 _ => {}
@@ -202,6 +202,10 @@ impl Replay<'_> {
             let counting = Claim { session: SessionId::NONE, ..*claim };
             self.view.add_deposit(&counting, segment, seq, clock::now_ms());
         }
+    }
+
+    fn is_forgotten(&self, tessera: &TesseraId, seq: u64) -> bool {
+        self.forgotten.get(tessera).is_some_and(|forgotten| *forgotten > seq)
     }
 
     fn document(&mut self, key: (TesseraId, DocumentKind, Checksum), place: Place) {
