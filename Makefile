@@ -30,8 +30,8 @@ test: ## format, lints, all tests, documentation
 	cargo test --locked --workspace --doc --quiet
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
 
-bench: ## one table of figures, ours beside their baselines (ARGS=--json)
-	cargo bench --locked -p actors --bench '*' -- $(ARGS)
+bench: ## one table of figures, ours beside their baselines (ARGS="--json --quick put")
+	cargo bench --locked -p actors --bench table -- $(ARGS)
 
 torture: ## the crash tests with large counts (TESSERAS_TEST_SEED=… replays)
 	tests/setup
