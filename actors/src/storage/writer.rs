@@ -57,7 +57,7 @@ pub(crate) struct Tools {
     pub(crate) metrics: StorageMetrics,
     pub(crate) notify: Arc<dyn Fn(Notice) + Send + Sync>,
     /// Freed when all three stages have ended, whichever way.
-    pub(crate) _lease: OwnedMutexGuard<()>,
+    pub(crate) _lease: Arc<OwnedMutexGuard<()>>,
 }
 
 /// Where submissions go. The writer ends when this is dropped, after what was submitted.
@@ -216,8 +216,11 @@ impl Writer {
     fn refuse(&mut self, batch: Vec<Submission>, cause: &Cause) {
         self.purges_wait = true;
         for submission in batch {
-            if let Op::Purge { tessera } = submission.op {
-                self.purges.push_back(tessera);
+            match submission.op {
+                Op::Purge { tessera } => self.purges.push_back(tessera),
+                // Nobody would ask for it again.
+                Op::Abort { session } => self.purges.extend(self.planner.sessions.end(session)),
+                _ => {}
             }
             // A caller that gave up has nothing to be told.
             let _ = submission.reply.send(Err(cause.error()));
