@@ -314,8 +314,7 @@ impl Writer {
             }
             Err(error) => {
                 let error = ActorError::io("cannot write to the log")(error);
-                self.trouble.set(&error.to_string(), error.is_full_disk());
-                flight.fail(&self.trouble);
+                flight.fail_first(&self.tools, &self.trouble, &error);
             }
         }
     }
