@@ -218,7 +218,7 @@ impl Writer {
         for submission in batch {
             match submission.op {
                 Op::Purge { tessera } => self.purges.push_back(tessera),
-                // Nobody would ask for it again.
+                // Needs nothing of log or index, and nobody would ask again.
                 Op::Abort { session } => self.purges.extend(self.planner.sessions.end(session)),
                 _ => {}
             }
@@ -314,8 +314,7 @@ impl Writer {
             }
             Err(error) => {
                 let error = ActorError::io("cannot write to the log")(error);
-                self.trouble.set(&error.to_string(), error.is_full_disk());
-                flight.fail(&self.trouble);
+                flight.fail_first(&self.tools, &self.trouble, &error);
             }
         }
     }
