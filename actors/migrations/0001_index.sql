@@ -15,6 +15,8 @@ CREATE TABLE segments (
     bytes       INTEGER NOT NULL, -- up to the end of the last record
     live_bytes  INTEGER NOT NULL, -- of blobs, refs and documents that count
     min_seq     INTEGER NOT NULL, -- smallest sequence number of a ref or document in it
+    drop_bytes  INTEGER NOT NULL, -- of drops, commits and forgets: they count as long as what they are about may be found
+    drop_seq    INTEGER NOT NULL, -- largest sequence number of these
     sealed      INTEGER NOT NULL, -- 0 active, 1 sealed, 2 drained: everything that counts was copied forward
     written_at  INTEGER NOT NULL,
     verified_at INTEGER           -- when all of it was last read back from the device

@@ -1,12 +1,12 @@
 //! The storage actor: decides when; the files beside it decide what.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use config::StorageConfig;
 use proto::{Checksum, Fragment, FragmentId, TesseraId, record::DocumentKind};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::{
     compact::{Compacted, Compaction},
@@ -45,8 +45,10 @@ pub(super) struct State {
     queue: Queue,
     reader: Reader,
     locations: Locations,
-    /// Segments that a compaction could not empty.
-    stuck: HashSet<u32>,
+    /// Segments that a compaction could not empty, with their live bytes then.
+    stuck: BTreeMap<u32, u64>,
+    /// For compactions: they go on for a moment when this actor falls.
+    lease: Arc<OwnedMutexGuard<()>>,
     compacting: bool,
     read_only: Option<String>,
     recovery: Report,
@@ -79,7 +81,7 @@ impl Actor for StorageActor {
             StorageMsg::Located { id, location, epoch } => state.locations.note(id, location, epoch),
             StorageMsg::Moved { id } => state.locations.forget(&[id]),
             StorageMsg::Document { tessera, kind, hash, slot, reply } => {
-                state.document(tessera, kind, hash, slot, reply);
+                state.document(&me, tessera, kind, hash, slot, reply);
             }
             StorageMsg::Checksums { tessera, from, limit, slot, reply } => {
                 let pool = state.database.readers.clone();
@@ -97,7 +99,7 @@ impl Actor for StorageActor {
             }
             StorageMsg::Usage { slot, reply } => state.usage(&me, slot, reply),
             StorageMsg::Compact { slot, reply } => state.compact(&me, Some((slot, reply))),
-            StorageMsg::Compacted { outcome, reply } => state.compacted(outcome, reply),
+            StorageMsg::Compacted { outcome, reply } => state.compacted(&me, outcome, reply),
             StorageMsg::Notice(notice) => state.notice(notice)?,
             StorageMsg::Tick => {
                 state.compact(&me, None);
@@ -123,6 +125,7 @@ impl State {
         let lease = waited.map_err(|_| ActorError::ReadOnly {
             reason: "the writes of the storage before this one have not ended in time".to_owned(),
         })?;
+        let lease = Arc::new(lease);
         let (database, recovered) = open::open(&arguments.config, &arguments.disk).await?;
         tell_recovery(&recovered.report);
         let recovery = recovered.report.clone();
@@ -137,8 +140,11 @@ impl State {
             database: database.clone(),
             metrics: arguments.metrics.clone(),
             notify: Arc::new(notify),
-            _lease: lease,
+            _lease: lease.clone(),
         };
+        if !recovered.was_clean && !recovered.report.rebuilt {
+            tokio::spawn(check_index(me.clone(), database.clone()));
+        }
         let queue = writer::start(tools, recovered).await?;
         let folder = arguments.config.data_dir.join(SEGMENTS_FOLDER);
         let files = SegmentFiles::new(arguments.disk.clone(), folder);
@@ -147,7 +153,8 @@ impl State {
             queue,
             reader: Reader::new(files, arguments.metrics.clone()),
             locations: Locations::new(arguments.config.location_map_bytes),
-            stuck: HashSet::new(),
+            stuck: BTreeMap::new(),
+            lease,
             compacting: false,
             read_only: None,
             recovery,
@@ -176,6 +183,7 @@ impl State {
 
     fn document(
         &self,
+        me: &ActorRef<StorageMsg>,
         tessera: TesseraId,
         kind: DocumentKind,
         hash: Option<Checksum>,
@@ -183,11 +191,8 @@ impl State {
         reply: Reply<Bytes>,
     ) {
         let (pool, reader) = (self.database.readers.clone(), self.reader.clone());
-        tokio::spawn(async move {
-            // A caller that gave up has nothing to be told.
-            let _ = reply.send(read_document(&pool, &reader, tessera, kind, hash).await);
-            drop(slot);
-        });
+        let document = async move { read_document(&pool, &reader, tessera, kind, hash).await };
+        self.answer(me, slot, reply, document);
     }
 
     fn usage(&self, me: &ActorRef<StorageMsg>, slot: Slot, reply: Reply<Usage>) {
@@ -252,6 +257,7 @@ impl State {
             reader: self.reader.clone(),
             metrics: self.arguments.metrics.clone(),
             stuck: self.stuck.clone(),
+            _lease: self.lease.clone(),
             submit: move |op| submit(writer.clone(), op),
         };
         let me = me.clone();
@@ -263,11 +269,19 @@ impl State {
         });
     }
 
-    fn compacted(&mut self, outcome: Result<Compacted, ActorError>, reply: Option<(Slot, Reply<Compacted>)>) {
+    fn compacted(
+        &mut self,
+        me: &ActorRef<StorageMsg>,
+        outcome: Result<Compacted, ActorError>,
+        reply: Option<(Slot, Reply<Compacted>)>,
+    ) {
         self.compacting = false;
         match &outcome {
-            Ok(done) => self.stuck.extend(&done.stuck),
-            Err(error) => tracing::warn!(%error, "compaction ended early"),
+            Ok(done) => self.stuck.clone_from(&done.stuck),
+            Err(error) => {
+                tracing::warn!(%error, "compaction ended early");
+                report_damage(me, Some(error));
+            }
         }
         if let Some((_slot, reply)) = reply {
             // A caller that gave up has nothing to be told.
@@ -314,20 +328,34 @@ async fn read_document(
     kind: DocumentKind,
     hash: Option<Checksum>,
 ) -> Result<Bytes, ActorError> {
-    for _ in 0..=super::lookup::RETRIES_MAX {
-        let found = queries::document(pool, tessera, kind, hash).await?;
-        let Some((hash, place)) = found else { break };
+    let mut before = None;
+    while let Some((hash, place)) = queries::document(pool, tessera, kind, hash).await? {
         match reader.document(place, hash).await {
             Ok(bytes) => return Ok(bytes),
-            Err(Unread::Gone) => {}
+            // Moved by a compaction, unless the index says the same once more.
+            Err(Unread::Gone) if before != Some(place) => before = Some(place),
             Err(Unread::Failed(error)) => return Err(error),
-            Err(Unread::Wrong | Unread::Misplaced) => {
+            Err(Unread::Gone | Unread::Wrong | Unread::Misplaced) => {
                 tracing::error!(%tessera, ?kind, segment = place.segment, "a document is damaged");
                 return Err(ActorError::CorruptDocument { tessera, segment: place.segment });
             }
         }
     }
     Err(ActorError::not_found(format!("the {kind:?} of {tessera}")))
+}
+
+/// Looks through the whole index, beside everything else: a crash may have damaged pages that nobody reads for long.
+async fn check_index(me: ActorRef<StorageMsg>, database: Database) {
+    let checked = async {
+        let mut connection = database.planner().await?;
+        Ok(sqlx::query_scalar::<_, String>("PRAGMA quick_check(1)").fetch_one(&mut connection).await?)
+    };
+    match checked.await {
+        Ok(found) if found == "ok" => {}
+        // A fallen actor looks at the index anew by itself.
+        Ok(found) => drop(me.send_message(StorageMsg::Notice(Notice::IndexDamaged(found)))),
+        Err(error) => report_damage(&me, Some(&error)),
+    }
 }
 
 /// SQLite finding its file damaged is for the actor to know, whoever stumbled over it.

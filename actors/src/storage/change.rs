@@ -3,7 +3,7 @@
 
 use proto::{
     AccountId, Checksum, FragmentId, TesseraId,
-    record::{Claim, SessionId, record_len},
+    record::{Claim, Kind, SessionId, record_len},
 };
 
 use super::{
@@ -13,6 +13,18 @@ use super::{
 };
 
 impl View {
+    /// A record of so many bytes was appended to a segment.
+    pub(crate) fn note_record(&mut self, segment: u32, kind: Kind, seq: u64, bytes: u64) {
+        self.segment(segment, |row| match kind {
+            Kind::Blob => {}
+            Kind::Ref | Kind::Document => row.min_seq = row.min_seq.min(seq),
+            Kind::Drop | Kind::Commit | Kind::Forget => {
+                row.drop_bytes += bytes;
+                row.drop_seq = row.drop_seq.max(seq);
+            }
+        });
+    }
+
     /// Bytes are now at a place. A blob that was suspect or missing is healed by it.
     pub(crate) fn add_blob(&mut self, checksum: Checksum, place: Place) {
         let old = self.blobs.get(&checksum);

@@ -4,17 +4,25 @@
 //! 1. Copies go through the writer like everything else, which decides anew whether each still counts.
 //! 2. A file is unlinked only after a checkpoint that holds all moves out of it, with the database file synced.
 //! 3. A segment with damage in it that still counts is left alone: it can be neither copied nor given up.
+//! 4. What cannot be given up yet is not copied from segment to segment: drops count as live as long as they must stay.
 
-use std::{collections::HashSet, future::Future};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    future::Future,
+    sync::Arc,
+};
 
-use proto::record::Record;
+use proto::{
+    Checksum,
+    record::{Kind, Record},
+};
 use sqlx::Row;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedMutexGuard, mpsc};
 
 use super::{
-    facts,
+    facts::{self, place},
     ops::{Copied, Op, Outcome},
-    pragmas::{Database, INDEX_FILE},
+    pragmas::Database,
     read::Reader,
     rows::{Seal, SegmentRow},
     scan::{Found, read_chunks},
@@ -30,8 +38,8 @@ use crate::{
 pub struct Compacted {
     /// Segments whose files are gone.
     pub unlinked: Vec<u32>,
-    /// Segments that could not be emptied; not tried again until the next start.
-    pub stuck: Vec<u32>,
+    /// Segments that could not be emptied, with their live bytes: not tried again as long as these stay the same.
+    pub stuck: BTreeMap<u32, u64>,
 }
 
 /// What a compaction works with. `submit` hands an operation to the writer.
@@ -41,21 +49,45 @@ pub(crate) struct Compaction<S> {
     pub(crate) reader: Reader,
     pub(crate) metrics: StorageMetrics,
     /// Segments found stuck before.
-    pub(crate) stuck: HashSet<u32>,
+    pub(crate) stuck: BTreeMap<u32, u64>,
     pub(crate) submit: S,
+    /// Nobody else opens the store while this may still unlink a file.
+    pub(crate) _lease: Arc<OwnedMutexGuard<()>>,
 }
 
-/// The segment that is worth compacting most: the one with the smallest share of live bytes, if that is below the
-/// threshold.
-pub(crate) fn victim<'a>(
-    segments: impl IntoIterator<Item = (&'a u32, &'a SegmentRow)>,
+/// The segment that is worth compacting most: the one with the smallest share of bytes that must be kept, if that is
+/// below the threshold.
+pub(crate) fn victim(
+    segments: &HashMap<u32, SegmentRow>,
     below: f64,
-    stuck: &HashSet<u32>,
+    is_out: impl Fn(u32, &SegmentRow) -> bool,
 ) -> Option<u32> {
-    let sealed = segments.into_iter().filter(|(id, row)| row.seal == Seal::Sealed && !stuck.contains(id));
-    let shares = sealed.map(|(id, row)| (*id, share(row)));
+    let sealed = segments.iter().filter(|(id, row)| row.seal == Seal::Sealed && !is_out(**id, row));
+    let shares = sealed.map(|(id, row)| (*id, share(row, oldest_elsewhere(segments, *id))));
     let worth = shares.filter(|(_, share)| *share < below);
     worth.min_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0))).map(|(id, _)| id)
+}
+
+/// The oldest ref or document that any other segment can hold, one that is not yet gone for good included.
+pub(crate) fn oldest_elsewhere(segments: &HashMap<u32, SegmentRow>, from: u32) -> u64 {
+    let others = segments.iter().filter(|(id, _)| **id != from);
+    others.map(|(_, row)| row.min_seq).min().unwrap_or(u64::MAX)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a share need not be exact")]
+fn share(row: &SegmentRow, oldest_elsewhere: u64) -> f64 {
+    let drops = if oldest_elsewhere < row.drop_seq { row.drop_bytes } else { 0 };
+    (row.live_bytes + drops) as f64 / row.bytes.max(1) as f64
+}
+
+/// How emptying a segment ended.
+enum Emptied {
+    /// Nothing of it counts any more.
+    All,
+    /// Something remains that could not be read.
+    Stuck,
+    /// A session needs it.
+    NotNow,
 }
 
 impl<S, F> Compaction<S>
@@ -64,40 +96,75 @@ where
     F: Future<Output = Result<Outcome, ActorError>> + Send,
 {
     /// Compacts until nothing is worth it.
-    pub(crate) async fn run(mut self) -> Result<Compacted, ActorError> {
-        let mut done = Compacted::default();
+    pub(crate) async fn run(self) -> Result<Compacted, ActorError> {
+        let mut done = Compacted { stuck: self.stuck.clone(), ..Compacted::default() };
+        let mut not_now = HashSet::new();
         loop {
             let segments = facts::segments(&mut *self.database.readers.acquire().await?).await?;
             self.unlink_drained(&segments, &mut done).await?;
-            let Some(id) = victim(&segments, self.config.compact_below, &self.stuck) else { break };
-            if !self.empty(id).await? {
-                done.stuck.push(id);
-                self.stuck.insert(id);
+            done.stuck.retain(|id, live| segments.get(id).is_some_and(|row| row.live_bytes == *live));
+            let is_out = |id, _: &SegmentRow| not_now.contains(&id) || done.stuck.contains_key(&id);
+            let Some(id) = victim(&segments, self.config.compact_below, is_out) else { break };
+            match self.empty(id, &segments).await? {
+                Emptied::All => {}
+                Emptied::NotNow => {
+                    not_now.insert(id);
+                }
+                Emptied::Stuck => {
+                    let now = facts::segments(&mut *self.database.readers.acquire().await?).await?;
+                    done.stuck.extend(now.get(&id).map(|row| (id, row.live_bytes)));
+                }
             }
         }
         Ok(done)
     }
 
-    /// Copies forward what counts; `false` when something remains.
-    async fn empty(&self, id: u32) -> Result<bool, ActorError> {
+    /// Copies forward what counts.
+    async fn empty(&self, id: u32, segments: &HashMap<u32, SegmentRow>) -> Result<Emptied, ActorError> {
+        let Some(row) = segments.get(&id).copied() else { return Ok(Emptied::NotNow) };
         let (sender, mut chunks) = mpsc::channel(1);
         let files = self.reader.files().clone();
         let context = format!("cannot read segment {id}");
         let scan = tokio::task::spawn_blocking(move || {
             let file = files.open(id)?;
-            let length = file.metadata()?.len();
+            let length = file.metadata()?.len().min(row.bytes);
             read_chunks(files.disk(), &file, 0, length, &sender)
         });
+        let mut read = Read::default();
         while let Some(chunk) = chunks.recv().await {
             for records in batches(chunk) {
                 self.count(&records);
+                read.note(&records);
                 if (self.submit)(Op::Copy { from: id, records }).await? == Outcome::Stale {
-                    return Ok(false);
+                    return Ok(Emptied::NotNow);
                 }
             }
         }
         scan.await.map_err(std::io::Error::other)?.map_err(ActorError::io(context))?;
-        Ok((self.submit)(Op::Drained { segment: id }).await? == Outcome::Done)
+        if read.bytes < row.bytes {
+            tracing::error!(segment = id, "a part of the segment is damaged");
+            self.give_up_blobs(id).await?;
+            if read.drop_bytes < row.drop_bytes && oldest_elsewhere(segments, id) < row.drop_seq {
+                // Without the drop that is damaged, what it ended would count again.
+                return Ok(Emptied::Stuck);
+            }
+        }
+        let drained = (self.submit)(Op::Drained { segment: id }).await?;
+        Ok(if drained == Outcome::Done { Emptied::All } else { Emptied::Stuck })
+    }
+
+    /// Blobs that the index still has in a segment all of which was read are damaged. Those that nobody wants must be
+    /// forgotten too, or they would be taken for good when somebody puts the same bytes.
+    async fn give_up_blobs(&self, segment: u32) -> Result<(), ActorError> {
+        let rows = sqlx::query("SELECT checksum, segment, position, len FROM blobs WHERE segment = ?")
+            .bind(segment)
+            .fetch_all(&self.database.readers)
+            .await?;
+        for row in &rows {
+            let (checksum, place) = (Checksum::try_from(row.try_get::<&[u8], _>(0)?)?, place(row, 1)?);
+            (self.submit)(Op::Suspect { checksum, place }).await?;
+        }
+        Ok(())
     }
 
     fn count(&self, records: &[Copied]) {
@@ -110,7 +177,7 @@ where
 
     async fn unlink_drained(
         &self,
-        segments: &std::collections::HashMap<u32, SegmentRow>,
+        segments: &HashMap<u32, SegmentRow>,
         done: &mut Compacted,
     ) -> Result<(), ActorError> {
         let drained = segments.iter().filter(|(_, row)| row.seal == Seal::Drained).map(|(id, _)| *id);
@@ -122,8 +189,9 @@ where
         for id in drained {
             let (files, folder) = (self.reader.files().clone(), folder.clone());
             let unlink = move || {
+                let removed = files.disk().remove(&segment::path(&folder, id));
                 files.forget(id);
-                match files.disk().remove(&segment::path(&folder, id)) {
+                match removed {
                     Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
                     _ => files.disk().sync_folder(&folder),
                 }
@@ -136,18 +204,31 @@ where
         Ok(())
     }
 
-    /// Moves the whole WAL into the database file and syncs that; `false` when a reader was in the way.
+    /// Moves the whole WAL into the database file, which SQLite then syncs; `false` when a reader was in the way, which
+    /// is not waited for: no batch could be committed meanwhile. (Syncing the file here once more would do harm:
+    /// closing any descriptor of it takes SQLite's locks away.)
     async fn checkpoint(&self) -> Result<bool, ActorError> {
-        let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&self.database.writer).await?;
-        if row.try_get::<i64, _>(0)? != 0 {
-            return Ok(false);
+        let row = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(&self.database.writer).await?;
+        let (busy, frames, moved): (i64, i64, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        Ok(busy == 0 && frames == moved)
+    }
+}
+
+/// What was read of a segment.
+#[derive(Debug, Default)]
+struct Read {
+    bytes: u64,
+    drop_bytes: u64,
+}
+
+impl Read {
+    fn note(&mut self, records: &[Copied]) {
+        for Copied { header, .. } in records {
+            self.bytes += header.record_len();
+            if matches!(header.kind, Kind::Drop | Kind::Commit | Kind::Forget) {
+                self.drop_bytes += header.record_len();
+            }
         }
-        let disk = self.reader.files().clone();
-        let path = self.config.data_dir.join(INDEX_FILE);
-        let sync = move || disk.disk().open(&path).and_then(|file| disk.disk().sync(&file));
-        let synced = tokio::task::spawn_blocking(sync).await.map_err(std::io::Error::other)?;
-        synced.map_err(ActorError::io("cannot make the index durable"))?;
-        Ok(true)
     }
 }
 
@@ -169,11 +250,6 @@ fn batches(chunk: Vec<Found>) -> impl Iterator<Item = Vec<Copied>> {
     })
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a share need not be exact")]
-fn share(row: &SegmentRow) -> f64 {
-    row.live_bytes as f64 / row.bytes.max(1) as f64
-}
-
 const COPY_RECORDS_MAX: usize = 128;
 const COPY_BYTES_MAX: u64 = 2 << 20;
 
@@ -181,27 +257,39 @@ const COPY_BYTES_MAX: u64 = 2 << 20;
 mod tests {
     use super::*;
 
-    fn check(rows: &[(u32, u64, u64, Seal)], stuck: &[u32], expected: Option<u32>) {
-        let row = |bytes, live_bytes, seal| SegmentRow {
-            bytes,
+    /// A sealed segment of 100 bytes.
+    fn sealed(live_bytes: u64) -> SegmentRow {
+        SegmentRow {
+            bytes: 100,
             live_bytes,
-            min_seq: 0,
-            seal,
-            written_at_ms: 0,
-            verified_at_ms: None,
-        };
-        let rows: Vec<_> =
-            rows.iter().map(|(id, bytes, live, seal)| (*id, row(*bytes, *live, *seal))).collect();
-        let stuck = stuck.iter().copied().collect();
-        assert_eq!(victim(rows.iter().map(|(id, row)| (id, row)), 0.5, &stuck), expected);
+            seal: Seal::Sealed,
+            ..crate::storage::recover::new_segment(0, 0)
+        }
+    }
+
+    fn check(rows: &[SegmentRow], out: &[u32], expected: Option<u32>) {
+        let rows = (1..).zip(rows.iter().copied()).collect();
+        assert_eq!(victim(&rows, 0.5, |id, _| out.contains(&id)), expected, "{rows:?}");
     }
 
     #[test]
     fn emptiest_sealed_segment_below_the_threshold_is_chosen() {
-        check(&[(1, 100, 50, Seal::Sealed)], &[], None);
-        check(&[(1, 100, 49, Seal::Sealed), (2, 100, 10, Seal::Sealed)], &[], Some(2));
-        check(&[(1, 100, 0, Seal::Active), (2, 100, 0, Seal::Drained)], &[], None);
-        check(&[(1, 100, 40, Seal::Sealed), (2, 100, 10, Seal::Sealed)], &[2], Some(1));
-        check(&[(1, 0, 0, Seal::Sealed)], &[], Some(1));
+        let with = |seal| SegmentRow { seal, ..sealed(0) };
+        check(&[sealed(50)], &[], None);
+        check(&[sealed(49), sealed(10)], &[], Some(2));
+        check(&[with(Seal::Active), with(Seal::Drained)], &[], None);
+        check(&[sealed(40), sealed(10)], &[2], Some(1));
+        check(&[SegmentRow { bytes: 0, ..sealed(0) }], &[], Some(1));
+    }
+
+    #[test]
+    fn drops_count_as_live_while_another_segment_may_hold_what_they_are_about() {
+        let dropping = SegmentRow { drop_bytes: 90, drop_seq: 7, ..sealed(0) };
+        let old = |min_seq| SegmentRow { min_seq, ..sealed(90) };
+        check(&[dropping], &[], Some(1));
+        check(&[dropping, old(6)], &[], None);
+        check(&[dropping, old(8)], &[], Some(1));
+        check(&[SegmentRow { min_seq: 1, ..dropping }, old(8)], &[], Some(1));
+        check(&[SegmentRow { drop_bytes: 40, ..dropping }, old(6)], &[], Some(1));
     }
 }

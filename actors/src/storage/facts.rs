@@ -165,16 +165,19 @@ pub(crate) async fn deposits_of(
 pub(crate) async fn segments(
     connection: &mut SqliteConnection,
 ) -> Result<std::collections::HashMap<u32, SegmentRow>, ActorError> {
-    let sql = "SELECT id, bytes, live_bytes, min_seq, sealed, written_at, verified_at FROM segments";
+    let sql = "SELECT id, bytes, live_bytes, min_seq, drop_bytes, drop_seq, sealed, written_at, verified_at \
+               FROM segments";
     let rows = sqlx::query(sql).fetch_all(connection).await?;
     let segment = |row: &SqliteRow| -> Result<(u32, SegmentRow), ActorError> {
         let segment = SegmentRow {
             bytes: row.try_get::<i64, _>(1)?.cast_unsigned(),
             live_bytes: row.try_get::<i64, _>(2)?.cast_unsigned(),
             min_seq: row.try_get::<i64, _>(3)?.cast_unsigned(),
-            seal: Seal::from_code(row.try_get(4)?),
-            written_at_ms: row.try_get(5)?,
-            verified_at_ms: row.try_get(6)?,
+            drop_bytes: row.try_get::<i64, _>(4)?.cast_unsigned(),
+            drop_seq: row.try_get::<i64, _>(5)?.cast_unsigned(),
+            seal: Seal::from_code(row.try_get(6)?),
+            written_at_ms: row.try_get(7)?,
+            verified_at_ms: row.try_get(8)?,
         };
         Ok((row.try_get(0)?, segment))
     };

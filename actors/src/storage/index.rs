@@ -194,6 +194,8 @@ bind!(
     |row| row.bytes.cast_signed(),
     row.live_bytes.cast_signed(),
     row.min_seq.cast_signed(),
+    row.drop_bytes.cast_signed(),
+    row.drop_seq.cast_signed(),
     row.seal.code(),
     row.written_at_ms,
     row.verified_at_ms
@@ -267,9 +269,10 @@ const HOLDINGS: [Form; 2] = [
 const SEGMENTS: [Form; 2] = [
     Form {
         head: "INSERT INTO segments VALUES ",
-        row: "(?,?,?,?,?,?,?)",
+        row: "(?,?,?,?,?,?,?,?,?)",
         tail: " ON CONFLICT DO UPDATE SET bytes=excluded.bytes, live_bytes=excluded.live_bytes, \
-               min_seq=excluded.min_seq, sealed=excluded.sealed, verified_at=excluded.verified_at;",
+               min_seq=excluded.min_seq, drop_bytes=excluded.drop_bytes, drop_seq=excluded.drop_seq, \
+               sealed=excluded.sealed, verified_at=excluded.verified_at;",
     },
     Form { head: "DELETE FROM segments WHERE id IN (", row: "?", tail: ");" },
 ];

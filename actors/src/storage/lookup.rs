@@ -26,14 +26,14 @@ pub(super) struct Lookup {
 
 impl Lookup {
     /// The fragment, from its known place if there is one. A place that turns out to be out of date is looked up
-    /// again, once.
+    /// again.
     pub(super) async fn fragment(
         &self,
         id: FragmentId,
         known: Option<Location>,
     ) -> Result<Fragment, ActorError> {
-        let mut known = known;
-        for _ in 0..=RETRIES_MAX {
+        let (mut known, mut before) = (known, None);
+        loop {
             let location = match known.take() {
                 Some(location) => location,
                 None => self.locate(id).await?,
@@ -41,16 +41,17 @@ impl Lookup {
             match self.reader.fragment(&location).await {
                 Ok(fragment) => return Ok(fragment),
                 Err(Unread::Failed(error)) => return Err(error),
-                Err(Unread::Gone) => self.tell(StorageMsg::Moved { id }),
-                Err(wrong @ (Unread::Wrong | Unread::Misplaced)) => {
-                    self.tell(StorageMsg::Moved { id });
-                    if self.doubt(id, &location, &wrong).await? {
+                // Moved by a compaction, unless the index says the same once more.
+                Err(Unread::Gone) if before != Some(location) => {}
+                Err(wrong) => {
+                    if self.doubt(id, &location, &wrong).await {
                         return Err(ActorError::Corrupt { fragment: id, checksum: location.checksum });
                     }
                 }
             }
+            self.tell(StorageMsg::Moved { id });
+            before = Some(location);
         }
-        Err(ActorError::not_found(format!("fragment {id}")))
     }
 
     async fn locate(&self, id: FragmentId) -> Result<Location, ActorError> {
@@ -73,23 +74,26 @@ impl Lookup {
         }
     }
 
-    /// Marks the bytes as suspect before anyone is told. `false` when the index no longer names this place.
-    async fn doubt(&self, id: FragmentId, location: &Location, wrong: &Unread) -> Result<bool, ActorError> {
+    /// Marks the bytes as suspect before anyone is told. `false` when the index no longer names this place. When it
+    /// cannot be noted, the next read finds it again.
+    async fn doubt(&self, id: FragmentId, location: &Location, wrong: &Unread) -> bool {
         let (checksum, place) = (location.checksum, location.place);
         let (reply, answer) = ractor::concurrency::oneshot();
         let submission = Submission { op: Op::Suspect { checksum, place }, reply: reply.into(), _slot: None };
         self.tell(StorageMsg::Submit(submission));
-        let restarting = |_| Err(ActorError::Restarting { actor: super::NAME });
-        if answer.await.unwrap_or_else(restarting)? == Outcome::Stale {
-            return Ok(false);
+        match answer.await {
+            Ok(Ok(Outcome::Stale)) => return false,
+            Ok(Err(error)) => tracing::warn!(%error, "damaged bytes could not be marked as suspect"),
+            _ => {}
         }
+        self.tell(StorageMsg::Moved { id });
         let (segment, position) = (place.segment, place.position);
         tracing::error!(fragment = %id, %checksum, segment, position, "stored bytes are damaged");
         if matches!(wrong, Unread::Misplaced) {
             let reason = format!("segment {segment} has no blob {checksum} at {position}");
             self.tell(StorageMsg::Notice(Notice::IndexDamaged(reason)));
         }
-        Ok(true)
+        true
     }
 
     fn tell(&self, message: StorageMsg) {
@@ -97,6 +101,3 @@ impl Lookup {
         let _ = self.storage.send_message(message);
     }
 }
-
-/// A place may be out of date once: by then the index knows the new one.
-pub(super) const RETRIES_MAX: u32 = 1;

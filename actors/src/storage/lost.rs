@@ -3,7 +3,7 @@
 
 use proto::{
     AccountId, Checksum, FragmentId, TesseraId,
-    record::{Claim, DocumentKind, Record, SessionId},
+    record::{Claim, DocumentKind, Kind, Record, SessionId},
 };
 use sqlx::{Row, sqlite::SqliteRow};
 
@@ -66,7 +66,8 @@ impl Replay<'_> {
             self.view.remove_document(key);
             self.report.lost_documents.push(tessera);
         }
-        self.view.segment(id, |row| row.bytes = length);
+        // Which drops are left is not known; those that are not can keep nothing away any more.
+        self.view.segment(id, |row| (row.bytes, row.drop_bytes) = (length, 0));
         self.flush().await
     }
 
@@ -126,7 +127,7 @@ impl Replay<'_> {
             self.state.next_seq += 1;
             let place = tape.record(seq, &Record::Ref(claim))?;
             self.view.renew_deposit(need.account, need.fragment, place.segment, seq);
-            self.view.segment(place.segment, |row| row.min_seq = row.min_seq.min(seq));
+            self.view.note_record(place.segment, Kind::Ref, seq, 0);
         }
         let (bytes, disk) = (tape.bytes(), self.disk.clone());
         let write = move || tape.write(disk.as_ref()).and_then(|()| disk.sync(tape.file())).map(|()| tape);

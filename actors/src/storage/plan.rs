@@ -9,10 +9,11 @@
 
 use proto::{
     AccountId, Checksum, Fragment, FragmentId, TesseraId,
-    record::{Claim, DocumentKind, Record, SessionId},
+    record::{Claim, DocumentKind, Record, SessionId, record_len},
 };
 
 use super::{
+    compact::oldest_elsewhere,
     log::Tape,
     needed::Extra,
     ops::{Copied, Op, Outcome},
@@ -166,9 +167,7 @@ impl Planner {
         if self.view.documents.get(&key).is_some() {
             return Ok(Outcome::Held);
         }
-        let seq = self.sequence();
-        let place = scene.tape.record(seq, record)?;
-        self.note_seq(place.segment, seq);
+        let (_, place) = self.append(record, scene)?;
         self.view.add_document(key, place, session, scene.now_ms);
         Ok(Outcome::Done)
     }
@@ -252,7 +251,7 @@ impl Planner {
     fn suspect(&mut self, checksum: Checksum, place: Place) -> Outcome {
         match self.view.blobs.get(&checksum) {
             Some(row) if row.place == place => {
-                if row.state == BlobState::Ok {
+                if row.state == BlobState::Ok || row.refs == 0 {
                     self.view.suspect_blob(checksum);
                 }
                 Outcome::Done
@@ -265,9 +264,7 @@ impl Planner {
         if self.sessions.first_segment().is_some_and(|first| first <= from) {
             return Ok(Outcome::Stale);
         }
-        // The oldest ref or document that any other segment can hold, one that is not yet gone for good included.
-        let oldest_elsewhere = self.view.segments.iter().filter(|(id, _)| **id != from);
-        let oldest_elsewhere = oldest_elsewhere.map(|(_, row)| row.min_seq).min().unwrap_or(u64::MAX);
+        let oldest_elsewhere = oldest_elsewhere(&self.view.segments, from);
         for copied in records {
             let at = |place: Place| place.segment == from && place.position == copied.position;
             match &copied.record {
@@ -288,14 +285,13 @@ impl Planner {
                     let key = (*tessera, *kind, Checksum::of(bytes));
                     if self.view.documents.get(&key).is_some_and(at) {
                         let record = self.as_it_counts(&copied.record, *tessera);
-                        let place = scene.tape.record(copied.header.sequence, &record)?;
-                        self.note_seq(place.segment, copied.header.sequence);
+                        let place = self.write(copied.header.sequence, &record, scene)?;
                         self.view.add_document(key, place, SessionId::NONE, scene.now_ms);
                     }
                 }
                 Record::Drop(_) | Record::Commit { .. } | Record::Forget { .. } => {
                     if oldest_elsewhere < copied.header.sequence {
-                        scene.tape.record(copied.header.sequence, &copied.record)?;
+                        self.write(copied.header.sequence, &copied.record, scene)?;
                     }
                 }
             }
@@ -315,8 +311,7 @@ impl Planner {
             |row: &super::rows::DepositRow| row.segment == from && row.seq == copied.header.sequence;
         if self.view.deposits.get(&key).is_some_and(|row| governs(&row)) {
             let record = self.as_it_counts(&copied.record, claim.fragment.tessera);
-            let place = scene.tape.record(copied.header.sequence, &record)?;
-            self.note_seq(place.segment, copied.header.sequence);
+            let place = self.write(copied.header.sequence, &record, scene)?;
             self.view.move_deposit(claim.account, claim.fragment, place.segment);
         }
         Ok(())
@@ -353,18 +348,19 @@ impl Planner {
 
     fn add_ref(&mut self, claim: &Claim, scene: &mut Scene<'_>) -> Result<(), ActorError> {
         let (seq, place) = self.append(&Record::Ref(*claim), scene)?;
-        self.note_seq(place.segment, seq);
         self.view.add_deposit(claim, place.segment, seq, scene.now_ms);
         Ok(())
     }
 
     fn append(&mut self, record: &Record, scene: &mut Scene<'_>) -> Result<(u64, Place), ActorError> {
         let seq = self.sequence();
-        Ok((seq, scene.tape.record(seq, record)?))
+        Ok((seq, self.write(seq, record, scene)?))
     }
 
-    fn note_seq(&mut self, segment: u32, seq: u64) {
-        self.view.segment(segment, |row| row.min_seq = row.min_seq.min(seq));
+    fn write(&mut self, seq: u64, record: &Record, scene: &mut Scene<'_>) -> Result<Place, ActorError> {
+        let place = scene.tape.record(seq, record)?;
+        self.view.note_record(place.segment, record.kind(), seq, record_len(place.len as usize));
+        Ok(place)
     }
 
     fn is_ok(&self, checksum: &Checksum) -> bool {

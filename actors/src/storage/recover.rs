@@ -36,6 +36,8 @@ pub(crate) struct Recovered {
     pub(crate) next_seq: u64,
     /// Tesserae that do not count and are to be purged.
     pub(crate) purge: Vec<TesseraId>,
+    /// Whether the log had been closed in good order.
+    pub(crate) was_clean: bool,
     pub(crate) report: Report,
 }
 
@@ -233,7 +235,8 @@ impl Replay<'_> {
         let sql = "SELECT tessera FROM tesseras WHERE session != 0 OR holdings = 0";
         let purge: Vec<Vec<u8>> = sqlx::query_scalar(sql).fetch_all(&mut self.connection).await?;
         let purge = purge.iter().map(|id| TesseraId::try_from(id.as_slice())).collect::<Result<_, _>>()?;
-        Ok(Recovered { view: self.view, log, next_seq: self.state.next_seq, purge, report: self.report })
+        let (next_seq, was_clean) = (self.state.next_seq, clean.is_some());
+        Ok(Recovered { view: self.view, log, next_seq, purge, was_clean, report: self.report })
     }
 
     /// A new segment has a number that none had before: what the index says of a lost one must not be said of it.
@@ -297,6 +300,8 @@ pub(crate) fn new_segment(bytes: u64, now_ms: i64) -> SegmentRow {
         bytes,
         live_bytes: 0,
         min_seq: u64::MAX,
+        drop_bytes: 0,
+        drop_seq: 0,
         seal: Seal::Active,
         written_at_ms: now_ms,
         verified_at_ms: None,

@@ -168,13 +168,12 @@ impl Replay<'_> {
 
     fn note(&mut self, segment: u32, position: u64, header: &Header) {
         self.state.next_seq = self.state.next_seq.max(header.sequence.saturating_add(1));
-        let refers = matches!(header.kind, Kind::Ref | Kind::Document);
-        self.view.segment(segment, |row| {
-            row.bytes = row.bytes.max(position + header.record_len());
-            if refers {
-                row.min_seq = row.min_seq.min(header.sequence);
-            }
-        });
+        let end = position + header.record_len();
+        // A replay that was interrupted has noted some of it already.
+        if self.view.segments.get(&segment).is_some_and(|row| row.bytes < end) {
+            self.view.note_record(segment, header.kind, header.sequence, header.record_len());
+            self.view.segment(segment, |row| row.bytes = end);
+        }
     }
 
     fn blob(&mut self, segment: u32, position: u64, header: &Header) {

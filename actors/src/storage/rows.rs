@@ -100,6 +100,10 @@ pub(crate) struct SegmentRow {
     pub(crate) live_bytes: u64,
     /// The smallest sequence number of a ref or document in it; `u64::MAX` without any.
     pub(crate) min_seq: u64,
+    /// Of drops, commits and forgets. They must stay as long as another segment may hold what they are about.
+    pub(crate) drop_bytes: u64,
+    /// The largest sequence number of these; 0 without any.
+    pub(crate) drop_seq: u64,
     pub(crate) seal: Seal,
     pub(crate) written_at_ms: i64,
     pub(crate) verified_at_ms: Option<i64>,

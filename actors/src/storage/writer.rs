@@ -57,7 +57,7 @@ pub(crate) struct Tools {
     pub(crate) metrics: StorageMetrics,
     pub(crate) notify: Arc<dyn Fn(Notice) + Send + Sync>,
     /// Freed when all three stages have ended, whichever way.
-    pub(crate) _lease: OwnedMutexGuard<()>,
+    pub(crate) _lease: Arc<OwnedMutexGuard<()>>,
 }
 
 /// Where submissions go. The writer ends when this is dropped, after what was submitted.

@@ -6,6 +6,8 @@ mod support;
 #[cfg(test)]
 mod basics;
 #[cfg(test)]
+mod compaction;
+#[cfg(test)]
 mod damage;
 #[cfg(test)]
 mod faults;

@@ -7,7 +7,7 @@ use std::{
 
 use proto::{
     AccountId, Checksum, FragmentId, TesseraId,
-    record::{CLAIM_BYTES, Record, record_len},
+    record::{CLAIM_BYTES, Kind, Record, record_len},
 };
 use sqlx::{
     ConnectOptions, Connection, Row, SqliteConnection, sqlite::SqliteConnectOptions, sqlite::SqliteRow,
@@ -33,8 +33,7 @@ pub(crate) struct Rows {
     /// Segment, position and payload length by tessera, kind and hash.
     pub(crate) documents: HashMap<DocumentKey, (u32, u64, u64)>,
     pub(crate) accounts: HashMap<AccountId, (u64, u64)>,
-    /// Bytes and live bytes.
-    pub(crate) segments: BTreeMap<u32, (u64, u64)>,
+    pub(crate) segments: BTreeMap<u32, Segment>,
     pub(crate) jobs: Vec<Checksum>,
 }
 
@@ -45,6 +44,13 @@ pub(crate) struct Blob {
     pub(crate) len: u64,
     pub(crate) refs: u64,
     pub(crate) state: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Segment {
+    pub(crate) bytes: u64,
+    pub(crate) live_bytes: u64,
+    pub(crate) drop_bytes: u64,
 }
 
 /// A connection of the test's own to the index.
@@ -147,8 +153,9 @@ async fn read(connection: &mut SqliteConnection) -> Rows {
     for row in all(&mut transaction, "SELECT account, fragments, bytes FROM accounts").await {
         rows.accounts.insert(account(&row, 0), (number(&row, 1), number(&row, 2)));
     }
-    for row in all(&mut transaction, "SELECT id, bytes, live_bytes FROM segments").await {
-        rows.segments.insert(row.get(0), (number(&row, 1), number(&row, 2)));
+    for row in all(&mut transaction, "SELECT id, bytes, live_bytes, drop_bytes FROM segments").await {
+        let [bytes, live_bytes, drop_bytes] = [1, 2, 3].map(|at| number(&row, at));
+        rows.segments.insert(row.get(0), Segment { bytes, live_bytes, drop_bytes });
     }
     rows.jobs =
         all(&mut transaction, "SELECT checksum FROM jobs").await.iter().map(|row| checksum(row, 0)).collect();
@@ -239,10 +246,18 @@ impl Rows {
         for (segment, _, len) in self.documents.values() {
             *live.entry(*segment).or_default() += taken(*len);
         }
-        let kept: BTreeMap<_, _> = self.segments.iter().map(|(id, (_, live))| (*id, *live)).collect();
+        let kept: BTreeMap<_, _> = self.segments.iter().map(|(id, row)| (*id, row.live_bytes)).collect();
         assert_eq!(kept, live, "live bytes of segments");
-        for (id, (bytes, _)) in &self.segments {
-            assert!(*bytes <= log.lengths[id], "segment {id} is shorter than {bytes}");
+        let mut drops: BTreeMap<u32, u64> = self.segments.keys().map(|id| (*id, 0)).collect();
+        for placed in &log.records {
+            if matches!(placed.header.kind, Kind::Drop | Kind::Commit | Kind::Forget) {
+                *drops.entry(placed.segment).or_default() += placed.header.record_len();
+            }
+        }
+        let kept: BTreeMap<_, _> = self.segments.iter().map(|(id, row)| (*id, row.drop_bytes)).collect();
+        assert_eq!(kept, drops, "drops in segments");
+        for (id, row) in &self.segments {
+            assert!(row.bytes <= log.lengths[id], "segment {id} is shorter than {}", row.bytes);
         }
     }
 }
