@@ -265,6 +265,7 @@ impl State {
 
     fn compacted(&mut self, outcome: Result<Compacted, ActorError>, reply: Option<(Slot, Reply<Compacted>)>) {
         self.compacting = false;
+        let outcome = outcome.map_err(ActorError::or_no_room);
         match &outcome {
             Ok(done) => self.stuck.extend(&done.stuck),
             Err(error) => tracing::warn!(%error, "compaction ended early"),
