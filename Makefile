@@ -26,15 +26,17 @@ test: ## format, lints, all tests, documentation
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo nextest run --locked --workspace
+	cargo test --locked --quiet -p tests --test power_cut
 	cargo test --locked --workspace --doc --quiet
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
 
-bench: ## one table of figures, ours beside their baselines (ARGS=--json)
-	cargo bench --locked -p actors --bench '*' -- $(ARGS)
+bench: ## one table of figures, ours beside their baselines (ARGS="--json --quick put")
+	cargo bench --locked -p actors --bench table -- $(ARGS)
 
 torture: ## the crash tests with large counts (TESSERAS_TEST_SEED=… replays)
 	tests/setup
 	TESSERAS_TEST_TORTURE=1 cargo nextest run --locked --release -p tests --no-capture
+	TESSERAS_TEST_TORTURE=1 cargo test --locked --release --quiet -p tests --test power_cut
 
 fuzz: ## every fuzz target for FUZZ_SECONDS
 	proto/fuzz/run $(FUZZ_SECONDS)

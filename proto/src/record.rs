@@ -35,10 +35,14 @@ pub enum Kind {
     Drop,
     /// A session is complete.
     Commit,
+    /// Nobody wants anything of a tessera any more.
+    Forget,
 }
 
 impl Kind {
-    const ALL: [Self; 5] = [Self::Blob, Self::Document, Self::Ref, Self::Drop, Self::Commit];
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Blob, Self::Document, Self::Ref, Self::Drop, Self::Commit, Self::Forget];
 
     /// The number that stands for it in a header.
     pub const fn code(self) -> u8 {
@@ -48,6 +52,7 @@ impl Kind {
             Self::Ref => 3,
             Self::Drop => 4,
             Self::Commit => 5,
+            Self::Forget => 6,
         }
     }
 }
@@ -130,6 +135,11 @@ pub enum Record {
         /// The session.
         session: SessionId,
         /// The tessera that it made.
+        tessera: TesseraId,
+    },
+    /// Nobody wants anything of a tessera any more: documents of it with a lower sequence number no longer count.
+    Forget {
+        /// The tessera.
         tessera: TesseraId,
     },
 }
@@ -218,6 +228,7 @@ impl Record {
             Self::Ref(_) => Kind::Ref,
             Self::Drop(_) => Kind::Drop,
             Self::Commit { .. } => Kind::Commit,
+            Self::Forget { .. } => Kind::Forget,
         }
     }
 
@@ -237,6 +248,7 @@ impl Record {
             Self::Commit { session, tessera } => {
                 [&session.0.to_le_bytes()[..], tessera.as_bytes()].concat().into()
             }
+            Self::Forget { tessera } => Bytes::copy_from_slice(tessera.as_bytes()),
         }
     }
 
@@ -260,6 +272,7 @@ impl Record {
                 session: SessionId(u64::from_le_bytes(take.array()?)),
                 tessera: TesseraId::from_bytes(take.array()?),
             },
+            Kind::Forget => Self::Forget { tessera: TesseraId::from_bytes(take.array()?) },
         };
         if take.rest.is_empty() {
             Ok(record)

@@ -169,6 +169,7 @@ fn record(input: &Value) -> Record {
         "ref" => Record::Ref(claim()),
         "drop" => Record::Drop(claim()),
         "commit" => Record::Commit { session: session(), tessera: read(&input["tessera"]) },
+        "forget" => Record::Forget { tessera: read(&input["tessera"]) },
         other => panic!("kind {other}"),
     }
 }
@@ -193,6 +194,7 @@ fn described(sequence: u64, record: &Record) -> Value {
         Record::Commit { session, tessera } => {
             json!({"kind": "commit", "sequence": sequence, "session": session.0, "tessera": tessera})
         }
+        Record::Forget { tessera } => json!({"kind": "forget", "sequence": sequence, "tessera": tessera}),
     }
 }
 

@@ -280,7 +280,11 @@ impl State {
     fn notice(&mut self, notice: Notice) -> Result<(), ActorProcessingErr> {
         match notice {
             Notice::Dropped(ids) => self.locations.forget(&ids),
-            Notice::Writing(reason) => self.read_only = reason,
+            Notice::Writing(reason) => {
+                // What failed may have been found in the log and carried out after all: drops, too.
+                self.locations.clear();
+                self.read_only = reason;
+            }
             Notice::Stopped => return Err("a stage of the writer panicked".into()),
             Notice::IndexDamaged(reason) => {
                 tracing::error!(

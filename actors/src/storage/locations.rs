@@ -57,6 +57,12 @@ impl Locations {
         }
     }
 
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) {
+        self.epoch += 1;
+        self.map.clear();
+    }
+
     /// Bytes it takes by now.
     pub(crate) fn bytes(&self) -> u64 {
         self.map.len() as u64 * ENTRY_BYTES

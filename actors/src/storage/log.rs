@@ -28,6 +28,8 @@ pub(crate) struct Log {
     folder: PathBuf,
     segment_bytes: u64,
     active: Active,
+    /// The next segment's number. One that could not be begun may have left a file, so its number is not used again.
+    next: u32,
 }
 
 #[derive(Debug, Clone)]
@@ -58,7 +60,7 @@ impl Log {
         let path = segment::path(&folder, end.segment);
         let file = disk.open(&path).map_err(ActorError::io(format!("cannot open {}", path.display())))?;
         let active = Active { id: end.segment, file: Arc::new(file), tail: end.position };
-        Ok(Self { disk, folder, segment_bytes, active })
+        Ok(Self { disk, folder, segment_bytes, active, next: end.segment + 1 })
     }
 
     /// Begins a new segment. Its name is durable when this returns.
@@ -69,7 +71,7 @@ impl Log {
         id: u32,
     ) -> Result<Self, ActorError> {
         let active = Active { id, file: Arc::new(create(disk.as_ref(), &folder, id)?), tail: 0 };
-        Ok(Self { disk, folder, segment_bytes, active })
+        Ok(Self { disk, folder, segment_bytes, active, next: id + 1 })
     }
 
     /// Where the next record goes.
@@ -84,7 +86,8 @@ impl Log {
 
     /// Begins the next segment. On an error the active one stays.
     pub(crate) async fn rotate(&mut self) -> Result<(), ActorError> {
-        let id = self.active.id + 1;
+        let id = self.next;
+        self.next += 1;
         let (disk, folder) = (self.disk.clone(), self.folder.clone());
         let created = tokio::task::spawn_blocking(move || create(disk.as_ref(), &folder, id)).await;
         let file = Arc::new(created.map_err(io::Error::other)??);
@@ -182,7 +185,8 @@ fn create(disk: &dyn Disk, folder: &std::path::Path, id: u32) -> Result<File, Ac
 static ZEROS: [u8; RECORD_ALIGN_BYTES] = [0; RECORD_ALIGN_BYTES];
 
 /// Cuts the log back to what was synced: whatever was appended behind it may or may not be on the disk, and must not
-/// be taken for durable later. May block.
+/// be taken for durable later. That it is cut is made durable too: it must not come back when the next answers rest
+/// on it being gone. (This is no second try of a sync that failed: what that was for is cut off.) May block.
 pub(crate) fn cut_back(
     disk: &dyn Disk,
     folder: &std::path::Path,
@@ -192,7 +196,10 @@ pub(crate) fn cut_back(
     for id in durable.segment..=end.segment {
         let path = segment::path(folder, id);
         let length = if id == durable.segment { durable.position } else { 0 };
-        let cut = disk.open(&path).and_then(|file| disk.truncate(&file, length));
+        let cut = disk.open(&path).and_then(|file| {
+            disk.truncate(&file, length)?;
+            disk.sync(&file)
+        });
         match cut {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             cut => cut.map_err(ActorError::io(format!("cannot cut back {}", path.display())))?,

@@ -24,6 +24,7 @@ mod log;
 mod lookup;
 mod lost;
 mod message;
+mod needed;
 mod open;
 mod ops;
 mod plan;

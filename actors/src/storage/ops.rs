@@ -42,8 +42,7 @@ pub(crate) enum Op {
     Commit { session: SessionId, tessera: TesseraId },
     /// The session will not be completed. What it has written is taken back by [`Op::Purge`].
     Abort { session: SessionId },
-    /// Take back what an ended session wrote of a tessera, or the documents of one that nobody holds, a bounded part
-    /// at a time.
+    /// Take back what an ended session wrote of a tessera, a bounded part at a time.
     Purge { tessera: TesseraId },
     /// The bytes at this place were read and are wrong.
     Suspect { checksum: Checksum, place: Place },
@@ -66,7 +65,7 @@ pub(crate) struct Copied {
 /// What was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// It is durable now, and what is left of this tessera can be purged.
+    /// The session has ended, and what it wrote of this tessera can be purged.
     Emptied(TesseraId),
     /// It is durable now.
     Done,
@@ -90,10 +89,11 @@ impl Op {
             Self::Document { bytes, .. } => record_len(bytes.len()) + aligned,
             Self::Refs { refs, .. } => refs.len() as u64 * record_len(CLAIM_BYTES),
             Self::Copy { records, .. } => records.iter().map(|copied| copied.header.record_len()).sum(),
-            Self::Drop { .. } | Self::Commit { .. } => record_len(CLAIM_BYTES),
+            Self::Drop { .. } => record_len(CLAIM_BYTES) + record_len(TESSERA_BYTES),
+            Self::Commit { .. } => record_len(CLAIM_BYTES),
+            Self::Purge { .. } => record_len(TESSERA_BYTES),
             Self::OpenSession
             | Self::Abort { .. }
-            | Self::Purge { .. }
             | Self::Suspect { .. }
             | Self::Drained { .. }
             | Self::Unlinked { .. } => 0,
@@ -131,7 +131,7 @@ impl Op {
                         fragment: claim.fragment,
                         checksum: Some(claim.checksum),
                     }),
-                    Record::Document { .. } | Record::Commit { .. } => None,
+                    Record::Document { .. } | Record::Commit { .. } | Record::Forget { .. } => None,
                 }))
             }
             Self::OpenSession
@@ -166,3 +166,5 @@ pub(crate) fn blob(checksum: Checksum) -> Need {
     let fragment = FragmentId { tessera: TesseraId::from_bytes([0; 32]), stripe: 0, index: 0 };
     Need { account: AccountId::LOCAL, fragment, checksum: Some(checksum) }
 }
+
+const TESSERA_BYTES: usize = 32;

@@ -7,16 +7,14 @@
 //!    that ended it.
 //! 4. An operation that is refused leaves no record and no row.
 
-use std::collections::HashMap;
-
 use proto::{
     AccountId, Checksum, Fragment, FragmentId, TesseraId,
     record::{Claim, DocumentKind, Record, SessionId},
 };
 
 use super::{
-    facts::Need,
     log::Tape,
+    needed::Extra,
     ops::{Copied, Op, Outcome},
     rows::{BlobState, Place, Seal},
     sessions::Sessions,
@@ -30,15 +28,6 @@ pub(crate) struct Planner {
     pub(crate) view: View,
     pub(crate) sessions: Sessions,
     pub(crate) next_seq: u64,
-}
-
-/// Rows of tesserae that were read for a batch.
-#[derive(Debug, Default)]
-pub(crate) struct Extra {
-    /// Documents of each tessera that an operation names.
-    pub(crate) documents: HashMap<TesseraId, Vec<(DocumentKind, Checksum)>>,
-    /// Some deposits of each tessera to be purged.
-    pub(crate) deposits: HashMap<TesseraId, Vec<Need>>,
 }
 
 /// What deciding one operation needs beside the planner.
@@ -75,7 +64,7 @@ impl Planner {
             Op::Refs { session, tessera, refs } => self.refs(*session, *tessera, refs, scene),
             Op::Commit { session, tessera } => self.commit(*session, *tessera, scene),
             Op::Abort { session } => Ok(self.abort(*session)),
-            Op::Purge { tessera } => Ok(self.purge(*tessera, scene)),
+            Op::Purge { tessera } => self.purge(*tessera, scene),
             Op::Suspect { checksum, place } => Ok(self.suspect(*checksum, *place)),
             Op::Copy { from, records } => self.copy(*from, records, scene),
             Op::Drained { segment } => Ok(self.drained(*segment)),
@@ -130,8 +119,24 @@ impl Planner {
         self.append(&Record::Drop(claim), scene)?;
         self.view.remove_deposit(account, id);
         scene.dropped.push(id);
-        let empty = self.view.tesseras.get(&id.tessera).is_some_and(|row| row.holdings == 0);
-        Ok(if empty { Outcome::Emptied(id.tessera) } else { Outcome::Done })
+        if self.view.tesseras.get(&id.tessera).is_some_and(|row| row.holdings == 0) {
+            self.forget(id.tessera, scene)?;
+        }
+        Ok(Outcome::Done)
+    }
+
+    /// Nobody holds anything of a tessera any more: its documents go, and never come back.
+    fn forget(&mut self, tessera: TesseraId, scene: &mut Scene<'_>) -> Result<(), ActorError> {
+        self.append(&Record::Forget { tessera }, scene)?;
+        self.remove_tessera(tessera, scene);
+        Ok(())
+    }
+
+    fn remove_tessera(&mut self, tessera: TesseraId, scene: &Scene<'_>) {
+        for (kind, hash) in scene.extra.documents.get(&tessera).into_iter().flatten() {
+            self.view.remove_document((tessera, *kind, *hash));
+        }
+        self.view.tesseras.set(tessera, None, self.view.batch);
     }
 
     fn open_session(&mut self, scene: &Scene<'_>) -> Outcome {
@@ -225,27 +230,23 @@ impl Planner {
         self.sessions.end(session).map_or(Outcome::Done, Outcome::Emptied)
     }
 
-    /// Takes back rows of a tessera that does not count. No record is written: without its commit it never counted,
-    /// and without a deposit nobody wants its documents.
-    fn purge(&mut self, tessera: TesseraId, scene: &mut Scene<'_>) -> Outcome {
-        let Some(row) = self.view.tesseras.get(&tessera) else { return Outcome::Done };
-        if self.sessions.is_open(SessionId(row.session)) {
-            return Outcome::Stale;
+    /// Takes back what an ended session left. No record is written: without its commit it never counted.
+    fn purge(&mut self, tessera: TesseraId, scene: &mut Scene<'_>) -> Result<Outcome, ActorError> {
+        let Some(row) = self.view.tesseras.get(&tessera) else { return Ok(Outcome::Done) };
+        if self.sessions.is_open(SessionId(row.session)) || (row.session == 0 && row.holdings > 0) {
+            return Ok(Outcome::Stale);
         }
-        let dead = row.session != 0;
-        for need in scene.extra.deposits.get(&tessera).into_iter().flatten().filter(|_| dead) {
+        for need in scene.extra.deposits.get(&tessera).into_iter().flatten() {
             self.view.remove_deposit(need.account, need.fragment);
             scene.dropped.push(need.fragment);
         }
         match self.view.tesseras.get(&tessera) {
-            Some(left) if left.holdings > 0 => return if dead { Outcome::More } else { Outcome::Stale },
-            _ => {}
+            Some(left) if left.holdings > 0 => return Ok(Outcome::More),
+            // A replay found the last drop but not that the tessera was forgotten with it.
+            Some(left) if left.session == 0 => self.forget(tessera, scene)?,
+            _ => self.remove_tessera(tessera, scene),
         }
-        for (kind, hash) in scene.extra.documents.get(&tessera).into_iter().flatten() {
-            self.view.remove_document((tessera, *kind, *hash));
-        }
-        self.view.tesseras.set(tessera, None, self.view.batch);
-        Outcome::Done
+        Ok(Outcome::Done)
     }
 
     fn suspect(&mut self, checksum: Checksum, place: Place) -> Outcome {
@@ -292,7 +293,7 @@ impl Planner {
                         self.view.add_document(key, place, SessionId::NONE, scene.now_ms);
                     }
                 }
-                Record::Drop(_) | Record::Commit { .. } => {
+                Record::Drop(_) | Record::Commit { .. } | Record::Forget { .. } => {
                     if oldest_elsewhere < copied.header.sequence {
                         scene.tape.record(copied.header.sequence, &copied.record)?;
                     }

@@ -105,7 +105,7 @@ impl Reader {
         let mut header = [0; RECORD_HEADER_BYTES];
         let read = self.read_into(location.place.segment, location.place.position, &mut header);
         match (read, Header::decode(&header)) {
-            (Ok(()), Ok(header)) if header.payload_hash == location.checksum => Unread::Wrong,
+            (Ok(()), Ok(header)) if is_of(&header, location) => Unread::Wrong,
             (Err(error), _) => error,
             _ => Unread::Misplaced,
         }
@@ -122,6 +122,10 @@ impl Reader {
         });
         done.await.unwrap_or_else(|error| Err(Unread::Failed(io::Error::other(error).into())))
     }
+}
+
+fn is_of(header: &Header, location: &Location) -> bool {
+    header.payload_hash == location.checksum && header.payload_len == location.place.len
 }
 
 fn payload_position(place: &Place) -> u64 {

@@ -1,8 +1,7 @@
 //! Bringing the index up to the log's end: at start, and after a write that failed.
 //!
-//! The log is the truth. What stands behind the watermark is read twice: first blobs, drops and commits, then refs and
-//! documents; per account and fragment the highest sequence number wins. With an empty index the same replay, from the
-//! first segment on, rebuilds all of it.
+//! The log is the truth. What stands behind the watermark is read twice ([`super::replay`]); per account and fragment
+//! the highest sequence number wins. With an empty index the same replay, from the first segment on, rebuilds all of it.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -102,6 +101,8 @@ pub(crate) async fn recover(
         state,
         committed: HashSet::new(),
         tombstones: HashMap::new(),
+        forgotten: HashMap::new(),
+        first_seq: state.next_seq,
         report: Report {
             rebuilt: state.watermark == Watermark::default() && !ids.is_empty(),
             ..Report::default()
@@ -141,6 +142,10 @@ pub(super) struct Replay<'a> {
     pub(super) committed: HashSet<SessionId>,
     /// The newest drop of each deposit. Bounded by the drops behind the watermark.
     pub(super) tombstones: HashMap<DepositKey, u64>,
+    /// When each tessera was last forgotten, by sequence number.
+    pub(super) forgotten: HashMap<TesseraId, u64>,
+    /// Records written after the watermark for the first time have at least this sequence number.
+    pub(super) first_seq: u64,
     pub(super) report: Report,
     tail: Tail,
     told: Instant,

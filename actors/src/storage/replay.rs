@@ -1,6 +1,6 @@
 //! Reading the log behind the watermark, in two passes.
 //!
-//! The first takes blobs, drops and commits, the second refs and documents. Compaction copies a drop to the end of the
+//! The first takes blobs, drops, commits and what was forgotten, the second refs and documents. Compaction copies a drop to the end of the
 //! log, far behind what was put after it: only who knows all drops beforehand can apply refs in the order of the log.
 
 use proto::{
@@ -26,7 +26,7 @@ struct Applied {
 }
 
 impl Replay<'_> {
-    /// The first pass: blobs, drops and commits. Damage is reported once something valid is found behind it.
+    /// The first pass: blobs, drops, commits and what was forgotten. Damage is reported once something valid is found behind it.
     pub(super) async fn gather(
         &mut self,
         segment: u32,
@@ -61,10 +61,23 @@ impl Replay<'_> {
                 Record::Commit { session, .. } => {
                     self.committed.insert(session);
                 }
+                Record::Forget { tessera } => self.forgotten(tessera, header.sequence).await?,
                 Record::Ref(_) | Record::Document { .. } => {}
             }
         }
         self.flush().await
+    }
+
+    /// Documents that the index has of the tessera are older, unless this is a copy: then the index knows of it.
+    async fn forgotten(&mut self, tessera: TesseraId, seq: u64) -> Result<(), ActorError> {
+        let newest = self.forgotten.entry(tessera).or_default();
+        *newest = seq.max(*newest);
+        if seq >= self.first_seq {
+            for (kind, hash) in facts::load_documents(&mut self.connection, &mut self.view, tessera).await? {
+                self.view.remove_document((tessera, kind, hash));
+            }
+        }
+        Ok(())
     }
 
     /// Takes back what sessions left behind that were never completed. No session outlives its process, and what
@@ -123,7 +136,9 @@ impl Replay<'_> {
                     }
                     self.refer(applied.place.segment, applied.seq, claim);
                 }
-                Record::Document { session, tessera, kind, bytes } if self.counts(*session) => {
+                Record::Document { session, tessera, kind, bytes }
+                    if self.counts(*session) && !self.is_forgotten(tessera, applied.seq) =>
+                {
                     self.document((*tessera, *kind, Checksum::of(bytes)), applied.place);
                 }
                 Record::Commit { tessera, .. } => self.view.commit_tessera(*tessera),
@@ -187,6 +202,10 @@ impl Replay<'_> {
             let counting = Claim { session: SessionId::NONE, ..*claim };
             self.view.add_deposit(&counting, segment, seq, clock::now_ms());
         }
+    }
+
+    fn is_forgotten(&self, tessera: &TesseraId, seq: u64) -> bool {
+        self.forgotten.get(tessera).is_some_and(|forgotten| *forgotten > seq)
     }
 
     fn document(&mut self, key: (TesseraId, DocumentKind, Checksum), place: Place) {

@@ -5,12 +5,18 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::sync::Notify;
+
 use super::rows::Watermark;
 use crate::error::ActorError;
 
 /// Shared by the stages: set by the one that fails, cleared by the first after it has mended the log.
 #[derive(Debug, Clone)]
-pub(crate) struct Trouble(Arc<Mutex<Inner>>);
+pub(crate) struct Trouble {
+    inner: Arc<Mutex<Inner>>,
+    /// Told when something has failed.
+    failed: Arc<Notify>,
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -23,7 +29,7 @@ struct Inner {
 /// Why writing failed; errors are made from it for everyone it hit.
 #[derive(Debug, Clone)]
 pub(crate) struct Cause {
-    reason: String,
+    pub(crate) reason: String,
     full: bool,
 }
 
@@ -43,13 +49,16 @@ impl Cause {
 impl Trouble {
     /// No trouble; the log is durable up to here.
     pub(crate) fn new(durable: Watermark) -> Self {
-        Self(Arc::new(Mutex::new(Inner { cause: None, durable, failures: 0, retry_at: None })))
+        let inner = Inner { cause: None, durable, failures: 0, retry_at: None };
+        Self { inner: Arc::new(Mutex::new(inner)), failed: Arc::new(Notify::new()) }
     }
 
     /// Something failed. The first cause is kept.
     pub(crate) fn set(&self, reason: &str, full: bool) {
         let mut inner = self.lock();
         inner.cause.get_or_insert_with(|| Cause { reason: reason.to_owned(), full });
+        drop(inner);
+        self.failed.notify_one();
     }
 
     /// The log is durable up to here.
@@ -65,14 +74,30 @@ impl Trouble {
         self.lock().cause.is_some()
     }
 
-    pub(crate) fn reason(&self) -> String {
-        self.lock().cause.as_ref().map(|cause| cause.reason.clone()).unwrap_or_default()
+    /// Why writing failed.
+    pub(crate) fn cause(&self) -> Cause {
+        let cause = self.lock().cause.clone();
+        cause.unwrap_or_else(|| Cause { reason: "a write failed".to_owned(), full: false })
     }
 
     /// The error for one caller it hit.
     pub(crate) fn error(&self) -> ActorError {
-        let cause = self.lock().cause.clone();
-        cause.map_or(ActorError::ReadOnly { reason: "a write failed".to_owned() }, |cause| cause.error())
+        self.cause().error()
+    }
+
+    /// Returns when something has failed and mending may be tried.
+    pub(crate) async fn may_be_mended(&self) {
+        loop {
+            let (is_set, retry_at) = {
+                let inner = self.lock();
+                (inner.cause.is_some(), inner.retry_at)
+            };
+            match retry_at {
+                _ if !is_set => self.failed.notified().await,
+                None => return,
+                Some(at) => return tokio::time::sleep_until(at.into()).await,
+            }
+        }
     }
 
     /// Whether mending may be tried now.
@@ -81,9 +106,9 @@ impl Trouble {
     }
 
     /// Mending failed: the next try is not at once.
-    pub(crate) fn postpone(&self, reason: &str, full: bool, now: Instant) {
+    pub(crate) fn postpone(&self, error: &ActorError, now: Instant) {
         let mut inner = self.lock();
-        inner.cause = Some(Cause { reason: reason.to_owned(), full });
+        inner.cause = Some(Cause::of(error));
         inner.retry_at = Some(now + RETRY_FIRST * 2_u32.pow(inner.failures.min(RETRY_DOUBLINGS_MAX)));
         inner.failures += 1;
     }
@@ -94,7 +119,7 @@ impl Trouble {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -6,12 +6,14 @@
 //!
 //! # Invariants
 //! 1. Nothing is acknowledged before its records are synced and its rows committed.
-//! 2. There are no timers: what arrives while a batch is under way is the next batch.
-//! 3. A failed append, sync or transaction fails its batch and all behind it. It is never tried again: the log is
-//!    cut back to what was synced, the index brought up to that, and a new segment begun.
+//! 2. Batches know no timers: what arrives while one is under way is the next one.
+//! 3. A failed append, sync or transaction fails its batch and all behind it. It is never tried again (see
+//!    [`mend`]).
 //! 4. Only one writer is alive at a time: it holds the lease until its last stage has ended.
 
-use std::{collections::VecDeque, sync::Arc, time::Instant};
+mod mend;
+
+use std::{collections::VecDeque, sync::Arc};
 
 use config::StorageConfig;
 use proto::{FragmentId, TesseraId};
@@ -20,12 +22,12 @@ use tokio::sync::{OwnedMutexGuard, mpsc, oneshot};
 
 use super::{
     disk::Disk,
-    facts::{self, Need},
     log::Log,
+    needed::{self, Extra},
     ops::{Op, Outcome, Submission},
-    plan::{Extra, Planner, Scene},
+    plan::{Planner, Scene},
     pragmas::Database,
-    recover::{Recovered, Tail, new_segment, recover},
+    recover::{Recovered, new_segment},
     sessions::Sessions,
     space,
     stages::{Flight, Stages},
@@ -99,6 +101,7 @@ pub(crate) async fn start(tools: Tools, recovered: Recovered) -> Result<Queue, A
         planner: planner(recovered.view, recovered.next_seq),
         log: recovered.log,
         purges: recovered.purge.into(),
+        purges_wait: false,
         tools,
         connection,
         requests,
@@ -117,6 +120,8 @@ struct Writer {
     planner: Planner,
     log: Log,
     purges: VecDeque<TesseraId>,
+    /// The last batch was refused: purges wait for the next request, not to be tried without end.
+    purges_wait: bool,
     connection: SqliteConnection,
     requests: mpsc::UnboundedReceiver<Request>,
     /// A request that no longer fitted into the last batch.
@@ -136,22 +141,31 @@ impl Writer {
             self.carry_out(batch).await;
         }
         self.stages.idle().await;
+        self.mend_before_the_end().await;
         if let Some(reply) = closing {
             self.close(reply).await;
         }
     }
 
+    /// The next request. While there is none, purges are done, and what has failed is mended.
     async fn first(&mut self) -> Option<Request> {
         if let Some(request) = self.held_over.take() {
             return Some(request);
         }
-        if let Ok(request) = self.requests.try_recv() {
-            return Some(request);
+        loop {
+            if let Ok(request) = self.requests.try_recv() {
+                return Some(request);
+            }
+            if !self.purges.is_empty() && !self.purges_wait {
+                return Some(Request::Submit(purge(self.purges.pop_front()?)));
+            }
+            tokio::select! {
+                request = self.requests.recv() => return request,
+                () = self.trouble.may_be_mended() => {
+                    self.mend_if_broken().await;
+                }
+            }
         }
-        if !self.purges.is_empty() {
-            return Some(Request::Submit(purge(self.purges.pop_front()?)));
-        }
-        self.requests.recv().await
     }
 
     /// What has arrived by now, within the bounds of a batch.
@@ -182,17 +196,31 @@ impl Writer {
             return;
         }
         if !self.mend_if_broken().await {
-            return refuse(batch, || self.trouble.error());
+            return self.refuse(batch, &self.trouble.cause());
         }
         match self.decide(batch).await {
-            Ok(flight) => self.append(flight).await,
+            Ok(flight) => {
+                self.purges_wait = false;
+                self.append(flight).await;
+            }
             Err((batch, error)) => {
                 if error.is_damaged_index() {
                     (self.tools.notify)(Notice::IndexDamaged(error.to_string()));
                 }
-                let cause = Cause::of(&error);
-                refuse(batch, || cause.error());
+                self.refuse(batch, &Cause::of(&error));
             }
+        }
+    }
+
+    /// Tells everyone in a batch of which nothing was begun.
+    fn refuse(&mut self, batch: Vec<Submission>, cause: &Cause) {
+        self.purges_wait = true;
+        for submission in batch {
+            if let Op::Purge { tessera } = submission.op {
+                self.purges.push_back(tessera);
+            }
+            // A caller that gave up has nothing to be told.
+            let _ = submission.reply.send(Err(cause.error()));
         }
     }
 
@@ -237,30 +265,7 @@ impl Writer {
         if self.log.is_full_for(bytes) {
             self.rotate().await?;
         }
-        let mut needs: Vec<Need> = Vec::with_capacity(batch.len());
-        let mut documents = Vec::new();
-        let mut extra = Extra::default();
-        let view = &mut self.planner.view;
-        view.forget_loaded();
-        for submission in batch {
-            submission.op.needs(&mut needs);
-            submission.op.documents(&mut documents);
-            if let Op::Purge { tessera } = submission.op {
-                let found = facts::load_documents(&mut self.connection, view, tessera).await?;
-                extra.documents.insert(tessera, found);
-                let deposits = facts::deposits_of(&mut self.connection, tessera, PURGE_DEPOSITS_MAX).await?;
-                needs.extend_from_slice(&deposits);
-                extra.deposits.insert(tessera, deposits);
-            }
-            if let Op::Commit { tessera, .. } = submission.op {
-                facts::load_tessera(&mut self.connection, view, tessera).await?;
-            }
-        }
-        for key in documents {
-            facts::load_document(&mut self.connection, view, key).await?;
-        }
-        facts::load(&mut self.connection, view, &needs).await?;
-        Ok(extra)
+        needed::load(&mut self.connection, &mut self.planner.view, batch).await
     }
 
     async fn rotate(&mut self) -> Result<(), ActorError> {
@@ -280,7 +285,7 @@ impl Writer {
         space::refusal(&self.tools.config, space, used, bytes)
     }
 
-    /// What a finished purge or drop leaves to be purged is done between other requests.
+    /// What an ended session or a purge leaves to be purged is done between other requests.
     fn note_purge(&mut self, op: &Op, outcome: &Result<Outcome, ActorError>) {
         match (op, outcome) {
             (_, Ok(Outcome::Emptied(tessera))) => self.purges.push_back(*tessera),
@@ -312,49 +317,6 @@ impl Writer {
         }
     }
 
-    /// After a failure: waits until nothing is under way, cuts the log back to what was synced, brings the index up
-    /// to it, and begins a new segment.
-    async fn mend_if_broken(&mut self) -> bool {
-        if !self.trouble.is_set() {
-            return true;
-        }
-        if !self.trouble.may_retry(Instant::now()) {
-            return false;
-        }
-        (self.tools.notify)(Notice::Writing(Some(self.trouble.reason())));
-        self.stages.idle().await;
-        while self.settled.try_recv().is_ok() {}
-        match self.mend().await {
-            Ok(()) => {
-                self.trouble.clear(self.log.end());
-                (self.tools.notify)(Notice::Writing(None));
-                true
-            }
-            Err(error) => {
-                tracing::warn!(%error, "writing cannot go on yet");
-                self.trouble.postpone(&error.to_string(), error.is_full_disk(), Instant::now());
-                false
-            }
-        }
-    }
-
-    async fn mend(&mut self) -> Result<(), ActorError> {
-        let durable = self.trouble.durable();
-        let end = self.log.end();
-        let tools = self.tools.clone();
-        let folder = tools.config.data_dir.join(super::segment::SEGMENTS_FOLDER);
-        let disk = tools.disk.clone();
-        let cut = move || super::log::cut_back(disk.as_ref(), &folder, durable, end);
-        tokio::task::spawn_blocking(cut).await.map_err(std::io::Error::other)??;
-        let recovered = recover(&tools.config, &tools.disk, &tools.database, Tail::Synced).await?;
-        // A number that was used must not come back: a session that has ended would be taken for a new one.
-        let next_seq = recovered.next_seq.max(self.planner.next_seq);
-        self.planner = planner(recovered.view, next_seq);
-        self.purges = recovered.purge.into();
-        self.log = recovered.log;
-        Ok(())
-    }
-
     async fn close(mut self, reply: oneshot::Sender<()>) {
         if !self.trouble.is_set() {
             let changes = self.planner.view.take_changes();
@@ -381,14 +343,6 @@ fn planner(view: View, next_seq: u64) -> Planner {
     Planner { view, sessions: Sessions::default(), next_seq }
 }
 
-/// Tells everyone in a batch of which nothing was begun.
-fn refuse(batch: Vec<Submission>, error: impl Fn() -> ActorError) {
-    for submission in batch {
-        // A caller that gave up has nothing to be told.
-        let _ = submission.reply.send(Err(error()));
-    }
-}
-
 /// Tells the actor when a stage ends in a panic.
 pub(crate) fn watch(tools: &Arc<Tools>, stage: tokio::task::JoinHandle<()>) {
     let notify = tools.notify.clone();
@@ -407,4 +361,3 @@ fn purge(tessera: TesseraId) -> Submission {
 
 const BATCH_OPS_MAX: usize = 256;
 const BATCH_BYTES_MAX: u64 = 8 << 20;
-const PURGE_DEPOSITS_MAX: u32 = 256;

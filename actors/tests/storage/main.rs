@@ -6,6 +6,12 @@ mod support;
 #[cfg(test)]
 mod basics;
 #[cfg(test)]
+mod damage;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod mending;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod races;

@@ -120,3 +120,26 @@ async fn record_of_an_ended_session_is_copied_as_one_that_does_not_count() {
     }
     assert_eq!(desk.outline(2).len(), 3);
 }
+
+#[tokio::test]
+async fn drop_is_copied_as_long_as_another_segment_may_hold_its_ref() {
+    let mut desk = Desk::new();
+    desk.put(0, b"one");
+    desk.rotate().await;
+    desk.drop(0);
+    desk.rotate().await;
+    desk.compact(2);
+    let dropped = desk.outline(3);
+    assert!(matches!(dropped.as_slice(), [(Kind::Drop, _), (Kind::Forget, _)]), "{dropped:?}");
+
+    // Emptied is not gone: after a power cut its file may be back.
+    desk.compact(1);
+    desk.rotate().await;
+    desk.compact(3);
+    assert_eq!(desk.outline(4), dropped);
+
+    desk.decide(Op::Unlinked { segment: 1 }).unwrap();
+    desk.rotate().await;
+    desk.compact(4);
+    assert_eq!(desk.outline(5), []);
+}

@@ -51,10 +51,14 @@ pub(super) fn history() -> impl Strategy<Value = History> {
     )
 }
 
+/// All tesserae that operations may name.
+pub(super) fn tesseras() -> impl Iterator<Item = u8> {
+    (1..=TESSERAS).chain(SESSIONS..SESSIONS + TESSERAS)
+}
+
 /// All fragments that operations may name.
 pub(super) fn keys() -> impl Iterator<Item = Key> {
-    let tesseras = (1..=TESSERAS).chain(SESSIONS..SESSIONS + TESSERAS);
-    tesseras.flat_map(|tessera| (0..STRIPES).map(move |stripe| (tessera, stripe)))
+    tesseras().flat_map(|tessera| (0..STRIPES).map(move |stripe| (tessera, stripe)))
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -85,7 +89,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         let alone = |op: &Op| matches!(op, Op::Session { .. } | Op::Forget { .. });
         let mut kept: Vec<Op> = Vec::new();
         for op in ops {
-            let same = |other: &Op| tessera_of(other) == tessera_of(&op);
+            let same = |other: &Op| other.tessera() == op.tessera();
             let clashes = kept.iter().any(|other| same(other) && (alone(other) || alone(&op)));
             if !clashes {
                 kept.push(op);
@@ -105,13 +109,6 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(tessera, contents, commits)| Op::Session { tessera, contents, commits }),
         1 => key().prop_map(|(tessera, _)| Op::Forget { tessera }),
     ]
-}
-
-fn tessera_of(op: &Op) -> u8 {
-    match op {
-        Op::Put { key, .. } | Op::Drop { key, .. } => key.0,
-        Op::Session { tessera, .. } | Op::Forget { tessera } => *tessera,
-    }
 }
 
 const TESSERAS: u8 = 2;

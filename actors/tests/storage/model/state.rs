@@ -21,6 +21,16 @@ pub(super) enum Op {
     Forget { tessera: u8 },
 }
 
+impl Op {
+    /// The tessera it is about.
+    pub(super) fn tessera(&self) -> u8 {
+        match self {
+            Self::Put { key, .. } | Self::Drop { key, .. } => key.0,
+            Self::Session { tessera, .. } | Self::Forget { tessera } => *tessera,
+        }
+    }
+}
+
 /// What was answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Answer {
@@ -39,13 +49,28 @@ pub(super) struct Model {
     may_be: BTreeMap<Key, BTreeSet<Option<Held>>>,
     /// Sessions of which it is unknown whether they were completed: all of it or nothing.
     whole: Vec<BTreeMap<Key, u8>>,
-    /// Tesserae whose documents must be there as long as anything else of them is, and which of them.
+    /// The tesserae of these, and the contents.
+    sessions: Vec<(u8, Vec<u8>)>,
+    /// Tesserae with documents, and the contents of the session that wrote them. They go with the last fragment.
     documented: BTreeMap<u8, Vec<u8>>,
+    /// Tesserae that may have documents.
+    may_be_documented: BTreeSet<u8>,
 }
 
 impl Model {
     /// An operation was answered.
     pub(super) fn answered(&mut self, op: &Op, answer: &Answer) {
+        self.change(op, answer);
+        let tessera = op.tessera();
+        if !self.is_held(tessera, false) {
+            self.documented.remove(&tessera);
+            self.may_be_documented.remove(&tessera);
+        } else if !self.is_held(tessera, true) && self.documented.remove(&tessera).is_some() {
+            self.may_be_documented.insert(tessera);
+        }
+    }
+
+    fn change(&mut self, op: &Op, answer: &Answer) {
         match op {
             Op::Put { account, key, content } => {
                 self.one(*key, answer, |held| put(held, *account, *content));
@@ -78,12 +103,32 @@ impl Model {
             let there = there.count();
             assert!(there == 0 || there == session.len(), "a part of a session is there: {session:?}");
         }
-        self.documented.retain(|tessera, _| held.keys().any(|key| key.0 == *tessera));
+        let is_held = |tessera: &u8| held.keys().any(|key| key.0 == *tessera);
+        for (tessera, contents) in std::mem::take(&mut self.sessions) {
+            if is_held(&tessera) {
+                self.documented.insert(tessera, contents);
+            }
+        }
+        self.may_be_documented.retain(is_held);
+        self.documented.retain(|tessera, _| is_held(tessera));
     }
 
-    /// Tesserae with documents, and the contents of the session that wrote them.
-    pub(super) fn documented(&self) -> &BTreeMap<u8, Vec<u8>> {
-        &self.documented
+    /// The contents of the session that wrote a tessera's documents, if it has any; an error when that is unknown.
+    pub(super) fn documented(&self, tessera: u8) -> Result<Option<&Vec<u8>>, ()> {
+        if self.may_be_documented.contains(&tessera) {
+            return Err(());
+        }
+        Ok(self.documented.get(&tessera))
+    }
+
+    /// Whether anything of a tessera is or, if not `surely`, may be held.
+    fn is_held(&self, tessera: u8, surely: bool) -> bool {
+        let of_it = self.may_be.iter().filter(|(key, _)| key.0 == tessera);
+        let mut of_it = of_it.map(|(_, may_be)| may_be);
+        match surely {
+            true => of_it.any(|may_be| !may_be.contains(&None)),
+            false => of_it.any(|may_be| may_be.iter().any(Option::is_some)),
+        }
     }
 
     fn may_be(&self, key: Key) -> BTreeSet<Option<Held>> {
@@ -136,9 +181,11 @@ impl Model {
             let before = if unknown { self.may_be(*key) } else { BTreeSet::new() };
             self.may_be.insert(*key, before.into_iter().chain([held]).collect());
         }
-        self.documented.insert(tessera, contents.to_vec());
         if unknown {
             self.whole.push(keys);
+            self.sessions.push((tessera, contents.to_vec()));
+        } else {
+            self.documented.insert(tessera, contents.to_vec());
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Checks the index against the log and against itself, by other means than storage's own.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::Path,
 };
 
@@ -15,7 +15,7 @@ use sqlx::{
 
 use super::{
     index,
-    log::{DepositKey, Log},
+    log::{DepositKey, DocumentKey, Log},
     node::{DEADLINE, Node},
 };
 
@@ -31,7 +31,7 @@ pub(crate) struct Rows {
     /// Session and holdings.
     pub(crate) tesseras: HashMap<TesseraId, (u64, u64)>,
     /// Segment, position and payload length by tessera, kind and hash.
-    pub(crate) documents: HashMap<(TesseraId, u8, Checksum), (u32, u64, u64)>,
+    pub(crate) documents: HashMap<DocumentKey, (u32, u64, u64)>,
     pub(crate) accounts: HashMap<AccountId, (u64, u64)>,
     /// Bytes and live bytes.
     pub(crate) segments: BTreeMap<u32, (u64, u64)>,
@@ -76,6 +76,13 @@ pub(crate) async fn deposits(folder: &Path, expected: i64) {
 /// Waits until so many tesserae are in the index, those of sessions under way included.
 pub(crate) async fn tesseras(folder: &Path, expected: i64) {
     wait_for(folder, "SELECT count(*) FROM tesseras", expected).await;
+}
+
+/// Moves the whole WAL into the database.
+pub(crate) async fn checkpoint(folder: &Path) {
+    let mut connection = connect(folder).await;
+    sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
 }
 
 async fn wait_for(folder: &Path, sql: &'static str, expected: i64) {
@@ -208,9 +215,12 @@ impl Rows {
             let found = log.at(blob.segment, blob.position).map(|placed| placed.header.payload_hash);
             assert_eq!(found, Some(*checksum), "blob in state ok at {blob:?}");
         }
-        let documents = log.documents();
+        let by_index: BTreeSet<_> = self.documents.keys().copied().collect();
+        assert_eq!(by_index, log.documents(), "documents by the index and by the log alone");
         for (key, (segment, position, _)) in &self.documents {
-            assert!(documents.contains(&(*segment, *position)), "{key:?} is not at {segment}:{position}");
+            let placed = log.at(*segment, *position).map(|placed| &placed.record);
+            let is_it = |record: &Record| matches!(record, Record::Document { bytes, .. } if Checksum::of(bytes) == key.2);
+            assert!(placed.is_some_and(is_it), "{key:?} is not at {segment}:{position}");
         }
         self.check_segments(log);
     }

@@ -66,8 +66,8 @@ struct Inner {
     /// Calls until the disk goes off; what is under way then may or may not be done.
     calls_left: Option<u64>,
     off: bool,
-    fault: Option<Fault>,
-    /// Calls that the fault has made fail.
+    faults: Vec<Fault>,
+    /// Calls that the faults have made fail.
     struck: u64,
     calls: Vec<Call>,
     paths: std::collections::HashMap<u64, PathBuf>,
@@ -90,7 +90,7 @@ impl TestDisk {
             chance: Chance::new(!seed),
             calls_left: None,
             off: false,
-            fault: None,
+            faults: Vec::new(),
             struck: 0,
             calls: Vec::new(),
             paths: std::collections::HashMap::new(),
@@ -130,10 +130,6 @@ impl TestDisk {
         (inner.calls_left, inner.off) = (None, false);
     }
 
-    pub(crate) fn is_off(&self) -> bool {
-        self.lock().off
-    }
-
     /// Replaces all files below the folder with what a power cut leaves of them.
     pub(crate) fn power_cut(&self, folder: &Path) {
         let left = self.lock().platter.power_cut();
@@ -145,17 +141,16 @@ impl TestDisk {
         }
     }
 
-    /// Makes calls fail; replaces the fault before.
+    /// Makes calls fail, beside those that fail already.
     pub(crate) fn fail(&self, fault: Fault) {
-        let mut inner = self.lock();
-        (inner.fault, inner.struck) = (Some(fault), 0);
+        self.lock().faults.push(fault);
     }
 
-    /// The fault clears. How many calls it has made fail.
+    /// All faults clear. How many calls they have made fail.
     pub(crate) fn heal(&self) -> u64 {
         let mut inner = self.lock();
-        inner.fault = None;
-        inner.struck
+        inner.faults.clear();
+        std::mem::take(&mut inner.struck)
     }
 
     /// Pretends that the file system has so much space.
@@ -224,15 +219,15 @@ impl Inner {
     }
 
     fn strike(&mut self, what: What) -> Option<io::Error> {
-        let fault = self.fault.as_mut().filter(|fault| fault.what == what)?;
+        let active = |fault: &&mut Fault| fault.what == what && fault.times > 0;
+        let fault = self.faults.iter_mut().find(active)?;
         if let Some(fewer) = fault.after.checked_sub(1) {
             fault.after = fewer;
             return None;
         }
-        fault.times = fault.times.checked_sub(1)?;
-        let errno = fault.errno;
+        fault.times -= 1;
         self.struck += 1;
-        Some(io::Error::from_raw_os_error(errno))
+        Some(io::Error::from_raw_os_error(fault.errno))
     }
 
     fn path(&self, file: &File) -> PathBuf {
@@ -269,7 +264,7 @@ impl Disk for TestDisk {
         let path = self.lock().path(file);
         let written = self.change(What::Write, &path, |inner| inner.write(file, &bytes, position));
         let mut inner = self.lock();
-        if written.is_err() && inner.fault.is_some_and(|fault| fault.half) {
+        if written.is_err() && inner.faults.iter().any(|fault| fault.half) {
             inner.write(file, &bytes[..bytes.len() / 2], position)?;
         }
         written

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use proto::{
     AccountId, Checksum, FragmentId, TesseraId,
     limits::{RECORD_ALIGN_BYTES, RECORD_HEADER_BYTES},
-    record::{DocumentKind, Header, Record, SessionId},
+    record::{Header, Record, SessionId},
 };
 
 /// A valid record and where it is.
@@ -37,7 +37,8 @@ pub(crate) struct Wanted {
 }
 
 pub(crate) type DepositKey = (AccountId, FragmentId);
-pub(crate) type DocumentKey = (TesseraId, DocumentKind, Checksum);
+/// Tessera, number of the kind, hash.
+pub(crate) type DocumentKey = (TesseraId, u8, Checksum);
 
 impl Log {
     /// Reads all segments in a folder.
@@ -96,11 +97,24 @@ impl Log {
         refs
     }
 
-    /// Documents of sessions that are complete.
-    pub(crate) fn documents(&self) -> BTreeSet<(u32, u64)> {
+    /// Documents of sessions that are complete, and that were not forgotten since: copies are one.
+    pub(crate) fn documents(&self) -> BTreeSet<DocumentKey> {
+        let mut forgotten = HashMap::<TesseraId, u64>::new();
+        for placed in &self.records {
+            if let Record::Forget { tessera } = placed.record {
+                let newest = forgotten.entry(tessera).or_default();
+                *newest = placed.header.sequence.max(*newest);
+            }
+        }
         let sessions = self.committed();
-        let counts = |placed: &&Placed| matches!(&placed.record, Record::Document { session, .. } if sessions.contains(session));
-        self.records.iter().filter(counts).map(|placed| (placed.segment, placed.position)).collect()
+        let key = |placed: &Placed| match &placed.record {
+            Record::Document { session, tessera, kind, bytes } if sessions.contains(session) => {
+                let counts = forgotten.get(tessera).is_none_or(|at| *at < placed.header.sequence);
+                counts.then(|| (*tessera, kind.code(), Checksum::of(bytes)))
+            }
+            _ => None,
+        };
+        self.records.iter().filter_map(key).collect()
     }
 
     /// The record at a place.

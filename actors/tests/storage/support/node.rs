@@ -75,10 +75,6 @@ impl Node {
         &self.system.as_ref().expect("the node runs").storage
     }
 
-    pub(crate) fn system(&self) -> &System {
-        self.system.as_ref().expect("the node runs")
-    }
-
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }

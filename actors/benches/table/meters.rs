@@ -1,0 +1,110 @@
+//! What a round costs: time of the processor, bytes written, syncs of the log.
+
+use std::{
+    fs::File,
+    io::{self, IoSlice},
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use actors::storage::disk::{Disk, RealDisk, Space};
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::Result;
+
+/// What has been used since the process began.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Reading {
+    /// Of all threads, user and system.
+    pub(crate) cpu_seconds: f64,
+    /// Given to the disk or waiting in the page cache for it.
+    pub(crate) written_bytes: u64,
+    /// Of the log.
+    pub(crate) syncs: u64,
+}
+
+impl Reading {
+    /// Reads all meters.
+    pub(crate) fn now(syncs: &AtomicU64) -> Result<Self> {
+        let cpu = clock_gettime(ClockId::ProcessCPUTime);
+        let io = std::fs::read_to_string("/proc/self/io")?;
+        let written = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
+        Ok(Self {
+            cpu_seconds: cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9,
+            written_bytes: written.ok_or("/proc/self/io has no write_bytes")?.parse()?,
+            syncs: syncs.load(Ordering::Relaxed),
+        })
+    }
+
+    /// What was used since another reading.
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self {
+            cpu_seconds: self.cpu_seconds - before.cpu_seconds,
+            written_bytes: self.written_bytes - before.written_bytes,
+            syncs: self.syncs - before.syncs,
+        }
+    }
+}
+
+/// The operating system's disk, which counts the syncs of the log.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct CountingDisk {
+    syncs: Arc<AtomicU64>,
+}
+
+impl CountingDisk {
+    /// The count, which goes on while the disk is used.
+    pub(crate) fn syncs(&self) -> Arc<AtomicU64> {
+        self.syncs.clone()
+    }
+}
+
+impl Disk for CountingDisk {
+    fn create(&self, path: &Path) -> io::Result<File> {
+        RealDisk.create(path)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<File> {
+        RealDisk.open(path)
+    }
+
+    fn write(&self, file: &File, parts: &mut [IoSlice<'_>], position: u64) -> io::Result<()> {
+        RealDisk.write(file, parts, position)
+    }
+
+    fn sync(&self, file: &File) -> io::Result<()> {
+        self.syncs.fetch_add(1, Ordering::Relaxed);
+        RealDisk.sync(file)
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        RealDisk.sync_folder(folder)
+    }
+
+    fn truncate(&self, file: &File, length: u64) -> io::Result<()> {
+        RealDisk.truncate(file, length)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        RealDisk.remove(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        RealDisk.rename(from, to)
+    }
+
+    fn read(&self, file: &File, buffer: &mut [u8], position: u64) -> io::Result<()> {
+        RealDisk.read(file, buffer, position)
+    }
+
+    fn read_cached(&self, file: &File, buffer: &mut [u8], position: u64) -> io::Result<bool> {
+        RealDisk.read_cached(file, buffer, position)
+    }
+
+    fn space(&self, folder: &Path) -> io::Result<Space> {
+        RealDisk.space(folder)
+    }
+}

@@ -1,0 +1,57 @@
+//! The rows of the table.
+
+mod archive;
+mod attest;
+mod get;
+mod put;
+mod start;
+
+use std::path::PathBuf;
+
+use futures::future::BoxFuture;
+
+use crate::{Result, report::Row, rounds::Plan};
+
+/// What every row is measured with.
+pub(crate) struct Bench {
+    /// Empty, on the disk that is measured.
+    pub(crate) folder: PathBuf,
+    pub(crate) plan: Plan,
+}
+
+/// A row, and how it is measured.
+pub(crate) struct Entry {
+    pub(crate) name: &'static str,
+    pub(crate) run: fn(&Bench) -> BoxFuture<'_, Result<Vec<Row>>>,
+}
+
+/// All rows, in order.
+pub(crate) const ROWS: &[Entry] = &[
+    Entry { name: "put-4k-1-tessera", run: |bench| Box::pin(put::small(bench, 1)) },
+    Entry { name: "put-4k-64-tesserae", run: |bench| Box::pin(put::small(bench, 64)) },
+    Entry { name: "put-64k", run: |bench| Box::pin(put::medium(bench)) },
+    Entry { name: "put-4k-1-client", run: |bench| Box::pin(put::alone(bench)) },
+    Entry { name: "put-1m", run: |bench| Box::pin(put::large(bench)) },
+    Entry { name: "get-4k-cached", run: |bench| Box::pin(get::cached(bench)) },
+    Entry { name: "get-4k-uncached", run: |bench| Box::pin(get::uncached(bench)) },
+    Entry { name: "attest", run: |bench| Box::pin(attest::hundred(bench)) },
+    Entry { name: "create-export-1g", run: |bench| Box::pin(archive::create_and_export(bench)) },
+    Entry { name: "start-1m-fragments", run: |bench| Box::pin(start::after_a_clean_stop(bench)) },
+];
+
+impl Bench {
+    /// An empty folder of this name.
+    fn fresh(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.folder.join(name);
+        std::fs::create_dir(&folder)?;
+        Ok(folder)
+    }
+
+    /// Removes what a row has left, and waits until the disk has done so: the next row must not pay for it.
+    fn clear(&self) -> Result<()> {
+        std::fs::remove_dir_all(&self.folder)?;
+        std::fs::create_dir(&self.folder)?;
+        rustix::fs::syncfs(std::fs::File::open(&self.folder)?)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,236 @@
+//! One bit flips, or a file goes: it is noticed and named, never served, and everything else stays.
+
+use std::path::{Path, PathBuf};
+
+use actors::{
+    ActorError, FragmentStore, PutOutcome,
+    storage::{BlobState, INDEX_FILE, Usage},
+};
+use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
+
+use super::support::{
+    LOCAL, audit, fragment, id, index,
+    index::Wal,
+    node::{DEADLINE, End, Node},
+    tessera,
+};
+
+const LENGTH: usize = 3000;
+const COUNT: u32 = 12;
+/// Bytes of a header, and of the record of a blob of [`LENGTH`] bytes.
+const HEADER: u64 = 64;
+const RECORD: u64 = HEADER + 3008;
+
+/// A node with some fragments in a few segments.
+async fn filled() -> Node {
+    let node = Node::started(1).await;
+    for stripe in 0..COUNT {
+        node.storage().put(LOCAL, id(1, stripe), fragment(stripe.into(), LENGTH)).await.unwrap();
+    }
+    node
+}
+
+fn flip(path: &Path, position: u64) {
+    let mut bytes = std::fs::read(path).unwrap();
+    bytes[usize::try_from(position).unwrap()] ^= 0x10;
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// Which of the fragments are served; what is served must be right.
+async fn served(node: &Node) -> Vec<u32> {
+    let mut served = Vec::new();
+    for stripe in 0..COUNT {
+        match node.storage().get(id(1, stripe)).await {
+            Ok(got) => {
+                assert_eq!(got, fragment(stripe.into(), LENGTH));
+                served.push(stripe);
+            }
+            Err(ActorError::Corrupt { fragment, checksum }) => {
+                assert_eq!(fragment, id(1, stripe), "it is named");
+                assert_eq!(checksum, self::fragment(stripe.into(), LENGTH).checksum());
+            }
+            Err(other) => panic!("fragment {stripe}: {other}"),
+        }
+    }
+    served
+}
+
+fn all_but(lost: &[u32]) -> Vec<u32> {
+    (0..COUNT).filter(|stripe| !lost.contains(stripe)).collect()
+}
+
+async fn usage(node: &Node) -> Usage {
+    node.storage().usage().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flipped_payload_is_never_served_and_healed_by_a_put() {
+    let mut node = filled().await;
+    flip(&node.segment(1), HEADER + 100);
+    assert_eq!(served(&node).await, all_but(&[0]));
+    assert_eq!(usage(&node).await.totals.jobs, 1, "its repair is queued");
+    let rows = node.storage().checksums(tessera(1), (0, 0), 1).await.unwrap();
+    assert_eq!(rows.first().unwrap().state, BlobState::Suspect);
+    let put = node.storage().put(LOCAL, id(1, 0), fragment(0, LENGTH)).await;
+    assert_eq!(put.unwrap(), PutOutcome::Stored);
+    assert_eq!(served(&node).await, all_but(&[]));
+    assert_eq!(usage(&node).await.totals.jobs, 0);
+    node.rebuild().await;
+    assert_eq!(served(&node).await, all_but(&[]));
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flipped_header_does_not_matter_until_the_index_is_made_anew_and_is_named_then() {
+    let mut node = filled().await;
+    let second = RECORD + 192;
+    flip(&node.segment(1), second + 10);
+    assert_eq!(served(&node).await, all_but(&[]), "the bytes themselves are right");
+    node.rebuild().await;
+    let usage = usage(&node).await;
+    assert!(usage.recovery.rebuilt);
+    let places: Vec<_> = usage.recovery.damage.iter().map(|place| (place.segment, place.position)).collect();
+    assert_eq!(places, [(1, second)]);
+    assert_eq!(served(&node).await, all_but(&[1]));
+    node.storage().put(LOCAL, id(1, 1), fragment(1, LENGTH)).await.unwrap();
+    assert_eq!(served(&node).await, all_but(&[]));
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flipped_header_at_the_end_loses_no_more_than_its_record() {
+    let mut node = filled().await;
+    node.stop().await;
+    let last = newest_segment(&node);
+    let length = std::fs::metadata(&last).unwrap().len();
+    // The last record is a ref of 192 bytes: without it the bytes are there, and nobody wants them.
+    flip(&last, length - 192 + 10);
+    index::remove(node.path());
+    node.start().await.unwrap();
+    let gone = node.storage().get(id(1, COUNT - 1)).await;
+    assert!(matches!(gone, Err(ActorError::NotFound { .. })), "{gone:?}");
+    for stripe in 0..COUNT - 1 {
+        assert_eq!(node.storage().get(id(1, stripe)).await.unwrap(), fragment(stripe.into(), LENGTH));
+    }
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_row_of_the_index_is_noticed_and_the_index_made_anew() {
+    for change in [
+        "UPDATE blobs SET position = position + 64 WHERE segment = 1",
+        "UPDATE blobs SET segment = segment + 1",
+        "UPDATE fragments SET checksum = zeroblob(32) WHERE stripe = 3",
+        "UPDATE blobs SET len = len - 1",
+    ] {
+        let mut node = filled().await;
+        node.stop().await;
+        let options = SqliteConnectOptions::new().filename(node.path().join(INDEX_FILE)).foreign_keys(false);
+        let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+        sqlx::query(change).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        node.start().await.unwrap();
+        let deadline = std::time::Instant::now() + DEADLINE;
+        while !is_whole(&node).await {
+            assert!(std::time::Instant::now() < deadline, "{change}: it is not made anew");
+        }
+        assert!(usage(&node).await.recovery.rebuilt, "{change}");
+        audit::check(&node).await;
+        node.stop().await;
+    }
+}
+
+/// Whether every fragment is served. A wrong byte fails the test; damage and restarts do not.
+async fn is_whole(node: &Node) -> bool {
+    let mut whole = true;
+    for stripe in 0..COUNT {
+        match node.storage().get(id(1, stripe)).await {
+            Ok(got) => assert_eq!(got, fragment(stripe.into(), LENGTH)),
+            Err(ActorError::Corrupt { .. } | ActorError::Restarting { .. }) => whole = false,
+            Err(other) => panic!("fragment {stripe}: {other}"),
+        }
+    }
+    whole
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damaged_or_missing_index_is_made_anew_and_the_old_one_kept() {
+    let damages: [fn(&Path); 4] = [
+        |index| flip(index, 3),
+        |index| std::fs::write(index, b"not a database, by far").unwrap(),
+        |index| flip(index, 100),
+        |index| std::fs::remove_file(index).unwrap(),
+    ];
+    for (number, damage) in damages.into_iter().enumerate() {
+        let mut node = filled().await;
+        node.stop().await;
+        let path = node.path().join(INDEX_FILE);
+        damage(&path);
+        let was_there = path.exists();
+        node.start().await.unwrap();
+        assert!(usage(&node).await.recovery.rebuilt, "damage {number}");
+        assert_eq!(
+            node.path().join(format!("{INDEX_FILE}.damaged-1")).exists(),
+            was_there,
+            "damage {number}"
+        );
+        assert_eq!(served(&node).await, all_but(&[]), "damage {number}");
+        audit::check(&node).await;
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flipped_bit_in_the_wal_loses_nothing() {
+    let mut node = filled().await;
+    node.end(End::Killed).await;
+    let wal = index::path(node.path(), "-wal");
+    let length = std::fs::metadata(&wal).unwrap().len();
+    assert!(length > 1000);
+    flip(&wal, length / 3);
+    node.start().await.unwrap();
+    assert_eq!(served(&node).await, all_but(&[]));
+    audit::check(&node).await;
+    node.end_and_start(End::PowerCut(Wal::Least)).await;
+    assert_eq!(served(&node).await, all_but(&[]));
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn segment_that_is_gone_or_cut_short_is_named_and_the_rest_is_served() {
+    let count = segments(&filled().await).len();
+    assert!(count >= 3);
+    for (lost, cut) in (0..count).flat_map(|lost| [(lost, None), (lost, Some(2000))]) {
+        let mut node = filled().await;
+        node.stop().await;
+        let path = segments(&node).swap_remove(lost);
+        match cut {
+            None => std::fs::remove_file(&path).unwrap(),
+            Some(length) => {
+                std::fs::File::options().write(true).open(&path).unwrap().set_len(length).unwrap()
+            }
+        }
+        node.start().await.unwrap();
+        let number: u32 = path.file_stem().unwrap().to_str().unwrap().parse().unwrap();
+        assert_eq!(usage(&node).await.recovery.lost_segments, [number]);
+        let left = served(&node).await;
+        assert!(!left.is_empty() && left.len() < COUNT as usize, "segment {number}: {left:?}");
+        for stripe in all_but(&left) {
+            node.storage().put(LOCAL, id(1, stripe), fragment(stripe.into(), LENGTH)).await.unwrap();
+        }
+        assert_eq!(served(&node).await, all_but(&[]), "segment {number}: healed by puts");
+        node.stop().await;
+    }
+}
+
+fn segments(node: &Node) -> Vec<PathBuf> {
+    let files = std::fs::read_dir(node.segments()).unwrap();
+    let mut paths: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+    paths.sort();
+    paths
+}
+
+fn newest_segment(node: &Node) -> PathBuf {
+    let filled = |path: &PathBuf| std::fs::metadata(path).unwrap().len() > 0;
+    segments(node).into_iter().rfind(filled).unwrap()
+}
