@@ -25,6 +25,13 @@ pub(crate) struct Flight {
 }
 
 impl Flight {
+    /// It is the first to fail. Whoever hears that it did finds that nothing is written until it is mended.
+    pub(crate) fn fail_first(self, tools: &Tools, trouble: &Trouble, error: &ActorError) {
+        trouble.set(&error.to_string(), error.is_full_disk());
+        (tools.notify)(Notice::Writing(Some(error.to_string())));
+        self.fail(trouble);
+    }
+
     /// Tells everyone in it that it is unknown whether it was done. Those that were refused too: what they were
     /// refused for may have been decided in this batch or in one before it that failed with it.
     pub(crate) fn fail(self, trouble: &Trouble) {
@@ -106,8 +113,7 @@ async fn sync_stage(
             Err(error) => {
                 let error = ActorError::io("cannot make the log durable")(error);
                 tracing::error!(%error, "a sync failed; it is not tried again, a new segment is begun");
-                trouble.set(&error.to_string(), error.is_full_disk());
-                flight.fail(&trouble);
+                flight.fail_first(&tools, &trouble, &error);
             }
         }
         drop(permit);
@@ -144,8 +150,7 @@ async fn commit_stage(
                 if error.is_damaged_index() {
                     (tools.notify)(Notice::IndexDamaged(error.to_string()));
                 }
-                trouble.set(&error.to_string(), error.is_full_disk());
-                flight.fail(&trouble);
+                flight.fail_first(&tools, &trouble, &error);
             }
         }
         drop(permit);

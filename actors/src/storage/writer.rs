@@ -216,8 +216,11 @@ impl Writer {
     fn refuse(&mut self, batch: Vec<Submission>, cause: &Cause) {
         self.purges_wait = true;
         for submission in batch {
-            if let Op::Purge { tessera } = submission.op {
-                self.purges.push_back(tessera);
+            match submission.op {
+                Op::Purge { tessera } => self.purges.push_back(tessera),
+                // Needs nothing of log or index, and nobody would ask again.
+                Op::Abort { session } => self.purges.extend(self.planner.sessions.end(session)),
+                _ => {}
             }
             // A caller that gave up has nothing to be told.
             let _ = submission.reply.send(Err(cause.error()));
@@ -311,8 +314,7 @@ impl Writer {
             }
             Err(error) => {
                 let error = ActorError::io("cannot write to the log")(error);
-                self.trouble.set(&error.to_string(), error.is_full_disk());
-                flight.fail(&self.trouble);
+                flight.fail_first(&self.tools, &self.trouble, &error);
             }
         }
     }

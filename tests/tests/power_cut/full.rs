@@ -95,4 +95,4 @@ const SOME: u64 = 50;
 const FLOOR_BYTES: u64 = 12 << 20;
 /// Left free at most when the disk is filled.
 const LEFT_BYTES: u64 = 512 << 10;
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(120);
