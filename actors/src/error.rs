@@ -117,6 +117,11 @@ impl ActorError {
         matches!(self.sqlite_code(), Some(libsqlite3_sys::SQLITE_CORRUPT | libsqlite3_sys::SQLITE_NOTADB))
     }
 
+    /// The error as [`ActorError::InsufficientStorage`], if it means that the disk is full.
+    pub(crate) fn or_no_room(self) -> Self {
+        if self.is_full_disk() { Self::InsufficientStorage { reason: self.to_string() } } else { self }
+    }
+
     /// Whether it means that the disk is full.
     pub(crate) fn is_full_disk(&self) -> bool {
         match self {

@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Write},
     path::Path,
-    process::{Child, ChildStdin, Command, Stdio},
+    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     sync::mpsc::{self, Receiver, RecvTimeoutError},
     time::Duration,
 };
@@ -44,6 +44,8 @@ pub struct Life {
     pub faults: Vec<String>,
     /// Whether it stopped cleanly.
     pub closed: bool,
+    /// How its process ended.
+    pub status: Option<ExitStatus>,
     asked: std::collections::BTreeMap<u64, Deed>,
 }
 
@@ -110,7 +112,7 @@ impl Victim {
 
     /// Takes what is still in the pipe.
     fn end(mut self) -> Life {
-        self.process.wait().expect("it is ours");
+        self.life.status = self.process.wait().ok();
         self.work_until(|_| false);
         std::mem::take(&mut self.life)
     }

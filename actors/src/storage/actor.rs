@@ -276,6 +276,7 @@ impl State {
         reply: Option<(Slot, Reply<Compacted>)>,
     ) {
         self.compacting = false;
+        let outcome = outcome.map_err(ActorError::or_no_room);
         match &outcome {
             Ok(done) => self.stuck.clone_from(&done.stuck),
             Err(error) => {

@@ -23,10 +23,15 @@ impl Replay<'_> {
         let rows: Vec<_> = self.view.segments.iter().map(|(id, row)| (*id, *row)).collect();
         for (id, row) in rows {
             let is_there = ids.contains(&id);
+            if row.seal == Seal::Drained {
+                // Nothing in it counts, and a compaction may be removing it at this moment.
+                if !is_there {
+                    self.remove_row(id);
+                }
+                continue;
+            }
             let length = if is_there { self.length(id)? } else { 0 };
-            if !is_there && row.seal == Seal::Drained {
-                self.remove_row(id);
-            } else if length < row.bytes {
+            if length < row.bytes {
                 self.lose(id, length).await?;
             }
         }

@@ -61,7 +61,7 @@ fn without_a_byte(image: &Image, chain: &mut Chain) {
     victim.work_until(|life| life.opening.is_some());
     let life = chain.bury(victim.kill());
     let reason = life.not_opened.as_deref();
-    chain.expect(life.opening.is_some() || reason.is_some(), "it says why it does not start");
+    chain.expect(life.opening.is_some() || reason.is_some(), &format!("it fell silent: {:?}", life.status));
     image.clear();
 }
 

@@ -31,8 +31,11 @@ impl Image {
         fs::create_dir(&mount).expect("a folder can be made");
         File::create(&file).and_then(|file| file.set_len(IMAGE_BYTES)).expect("a sparse file can be made");
         match system {
-            // Nothing reserved for root: what is free is free for all.
-            FileSystem::Ext4 => run(Command::new("mkfs.ext4").args(["-q", "-m", "0"]).arg(&file)),
+            // Nothing reserved for root: what is free is free for all. Blocks as on any larger disk: with smaller ones
+            // than a page, a full disk ends SQLite with SIGBUS in its shared memory.
+            FileSystem::Ext4 => {
+                run(Command::new("mkfs.ext4").args(["-q", "-m", "0", "-b", "4096"]).arg(&file))
+            }
             FileSystem::Xfs => run(Command::new("mkfs.xfs").arg("-q").arg(&file)),
         }
         let image = Self { file, mount, _folder: folder };
