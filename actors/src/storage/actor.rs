@@ -19,6 +19,7 @@ use super::{
     pragmas::{Database, INDEX_FILE},
     queries,
     read::{Reader, Unread},
+    readers::{Progress, Readers},
     recover::Report,
     segment::{SEGMENTS_FOLDER, SegmentFiles},
     space,
@@ -43,6 +44,7 @@ pub(super) struct State {
     arguments: Arguments,
     database: Database,
     queue: Queue,
+    index: Readers,
     reader: Reader,
     locations: Locations,
     /// Segments that a compaction could not empty, with their live bytes then.
@@ -84,18 +86,22 @@ impl Actor for StorageActor {
                 state.document(&me, tessera, kind, hash, slot, reply);
             }
             StorageMsg::Checksums { tessera, from, limit, slot, reply } => {
-                let pool = state.database.readers.clone();
-                let rows = async move { queries::checksums(&pool, tessera, from, limit).await };
+                let index = state.index.clone();
+                let rows = async move {
+                    queries::checksums(index.about(tessera).await?, tessera, from, limit).await
+                };
                 state.answer(&me, slot, reply, rows);
             }
             StorageMsg::Tesseras { from, to, limit, slot, reply } => {
-                let pool = state.database.readers.clone();
-                let rows = async move { queries::tesseras(&pool, from, to, limit).await };
+                let index = state.index.clone();
+                let rows =
+                    async move { queries::tesseras(index.between(from, to).await?, from, to, limit).await };
                 state.answer(&me, slot, reply, rows);
             }
             StorageMsg::AddsUp { tessera, slot, reply } => {
-                let pool = state.database.readers.clone();
-                state.answer(&me, slot, reply, async move { queries::adds_up(&pool, tessera).await });
+                let index = state.index.clone();
+                let sums = async move { queries::adds_up(index.about(tessera).await?, tessera).await };
+                state.answer(&me, slot, reply, sums);
             }
             StorageMsg::Usage { slot, reply } => state.usage(&me, slot, reply),
             StorageMsg::Compact { slot, reply } => state.compact(&me, Some((slot, reply))),
@@ -134,11 +140,13 @@ impl State {
             // A fallen actor needs no notice.
             let _ = actor.send_message(StorageMsg::Notice(notice));
         };
+        let progress = Progress::new();
         let tools = Tools {
             config: arguments.config.clone(),
             disk: arguments.disk.clone(),
             database: database.clone(),
             metrics: arguments.metrics.clone(),
+            progress: progress.clone(),
             notify: Arc::new(notify),
             _lease: lease.clone(),
         };
@@ -149,6 +157,7 @@ impl State {
         let folder = arguments.config.data_dir.join(SEGMENTS_FOLDER);
         let files = SegmentFiles::new(arguments.disk.clone(), folder);
         Ok(Self {
+            index: Readers::new(&database, progress),
             database,
             queue,
             reader: Reader::new(files, arguments.metrics.clone()),
@@ -168,7 +177,7 @@ impl State {
         }
         let lookup = Lookup {
             storage: me.clone(),
-            pool: self.database.readers.clone(),
+            index: self.index.clone(),
             reader: self.reader.clone(),
             epoch: self.locations.epoch(),
         };
@@ -190,18 +199,18 @@ impl State {
         slot: Slot,
         reply: Reply<Bytes>,
     ) {
-        let (pool, reader) = (self.database.readers.clone(), self.reader.clone());
-        let document = async move { read_document(&pool, &reader, tessera, kind, hash).await };
+        let (index, reader) = (self.index.clone(), self.reader.clone());
+        let document = async move { read_document(&index, &reader, tessera, kind, hash).await };
         self.answer(me, slot, reply, document);
     }
 
     fn usage(&self, me: &ActorRef<StorageMsg>, slot: Slot, reply: Reply<Usage>) {
-        let (pool, arguments) = (self.database.readers.clone(), self.arguments.clone());
+        let (index, arguments) = (self.index.clone(), self.arguments.clone());
         let location_map_bytes = self.locations.bytes();
         let (read_only, recovery) = (self.read_only.clone(), self.recovery.clone());
         self.answer(me, slot, reply, async move {
             let config = &arguments.config;
-            let totals = queries::totals(&pool).await?;
+            let totals = queries::totals(index.as_it_is().await).await?;
             let wal = tokio::fs::metadata(config.data_dir.join(format!("{INDEX_FILE}-wal"))).await;
             let wal_bytes = wal.map_or(0, |wal| wal.len());
             let space = arguments.disk.space(&config.data_dir).ok();
@@ -254,6 +263,7 @@ impl State {
         let compaction = Compaction {
             config: self.arguments.config.clone(),
             database: self.database.clone(),
+            index: self.index.clone(),
             reader: self.reader.clone(),
             metrics: self.arguments.metrics.clone(),
             stuck: self.stuck.clone(),
@@ -323,14 +333,16 @@ async fn submit(actor: ActorRef<StorageMsg>, op: Op) -> Result<Outcome, ActorErr
 }
 
 async fn read_document(
-    pool: &sqlx::SqlitePool,
+    index: &Readers,
     reader: &Reader,
     tessera: TesseraId,
     kind: DocumentKind,
     hash: Option<Checksum>,
 ) -> Result<Bytes, ActorError> {
     let mut before = None;
-    while let Some((hash, place)) = queries::document(pool, tessera, kind, hash).await? {
+    while let Some((hash, place)) =
+        queries::document(index.about(tessera).await?, tessera, kind, hash).await?
+    {
         match reader.document(place, hash).await {
             Ok(bytes) => return Ok(bytes),
             // Moved by a compaction, unless the index says the same once more.

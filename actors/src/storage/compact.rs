@@ -24,6 +24,7 @@ use super::{
     ops::{Copied, Op, Outcome},
     pragmas::Database,
     read::Reader,
+    readers::Readers,
     rows::{Seal, SegmentRow},
     scan::{Found, read_chunks},
     segment,
@@ -46,6 +47,7 @@ pub struct Compacted {
 pub(crate) struct Compaction<S> {
     pub(crate) config: config::StorageConfig,
     pub(crate) database: Database,
+    pub(crate) index: Readers,
     pub(crate) reader: Reader,
     pub(crate) metrics: StorageMetrics,
     /// Segments found stuck before.
@@ -100,7 +102,7 @@ where
         let mut done = Compacted { stuck: self.stuck.clone(), ..Compacted::default() };
         let mut not_now = HashSet::new();
         loop {
-            let segments = facts::segments(&mut *self.database.readers.acquire().await?).await?;
+            let segments = facts::segments(&mut *self.index.as_it_is().await.acquire().await?).await?;
             self.unlink_drained(&segments, &mut done).await?;
             done.stuck.retain(|id, live| segments.get(id).is_some_and(|row| row.live_bytes == *live));
             let is_out = |id, _: &SegmentRow| not_now.contains(&id) || done.stuck.contains_key(&id);
@@ -111,7 +113,7 @@ where
                     not_now.insert(id);
                 }
                 Emptied::Stuck => {
-                    let now = facts::segments(&mut *self.database.readers.acquire().await?).await?;
+                    let now = facts::segments(&mut *self.index.as_it_is().await.acquire().await?).await?;
                     done.stuck.extend(now.get(&id).map(|row| (id, row.live_bytes)));
                 }
             }
@@ -158,7 +160,7 @@ where
     async fn give_up_blobs(&self, segment: u32) -> Result<(), ActorError> {
         let rows = sqlx::query("SELECT checksum, segment, position, len FROM blobs WHERE segment = ?")
             .bind(segment)
-            .fetch_all(&self.database.readers)
+            .fetch_all(self.index.as_it_is().await)
             .await?;
         for row in &rows {
             let (checksum, place) = (Checksum::try_from(row.try_get::<&[u8], _>(0)?)?, place(row, 1)?);

@@ -2,7 +2,6 @@
 
 use proto::{Fragment, FragmentId};
 use ractor::ActorRef;
-use sqlx::SqlitePool;
 
 use super::{
     actor::report_damage,
@@ -11,6 +10,7 @@ use super::{
     ops::{Op, Outcome, Submission},
     queries::{self, Found},
     read::{Reader, Unread},
+    readers::Readers,
     writer::Notice,
 };
 use crate::error::ActorError;
@@ -18,7 +18,7 @@ use crate::error::ActorError;
 /// What a get works with.
 pub(super) struct Lookup {
     pub(super) storage: ActorRef<StorageMsg>,
-    pub(super) pool: SqlitePool,
+    pub(super) index: Readers,
     pub(super) reader: Reader,
     /// Of the location map when the get began.
     pub(super) epoch: u64,
@@ -55,7 +55,7 @@ impl Lookup {
     }
 
     async fn locate(&self, id: FragmentId) -> Result<Location, ActorError> {
-        let found = queries::locate(&self.pool, &id).await.inspect_err(|error| {
+        let found = queries::locate(self.index.about(id.tessera).await?, &id).await.inspect_err(|error| {
             report_damage(&self.storage, Some(error));
         });
         match found? {

@@ -31,6 +31,7 @@ mod plan;
 mod pragmas;
 mod queries;
 mod read;
+mod readers;
 mod recover;
 mod replay;
 mod rows;

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{error::ActorError, supervision::gate::Slot};
 
-/// One request to the writer. Answered after the transaction that holds it has committed.
+/// One request to the writer. Answered when it is durable: in the log (see [`Op::is_logged`]) or in the index.
 #[derive(Debug)]
 pub(crate) struct Submission {
     pub(crate) op: Op,
@@ -103,6 +103,26 @@ impl Op {
     /// Whether it needs room on the disk. What frees room, or completes what has its room, is always done.
     pub(crate) fn needs_room(&self) -> bool {
         matches!(self, Self::Put { .. } | Self::Pin { .. } | Self::Document { .. } | Self::Refs { .. })
+    }
+
+    /// Whether a replay of the log brings it back, so that it may be answered when that is synced. Everything else is
+    /// answered when the index has it.
+    pub(crate) fn is_logged(&self) -> bool {
+        match self {
+            Self::Put { .. }
+            | Self::Drop { .. }
+            | Self::OpenSession
+            | Self::Pin { .. }
+            | Self::Document { .. }
+            | Self::Refs { .. }
+            | Self::Commit { .. } => true,
+            Self::Abort { .. }
+            | Self::Purge { .. }
+            | Self::Suspect { .. }
+            | Self::Copy { .. }
+            | Self::Drained { .. }
+            | Self::Unlinked { .. } => false,
+        }
     }
 
     /// What must be known of the index before it is decided.

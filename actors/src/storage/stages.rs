@@ -1,4 +1,4 @@
-//! The second and third stage of the writer: sync, then commit and reply.
+//! The second and third stage of the writer: sync and reply, then commit.
 
 use std::sync::Arc;
 
@@ -32,7 +32,19 @@ impl Flight {
         self.fail(trouble);
     }
 
-    /// Tells everyone in it that it is unknown whether it was done. Those that were refused too: what they were
+    /// Answers everything that the log alone brings back. It is durable.
+    fn acknowledge(&mut self, tools: &Tools) {
+        tools.metrics.batch(self.replies.len());
+        // First, so that whoever hears of the answer finds what it says in the index.
+        tools.progress.acknowledge(&self.changes);
+        if !self.dropped.is_empty() {
+            (tools.notify)(Notice::Dropped(std::mem::take(&mut self.dropped)));
+        }
+        let answered = self.replies.extract_if(.., |(submission, _)| submission.op.is_logged());
+        answered.for_each(answer);
+    }
+
+    /// Tells everyone in it who was not answered yet that it is unknown whether it was done. Those that were refused too: what they were
     /// refused for may have been decided in this batch or in one before it that failed with it.
     pub(crate) fn fail(self, trouble: &Trouble) {
         for (submission, _) in self.replies {
@@ -48,17 +60,21 @@ pub(crate) struct Stages {
     commit: Stage,
 }
 
-/// A stage holds one batch; the next one waits until it has passed it on.
+/// A stage holds a few batches; the next one waits until one of them has been passed on.
 #[derive(Clone)]
 struct Stage {
+    batches: u32,
     free: Arc<Semaphore>,
-    sender: mpsc::UnboundedSender<(Flight, OwnedSemaphorePermit)>,
+    sender: mpsc::UnboundedSender<Inside>,
 }
 
+/// A batch in a stage, and its place there.
+type Inside = (Flight, OwnedSemaphorePermit);
+
 impl Stage {
-    fn new() -> (Self, mpsc::UnboundedReceiver<(Flight, OwnedSemaphorePermit)>) {
+    fn new(batches: u32) -> (Self, mpsc::UnboundedReceiver<Inside>) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        (Self { free: Arc::new(Semaphore::new(1)), sender }, receiver)
+        (Self { batches, free: Arc::new(Semaphore::new(batches as usize)), sender }, receiver)
     }
 
     async fn enter(&self, flight: Flight) {
@@ -67,13 +83,17 @@ impl Stage {
             let _ = self.sender.send((flight, permit));
         }
     }
+
+    async fn idle(&self) {
+        drop(self.free.acquire_many(self.batches).await);
+    }
 }
 
 impl Stages {
     /// Starts both. What they have committed comes back through the receiver.
     pub(crate) fn start(tools: &Arc<Tools>, trouble: &Trouble) -> (Self, mpsc::UnboundedReceiver<Changes>) {
-        let (sync, to_sync) = Stage::new();
-        let (commit, to_commit) = Stage::new();
+        let (sync, to_sync) = Stage::new(1);
+        let (commit, to_commit) = Stage::new(BEHIND_MAX);
         let (settle, settled) = mpsc::unbounded_channel();
         let syncing = sync_stage(tools.clone(), trouble.clone(), to_sync, commit.clone());
         watch(tools, tokio::spawn(syncing));
@@ -89,18 +109,18 @@ impl Stages {
 
     /// Waits until no batch is in either stage. Only the writer puts any in, so none is afterwards.
     pub(crate) async fn idle(&self) {
-        drop(self.sync.free.acquire().await);
-        drop(self.commit.free.acquire().await);
+        self.sync.idle().await;
+        self.commit.idle().await;
     }
 }
 
 async fn sync_stage(
     tools: Arc<Tools>,
     trouble: Trouble,
-    mut flights: mpsc::UnboundedReceiver<(Flight, OwnedSemaphorePermit)>,
+    mut flights: mpsc::UnboundedReceiver<Inside>,
     commit: Stage,
 ) {
-    while let Some((flight, permit)) = flights.recv().await {
+    while let Some((mut flight, permit)) = flights.recv().await {
         if trouble.is_set() {
             flight.fail(&trouble);
             continue;
@@ -108,6 +128,7 @@ async fn sync_stage(
         match sync(&tools, &flight.tape).await {
             Ok(()) => {
                 trouble.note_durable(flight.end.watermark);
+                flight.acknowledge(&tools);
                 commit.enter(flight).await;
             }
             Err(error) => {
@@ -133,39 +154,53 @@ async fn sync(tools: &Arc<Tools>, tape: &Tape) -> std::io::Result<()> {
 async fn commit_stage(
     tools: Arc<Tools>,
     trouble: Trouble,
-    mut flights: mpsc::UnboundedReceiver<(Flight, OwnedSemaphorePermit)>,
+    mut flights: mpsc::UnboundedReceiver<Inside>,
     settle: mpsc::UnboundedSender<Changes>,
 ) {
-    while let Some((flight, permit)) = flights.recv().await {
-        if trouble.is_set() {
-            flight.fail(&trouble);
-            continue;
+    while let Some((first, permit)) = flights.recv().await {
+        let mut permits = vec![permit];
+        let mut group = vec![first];
+        // What has arrived by now goes into one transaction.
+        while let Ok((next, permit)) = flights.try_recv() {
+            group.push(next);
+            permits.push(permit);
         }
-        let written =
-            index::write(&tools.database.writer, &flight.changes, flight.end, clock::now_ms()).await;
-        match written {
-            Ok(()) => acknowledge(&tools, flight, &settle),
-            Err(error) => {
-                tracing::error!(%error, "a batch is durable in the log but could not be written into the index");
-                if error.is_damaged_index() {
-                    (tools.notify)(Notice::IndexDamaged(error.to_string()));
-                }
-                flight.fail_first(&tools, &trouble, &error);
-            }
+        if commit(&tools, &trouble, &group).await {
+            tools.progress.commit(group.len());
+            group.into_iter().for_each(|flight| finish(flight, &settle));
+        } else {
+            group.into_iter().for_each(|flight| flight.fail(&trouble));
         }
-        drop(permit);
+        drop(permits);
     }
 }
 
-fn acknowledge(tools: &Tools, flight: Flight, settle: &mpsc::UnboundedSender<Changes>) {
-    tools.metrics.batch(flight.replies.len());
-    if !flight.dropped.is_empty() {
-        (tools.notify)(Notice::Dropped(flight.dropped));
+/// Writes the rows of these batches, or tells that they and all behind them must come back from the log.
+async fn commit(tools: &Tools, trouble: &Trouble, group: &[Flight]) -> bool {
+    let Some(last) = group.last().filter(|_| !tools.progress.is_stuck()) else { return false };
+    let changes = Changes::of_all(group.iter().map(|flight| &flight.changes));
+    let written = index::write(&tools.database.writer, &changes, last.end, clock::now_ms()).await;
+    let Err(error) = written else { return true };
+    tracing::error!(%error, "what is durable in the log could not be written into the index");
+    if error.is_damaged_index() {
+        (tools.notify)(Notice::IndexDamaged(error.to_string()));
     }
+    trouble.set(&error.to_string(), error.is_full_disk());
+    tools.progress.stick(&error.to_string());
+    (tools.notify)(Notice::Writing(Some(error.to_string())));
+    false
+}
+
+fn finish(flight: Flight, settle: &mpsc::UnboundedSender<Changes>) {
     // The writer is there until this stage is idle.
     let _ = settle.send(flight.changes);
-    for (submission, outcome) in flight.replies {
-        // A caller that gave up has nothing to be told; what it asked for is done.
-        let _ = submission.reply.send(outcome);
-    }
+    flight.replies.into_iter().for_each(answer);
 }
+
+fn answer((submission, outcome): (Submission, Result<Outcome, ActorError>)) {
+    // A caller that gave up has nothing to be told; what it asked for is done.
+    let _ = submission.reply.send(outcome);
+}
+
+/// How many acknowledged batches the index may be behind.
+const BEHIND_MAX: u32 = 8;

@@ -135,6 +135,58 @@ pub(crate) struct Changes {
     pub(crate) jobs: Vec<(Checksum, bool)>,
 }
 
+impl Changes {
+    /// The tesserae whose rows are among these, each once.
+    pub(crate) fn tesseras_touched(&self) -> Vec<TesseraId> {
+        let tesseras = self.tesseras.iter().map(|(tessera, _)| *tessera);
+        let held = self.holdings.iter().map(|((_, tessera), _)| *tessera);
+        let documented = self.documents.iter().map(|((tessera, ..), _)| *tessera);
+        let mut all: Vec<_> = tesseras.chain(held).chain(documented).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// What these batches, one after the other, come to.
+    pub(crate) fn of_all<'a>(batches: impl Iterator<Item = &'a Self> + Clone) -> Self {
+        let mut accounts = HashMap::<_, (i64, i64)>::new();
+        for (account, (fragments, bytes)) in batches.clone().flat_map(|batch| &batch.accounts) {
+            let sum = accounts.entry(*account).or_default();
+            *sum = (sum.0 + fragments, sum.1 + bytes);
+        }
+        Self {
+            batch: batches.clone().map(|batch| batch.batch).max().unwrap_or_default(),
+            blobs: latest(batches.clone().map(|batch| &batch.blobs)),
+            fragments: latest(batches.clone().map(|batch| &batch.fragments)),
+            deposits: latest(batches.clone().map(|batch| &batch.deposits)),
+            holdings: latest(batches.clone().map(|batch| &batch.holdings)),
+            tesseras: latest(batches.clone().map(|batch| &batch.tesseras)),
+            documents: latest(batches.clone().map(|batch| &batch.documents)),
+            segments: latest(batches.clone().map(|batch| &batch.segments)),
+            accounts: accounts.into_iter().collect(),
+            jobs: latest(batches.map(|batch| &batch.jobs)),
+        }
+    }
+}
+
+/// Each key once, in the order of their first appearance, with what was said of it last.
+fn latest<'a, K, V>(batches: impl Iterator<Item = &'a Vec<(K, V)>>) -> Vec<(K, V)>
+where
+    K: Copy + Eq + Hash + 'a,
+    V: Copy + 'a,
+{
+    let mut places = HashMap::new();
+    let mut all: Vec<(K, V)> = Vec::new();
+    for (key, value) in batches.flatten() {
+        let place = *places.entry(*key).or_insert(all.len());
+        match all.get_mut(place) {
+            Some(row) => row.1 = *value,
+            None => all.push((*key, *value)),
+        }
+    }
+    all
+}
+
 impl View {
     /// A view of an index with these segments and nothing in flight.
     pub(crate) fn new(segments: HashMap<u32, SegmentRow>) -> Self {

@@ -1,11 +1,12 @@
 //! The writer: group commit as a pipeline of three stages, one batch in each.
 //!
 //! ```text
-//! queue → decide + append ──→ one sync ──→ one transaction ──→ replies
+//! queue → decide + append ──→ one sync + replies ──→ one transaction for all that wait
 //! ```
 //!
 //! # Invariants
-//! 1. Nothing is acknowledged before its records are synced and its rows committed.
+//! 1. Nothing is acknowledged before its records are synced; what only the index says, not before that is committed.
+//!    Readers of the index wait for it ([`Readers`](super::readers::Readers)), so the log alone sets the pace.
 //! 2. Batches know no timers: what arrives while one is under way is the next one.
 //! 3. A failed append, sync or transaction fails its batch and all behind it. It is never tried again (see
 //!    [`mend`]).
@@ -27,6 +28,7 @@ use super::{
     ops::{Op, Outcome, Submission},
     plan::{Planner, Scene},
     pragmas::Database,
+    readers::Progress,
     recover::{Recovered, new_segment},
     sessions::Sessions,
     space,
@@ -55,6 +57,8 @@ pub(crate) struct Tools {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) database: Database,
     pub(crate) metrics: StorageMetrics,
+    /// How far the index is behind what was acknowledged.
+    pub(crate) progress: Progress,
     pub(crate) notify: Arc<dyn Fn(Notice) + Send + Sync>,
     /// Freed when all three stages have ended, whichever way.
     pub(crate) _lease: Arc<OwnedMutexGuard<()>>,
@@ -347,9 +351,10 @@ fn planner(view: View, next_seq: u64) -> Planner {
 
 /// Tells the actor when a stage ends in a panic.
 pub(crate) fn watch(tools: &Arc<Tools>, stage: tokio::task::JoinHandle<()>) {
-    let notify = tools.notify.clone();
+    let (notify, progress) = (tools.notify.clone(), tools.progress.clone());
     tokio::spawn(async move {
         if stage.await.is_err() {
+            progress.stick("a stage of the writer ended in a panic");
             notify(Notice::Stopped);
         }
     });

@@ -72,19 +72,25 @@ async fn writing_comes_back_without_being_asked() {
     node.stop().await;
 }
 
-/// The log is synced and the index is not to be had: the drop is found in the log and carried out.
+/// The log is synced and the index is not to be had: the drop counts, and comes into the index from the log.
 #[tokio::test(flavor = "multi_thread")]
-async fn drop_found_in_the_log_is_not_served_from_memory() {
+async fn drop_that_only_the_log_has_counts() {
     let mut node = Node::new(1);
     node.config.sqlite_busy_timeout = std::time::Duration::from_millis(10);
     node.start().await.unwrap();
     let one = fragment(1, 700);
+    let other_one = fragment(2, 700);
     node.storage().put(LOCAL, id(1, 0), one.clone()).await.unwrap();
+    node.storage().put(LOCAL, id(2, 0), other_one.clone()).await.unwrap();
     assert_eq!(node.storage().get(id(1, 0)).await.unwrap(), one, "its place is known now");
     let mut other = audit::connect(node.path()).await;
     sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
-    let dropped = node.storage().drop_fragment(LOCAL, id(1, 0)).await;
-    assert!(matches!(dropped, Err(ActorError::ReadOnly { .. })), "{dropped:?}");
+    node.storage().drop_fragment(LOCAL, id(1, 0)).await.unwrap();
+    let unknown = node.storage().get(id(1, 0)).await;
+    assert!(matches!(unknown, Err(ActorError::ReadOnly { .. })), "{unknown:?}");
+    assert_eq!(node.storage().get(id(2, 0)).await.unwrap(), other_one, "of this the index says all");
+    let unwritten = node.storage().put(LOCAL, id(3, 0), one.clone()).await;
+    assert!(matches!(unwritten, Err(ActorError::ReadOnly { .. })), "{unwritten:?}");
     sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
     other.close().await.unwrap();
     writing_again(&node).await;

@@ -30,6 +30,8 @@ impl Writer {
         match self.mend().await {
             Ok(()) => {
                 self.trouble.clear(self.log.end());
+                self.tools.progress.level();
+                self.purges_wait = false;
                 (self.tools.notify)(Notice::Writing(None));
                 true
             }

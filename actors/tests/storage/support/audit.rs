@@ -108,6 +108,8 @@ async fn count(folder: &Path, sql: &'static str) -> i64 {
 
 /// Checks everything. The node must run and have nothing to do.
 pub(crate) async fn check(node: &Node) -> (Rows, Log) {
+    // Whoever asks the store waits until its index has all that was acknowledged.
+    node.storage().usage().await.unwrap();
     let rows = settled(node.path()).await;
     let log = Log::read(&node.segments());
     rows.check_sums();
