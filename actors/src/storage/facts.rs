@@ -209,11 +209,16 @@ fn load_need(view: &mut View, row: &SqliteRow) -> Result<(), ActorError> {
         let seq = row.try_get::<i64, _>(7)?.cast_unsigned();
         view.deposits.load((account, id), DepositRow { segment, seq });
     }
-    if let Some(checksum) = row.try_get::<Option<&[u8]>, _>(8)? {
+    load_blob(view, row, 8)?;
+    load_blob(view, row, 14)
+}
+
+fn load_blob(view: &mut View, row: &SqliteRow, at: usize) -> Result<(), ActorError> {
+    if let Some(checksum) = row.try_get::<Option<&[u8]>, _>(at)? {
         let blob = BlobRow {
-            place: place(row, 9)?,
-            refs: row.try_get(12)?,
-            state: BlobState::from_code(row.try_get(13)?),
+            place: place(row, at + 1)?,
+            refs: row.try_get(at + 4)?,
+            state: BlobState::from_code(row.try_get(at + 5)?),
         };
         view.blobs.load(Checksum::try_from(checksum)?, blob);
     }
@@ -266,12 +271,14 @@ const KEYS_PER_QUERY_MAX: usize = 64;
 /// Only what is found comes back: most puts are of something new, and a row costs more than its look-up.
 const NEEDED: &str = "WITH q(account, tessera, stripe, idx, checksum) AS (VALUES ?) \
      SELECT q.account, q.tessera, q.stripe, q.idx, f.checksum, f.deposits, d.segment, d.seq, \
-     b.checksum, b.segment, b.position, b.len, b.refs, b.state \
+     b.checksum, b.segment, b.position, b.len, b.refs, b.state, \
+     o.checksum, o.segment, o.position, o.len, o.refs, o.state \
      FROM q \
      LEFT JOIN fragments f ON f.tessera = q.tessera AND f.stripe = q.stripe AND f.idx = q.idx \
      LEFT JOIN deposits d ON d.tessera = f.tessera AND d.stripe = f.stripe AND d.idx = f.idx \
           AND d.account = q.account \
-     LEFT JOIN blobs b ON b.checksum IN (f.checksum, q.checksum) \
+     LEFT JOIN blobs b ON b.checksum = q.checksum \
+     LEFT JOIN blobs o ON o.checksum = f.checksum AND o.checksum IS NOT q.checksum \
      WHERE f.checksum IS NOT NULL OR b.checksum IS NOT NULL";
 const HELD: &str = "WITH q(account, tessera) AS (VALUES ?) \
      SELECT q.account, q.tessera, t.session, t.holdings, t.received_at, h.fragments, h.bytes, h.digest \

@@ -106,7 +106,7 @@ impl Log {
         }
     }
 
-    /// The tape's records were written: the next ones go behind them.
+    /// The next records go behind the tape's.
     pub(crate) fn advance(&mut self, tape: &Tape) {
         self.active.tail = tape.end;
     }

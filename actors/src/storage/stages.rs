@@ -1,4 +1,4 @@
-//! The second and third stage of the writer: sync and reply, then commit.
+//! The second and third stage of the writer: append, sync and reply; then commit.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{clock, error::ActorError};
 
-/// A batch on its way: appended, not yet durable.
+/// A batch on its way: decided, not yet durable.
 pub(crate) struct Flight {
     pub(crate) tape: Tape,
     pub(crate) changes: Changes,
@@ -102,7 +102,7 @@ impl Stages {
         (Self { sync, commit }, settled)
     }
 
-    /// Hands an appended batch on, as soon as the one before it is durable.
+    /// Hands a decided batch on, as soon as the one before it is durable.
     pub(crate) async fn hand_over(&self, flight: Flight) {
         self.sync.enter(flight).await;
     }
@@ -120,20 +120,28 @@ async fn sync_stage(
     mut flights: mpsc::UnboundedReceiver<Inside>,
     commit: Stage,
 ) {
-    while let Some((mut flight, permit)) = flights.recv().await {
+    while let Some((flight, permit)) = flights.recv().await {
         if trouble.is_set() {
             flight.fail(&trouble);
             continue;
         }
-        match sync(&tools, &flight.tape).await {
+        let blocking = tools.clone();
+        let task = tokio::task::spawn_blocking(move || {
+            let written = write(&blocking, &flight.tape);
+            (flight, written)
+        });
+        let Ok((mut flight, written)) = task.await else {
+            trouble.set("a write ended in a panic", false);
+            continue;
+        };
+        match written {
             Ok(()) => {
                 trouble.note_durable(flight.end.watermark);
                 flight.acknowledge(&tools);
                 commit.enter(flight).await;
             }
             Err(error) => {
-                let error = ActorError::io("cannot make the log durable")(error);
-                tracing::error!(%error, "a sync failed; it is not tried again, a new segment is begun");
+                tracing::error!(%error, "a batch failed; it is not tried again, a new segment is begun");
                 flight.fail_first(&tools, &trouble, &error);
             }
         }
@@ -141,14 +149,15 @@ async fn sync_stage(
     }
 }
 
-async fn sync(tools: &Arc<Tools>, tape: &Tape) -> std::io::Result<()> {
+/// Appends a batch's records to the log and makes them durable. May block.
+fn write(tools: &Tools, tape: &Tape) -> Result<(), ActorError> {
     if tape.is_empty() {
         return Ok(());
     }
-    let (disk, file) = (tools.disk.clone(), tape.file().clone());
-    let synced = tokio::task::spawn_blocking(move || disk.sync(&file)).await;
+    tape.write(tools.disk.as_ref()).map_err(ActorError::io("cannot write to the log"))?;
+    let synced = tools.disk.sync(tape.file());
     tools.metrics.sync(tape.bytes());
-    synced.map_err(std::io::Error::other)?
+    synced.map_err(ActorError::io("cannot make the log durable"))
 }
 
 async fn commit_stage(
