@@ -28,7 +28,6 @@ use crate::{
     exit::Exit,
     failure::Failure,
     keys::Keys,
-    lock::Lock,
     problem::Kind,
     signals::Signals,
     telemetry::{log, metrics::Metrics},
@@ -40,7 +39,7 @@ pub(crate) async fn run(context: &Context) -> Result<Exit, Failure> {
     log::start(&loaded.config.observability);
     let mut signals = Signals::listen()?;
     let metrics = Metrics::new()?;
-    let (keys, lock) = prepare(&loaded)?;
+    let keys = prepare(&loaded)?;
     let started = tokio::select! {
         started = Daemon::start(&loaded, keys, metrics) => started,
         signal = signals.next() => {
@@ -53,7 +52,6 @@ pub(crate) async fn run(context: &Context) -> Result<Exit, Failure> {
     let reason = daemon.until_told(&mut signals).await;
     signals.exit_at_the_next();
     let drained = daemon.drain().await;
-    drop(lock);
     reason.and(drained).map(|()| Exit::Ok)
 }
 
@@ -158,8 +156,8 @@ impl Daemon {
     }
 }
 
-/// Takes hold of the data directory, making it if need be, and reads the keys.
-fn prepare(loaded: &Loaded) -> Result<(Keys, Lock), Failure> {
+/// Takes hold of the data directory until the process ends, making it if need be, and reads the keys.
+fn prepare(loaded: &Loaded) -> Result<Keys, Failure> {
     let path = &loaded.config.node.data_dir;
     let found = inspect(path)?;
     let fresh = matches!(found, Found::Missing | Found::Empty);
@@ -171,7 +169,8 @@ fn prepare(loaded: &Loaded) -> Result<(Keys, Lock), Failure> {
         data_dir.write_new(FILE_NAME, config::example().as_bytes())?;
     }
     let keys = Keys::open(&data_dir)?;
-    Ok((keys, data_dir.into_lock()))
+    data_dir.into_lock().keep_until_exit();
+    Ok(keys)
 }
 
 /// Where a configuration file names the data directory, if one does.
