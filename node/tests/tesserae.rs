@@ -253,6 +253,27 @@ fn file_is_served_in_parts_and_not_again_when_it_is_known() {
     let tag = format!("\"{id}\"");
     assert!(whole.contains(&format!("etag: {tag}\r\n")), "{whole}");
     assert!(get(&format!("if-none-match: {tag}\r\n")).starts_with("HTTP/1.1 304"));
+    assert!(get("if-none-match: *\r\n").starts_with("HTTP/1.1 304"));
+}
+
+#[test]
+fn file_that_is_not_here_is_not_called_unchanged() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place);
+    let id = place.keep("numbers", b"1234");
+    for known in ["*".to_owned(), format!("\"{id}\"")] {
+        let get = |file: &str| {
+            let head =
+                format!("GET /v1/tesseras/{id}/files/{file} HTTP/1.1\r\nhost: node\r\nconnection: close\r\n");
+            daemon.say(&format!("{head}if-none-match: {known}\r\n\r\n"))
+        };
+        assert!(get("numbers").starts_with("HTTP/1.1 304"), "{known}");
+        assert!(get("letters").starts_with("HTTP/1.1 404"), "{known}");
+    }
+    assert_eq!(place.node(["forget", &id]).status.code(), Some(0));
+    let path = format!("/v1/tesseras/{id}/files/numbers");
+    let head = format!("GET {path} HTTP/1.1\r\nhost: node\r\nconnection: close\r\nif-none-match: *\r\n\r\n");
+    assert!(daemon.say(&head).starts_with("HTTP/1.1 404"));
 }
 
 #[test]
