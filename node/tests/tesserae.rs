@@ -7,6 +7,7 @@ mod common;
 use std::{
     fs,
     io::{Read, Write},
+    net::Shutdown,
     os::unix::{fs::symlink, net::UnixStream},
 };
 
@@ -105,6 +106,25 @@ fn upload_that_is_cut_off_makes_nothing() {
     upload.write_all(&[0; 100]).unwrap();
     drop(upload);
     assert_eq!(json(&place.node(["list", "--json"])), serde_json::json!([]));
+}
+
+#[test]
+fn upload_that_ends_before_its_length_is_the_callers_mistake() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place);
+    let head = "POST /v1/tesseras HTTP/1.1\r\nhost: node\r\nconnection: close\r\n";
+    for body in ["content-length: 4096\r\n\r\nshort", "transfer-encoding: chunked\r\n\r\nno length\r\n"] {
+        let mut upload = UnixStream::connect(daemon.socket()).unwrap();
+        upload.write_all(format!("{head}{body}").as_bytes()).unwrap();
+        upload.shutdown(Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        upload.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+        assert!(
+            answer.contains("urn:tesseras:problem:bad-request") && answer.contains("broke off"),
+            "{answer}"
+        );
+    }
 }
 
 #[test]

@@ -51,6 +51,7 @@ pub use error::{ArchiveError, Refusal};
 pub use listing::LISTING_BYTES_MAX;
 pub use metadata::{METADATA_BYTES_MAX, METADATA_NAME, Metadata, date};
 pub use names::{PART_BYTES_MAX, PATH_BYTES_MAX};
+pub use pour::UPLOAD;
 pub use source::TesseraStore;
 pub use unpack::{MANIFEST_NAME, raw_name, unpack, unpack_raw};
 pub use verify::{FAULTS_NAMED_MAX, Fault, FaultState, VerifyReport, verify};
