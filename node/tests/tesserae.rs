@@ -50,6 +50,24 @@ fn tessera_comes_back_as_it_went_in() {
 }
 
 #[test]
+fn space_behind_the_commas_of_a_list_is_no_part_of_its_words() {
+    let place = Place::new();
+    let _daemon = Daemon::start(&place);
+    fs::write(place.path().join("a"), "a").unwrap();
+    let id =
+        place.create(&place.path().join("a"), &["--public", "--tags", "sea, summer", "--people", "Ana, Rui"]);
+    let manifest = &json(&place.node(["show", "--json", &id]))["manifest"];
+    assert_eq!(manifest["tags"], serde_json::json!(["sea", "summer"]));
+    assert_eq!(manifest["people"], serde_json::json!(["Ana", "Rui"]));
+}
+
+#[test]
+fn file_without_a_name_is_wrong_usage() {
+    let place = Place::new();
+    failed(&place.node(["cat", "tess1qq", ""]), 2, "<PATH>");
+}
+
+#[test]
 fn create_prints_the_id_alone() {
     let place = Place::new();
     let _daemon = Daemon::start(&place);

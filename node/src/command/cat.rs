@@ -1,5 +1,7 @@
 //! `cat`: one file of a tessera on standard output.
 
+use clap::builder::NonEmptyStringValueParser;
+
 use super::{Context, target::Target};
 use crate::{client::path, exit::Exit, failure::Failure};
 
@@ -10,6 +12,7 @@ pub(crate) struct Cat {
     #[arg(value_parser = Target::parse)]
     id: Target,
     /// The file, by its path among the files that were given to `create`
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     path: String,
 }
 
