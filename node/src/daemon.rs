@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin::{
-        self, Node, connections,
+        self, Node,
+        connections::{self, Bounds},
         health::{self, Health},
         memory::Memory,
         socket::{Place, Socket},
@@ -102,23 +103,11 @@ impl Daemon {
         };
         let socket = Socket::bind(&place).await?;
         let router = admin::router(Arc::clone(&node), health.clone());
-        let admin = tokio::spawn(connections::serve(
-            socket,
-            router,
-            CONNECTIONS_MAX,
-            draining.clone(),
-            DRAIN_DEADLINE,
-        ));
+        let admin = tokio::spawn(connections::serve(socket, router, CALLERS, draining.clone()));
         let health = tcp.map(|(listener, address)| {
             tracing::info!(metrics = %address, "serving health and metrics over TCP");
             let router = health::tcp_router(health, address);
-            tokio::spawn(connections::serve(
-                listener,
-                router,
-                WATCHERS_MAX,
-                stopped.clone(),
-                WATCHERS_DEADLINE,
-            ))
+            tokio::spawn(connections::serve(listener, router, WATCHERS, stopped.clone()))
         });
         tracing::info!(node = %node.keys.node.id(), socket = %place.path.display(), "ready");
         Ok(Self { node, system, metrics, draining, stopped, admin, health })
@@ -234,12 +223,11 @@ fn welcome(context: &Context, loaded: &Loaded) {
     ));
 }
 
-/// Connections to the socket at a time.
-const CONNECTIONS_MAX: usize = 256;
-/// Connections for health and metrics at a time.
-const WATCHERS_MAX: usize = 16;
-/// How long requests under way may go on when the daemon stops.
-const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
+/// On the socket. Someone may read a while before taking more of a long text, or pause a film.
+const CALLERS: Bounds =
+    Bounds { connections: 256, silence: Duration::from_secs(600), drain: Duration::from_secs(30) };
+/// For health and metrics.
+const WATCHERS: Bounds =
+    Bounds { connections: 16, silence: Duration::from_secs(10), drain: Duration::from_secs(1) };
 /// How long the actors may take to write what they have accepted: a slow disk syncs within seconds.
 const ACTORS_DEADLINE: Duration = Duration::from_secs(60);
-const WATCHERS_DEADLINE: Duration = Duration::from_secs(1);
