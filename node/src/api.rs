@@ -5,7 +5,6 @@ use actors::{
     storage::{BlobState, TesseraRow, Usage},
     supervision::ActorStatus,
 };
-use config::Loaded;
 use proto::{
     AuthorId, Checksum, NodeId, TesseraId,
     manifest::{Description, Manifest, Visibility},
@@ -23,15 +22,15 @@ pub(crate) struct Setting {
     origin: String,
 }
 
-/// Every setting.
-pub(crate) fn settings(loaded: &Loaded) -> Vec<Setting> {
+/// These settings.
+pub(crate) fn settings<'a>(settings: impl IntoIterator<Item = &'a config::Setting>) -> Vec<Setting> {
     let one = |setting: &config::Setting| Setting {
         key: setting.key,
         // TOML's numbers, booleans and plain strings are JSON too; whatever is not stays as it is written.
         value: serde_json::from_str(&setting.value).unwrap_or_else(|_| Value::from(setting.value.as_str())),
         origin: setting.origin.to_string(),
     };
-    loaded.show().map(one).collect()
+    settings.into_iter().map(one).collect()
 }
 
 /// `GET /v1/status`.

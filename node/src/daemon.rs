@@ -91,7 +91,7 @@ impl Daemon {
             system: system.clone(),
             keys,
             memory: Memory::new(requests),
-            settings: api::settings(loaded),
+            settings: api::settings(loaded.show()),
             data_dir: config.node.data_dir.clone(),
             started,
             stop,
