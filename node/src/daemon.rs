@@ -5,7 +5,7 @@
 //! health and metrics over TCP goes last, so that whoever watches can see the drain.
 
 use std::{
-    path::Path,
+    path::{Path, absolute},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -92,7 +92,8 @@ impl Daemon {
             keys,
             memory: Memory::new(requests),
             settings: api::settings(loaded.show()),
-            data_dir: config.node.data_dir.clone(),
+            // Whoever asks for it works in another folder.
+            data_dir: absolute(&config.node.data_dir).unwrap_or_else(|_| config.node.data_dir.clone()),
             started,
             stop,
         });

@@ -86,6 +86,14 @@ fn data_dir_named_in_a_file_that_is_empty_is_exit_73_until_init() {
 }
 
 #[test]
+fn status_says_where_the_data_lie_to_whoever_asks_from_elsewhere() {
+    let place = Place::new();
+    let _daemon = Daemon::started(&place, place.bare(["--data-dir", "data", "run"]));
+    let status = json(&place.node(["status", "--json"]));
+    assert_eq!(status["data_dir"], place.data_dir().canonicalize().unwrap().to_str().unwrap());
+}
+
+#[test]
 fn second_daemon_is_exit_75_and_names_the_first() {
     let place = Place::new();
     let first = Daemon::start(&place);
