@@ -5,13 +5,20 @@
 mod common;
 
 use std::{
-    fs,
+    fs::{self, File, OpenOptions},
     io::{Read, Write},
     net::Shutdown,
-    os::unix::{fs::symlink, net::UnixStream},
+    os::unix::{
+        fs::{OpenOptionsExt, symlink},
+        net::UnixStream,
+    },
 };
 
 use common::{Daemon, Place, failed, json, problem, stderr, stdout};
+use rustix::{
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+    termios::{Winsize, tcsetwinsize},
+};
 
 /// A folder with the things that go wrong easily.
 fn tree(place: &Place) -> std::path::PathBuf {
@@ -216,6 +223,41 @@ fn damaged_tessera_is_exit_65_and_never_written_out() {
     assert_ne!(cat.status.code(), Some(0));
     assert!(bytes.starts_with(&cat.stdout) && cat.stdout.len() < bytes.len());
 }
+
+#[test]
+fn cat_into_a_file_shows_its_progress_where_somebody_watches() {
+    let place = Place::new();
+    let _daemon = Daemon::start(&place);
+    let id = place.keep("long", &[7; 300_000]);
+    let copy = place.path().join("copy");
+    let (mut terminal, watched) = terminal();
+    let mut command = place.command(["cat", &id, "long"]);
+    command.stdout(File::create(&copy).unwrap()).stderr(watched).env("TERM", "xterm");
+    let mut child = command.spawn().unwrap();
+    // With it goes the last copy of the terminal's other end that is not the child's.
+    drop(command);
+    let mut seen = Vec::new();
+    // A terminal whose other end is gone ends with an error.
+    let _ = terminal.read_to_end(&mut seen);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(fs::read(&copy).unwrap(), [7; 300_000]);
+    let seen = String::from_utf8_lossy(&seen);
+    assert!(seen.contains("reading") && seen.contains("of 292.97 KiB"), "{seen}");
+}
+
+/// A terminal: the end of whoever watches, and the other one.
+fn terminal() -> (File, File) {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    tcsetwinsize(&master, Winsize { ws_row: 24, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+    let other = OpenOptions::new().read(true).write(true).custom_flags(NOCTTY).open(name).unwrap();
+    (File::from(master), other)
+}
+
+/// A terminal that is opened does not become that of the test.
+const NOCTTY: i32 = 0o400;
 
 #[test]
 fn fragment_is_put_listed_read_and_dropped() {

@@ -3,7 +3,7 @@
 use clap::builder::NonEmptyStringValueParser;
 
 use super::{Context, target::Target};
-use crate::{client::path, exit::Exit, failure::Failure};
+use crate::{client::path, exit::Exit, failure::Failure, progress};
 
 /// Write a file of a tessera to standard output
 #[derive(Debug, clap::Args)]
@@ -22,9 +22,16 @@ impl Cat {
         let client = context.client()?;
         let id = self.id.find(&client).await?.to_string();
         let mut file = client.download(&path(["v1", "tesseras", &id, "files", &self.path])).await?;
-        while let Some(bytes) = file.next().await? {
-            context.output.bytes(&bytes)?;
-        }
-        Ok(Exit::Ok)
+        let bar = progress::bytes_written("reading", file.length());
+        let copied = async {
+            while let Some(bytes) = file.next().await? {
+                context.output.bytes(&bytes)?;
+                bar.inc(bytes.len() as u64);
+            }
+            Ok(Exit::Ok)
+        };
+        let copied = copied.await;
+        bar.finish_and_clear();
+        copied
     }
 }
