@@ -274,6 +274,8 @@ fn fragment_is_put_listed_read_and_dropped() {
     assert_eq!(place.node(["fragment", "get", &id, "7", "3"]).stdout, b"fragment");
     assert_eq!(place.node(["fragment", "drop", &id, "7", "3"]).status.code(), Some(0));
     failed(&place.node(["fragment", "get", &id, "7", "3"]), 1, "is not here");
+    fs::write(place.path().join("bytes"), "").unwrap();
+    failed(&place.node(["fragment", "put", &id, "7", "3", "bytes"]), 1, "is empty");
     fs::write(place.path().join("bytes"), vec![0; (1 << 20) + 1]).unwrap();
     failed(&place.node(["fragment", "put", &id, "7", "3", "bytes"]), 1, "longer than a fragment");
 }
