@@ -37,7 +37,7 @@ use crate::{
 /// Runs a node until it is told to stop or can't go on.
 pub(crate) async fn run(context: &Context) -> Result<Exit, Failure> {
     let loaded = context.config()?;
-    log::start(&loaded.config.observability);
+    log::start(&loaded.config.observability, context.output.colors_errors());
     let mut signals = Signals::listen()?;
     let metrics = Metrics::new()?;
     let keys = prepare(&loaded)?;

@@ -113,6 +113,11 @@ impl Output {
         });
     }
 
+    /// Whether what goes to standard error may be coloured.
+    pub(crate) fn colors_errors(&self) -> bool {
+        self.colored(&io::stderr())
+    }
+
     fn colored(&self, stream: &impl IsTerminal) -> bool {
         match self.color {
             Color::Always => true,

@@ -86,6 +86,16 @@ fn data_dir_named_in_a_file_that_is_empty_is_exit_73_until_init() {
 }
 
 #[test]
+fn log_is_coloured_as_the_command_line_says() {
+    let place = Place::new();
+    for (color, colored) in [("always", true), ("never", false), ("auto", false)] {
+        let daemon = Daemon::started(&place, place.command(["--color", color, "run"]));
+        assert_eq!(daemon.log().contains("\u{1b}["), colored, "{color}: {}", daemon.log());
+        assert_eq!(daemon.stop(), Some(0));
+    }
+}
+
+#[test]
 fn status_says_where_the_data_lie_to_whoever_asks_from_elsewhere() {
     let place = Place::new();
     let _daemon = Daemon::started(&place, place.bare(["--data-dir", "data", "run"]));
