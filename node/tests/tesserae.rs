@@ -220,7 +220,8 @@ fn damaged_tessera_is_exit_65_and_never_written_out() {
     failed(&place.node(["export", &id, folder.to_str().unwrap()]), 65, "damaged");
     assert!(!folder.join("manifest.cbor").exists(), "an export that did not finish says so");
     let cat = place.node(["cat", &id, "long"]);
-    assert_ne!(cat.status.code(), Some(0));
+    assert_eq!(cat.status.code(), Some(65), "{}", stderr(&cat));
+    assert!(stderr(&cat).contains("1 damaged"), "{}", stderr(&cat));
     assert!(bytes.starts_with(&cat.stdout) && cat.stdout.len() < bytes.len());
 }
 

@@ -2,7 +2,7 @@
 
 use clap::builder::NonEmptyStringValueParser;
 
-use super::{Context, target::Target};
+use super::{Context, target::Target, verify};
 use crate::{client::path, exit::Exit, failure::Failure, progress};
 
 /// Write a file of a tessera to standard output
@@ -20,18 +20,24 @@ impl Cat {
     /// Does it.
     pub(crate) async fn run(&self, context: &Context) -> Result<Exit, Failure> {
         let client = context.client()?;
-        let id = self.id.find(&client).await?.to_string();
-        let mut file = client.download(&path(["v1", "tesseras", &id, "files", &self.path])).await?;
+        let id = self.id.find(&client).await?;
+        let mut file =
+            client.download(&path(["v1", "tesseras", &id.to_string(), "files", &self.path])).await?;
         let bar = progress::bytes_written("reading", file.length());
-        let copied = async {
-            while let Some(bytes) = file.next().await? {
-                context.output.bytes(&bytes)?;
-                bar.inc(bytes.len() as u64);
+        let outcome = loop {
+            match file.next().await {
+                Ok(Some(bytes)) => match context.output.bytes(&bytes) {
+                    Ok(()) => bar.inc(bytes.len() as u64),
+                    Err(failure) => break Err(failure),
+                },
+                Ok(None) => break Ok(Exit::Ok),
+                Err(broken) => {
+                    bar.finish_and_clear();
+                    break Err(verify::explain(&client, id, broken).await);
+                }
             }
-            Ok(Exit::Ok)
         };
-        let copied = copied.await;
         bar.finish_and_clear();
-        copied
+        outcome
     }
 }

@@ -50,7 +50,7 @@ impl Export {
         let (received, written) = tokio::join!(receive(content, sender), writing);
         bar.finish_and_clear();
         match (received, written?) {
-            (Err(failure), _) => return Err(explain(&client, id, failure).await),
+            (Err(failure), _) => return Err(verify::explain(&client, id, failure).await),
             (Ok(()), written) => written?,
         }
         context.output.remark(&format!("exported {id} to {}", self.folder.display()));
@@ -105,13 +105,5 @@ async fn receive(mut content: Download, to: pipe::Sender) -> Result<(), Failure>
                 return Err(failure);
             }
         }
-    }
-}
-
-/// A stream that broke off does not say why; reading everything back does.
-async fn explain(client: &Client, id: TesseraId, broken: Failure) -> Failure {
-    match verify::stored(client, id).await {
-        Ok(report) if !report.intact => verify::damaged(&report),
-        Ok(_) | Err(_) => broken,
     }
 }
