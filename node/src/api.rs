@@ -149,7 +149,9 @@ pub(crate) struct Tessera {
     pub(crate) bytes: u64,
     /// When it came here, in milliseconds since 1970.
     pub(crate) received_at_ms: i64,
-    /// What its author signed; absent when only fragments are here.
+    /// Whether what its author signed is here.
+    pub(crate) manifest_state: State,
+    /// What its author signed, if that can be read.
     pub(crate) manifest: Option<About>,
 }
 
@@ -178,10 +180,14 @@ pub(crate) struct About {
 }
 
 impl Tessera {
-    /// From what the index says and the manifest, if that is here.
-    pub(crate) fn new(row: &TesseraRow, manifest: Option<About>) -> Self {
+    /// From what the index says and the manifest, or why there is none.
+    pub(crate) fn new(row: &TesseraRow, manifest: Result<About, State>) -> Self {
         let TesseraRow { id, fragments, bytes, received_at_ms, .. } = *row;
-        Self { id, fragments, bytes, received_at_ms, manifest }
+        let (manifest_state, manifest) = match manifest {
+            Ok(about) => (State::Ok, Some(about)),
+            Err(state) => (state, None),
+        };
+        Self { id, fragments, bytes, received_at_ms, manifest_state, manifest }
     }
 }
 
@@ -229,7 +235,7 @@ pub(crate) struct FragmentRow {
     pub(crate) verified_at_ms: Option<i64>,
 }
 
-/// Whether the bytes of a fragment are there.
+/// Whether the bytes of a fragment or a document are there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum State {

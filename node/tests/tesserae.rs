@@ -261,6 +261,24 @@ fn terminal() -> (File, File) {
 const NOCTTY: i32 = 0o400;
 
 #[test]
+fn manifest_that_is_damaged_is_not_called_absent() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place);
+    let (id, other) = (place.keep("a", b"a"), place.keep("b", b"b"));
+    let folder = place.path().join("out");
+    place.node(["export", &id, folder.to_str().unwrap()]);
+    assert_eq!(daemon.stop(), Some(0));
+    place.damage(&fs::read(folder.join("manifest.cbor")).unwrap());
+    let _daemon = Daemon::start(&place);
+    let state = |id: &String| json(&place.node(["show", "--json", id]))["manifest_state"].clone();
+    assert_eq!((state(&id), state(&other)), ("suspect".into(), "ok".into()));
+    assert!(stdout(&place.node(["show", &id])).contains("damaged here"));
+    failed(&place.node(["verify", &id]), 65, "is damaged");
+    let listed = json(&place.node(["list", "--json"]));
+    assert_eq!(listed.as_array().unwrap().len(), 2, "it hides no other");
+}
+
+#[test]
 fn fragment_is_put_listed_read_and_dropped() {
     let place = Place::new();
     let _daemon = Daemon::start(&place);
