@@ -25,7 +25,7 @@ use super::{
     error::{ArchiveError, Refusal},
     metadata::{METADATA_NAME, Metadata},
     mtime::Mtime,
-    names::{Kind, Names, nfc},
+    names::{Kind, NAMES_BYTES_MAX, Names, nfc},
     pieces::{Pieces, read_some},
     tarball::Tarball,
 };
@@ -178,6 +178,7 @@ impl Lister {
                 return Ok(false);
             }
         }
+        self.names.fit(NAMES_BYTES_MAX)?;
         Ok(kind == Kind::Folder)
     }
 
