@@ -210,15 +210,22 @@ fn damaged_tessera_is_exit_65_and_never_written_out() {
     fs::write(&file, &bytes).unwrap();
     // Public, so that its bytes are stored as they are.
     let id = place.create(&file, &["--public"]);
+    let whole = place.keep("whole", b"whole");
     assert_eq!(daemon.stop(), Some(0));
-    place.damage(&bytes[100_000..100_032]);
+    // Behind the first piece, so that it shows when others are on their way.
+    place.damage(&bytes[150_000..150_032]);
     let _daemon = Daemon::start(&place);
     let verify = place.node(["verify", "--json", &id]);
     assert_eq!(verify.status.code(), Some(65), "{}", stderr(&verify));
     assert_eq!(json(&verify)["damaged"], 1);
     let folder = place.path().join("out");
-    failed(&place.node(["export", &id, folder.to_str().unwrap()]), 65, "damaged");
+    let export = place.node(["export", &id, folder.to_str().unwrap()]);
+    failed(&export, 65, "1 damaged");
+    assert!(stderr(&export).contains("remove it before you try again"), "{}", stderr(&export));
     assert!(!folder.join("manifest.cbor").exists(), "an export that did not finish says so");
+    let again = place.node(["export", &whole, folder.to_str().unwrap()]);
+    failed(&again, 73, "is not an empty folder");
+    assert!(!stderr(&again).contains("remove"), "what it did not write may be anything: {}", stderr(&again));
     let cat = place.node(["cat", &id, "long"]);
     assert_eq!(cat.status.code(), Some(65), "{}", stderr(&cat));
     assert!(stderr(&cat).contains("1 damaged"), "{}", stderr(&cat));
