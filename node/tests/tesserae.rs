@@ -276,10 +276,16 @@ fn manifest_that_is_damaged_is_not_called_absent() {
     place.node(["export", &id, folder.to_str().unwrap()]);
     assert_eq!(daemon.stop(), Some(0));
     place.damage(&fs::read(folder.join("manifest.cbor")).unwrap());
-    let _daemon = Daemon::start(&place);
+    let daemon = Daemon::start(&place);
     let state = |id: &String| json(&place.node(["show", "--json", id]))["manifest_state"].clone();
     assert_eq!((state(&id), state(&other)), ("suspect".into(), "ok".into()));
     assert!(stdout(&place.node(["show", &id])).contains("damaged here"));
+    failed(&place.node(["export", &id, "elsewhere"]), 65, "is damaged");
+    assert!(
+        daemon.log().contains("a request failed"),
+        "whoever asked is told to see the log: {}",
+        daemon.log()
+    );
     failed(&place.node(["verify", &id]), 65, "is damaged");
     let listed = json(&place.node(["list", "--json"]));
     assert_eq!(listed.as_array().unwrap().len(), 2, "it hides no other");
