@@ -66,7 +66,7 @@ async fn actor_that_falls_too_often_ends_the_node_by_name() {
     let mut standing = system.standing.clone();
     let fatal = standing.wait_for(|standing| standing.fatal.is_some());
     let fatal = tokio::time::timeout(PATIENCE, fatal).await.unwrap().unwrap().fatal.clone().unwrap();
-    assert_eq!(fatal, "attestation fell more than 2 times within 60 s");
+    assert_eq!(fatal, "attestation fell more than 2 times within 60 s, the last time because: asked to");
     let asked = system.storage.get(id()).await;
     assert!(matches!(asked, Err(ActorError::NotFound { .. })), "the others go on until the process ends");
     system.drain().await;

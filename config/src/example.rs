@@ -18,10 +18,10 @@ const HEAD: &str = "\
 
 /// The example, as it lies beside this crate: `config/node.example.toml`.
 pub fn example() -> String {
-    let small = defaults(0);
+    let small = defaults_with(0);
     let mut text = String::from(HEAD);
     let mut section = "";
-    for (setting, small) in defaults(u64::MAX).iter().zip(&small) {
+    for (setting, small) in defaults().iter().zip(&small) {
         let (name, key) = setting.key.split_once('.').unwrap_or(("", setting.key));
         if name != section {
             text.push_str(&format!("\n\n[{name}]\n"));
@@ -31,6 +31,11 @@ pub fn example() -> String {
         text.push_str(&entry(key, setting, small));
     }
     text
+}
+
+/// Every setting with the value that the example gives it.
+pub fn defaults() -> Vec<Setting> {
+    defaults_with(u64::MAX)
 }
 
 fn entry(key: &str, setting: &Setting, small: &Setting) -> String {
@@ -46,7 +51,7 @@ fn entry(key: &str, setting: &Setting, small: &Setting) -> String {
 }
 
 /// What root has when nothing is written, on a machine with this much memory.
-fn defaults(memory_bytes: u64) -> Vec<Setting> {
+fn defaults_with(memory_bytes: u64) -> Vec<Setting> {
     let machine = Machine { memory_bytes: Some(memory_bytes), is_root: true };
     let mut reader = Reader::new(Layers::new(Vec::new(), Vec::new(), Vec::new()), Vec::new());
     sections::read(&mut reader, &Surroundings { machine, env: &[], data_dir_is_named: false });

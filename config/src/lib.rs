@@ -29,7 +29,7 @@ use reader::Reader;
 use sections::Surroundings;
 
 pub use error::{ConfigError, ConfigErrors};
-pub use example::example;
+pub use example::{defaults, example};
 pub use machine::{Machine, environment};
 pub use origin::{Origin, Place};
 pub use profile::Profile;

@@ -5,7 +5,6 @@ use actors::{
     storage::{BlobState, TesseraRow, Usage},
     supervision::ActorStatus,
 };
-use config::Loaded;
 use proto::{
     AuthorId, Checksum, NodeId, TesseraId,
     manifest::{Description, Manifest, Visibility},
@@ -13,7 +12,7 @@ use proto::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::problem::Problem;
+pub(crate) use crate::verified::{LINES, Verified, VerifyStep};
 
 /// A setting and where it came from.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -23,15 +22,15 @@ pub(crate) struct Setting {
     origin: String,
 }
 
-/// Every setting.
-pub(crate) fn settings(loaded: &Loaded) -> Vec<Setting> {
+/// These settings.
+pub(crate) fn settings<'a>(settings: impl IntoIterator<Item = &'a config::Setting>) -> Vec<Setting> {
     let one = |setting: &config::Setting| Setting {
         key: setting.key,
         // TOML's numbers, booleans and plain strings are JSON too; whatever is not stays as it is written.
         value: serde_json::from_str(&setting.value).unwrap_or_else(|_| Value::from(setting.value.as_str())),
         origin: setting.origin.to_string(),
     };
-    loaded.show().map(one).collect()
+    settings.into_iter().map(one).collect()
 }
 
 /// `GET /v1/status`.
@@ -150,7 +149,9 @@ pub(crate) struct Tessera {
     pub(crate) bytes: u64,
     /// When it came here, in milliseconds since 1970.
     pub(crate) received_at_ms: i64,
-    /// What its author signed; absent when only fragments are here.
+    /// Whether what its author signed is here.
+    pub(crate) manifest_state: State,
+    /// What its author signed, if that can be read.
     pub(crate) manifest: Option<About>,
 }
 
@@ -179,10 +180,14 @@ pub(crate) struct About {
 }
 
 impl Tessera {
-    /// From what the index says and the manifest, if that is here.
-    pub(crate) fn new(row: &TesseraRow, manifest: Option<About>) -> Self {
+    /// From what the index says and the manifest, or why there is none.
+    pub(crate) fn new(row: &TesseraRow, manifest: Result<About, State>) -> Self {
         let TesseraRow { id, fragments, bytes, received_at_ms, .. } = *row;
-        Self { id, fragments, bytes, received_at_ms, manifest }
+        let (manifest_state, manifest) = match manifest {
+            Ok(about) => (State::Ok, Some(about)),
+            Err(state) => (state, None),
+        };
+        Self { id, fragments, bytes, received_at_ms, manifest_state, manifest }
     }
 }
 
@@ -230,7 +235,7 @@ pub(crate) struct FragmentRow {
     pub(crate) verified_at_ms: Option<i64>,
 }
 
-/// Whether the bytes of a fragment are there.
+/// Whether the bytes of a fragment or a document are there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum State {
@@ -301,76 +306,6 @@ impl From<archive::Created> for Created {
         Self { id, visibility, files, folders, bytes, content_len }
     }
 }
-
-/// A line of `POST /v1/tesseras/{id}/verify`, for whoever accepts [`LINES`].
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum VerifyStep {
-    /// How far it is.
-    Progress {
-        /// Fragments looked at.
-        done: u64,
-        /// Fragments in all.
-        fragments: u64,
-    },
-    /// It is done.
-    Report(Verified),
-    /// It could not be done.
-    Problem(Problem),
-}
-
-/// `POST /v1/tesseras/{id}/verify`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Verified {
-    /// The tessera.
-    pub(crate) tessera: TesseraId,
-    /// Whether everything is here and right.
-    pub(crate) intact: bool,
-    /// Fragments its layout names.
-    pub(crate) fragments: u64,
-    /// Fragments that are here and right.
-    pub(crate) ok: u64,
-    /// Fragments that are not here.
-    pub(crate) missing: u64,
-    /// Fragments whose bytes are wrong.
-    pub(crate) damaged: u64,
-    /// Those that are not as they should be, the first of them.
-    pub(crate) faults: Vec<Fault>,
-    /// Whether the content is what its author signed; absent when it could not be put together.
-    pub(crate) content_ok: Option<bool>,
-}
-
-/// A fragment that is not as it should be.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Fault {
-    /// The stripe, from 0.
-    pub(crate) stripe: u32,
-    /// The place in the stripe, from 0.
-    pub(crate) index: u16,
-    /// What its bytes should hash to.
-    pub(crate) checksum: Checksum,
-    /// Whether it is missing; else it is damaged.
-    pub(crate) missing: bool,
-}
-
-impl From<archive::VerifyReport> for Verified {
-    fn from(report: archive::VerifyReport) -> Self {
-        let intact = report.is_intact();
-        let archive::VerifyReport { tessera, fragments, ok, missing, damaged, faults, content_ok } = report;
-        let faults = faults.into_iter().map(Fault::from).collect();
-        Self { tessera, intact, fragments, ok, missing, damaged, faults, content_ok }
-    }
-}
-
-impl From<archive::Fault> for Fault {
-    fn from(fault: archive::Fault) -> Self {
-        let archive::Fault { stripe, index, checksum, state } = fault;
-        Self { stripe, index, checksum, missing: state == archive::FaultState::Missing }
-    }
-}
-
-/// The media type of JSON documents, one a line.
-pub(crate) const LINES: &str = "application/x-ndjson";
 
 /// `POST /v1/tesseras/{id}/attest`.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -1,6 +1,11 @@
 //! Which problem each error of the actors, the archive and the formats is: status and exit code follow from it.
 
-use actors::{ActorError, archive::ArchiveError};
+use std::io;
+
+use actors::{
+    ActorError,
+    archive::{ArchiveError, UPLOAD},
+};
 use proto::ProtoError;
 
 use crate::{
@@ -68,6 +73,11 @@ fn archive(error: &ArchiveError) -> Kind {
         ArchiveError::NoSuchFile { .. } => Kind::NotFound,
         ArchiveError::Damaged { .. } => Kind::Damaged,
         ArchiveError::Destination { .. } => Kind::CannotCreate,
+        // Whoever sends it broke off, or fell silent: no fault of this machine.
+        ArchiveError::Stream { what: UPLOAD, source } if source.kind() == io::ErrorKind::TimedOut => {
+            Kind::Timeout
+        }
+        ArchiveError::Stream { what: UPLOAD, .. } => Kind::BadRequest,
         ArchiveError::Io { .. } | ArchiveError::Stream { .. } => Kind::Io,
         ArchiveError::Proto(error) => proto(error),
         ArchiveError::Store(error) => actor(error),
@@ -83,5 +93,18 @@ fn proto(error: &ProtoError) -> Kind {
         ProtoError::Mismatch { .. } | ProtoError::BadSignature { .. } => Kind::Damaged,
         ProtoError::NewerVersion { .. } => Kind::NewerVersion,
         _ => Kind::Internal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn upload_that_fell_silent_is_a_timeout_and_other_streams_are_input_and_output() {
+        let stream = |what, kind: io::ErrorKind| archive(&ArchiveError::Stream { what, source: kind.into() });
+        assert_eq!(stream(UPLOAD, io::ErrorKind::TimedOut), Kind::Timeout);
+        assert_eq!(stream(UPLOAD, io::ErrorKind::UnexpectedEof), Kind::BadRequest);
+        assert_eq!(stream("content", io::ErrorKind::TimedOut), Kind::Io);
     }
 }

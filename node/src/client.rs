@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited, combinators::BoxBody};
 use hyper::{
     Method, Request, Response, StatusCode,
-    body::Incoming,
+    body::{Body, Incoming},
     client::conn::http1::{self, SendRequest},
     header,
 };
@@ -47,7 +47,7 @@ impl Client {
     /// Calls an endpoint that takes nothing and answers with JSON.
     pub(crate) async fn call<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, Failure> {
         let answer = async { read_json(self.send(method, path, JSON, nothing()).await?).await };
-        progress::patiently("waiting for the daemon", answer).await
+        progress::patiently(WAITING, answer).await
     }
 
     /// Sends a body and reads JSON.
@@ -72,7 +72,8 @@ impl Client {
         path: &str,
         accept: &str,
     ) -> Result<Download, Failure> {
-        let Answer { response, connection } = self.send(method, path, accept, nothing()).await?;
+        let answer = self.send(method, path, accept, nothing());
+        let Answer { response, connection } = progress::patiently(WAITING, answer).await?;
         Ok(Download { body: response.into_body(), _connection: connection })
     }
 
@@ -142,6 +143,11 @@ pub(crate) struct Download {
 }
 
 impl Download {
+    /// How many bytes it will be, if the daemon said so.
+    pub(crate) fn length(&self) -> Option<u64> {
+        self.body.size_hint().exact()
+    }
+
     /// The next bytes; `None` at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
         while let Some(frame) = self.body.frame().await {
@@ -221,6 +227,7 @@ fn broken(error: &hyper::Error) -> Failure {
 }
 
 const HOST: &str = "node";
+const WAITING: &str = "waiting for the daemon";
 const JSON: &str = "application/json";
 const ANYTHING: &str = "*/*";
 /// Refusals may name many files, one a line.

@@ -5,7 +5,7 @@
 //! health and metrics over TCP goes last, so that whoever watches can see the drain.
 
 use std::{
-    path::Path,
+    path::{Path, absolute},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin::{
-        self, Node, connections,
+        self, Node,
+        connections::{self, Bounds},
         health::{self, Health},
         memory::Memory,
         socket::{Place, Socket},
@@ -28,7 +29,6 @@ use crate::{
     exit::Exit,
     failure::Failure,
     keys::Keys,
-    lock::Lock,
     problem::Kind,
     signals::Signals,
     telemetry::{log, metrics::Metrics},
@@ -37,10 +37,10 @@ use crate::{
 /// Runs a node until it is told to stop or can't go on.
 pub(crate) async fn run(context: &Context) -> Result<Exit, Failure> {
     let loaded = context.config()?;
-    log::start(&loaded.config.observability);
+    log::start(&loaded.config.observability, context.output.colors_errors());
     let mut signals = Signals::listen()?;
     let metrics = Metrics::new()?;
-    let (keys, lock) = prepare(&loaded)?;
+    let keys = prepare(&loaded)?;
     let started = tokio::select! {
         started = Daemon::start(&loaded, keys, metrics) => started,
         signal = signals.next() => {
@@ -53,7 +53,6 @@ pub(crate) async fn run(context: &Context) -> Result<Exit, Failure> {
     let reason = daemon.until_told(&mut signals).await;
     signals.exit_at_the_next();
     let drained = daemon.drain().await;
-    drop(lock);
     reason.and(drained).map(|()| Exit::Ok)
 }
 
@@ -92,8 +91,9 @@ impl Daemon {
             system: system.clone(),
             keys,
             memory: Memory::new(requests),
-            settings: api::settings(loaded),
-            data_dir: config.node.data_dir.clone(),
+            settings: api::settings(loaded.show()),
+            // Whoever asks for it works in another folder.
+            data_dir: absolute(&config.node.data_dir).unwrap_or_else(|_| config.node.data_dir.clone()),
             started,
             stop,
         });
@@ -104,23 +104,11 @@ impl Daemon {
         };
         let socket = Socket::bind(&place).await?;
         let router = admin::router(Arc::clone(&node), health.clone());
-        let admin = tokio::spawn(connections::serve(
-            socket,
-            router,
-            CONNECTIONS_MAX,
-            draining.clone(),
-            DRAIN_DEADLINE,
-        ));
+        let admin = tokio::spawn(connections::serve(socket, router, CALLERS, draining.clone()));
         let health = tcp.map(|(listener, address)| {
             tracing::info!(metrics = %address, "serving health and metrics over TCP");
             let router = health::tcp_router(health, address);
-            tokio::spawn(connections::serve(
-                listener,
-                router,
-                WATCHERS_MAX,
-                stopped.clone(),
-                WATCHERS_DEADLINE,
-            ))
+            tokio::spawn(connections::serve(listener, router, WATCHERS, stopped.clone()))
         });
         tracing::info!(node = %node.keys.node.id(), socket = %place.path.display(), "ready");
         Ok(Self { node, system, metrics, draining, stopped, admin, health })
@@ -158,8 +146,8 @@ impl Daemon {
     }
 }
 
-/// Takes hold of the data directory, making it if need be, and reads the keys.
-fn prepare(loaded: &Loaded) -> Result<(Keys, Lock), Failure> {
+/// Takes hold of the data directory until the process ends, making it if need be, and reads the keys.
+fn prepare(loaded: &Loaded) -> Result<Keys, Failure> {
     let path = &loaded.config.node.data_dir;
     let found = inspect(path)?;
     let fresh = matches!(found, Found::Missing | Found::Empty);
@@ -171,7 +159,8 @@ fn prepare(loaded: &Loaded) -> Result<(Keys, Lock), Failure> {
         data_dir.write_new(FILE_NAME, config::example().as_bytes())?;
     }
     let keys = Keys::open(&data_dir)?;
-    Ok((keys, data_dir.into_lock()))
+    data_dir.into_lock().keep_until_exit();
+    Ok(keys)
 }
 
 /// Where a configuration file names the data directory, if one does.
@@ -235,12 +224,11 @@ fn welcome(context: &Context, loaded: &Loaded) {
     ));
 }
 
-/// Connections to the socket at a time.
-const CONNECTIONS_MAX: usize = 256;
-/// Connections for health and metrics at a time.
-const WATCHERS_MAX: usize = 16;
-/// How long requests under way may go on when the daemon stops.
-const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
+/// On the socket. Someone may read a while before taking more of a long text, or pause a film.
+const CALLERS: Bounds =
+    Bounds { connections: 256, silence: Duration::from_secs(600), drain: Duration::from_secs(30) };
+/// For health and metrics.
+const WATCHERS: Bounds =
+    Bounds { connections: 16, silence: Duration::from_secs(10), drain: Duration::from_secs(1) };
 /// How long the actors may take to write what they have accepted: a slow disk syncs within seconds.
 const ACTORS_DEADLINE: Duration = Duration::from_secs(60);
-const WATCHERS_DEADLINE: Duration = Duration::from_secs(1);

@@ -7,9 +7,9 @@
 //! 3. Whoever changes it holds its lock.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, DirBuilder, File, OpenOptions, Permissions},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -54,7 +54,10 @@ impl DataDir {
         // Looked at again under the lock: two that start at once both saw an empty folder.
         match inspect(path)? {
             Found::Unmarked(name) => return Err(unmarked(path, &name)),
-            Found::Missing | Found::Empty => held.write_new(MARKER, MARKER_TEXT.as_bytes())?,
+            Found::Missing | Found::Empty => {
+                make_private(path)?;
+                held.write_new(MARKER, MARKER_TEXT.as_bytes())?;
+            }
             Found::Marked => {}
         }
         Ok(held)
@@ -112,7 +115,17 @@ pub(crate) fn inspect(path: &Path) -> Result<Found, Failure> {
 }
 
 fn make_folder(path: &Path) -> Result<(), Failure> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| unusable(path, &error))
+    DirBuilder::new().recursive(true).mode(OWNER_ONLY).create(path).map_err(|error| unusable(path, &error))
+}
+
+/// What others may do in a folder that was there, and empty, ends when it becomes a data directory.
+fn make_private(path: &Path) -> Result<(), Failure> {
+    let failed = |error: io::Error| unusable(path, &error);
+    let mode = fs::metadata(path).map_err(failed)?.permissions().mode();
+    if mode & OTHERS == 0 {
+        return Ok(());
+    }
+    fs::set_permissions(path, Permissions::from_mode(OWNER_ONLY)).map_err(failed)
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -169,14 +182,14 @@ do not delete it, and change nothing in it by hand.
 format = 1
 ";
 const UNFINISHED: &str = ".new";
+const OWNER_ONLY: u32 = 0o700;
+const OTHERS: u32 = 0o077;
 
 /// What an empty folder may hold: traces of a start that was cut off, and what a file system puts into its root.
 const HARMLESS: [&str; 3] = [lock::FILE, "TESSERAS.new", "lost+found"];
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     fn kind(failure: &Failure) -> Option<Kind> {
@@ -193,6 +206,24 @@ mod tests {
         drop(DataDir::open(&path).unwrap());
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
         assert_eq!(inspect(&path).unwrap(), Found::Marked);
+    }
+
+    #[test]
+    fn empty_folder_that_others_could_open_becomes_private() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+        drop(DataDir::open(dir.path()).unwrap());
+        assert_eq!(fs::metadata(dir.path()).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn mode_of_a_data_dir_stays_as_it_was_set() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(DataDir::open(dir.path()).unwrap());
+        // As it is where a group may use the socket in it.
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o750)).unwrap();
+        drop(DataDir::open(dir.path()).unwrap());
+        assert_eq!(fs::metadata(dir.path()).unwrap().permissions().mode() & 0o777, 0o750);
     }
 
     #[test]

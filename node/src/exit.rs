@@ -19,7 +19,7 @@ pub(crate) enum Exit {
     NotRunning = 69,
     /// A fault of this software.
     Internal = 70,
-    /// The data directory cannot be made or is not one.
+    /// What is to be made cannot be made there, or the data directory is not one.
     CannotCreate = 73,
     /// Reading or writing failed, or the disk is full.
     Io = 74,
@@ -62,7 +62,7 @@ impl Exit {
             Self::Damaged => "damaged data",
             Self::NotRunning => "the daemon is not running",
             Self::Internal => "internal fault",
-            Self::CannotCreate => "cannot create the data directory, or it is the wrong one",
+            Self::CannotCreate => "cannot create it there, or it is the wrong data directory",
             Self::Io => "input or output failed, or the disk is full",
             Self::Busy => "locked by another daemon, or busy: try again later",
             Self::NotPermitted => "not permitted",

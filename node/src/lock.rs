@@ -31,6 +31,12 @@ impl Lock {
         writeln!(file, "{}", std::process::id()).map_err(io)?;
         Ok(Self { _file: file })
     }
+
+    /// Keeps it until the kernel frees it. Whoever gave up waiting for the writers can't say that none of them writes
+    /// any more; only the end of the process can.
+    pub(crate) fn keep_until_exit(self) {
+        std::mem::forget(self);
+    }
 }
 
 fn options() -> OpenOptions {
@@ -59,6 +65,13 @@ pub(crate) const FILE: &str = "lock";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lock_kept_until_exit_is_not_freed_before() {
+        let dir = tempfile::tempdir().unwrap();
+        Lock::take(dir.path()).unwrap().keep_until_exit();
+        assert!(Lock::take(dir.path()).is_err());
+    }
 
     #[test]
     fn lock_taken_twice_names_the_holder() {

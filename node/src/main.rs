@@ -25,6 +25,7 @@ mod progress;
 mod signals;
 mod table;
 mod telemetry;
+mod verified;
 
 use std::{process::ExitCode, time::Duration};
 

@@ -10,6 +10,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use clap::ValueEnum;
+use rustix::fs::FileType;
 use serde::Serialize;
 
 use crate::{
@@ -112,6 +113,11 @@ impl Output {
         });
     }
 
+    /// Whether what goes to standard error may be coloured.
+    pub(crate) fn colors_errors(&self) -> bool {
+        self.colored(&io::stderr())
+    }
+
     fn colored(&self, stream: &impl IsTerminal) -> bool {
         match self.color {
             Color::Always => true,
@@ -126,6 +132,12 @@ impl Output {
 /// Whether a person is watching standard error.
 pub(crate) fn is_watched() -> bool {
     io::stderr().is_terminal()
+}
+
+/// Whether standard output goes to a file, where nobody sees how it grows. Of a pipe one can't tell: who reads it may
+/// be drawing on the terminal.
+pub(crate) fn goes_to_a_file() -> bool {
+    rustix::fs::fstat(io::stdout()).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file())
 }
 
 fn pretty(value: &impl Serialize) -> Result<String, Failure> {

@@ -5,7 +5,7 @@ use std::{future::Future, time::Duration};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::output::is_watched;
+use crate::output::{goes_to_a_file, is_watched};
 
 /// A bar of bytes; without a total it shows only how much is done and how fast.
 pub(crate) fn bytes(doing: &'static str, total: Option<u64>) -> ProgressBar {
@@ -14,6 +14,11 @@ pub(crate) fn bytes(doing: &'static str, total: Option<u64>) -> ProgressBar {
         None => bar(0, BYTES),
     };
     bar.with_message(doing)
+}
+
+/// A bar of bytes that are written to standard output; hidden unless that is a file.
+pub(crate) fn bytes_written(doing: &'static str, total: Option<u64>) -> ProgressBar {
+    if goes_to_a_file() { bytes(doing, total) } else { ProgressBar::hidden() }
 }
 
 /// A bar of things to be counted; their number is told later.

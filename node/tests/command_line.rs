@@ -83,6 +83,14 @@ fn settings_are_shown_with_their_origin() {
 }
 
 #[test]
+fn defaults_are_json_when_that_is_asked_for() {
+    let output = Place::new().node(["config", "default", "--json"]);
+    let json: Vec<serde_json::Value> = serde_json::from_str(stdout(&output)).unwrap();
+    let setting = json.iter().find(|setting| setting["key"] == "performance.fragment_cache_size_mb").unwrap();
+    assert_eq!((&setting["value"], &setting["origin"]), (&128.into(), &"default".into()));
+}
+
+#[test]
 fn settings_shown_can_be_read_again() {
     let place = Place::new();
     let file = place.path().join("shown.toml");

@@ -1,11 +1,12 @@
 //! The daemon as a process: its data directory, lock, socket, signals.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests fail as tests do")]
 
 mod common;
 
 use std::{
-    fs,
+    cell::Cell,
+    fs::{self, File},
     io::Write,
     os::unix::{
         fs::{FileTypeExt, PermissionsExt},
@@ -14,7 +15,7 @@ use std::{
     path::Path,
 };
 
-use common::{Daemon, Place, failed, problem, stderr, stdout};
+use common::{Daemon, Place, failed, json, problem, stderr, stdout};
 use rustix::process::Signal;
 
 fn mode(path: &Path) -> u32 {
@@ -85,6 +86,24 @@ fn data_dir_named_in_a_file_that_is_empty_is_exit_73_until_init() {
 }
 
 #[test]
+fn log_is_coloured_as_the_command_line_says() {
+    let place = Place::new();
+    for (color, colored) in [("always", true), ("never", false), ("auto", false)] {
+        let daemon = Daemon::started(&place, place.command(["--color", color, "run"]));
+        assert_eq!(daemon.log().contains("\u{1b}["), colored, "{color}: {}", daemon.log());
+        assert_eq!(daemon.stop(), Some(0));
+    }
+}
+
+#[test]
+fn status_says_where_the_data_lie_to_whoever_asks_from_elsewhere() {
+    let place = Place::new();
+    let _daemon = Daemon::started(&place, place.bare(["--data-dir", "data", "run"]));
+    let status = json(&place.node(["status", "--json"]));
+    assert_eq!(status["data_dir"], place.data_dir().canonicalize().unwrap().to_str().unwrap());
+}
+
+#[test]
 fn second_daemon_is_exit_75_and_names_the_first() {
     let place = Place::new();
     let first = Daemon::start(&place);
@@ -132,6 +151,60 @@ fn signal_or_request_ends_the_daemon_in_order() {
     assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
     assert_eq!(daemon.wait(), Some(0));
     assert!(!place.data_dir().join("node.sock").exists());
+}
+
+#[test]
+fn clean_stop_leaves_nothing_in_the_write_ahead_log_and_nothing_to_recover() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place);
+    let id = place.keep("photo.jpg", b"bytes");
+    let wal = place.data_dir().join("index.db-wal");
+    let length = || fs::metadata(&wal).map_or(0, |wal| wal.len());
+    assert_ne!(length(), 0, "nothing was in it, so its end shows nothing");
+    assert_eq!(daemon.stop(), Some(0));
+    assert_eq!(length(), 0);
+    let _daemon = Daemon::start(&place);
+    assert_eq!(json(&place.node(["status", "--json"]))["storage"]["recovery"]["records"], 0);
+    assert_eq!(place.node(["cat", &id, "photo.jpg"]).stdout, b"bytes");
+}
+
+/// Overwrites the index where it lies, as a disk does that forgets what it was given.
+fn damage_index(place: &Place) {
+    for name in ["index.db", "index.db-wal"] {
+        // The write-ahead log is there only while the index is in use.
+        let Ok(mut file) = File::options().write(true).open(place.data_dir().join(name)) else { continue };
+        let length = file.metadata().unwrap().len();
+        file.write_all(&vec![0xa5; length.try_into().unwrap()]).unwrap();
+    }
+}
+
+#[test]
+fn actor_that_falls_again_and_again_ends_the_daemon_with_exit_70() {
+    let place = Place::new();
+    let id = {
+        let daemon = Daemon::start(&place);
+        let id = place.keep("photo.jpg", b"bytes");
+        assert_eq!(daemon.stop(), Some(0));
+        id
+    };
+    let daemon = Daemon::start(&place);
+    let damaged = Cell::new(0);
+    daemon.until(|| {
+        let actors: serde_json::Value =
+            serde_json::from_slice(&place.node(["actors", "--json"]).stdout).unwrap_or_default();
+        // Damaged once after each start, and only while it runs: one that can't start at all ends the daemon, too.
+        if actors[0]["running"] == true && actors[0]["restarts"] == damaged.get() {
+            damage_index(&place);
+            damaged.set(damaged.get() + 1);
+        }
+        place.node(["list"]);
+        daemon.has_left()
+    });
+    let log = daemon.log();
+    assert_eq!(daemon.wait(), Some(70), "{log}");
+    assert!(log.contains("error: storage fell more than 5 times within 60 s"), "{log}");
+    let _daemon = Daemon::start(&place);
+    assert_eq!(place.node(["cat", &id, "photo.jpg"]).stdout, b"bytes", "the segments are the truth");
 }
 
 #[test]

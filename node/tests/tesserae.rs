@@ -5,12 +5,20 @@
 mod common;
 
 use std::{
-    fs,
+    fs::{self, File, OpenOptions},
     io::{Read, Write},
-    os::unix::{fs::symlink, net::UnixStream},
+    net::Shutdown,
+    os::unix::{
+        fs::{OpenOptionsExt, symlink},
+        net::UnixStream,
+    },
 };
 
 use common::{Daemon, Place, failed, json, problem, stderr, stdout};
+use rustix::{
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+    termios::{Winsize, tcsetwinsize},
+};
 
 /// A folder with the things that go wrong easily.
 fn tree(place: &Place) -> std::path::PathBuf {
@@ -46,6 +54,24 @@ fn tessera_comes_back_as_it_went_in() {
             assert!(stdout(&verify).contains("is intact"), "{}", stderr(&verify));
         }
     }
+}
+
+#[test]
+fn space_behind_the_commas_of_a_list_is_no_part_of_its_words() {
+    let place = Place::new();
+    let _daemon = Daemon::start(&place);
+    fs::write(place.path().join("a"), "a").unwrap();
+    let id =
+        place.create(&place.path().join("a"), &["--public", "--tags", "sea, summer", "--people", "Ana, Rui"]);
+    let manifest = &json(&place.node(["show", "--json", &id]))["manifest"];
+    assert_eq!(manifest["tags"], serde_json::json!(["sea", "summer"]));
+    assert_eq!(manifest["people"], serde_json::json!(["Ana", "Rui"]));
+}
+
+#[test]
+fn file_without_a_name_is_wrong_usage() {
+    let place = Place::new();
+    failed(&place.node(["cat", "tess1qq", ""]), 2, "<PATH>");
 }
 
 #[test]
@@ -108,6 +134,25 @@ fn upload_that_is_cut_off_makes_nothing() {
 }
 
 #[test]
+fn upload_that_ends_before_its_length_is_the_callers_mistake() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place);
+    let head = "POST /v1/tesseras HTTP/1.1\r\nhost: node\r\nconnection: close\r\n";
+    for body in ["content-length: 4096\r\n\r\nshort", "transfer-encoding: chunked\r\n\r\nno length\r\n"] {
+        let mut upload = UnixStream::connect(daemon.socket()).unwrap();
+        upload.write_all(format!("{head}{body}").as_bytes()).unwrap();
+        upload.shutdown(Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        upload.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+        assert!(
+            answer.contains("urn:tesseras:problem:bad-request") && answer.contains("broke off"),
+            "{answer}"
+        );
+    }
+}
+
+#[test]
 fn beginning_of_an_id_is_enough_while_it_is_the_only_one() {
     let place = Place::new();
     let _daemon = Daemon::start(&place);
@@ -165,18 +210,85 @@ fn damaged_tessera_is_exit_65_and_never_written_out() {
     fs::write(&file, &bytes).unwrap();
     // Public, so that its bytes are stored as they are.
     let id = place.create(&file, &["--public"]);
+    let whole = place.keep("whole", b"whole");
     assert_eq!(daemon.stop(), Some(0));
-    place.damage(&bytes[100_000..100_032]);
+    // Behind the first piece, so that it shows when others are on their way.
+    place.damage(&bytes[150_000..150_032]);
     let _daemon = Daemon::start(&place);
     let verify = place.node(["verify", "--json", &id]);
     assert_eq!(verify.status.code(), Some(65), "{}", stderr(&verify));
     assert_eq!(json(&verify)["damaged"], 1);
     let folder = place.path().join("out");
-    failed(&place.node(["export", &id, folder.to_str().unwrap()]), 65, "damaged");
+    let export = place.node(["export", &id, folder.to_str().unwrap()]);
+    failed(&export, 65, "1 damaged");
+    assert!(stderr(&export).contains("remove it before you try again"), "{}", stderr(&export));
     assert!(!folder.join("manifest.cbor").exists(), "an export that did not finish says so");
+    let again = place.node(["export", &whole, folder.to_str().unwrap()]);
+    failed(&again, 73, "is not an empty folder");
+    assert!(!stderr(&again).contains("remove"), "what it did not write may be anything: {}", stderr(&again));
     let cat = place.node(["cat", &id, "long"]);
-    assert_ne!(cat.status.code(), Some(0));
+    assert_eq!(cat.status.code(), Some(65), "{}", stderr(&cat));
+    assert!(stderr(&cat).contains("1 damaged"), "{}", stderr(&cat));
     assert!(bytes.starts_with(&cat.stdout) && cat.stdout.len() < bytes.len());
+}
+
+#[test]
+fn cat_into_a_file_shows_its_progress_where_somebody_watches() {
+    let place = Place::new();
+    let _daemon = Daemon::start(&place);
+    let id = place.keep("long", &[7; 300_000]);
+    let copy = place.path().join("copy");
+    let (mut terminal, watched) = terminal();
+    let mut command = place.command(["cat", &id, "long"]);
+    command.stdout(File::create(&copy).unwrap()).stderr(watched).env("TERM", "xterm");
+    let mut child = command.spawn().unwrap();
+    // With it goes the last copy of the terminal's other end that is not the child's.
+    drop(command);
+    let mut seen = Vec::new();
+    // A terminal whose other end is gone ends with an error.
+    let _ = terminal.read_to_end(&mut seen);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(fs::read(&copy).unwrap(), [7; 300_000]);
+    let seen = String::from_utf8_lossy(&seen);
+    assert!(seen.contains("reading") && seen.contains("of 292.97 KiB"), "{seen}");
+}
+
+/// A terminal: the end of whoever watches, and the other one.
+fn terminal() -> (File, File) {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    tcsetwinsize(&master, Winsize { ws_row: 24, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+    let other = OpenOptions::new().read(true).write(true).custom_flags(NOCTTY).open(name).unwrap();
+    (File::from(master), other)
+}
+
+/// A terminal that is opened does not become that of the test.
+const NOCTTY: i32 = 0o400;
+
+#[test]
+fn manifest_that_is_damaged_is_not_called_absent() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place);
+    let (id, other) = (place.keep("a", b"a"), place.keep("b", b"b"));
+    let folder = place.path().join("out");
+    place.node(["export", &id, folder.to_str().unwrap()]);
+    assert_eq!(daemon.stop(), Some(0));
+    place.damage(&fs::read(folder.join("manifest.cbor")).unwrap());
+    let daemon = Daemon::start(&place);
+    let state = |id: &String| json(&place.node(["show", "--json", id]))["manifest_state"].clone();
+    assert_eq!((state(&id), state(&other)), ("suspect".into(), "ok".into()));
+    assert!(stdout(&place.node(["show", &id])).contains("damaged here"));
+    failed(&place.node(["export", &id, "elsewhere"]), 65, "is damaged");
+    assert!(
+        daemon.log().contains("a request failed"),
+        "whoever asked is told to see the log: {}",
+        daemon.log()
+    );
+    failed(&place.node(["verify", &id]), 65, "is damaged");
+    let listed = json(&place.node(["list", "--json"]));
+    assert_eq!(listed.as_array().unwrap().len(), 2, "it hides no other");
 }
 
 #[test]
@@ -194,6 +306,8 @@ fn fragment_is_put_listed_read_and_dropped() {
     assert_eq!(place.node(["fragment", "get", &id, "7", "3"]).stdout, b"fragment");
     assert_eq!(place.node(["fragment", "drop", &id, "7", "3"]).status.code(), Some(0));
     failed(&place.node(["fragment", "get", &id, "7", "3"]), 1, "is not here");
+    fs::write(place.path().join("bytes"), "").unwrap();
+    failed(&place.node(["fragment", "put", &id, "7", "3", "bytes"]), 1, "is empty");
     fs::write(place.path().join("bytes"), vec![0; (1 << 20) + 1]).unwrap();
     failed(&place.node(["fragment", "put", &id, "7", "3", "bytes"]), 1, "longer than a fragment");
 }
@@ -253,6 +367,27 @@ fn file_is_served_in_parts_and_not_again_when_it_is_known() {
     let tag = format!("\"{id}\"");
     assert!(whole.contains(&format!("etag: {tag}\r\n")), "{whole}");
     assert!(get(&format!("if-none-match: {tag}\r\n")).starts_with("HTTP/1.1 304"));
+    assert!(get("if-none-match: *\r\n").starts_with("HTTP/1.1 304"));
+}
+
+#[test]
+fn file_that_is_not_here_is_not_called_unchanged() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place);
+    let id = place.keep("numbers", b"1234");
+    for known in ["*".to_owned(), format!("\"{id}\"")] {
+        let get = |file: &str| {
+            let head =
+                format!("GET /v1/tesseras/{id}/files/{file} HTTP/1.1\r\nhost: node\r\nconnection: close\r\n");
+            daemon.say(&format!("{head}if-none-match: {known}\r\n\r\n"))
+        };
+        assert!(get("numbers").starts_with("HTTP/1.1 304"), "{known}");
+        assert!(get("letters").starts_with("HTTP/1.1 404"), "{known}");
+    }
+    assert_eq!(place.node(["forget", &id]).status.code(), Some(0));
+    let path = format!("/v1/tesseras/{id}/files/numbers");
+    let head = format!("GET {path} HTTP/1.1\r\nhost: node\r\nconnection: close\r\nif-none-match: *\r\n\r\n");
+    assert!(daemon.say(&head).starts_with("HTTP/1.1 404"));
 }
 
 #[test]

@@ -23,7 +23,7 @@ use super::{
     listing::{Listing, Sum, sum_line},
     metadata::Metadata,
     mtime::Mtime,
-    names::{Kind, Names},
+    names::{Kind, NAMES_BYTES_MAX, Names},
     pieces::Pieces,
     tarball::Tarball,
 };
@@ -90,6 +90,7 @@ impl<W: Write> Bag<W> {
         upload: &mut Entries<R>,
     ) -> Result<(), ArchiveError> {
         let path = format!("{DATA}/{}", self.names.admit(&entry.name, entry.kind)?);
+        self.names.fit(NAMES_BYTES_MAX)?;
         match entry.kind {
             Kind::File => {
                 self.tar.file(&format!("{TOP}/{path}"), entry.size, entry.mtime).map_err(broken)?;

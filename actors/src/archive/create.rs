@@ -30,7 +30,8 @@ use super::{
 use crate::{error::ActorError, keys::Author, storage::Session};
 
 /// The most content that one `create` holds beside what its sink does, in bytes, for whoever reserves it beforehand.
-/// The names and lists of its files come on top ([`LISTING_BYTES_MAX`](super::LISTING_BYTES_MAX)).
+/// The names and lists of its files come on top ([`NAMES_BYTES_MAX`](super::NAMES_BYTES_MAX),
+/// [`LISTING_BYTES_MAX`](super::LISTING_BYTES_MAX)).
 pub const CREATE_BYTES_MAX: usize = CONTENT_BUFFER_BYTES_MAX
     + (FRAGMENTS_WAITING + 2) * FRAGMENT_BYTES_MAX
     + (PIECES_WAITING + 4) * PIECE_BYTES;

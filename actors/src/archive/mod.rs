@@ -14,7 +14,7 @@
 //!
 //! # Invariants
 //! 1. One pass and bounded memory ([`CREATE_BYTES_MAX`]), however long a file is; only names and lists grow with the
-//!    number of files, up to [`LISTING_BYTES_MAX`].
+//!    number of files, up to [`NAMES_BYTES_MAX`] and [`LISTING_BYTES_MAX`].
 //! 2. All or nothing: an upload that is cut off, breaks a rule or changes while it is read becomes no tessera.
 //! 3. What is read back is checked against the author's signature, not only against what the store says.
 //! 4. Pure files know neither tokio nor a clock: they read, write and hash. The shells ([`create()`], [`content()`],
@@ -50,7 +50,8 @@ pub use create::{CREATE_BYTES_MAX, ContentSink, Created, NewTessera, create};
 pub use error::{ArchiveError, Refusal};
 pub use listing::LISTING_BYTES_MAX;
 pub use metadata::{METADATA_BYTES_MAX, METADATA_NAME, Metadata, date};
-pub use names::{PART_BYTES_MAX, PATH_BYTES_MAX};
+pub use names::{NAMES_BYTES_MAX, PART_BYTES_MAX, PATH_BYTES_MAX};
+pub use pour::UPLOAD;
 pub use source::TesseraStore;
 pub use unpack::{MANIFEST_NAME, raw_name, unpack, unpack_raw};
 pub use verify::{FAULTS_NAMED_MAX, Fault, FaultState, VerifyReport, verify};

@@ -14,12 +14,19 @@ use std::collections::HashMap;
 
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
-use super::error::Refusal;
+use super::{
+    error::{ArchiveError, Refusal},
+    listing::LISTING_BYTES_MAX,
+};
 
 /// The longest part of a path, in bytes: what ext4, XFS, APFS and NTFS all take.
 pub const PART_BYTES_MAX: usize = 255;
 /// The longest path, in bytes: leaves a quarter of Linux' 4,096 for the folder it is unpacked to.
 pub const PATH_BYTES_MAX: usize = 3072;
+/// The most memory that the names of one tessera may take while it is made, in bytes.
+pub const NAMES_BYTES_MAX: usize = LISTING_BYTES_MAX;
+/// What a name takes beside its letters, in bytes: its places in the map and on the heap.
+const NAME_OVERHEAD_BYTES: usize = 128;
 
 /// What an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +87,8 @@ fn part_fault(part: &str) -> Option<&'static str> {
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     known: HashMap<Box<str>, Known>,
+    /// What they take in memory, in bytes.
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -115,9 +124,16 @@ impl Names {
         Ok(path)
     }
 
+    /// Refuses names that take more memory than this. One path may stand for as many folders as it has letters, each
+    /// remembered with all that is above it. Errors with [`ArchiveError::TooMany`].
+    pub(crate) fn fit(&self, limit: usize) -> Result<(), ArchiveError> {
+        if self.bytes > limit { Err(ArchiveError::TooMany { limit }) } else { Ok(()) }
+    }
+
     fn note(&mut self, path: &str, given: &str, state: State) -> Result<(), Refusal> {
         let Some(known) = self.known.get_mut(path) else {
-            let given = (given != path).then(|| given.into());
+            let given: Option<Box<str>> = (given != path).then(|| given.into());
+            self.bytes += path.len() + given.as_deref().map_or(0, str::len) + NAME_OVERHEAD_BYTES;
             self.known.insert(path.into(), Known { given, state });
             return Ok(());
         };

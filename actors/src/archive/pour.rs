@@ -18,8 +18,8 @@ use super::{
     seal::{Seal, parse_recipient},
 };
 
-/// The name of the incoming stream in messages.
-pub(crate) const UPLOAD: &str = "upload";
+/// The name of the incoming stream in messages and in [`ArchiveError::Stream`].
+pub const UPLOAD: &str = "upload";
 
 /// What an upload became.
 #[derive(Debug, Clone, PartialEq, Eq)]

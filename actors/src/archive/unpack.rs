@@ -27,7 +27,7 @@ use super::{
     error::{ArchiveError, Refusal},
     metadata::date,
     mtime::Mtime,
-    names::{Kind, Names},
+    names::{Kind, NAMES_BYTES_MAX, Names},
     pieces::{Pieces, read_some},
     walk::Progress,
 };
@@ -121,6 +121,8 @@ impl Unpacking<'_> {
         progress: &mut impl FnMut(Progress),
     ) -> Result<(), ArchiveError> {
         let name = self.names.admit(&entry.name, entry.kind)?;
+        // Here each begins with the folders of the bag: what fitted when it was made must fit.
+        self.names.fit(2 * NAMES_BYTES_MAX)?;
         if name.split('/').next() != Some(TOP) {
             return Err(Refusal::Name { name, reason: "it is outside the folder of the bag" }.into());
         }

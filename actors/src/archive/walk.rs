@@ -25,7 +25,7 @@ use super::{
     error::{ArchiveError, Refusal},
     metadata::{METADATA_NAME, Metadata},
     mtime::Mtime,
-    names::{Kind, Names, nfc},
+    names::{Kind, NAMES_BYTES_MAX, Names, nfc},
     pieces::{Pieces, read_some},
     tarball::Tarball,
 };
@@ -79,7 +79,7 @@ pub fn walk(paths: &[PathBuf], special: Special) -> Result<Walk, ArchiveError> {
     roots.sort_by_cached_key(|(name, _)| nfc(name));
     let mut lister = Lister { special, ..Lister::default() };
     for (name, path) in roots {
-        lister.visit(path, &name)?;
+        lister.visit(path, name)?;
     }
     let Lister { walk, refused, .. } = lister;
     if !refused.is_empty() {
@@ -148,29 +148,38 @@ struct Lister {
 }
 
 impl Lister {
-    fn visit(&mut self, source: PathBuf, name: &[u8]) -> Result<(), ArchiveError> {
-        let stat = fs::symlink_metadata(&source).map_err(ArchiveError::io("read", &source))?;
+    /// Lists a path and all below it, without recursion: how deep it goes is for its owner to choose.
+    fn visit(&mut self, source: PathBuf, name: Vec<u8>) -> Result<(), ArchiveError> {
+        let mut waiting = vec![(source, name)];
+        while let Some((source, name)) = waiting.pop() {
+            if self.enter(&source, &name)? {
+                let inside = children(&source)?.into_iter().rev();
+                waiting.extend(inside.map(|(child, source)| (source, [&name, &b"/"[..], &child].concat())));
+            }
+        }
+        Ok(())
+    }
+
+    /// Lists one path; whether it is a folder to look into.
+    fn enter(&mut self, source: &Path, name: &[u8]) -> Result<bool, ArchiveError> {
+        let stat = fs::symlink_metadata(source).map_err(ArchiveError::io("read", source))?;
         let kind = match kind_of(&stat) {
             Ok(kind) => kind,
             Err(kind) => {
                 self.pass_over(Refusal::Special { name: source.display().to_string(), kind });
-                return Ok(());
+                return Ok(false);
             }
         };
         match self.names.admit(name, kind) {
-            Ok(name) => self.list(&source, name, kind, &stat),
+            Ok(name) => self.list(source, name, kind, &stat),
             Err(refusal) => {
                 // What is inside would only break the same rule again.
                 self.refused.push(refusal);
-                return Ok(());
+                return Ok(false);
             }
         }
-        if kind == Kind::Folder {
-            for (child, source) in children(&source)? {
-                self.visit(source, &[name, b"/", &child].concat())?;
-            }
-        }
-        Ok(())
+        self.names.fit(NAMES_BYTES_MAX)?;
+        Ok(kind == Kind::Folder)
     }
 
     fn pass_over(&mut self, refusal: Refusal) {
@@ -338,6 +347,18 @@ mod tests {
         ];
         assert_eq!(names(&sent(&walk).unwrap()), expected);
         assert_eq!(walk.totals(), Progress { files: 4, folders: 3, bytes: 13 });
+    }
+
+    #[test]
+    fn folders_inside_each_other_need_no_deep_stack() {
+        let dir = tempfile::tempdir().unwrap();
+        let deepest = "d/".repeat(1000);
+        fs::create_dir_all(dir.path().join(&deepest)).unwrap();
+        fs::write(dir.path().join(&deepest).join("x"), b"").unwrap();
+        let path = dir.path().join("d");
+        let listing = move || walk(&[path], Special::Refuse).unwrap().totals();
+        let thread = std::thread::Builder::new().stack_size(64 << 10).spawn(listing).unwrap();
+        assert_eq!(thread.join().unwrap(), Progress { files: 1, folders: 1000, bytes: 0 });
     }
 
     #[test]

@@ -149,7 +149,7 @@ impl State {
         let name = seated.child.name();
         tracing::error!(actor = name, reason, "an actor fell");
         let wait = seated.history.fell(Instant::now(), &self.budget);
-        seated.last_fall = Some(reason);
+        seated.last_fall = Some(reason.clone());
         match wait {
             Some(wait) => {
                 seated.restarts += 1;
@@ -159,7 +159,7 @@ impl State {
             None => {
                 let RestartBudget { restarts_max, window, .. } = self.budget;
                 self.give_up(format!(
-                    "{name} fell more than {restarts_max} times within {} s",
+                    "{name} fell more than {restarts_max} times within {} s, the last time because: {reason}",
                     window.as_secs()
                 ));
             }

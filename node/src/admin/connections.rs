@@ -2,11 +2,12 @@
 //!
 //! # Invariants
 //! 1. A permit is taken before a connection is accepted and rides inside its task, so their number is bounded.
-//! 2. A caller that sends no complete request in time is cut, one that sends too long a head is refused.
+//! 2. A caller that sends no complete request in time, or takes nothing of its answer for too long, is cut: what is
+//!    held for it is not held for ever. One that sends too long a head is refused.
 //! 3. On drain nothing new is accepted and each connection ends after the request it is in; what is left at the
 //!    deadline is cut, so that no client takes half an answer for a whole one.
 
-use std::{future::Future, io, sync::Arc, time::Duration};
+use std::{future::Future, io, pin::Pin, sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper::server::conn::http1;
@@ -21,6 +22,7 @@ use tokio::{
     task::JoinSet,
     time::timeout,
 };
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 
 use super::{problems, socket::Socket};
@@ -51,16 +53,25 @@ impl Listener for TcpListener {
     }
 }
 
-/// Serves `router` to whoever connects, at most `connections_max` at once, until `draining`; then waits up to `deadline`
-/// for the requests under way.
+/// What callers may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// Connections at a time.
+    pub(crate) connections: usize,
+    /// How long one may take nothing of what is sent to it.
+    pub(crate) silence: Duration,
+    /// How long requests under way may go on when nothing new is accepted any more.
+    pub(crate) drain: Duration,
+}
+
+/// Serves `router` to whoever connects, within `bounds`, until `draining` and the requests under way are done.
 pub(crate) async fn serve<L: Listener>(
     listener: L,
     router: Router,
-    connections_max: usize,
+    bounds: Bounds,
     draining: CancellationToken,
-    deadline: Duration,
 ) {
-    let permits = Arc::new(Semaphore::new(connections_max));
+    let permits = Arc::new(Semaphore::new(bounds.connections));
     let mut tasks = JoinSet::new();
     loop {
         while tasks.try_join_next().is_some() {}
@@ -69,12 +80,13 @@ pub(crate) async fn serve<L: Listener>(
             accepted = accept(&listener, &permits) => {
                 let Some((stream, allowed, permit)) = accepted else { continue };
                 let router = if allowed { router.clone() } else { problems::router_for_strangers() };
+                let stream = patient(stream, bounds.silence);
                 tasks.spawn(connection(stream, router, permit, draining.clone()));
             }
         }
     }
     drop(listener);
-    if timeout(deadline, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
+    if timeout(bounds.drain, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
         tracing::warn!(connections = tasks.len(), "the deadline has passed: these connections are cut");
     }
 }
@@ -93,6 +105,13 @@ async fn accept<L: Listener>(
             None
         }
     }
+}
+
+/// Writing to it fails when the other end takes nothing for so long.
+fn patient<S: AsyncRead + AsyncWrite>(stream: S, silence: Duration) -> Pin<Box<TimeoutStream<S>>> {
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(silence));
+    Box::pin(stream)
 }
 
 async fn connection<S>(stream: S, router: Router, permit: OwnedSemaphorePermit, draining: CancellationToken)

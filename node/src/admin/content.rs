@@ -53,12 +53,13 @@ pub(super) async fn file(
     // A tessera never changes, and neither does a file in it.
     let tag = format!("\"{id}\"");
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    if text(header::IF_NONE_MATCH).is_some_and(|known| known == "*" || known.contains(&tag)) {
-        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
-    }
     let reserved = node.memory.reserve(READ_BYTES).await?;
     let FileContent { size, content, .. } =
         read_file(node.system.cache.clone(), id, &node.keys.author, &path).await?;
+    // Only now: what is not here, or no longer, is not unchanged.
+    if text(header::IF_NONE_MATCH).is_some_and(|known| known == "*" || known.contains(&tag)) {
+        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
+    }
     // With another `If-Range` the caller has a part of something else.
     let range = text(header::RANGE).filter(|_| text(header::IF_RANGE).is_none_or(|known| known == tag));
     let common = [(header::ETAG, tag), (header::ACCEPT_RANGES, "bytes".to_owned())];

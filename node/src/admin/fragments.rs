@@ -17,7 +17,10 @@ use super::{
     Node, body,
     extract::{InPath, InQuery},
 };
-use crate::{api, problem::Problem};
+use crate::{
+    api,
+    problem::{Kind, Problem},
+};
 
 /// Which fragments to list.
 #[derive(Debug, Deserialize)]
@@ -65,7 +68,13 @@ pub(super) async fn put(
     body: Body,
 ) -> Result<Response, Problem> {
     let _reserved = node.memory.reserve(FRAGMENT_BYTES_MAX).await?;
-    let fragment = Fragment::hash(body::whole(body, FRAGMENT_BYTES_MAX).await?)?;
+    let bytes = body::whole(body, FRAGMENT_BYTES_MAX).await?;
+    if bytes.is_empty() {
+        // It could be kept, but never be claimed nor belong to any layout.
+        let detail = format!("the body is empty: a fragment has from 1 to {FRAGMENT_BYTES_MAX} bytes");
+        return Err(Problem::new(Kind::BadRequest, detail));
+    }
+    let fragment = Fragment::hash(bytes)?;
     let checksum = fragment.checksum();
     let held = node.system.cache.put(AccountId::LOCAL, fragment_id(id), fragment).await? == PutOutcome::Held;
     let status = if held { StatusCode::OK } else { StatusCode::CREATED };

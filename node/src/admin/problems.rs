@@ -10,6 +10,10 @@ use crate::problem::{Kind, MEDIA_TYPE, Problem};
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
+        // What is the node's own fault is for whoever runs it to see, too.
+        if self.status() == StatusCode::INTERNAL_SERVER_ERROR.as_u16() {
+            tracing::warn!(kind = ?self.kind(), reason = self.detail, "a request failed");
+        }
         let status = StatusCode::from_u16(self.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_vec(&self).unwrap_or_default();
         let mut response = (status, [(header::CONTENT_TYPE, MEDIA_TYPE)], body).into_response();

@@ -94,17 +94,20 @@ pub(super) async fn forget(
 
 async fn describe(node: &Node, row: TesseraRow) -> Result<api::Tessera, Problem> {
     if !row.has_manifest {
-        return Ok(api::Tessera::new(&row, None));
+        return Ok(api::Tessera::new(&row, Err(api::State::Missing)));
     }
     let manifest = match node.system.storage.document(row.id, DocumentKind::Manifest, None).await {
         Ok(bytes) => SignedManifest::parse(bytes)?,
         // One that is damaged, or was forgotten just now, must not hide all others.
-        Err(ActorError::CorruptDocument { .. } | ActorError::NotFound { .. }) => {
-            return Ok(api::Tessera::new(&row, None));
+        Err(ActorError::CorruptDocument { .. }) => {
+            return Ok(api::Tessera::new(&row, Err(api::State::Suspect)));
+        }
+        Err(ActorError::NotFound { .. }) => {
+            return Ok(api::Tessera::new(&row, Err(api::State::Missing)));
         }
         Err(error) => return Err(error.into()),
     };
-    Ok(api::Tessera::new(&row, Some(manifest.manifest().into())))
+    Ok(api::Tessera::new(&row, Ok(manifest.manifest().into())))
 }
 
 fn prefix<'de, D: Deserializer<'de>>(text: D) -> Result<Option<IdPrefix<TesseraId>>, D::Error> {

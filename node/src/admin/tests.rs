@@ -6,18 +6,20 @@ use actors::{System, SystemConfig};
 use axum::{Router, body::Body, routing::get};
 use bytes::Bytes;
 use config::StorageConfig;
-use futures::stream;
+use futures::{StreamExt, stream};
 use proto::NodeKey;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::UnixStream,
     sync::Semaphore,
     task::JoinHandle,
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    connections, health, problems,
+    connections::{self, Bounds},
+    health, problems,
     socket::{Place, Socket},
 };
 use crate::{
@@ -26,6 +28,9 @@ use crate::{
     problem::{Kind, Problem},
     telemetry::metrics::Metrics,
 };
+
+const BOUNDS: Bounds =
+    Bounds { connections: 8, silence: Duration::from_secs(60), drain: Duration::from_secs(10) };
 
 /// A server in a folder of its own.
 struct Server {
@@ -36,7 +41,7 @@ struct Server {
 }
 
 impl Server {
-    async fn start(router: Router, connections_max: usize, deadline: Duration) -> Self {
+    async fn start(router: Router, bounds: Bounds) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("node.sock");
         let place = Place { path: path.clone(), group: None, data_dir: dir.path().to_owned() };
@@ -49,13 +54,12 @@ impl Server {
             system: System::start(actors).await.unwrap(),
         };
         let router = router.merge(health::routes(health)).fallback(problems::no_endpoint);
-        let task =
-            tokio::spawn(connections::serve(socket, router, connections_max, draining.clone(), deadline));
+        let task = tokio::spawn(connections::serve(socket, router, bounds, draining.clone()));
         Self { _dir: dir, path, draining, task }
     }
 
     async fn with(router: Router) -> Self {
-        Self::start(router, 8, Duration::from_secs(10)).await
+        Self::start(router, BOUNDS).await
     }
 
     fn client(&self) -> Client {
@@ -110,7 +114,7 @@ async fn another_user_is_not_permitted() {
     let listener = Strangers(Socket::bind(&place).await.unwrap());
     let router = Router::new().route("/v1/status", get(async || "secret"));
     let draining = CancellationToken::new();
-    tokio::spawn(connections::serve(listener, router, 8, draining, Duration::from_secs(10)));
+    tokio::spawn(connections::serve(listener, router, BOUNDS, draining));
     let refused = problem(Client::new(path).get::<()>("/v1/status").await.unwrap_err());
     assert_eq!(refused.kind(), Kind::NotPermitted);
     assert!(refused.detail.contains("sudo"), "{}", refused.detail);
@@ -140,6 +144,39 @@ async fn stream_that_fails_midway_is_a_failure_for_the_client() {
         Ok(received)
     };
     assert_eq!(problem(received.await.unwrap_err()).kind(), Kind::Io);
+}
+
+/// Tells when it is dropped.
+struct Held(Arc<Semaphore>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.add_permits(1);
+    }
+}
+
+#[tokio::test]
+async fn caller_that_takes_nothing_is_cut_and_what_it_held_is_free() {
+    let freed = Arc::new(Semaphore::new(0));
+    let endless = {
+        let freed = Arc::clone(&freed);
+        async move || {
+            let held = Held(freed);
+            Body::from_stream(stream::iter(0_u64..).map(move |_| {
+                let _ = &held;
+                Ok::<_, std::io::Error>(Bytes::from_static(&[0; 1 << 16]))
+            }))
+        }
+    };
+    let bounds = Bounds { silence: Duration::from_millis(10), ..BOUNDS };
+    let server = Server::start(Router::new().route("/endless", get(endless)), bounds).await;
+    let mut stream = UnixStream::connect(&server.path).await.unwrap();
+    stream.write_all(b"GET /endless HTTP/1.1\r\nhost: node\r\n\r\n").await.unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    let freed = timeout(Duration::from_secs(20), freed.acquire()).await;
+    assert!(freed.is_ok(), "it is held for as long as the caller likes");
 }
 
 #[tokio::test]
@@ -191,7 +228,7 @@ async fn drain_cuts_what_is_left_at_the_deadline() {
         }
     };
     let router = Router::new().route("/endless", get(handler));
-    let server = Server::start(router, 8, Duration::from_millis(10)).await;
+    let server = Server::start(router, Bounds { drain: Duration::from_millis(10), ..BOUNDS }).await;
     let client = server.client();
     let request = tokio::spawn(async move { client.get::<String>("/endless").await });
     drop(entered.acquire().await.unwrap());
@@ -202,7 +239,7 @@ async fn drain_cuts_what_is_left_at_the_deadline() {
 
 #[tokio::test]
 async fn connection_beyond_the_bound_waits_for_its_turn() {
-    let server = Server::start(Router::new(), 1, Duration::from_secs(10)).await;
+    let server = Server::start(Router::new(), Bounds { connections: 1, ..BOUNDS }).await;
     let first = UnixStream::connect(&server.path).await.unwrap();
     let client = server.client();
     let second = tokio::spawn(async move { client.download("/livez").await });

@@ -1,7 +1,9 @@
 //! `cat`: one file of a tessera on standard output.
 
-use super::{Context, target::Target};
-use crate::{client::path, exit::Exit, failure::Failure};
+use clap::builder::NonEmptyStringValueParser;
+
+use super::{Context, target::Target, verify};
+use crate::{client::path, exit::Exit, failure::Failure, progress};
 
 /// Write a file of a tessera to standard output
 #[derive(Debug, clap::Args)]
@@ -10,6 +12,7 @@ pub(crate) struct Cat {
     #[arg(value_parser = Target::parse)]
     id: Target,
     /// The file, by its path among the files that were given to `create`
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     path: String,
 }
 
@@ -17,11 +20,24 @@ impl Cat {
     /// Does it.
     pub(crate) async fn run(&self, context: &Context) -> Result<Exit, Failure> {
         let client = context.client()?;
-        let id = self.id.find(&client).await?.to_string();
-        let mut file = client.download(&path(["v1", "tesseras", &id, "files", &self.path])).await?;
-        while let Some(bytes) = file.next().await? {
-            context.output.bytes(&bytes)?;
-        }
-        Ok(Exit::Ok)
+        let id = self.id.find(&client).await?;
+        let mut file =
+            client.download(&path(["v1", "tesseras", &id.to_string(), "files", &self.path])).await?;
+        let bar = progress::bytes_written("reading", file.length());
+        let outcome = loop {
+            match file.next().await {
+                Ok(Some(bytes)) => match context.output.bytes(&bytes) {
+                    Ok(()) => bar.inc(bytes.len() as u64),
+                    Err(failure) => break Err(failure),
+                },
+                Ok(None) => break Ok(Exit::Ok),
+                Err(broken) => {
+                    bar.finish_and_clear();
+                    break Err(verify::explain(&client, id, broken).await);
+                }
+            }
+        };
+        bar.finish_and_clear();
+        outcome
     }
 }

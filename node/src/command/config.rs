@@ -27,6 +27,9 @@ impl Config {
         match self {
             Self::Check => check(context)?,
             Self::Show { origin } => show(context, &context.config()?, origin)?,
+            Self::Default if context.output.json => {
+                context.output.json(&api::settings(&config::defaults()))?
+            }
             Self::Default => context.output.text(&config::example())?,
         }
         Ok(Exit::Ok)
@@ -47,7 +50,7 @@ fn check(context: &Context) -> Result<(), Failure> {
 
 fn show(context: &Context, loaded: &Loaded, origin: bool) -> Result<(), Failure> {
     if context.output.json {
-        return context.output.json(&api::settings(loaded));
+        return context.output.json(&api::settings(loaded.show()));
     }
     context.output.text(&as_toml(loaded.show(), origin))
 }

@@ -82,12 +82,17 @@ impl Create {
             language: self.lang.clone(),
             place: self.place.clone(),
             era: self.era.clone(),
-            tags: self.tags.clone(),
-            people: self.people.clone(),
+            tags: words(&self.tags),
+            people: words(&self.people),
             public: self.public,
             recipients: self.recipients.clone(),
         }
     }
+}
+
+/// `sea, summer` is typed with a space that nobody means.
+fn words(typed: &[String]) -> Vec<String> {
+    typed.iter().map(|word| word.trim().to_owned()).collect()
 }
 
 fn send(

@@ -49,10 +49,19 @@ impl Export {
         });
         let (received, written) = tokio::join!(receive(content, sender), writing);
         bar.finish_and_clear();
-        match (received, written?) {
-            (Err(failure), _) => return Err(explain(&client, id, failure).await),
-            (Ok(()), written) => written?,
+        let written = written?;
+        let begun = !matches!(written, Err(ArchiveError::Destination { .. })) && self.folder.exists();
+        let outcome = match (received, written) {
+            (Err(failure), _) => Err(verify::explain(&client, id, failure).await),
+            (Ok(()), written) => written.map_err(Failure::from),
+        };
+        if outcome.is_err() && begun {
+            let folder = self.folder.display();
+            context.output.remark(&format!(
+                "what was written until then is in {folder}: remove it before you try again"
+            ));
         }
+        outcome?;
         context.output.remark(&format!("exported {id} to {}", self.folder.display()));
         Ok(Exit::Ok)
     }
@@ -105,13 +114,5 @@ async fn receive(mut content: Download, to: pipe::Sender) -> Result<(), Failure>
                 return Err(failure);
             }
         }
-    }
-}
-
-/// A stream that broke off does not say why; reading everything back does.
-async fn explain(client: &Client, id: TesseraId, broken: Failure) -> Failure {
-    match verify::stored(client, id).await {
-        Ok(report) if !report.intact => verify::damaged(&report),
-        Ok(_) | Err(_) => broken,
     }
 }

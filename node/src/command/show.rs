@@ -2,7 +2,7 @@
 
 use super::{Context, target::Target};
 use crate::{
-    api::{About, Tessera},
+    api::{About, State, Tessera},
     client::path,
     exit::Exit,
     failure::Failure,
@@ -36,7 +36,8 @@ fn fields(tessera: &Tessera) -> Vec<(&'static str, String)> {
     let mut fields = vec![("id", tessera.id.to_string())];
     match &tessera.manifest {
         Some(about) => fields.extend(said(about)),
-        None => fields.push(("manifest", "not here".to_owned())),
+        None if tessera.manifest_state == State::Missing => fields.push(("manifest", "not here".to_owned())),
+        None => fields.push(("manifest", "damaged here: restore it from another copy".to_owned())),
     }
     let here = format!("{} in {} fragments", human::bytes(tessera.bytes), tessera.fragments);
     fields.push(("kept here", here));

@@ -115,6 +115,14 @@ pub(super) fn damaged(report: &Verified) -> Failure {
     Failure::new(Kind::Damaged, detail)
 }
 
+/// A stream that broke off does not say why; reading everything back does.
+pub(super) async fn explain(client: &Client, id: TesseraId, broken: Failure) -> Failure {
+    match stored(client, id).await {
+        Ok(report) if !report.intact => damaged(&report),
+        Ok(_) | Err(_) => broken,
+    }
+}
+
 async fn folder(context: &Context, folder: PathBuf) -> Result<Exit, Failure> {
     let bar = progress::bytes("verifying", None);
     let checked = off_thread({

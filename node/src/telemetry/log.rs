@@ -7,14 +7,13 @@ use config::{LogFormat, LogLevel, ObservabilityConfig};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
-/// Starts the log of this process. Further calls change nothing: there is one standard error.
-pub(crate) fn start(config: &ObservabilityConfig) {
+/// Starts the log of this process, in colours if they are wanted. Further calls change nothing: there is one standard
+/// error.
+pub(crate) fn start(config: &ObservabilityConfig, colored: bool) {
     let registry = tracing_subscriber::registry().with(filter(config.log_level));
     let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     let started = match config.log_format {
-        LogFormat::Text => {
-            registry.with(layer.with_target(false).with_ansi(crate::output::is_watched())).try_init()
-        }
+        LogFormat::Text => registry.with(layer.with_target(false).with_ansi(colored)).try_init(),
         LogFormat::Json => registry.with(layer.json()).try_init(),
     };
     if let Err(error) = started {

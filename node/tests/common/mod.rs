@@ -204,10 +204,15 @@ impl<'a> Daemon<'a> {
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
+    /// Whether its process has ended.
+    pub fn has_left(&self) -> bool {
+        self.child.borrow_mut().try_wait().unwrap().is_some()
+    }
+
     /// Waits until it has left, and returns its exit code, if a signal did not end it.
     #[track_caller]
     pub fn wait(self) -> Option<i32> {
-        self.until(|| self.child.borrow_mut().try_wait().unwrap().is_some());
+        self.until(|| self.has_left());
         self.child.borrow_mut().wait().unwrap().code()
     }
 

@@ -53,6 +53,14 @@ fn upload_with_names_that_can_not_be_kept_is_refused_naming_them() {
 }
 
 #[test]
+fn upload_whose_names_outgrow_memory_is_refused() {
+    // Two bytes of upload for each folder, and all of its path to remember.
+    let names: Vec<String> = (10..60).map(|at| format!("{at}/{}x", "d/".repeat(1530))).collect();
+    let files: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), b"".as_slice())).collect();
+    assert!(matches!(refused(&upload(&public(), &files)), ArchiveError::TooMany { .. }));
+}
+
+#[test]
 fn upload_with_a_description_that_is_not_understood_is_refused() {
     let with = |json: &str| {
         let mut tar = Tarball::new(Vec::new());
