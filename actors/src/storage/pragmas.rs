@@ -43,8 +43,8 @@ impl Database {
 
 /// Opens (and, if needed, makes or migrates) the index below `config.data_dir`.
 ///
-/// Errors with [`ActorError::Index`] when the file is no database or damaged, and with [`ActorError::Version`] for an
-/// SQLite older than 3.51.3 or a schema newer than this program.
+/// Errors with [`ActorError::Sqlite`] when the file is no database or damaged, and with [`ActorError::Version`] for an
+/// SQLite older than 3.51.3 or a schema that is not of this program, newer ones above all.
 pub async fn open_database(config: &StorageConfig) -> Result<Database, ActorError> {
     open(&config.data_dir.join(INDEX_FILE), config).await
 }
@@ -153,17 +153,25 @@ fn require_sqlite(found: &str) -> Result<(), ActorError> {
 }
 
 async fn migrate(pool: &SqlitePool) -> Result<(), ActorError> {
-    match MIGRATIONS.run(pool).await {
-        Ok(()) => Ok(()),
-        Err(MigrateError::VersionMissing(found)) => Err(ActorError::Version {
+    MIGRATIONS.run(pool).await.map_err(not_migrated)
+}
+
+/// Why the schema could not be brought up to date. What SQLite reported keeps its code: the caller may know a remedy.
+fn not_migrated(error: MigrateError) -> ActorError {
+    match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error.into(),
+        MigrateError::VersionMissing(found) => ActorError::Version {
             what: format!(
-                "the index has schema {found}, written by a newer version of this program, which must be used for it"
+                "{INDEX_FILE} has schema {found}, made by a newer version of this program: use that, or a later one"
             ),
-        }),
-        Err(MigrateError::Execute(error)) => Err(error.into()),
-        Err(error) => {
-            Err(ActorError::Index { reason: format!("its schema cannot be brought up to date: {error}") })
-        }
+        },
+        MigrateError::VersionMismatch(found) => ActorError::Version {
+            what: format!(
+                "{INDEX_FILE} has another schema {found} than this version of the program: use the version that made \
+                 it, or move {INDEX_FILE} away, so that it is made anew from the segments"
+            ),
+        },
+        error => ActorError::Index { reason: format!("its schema cannot be brought up to date: {error}") },
     }
 }
 
@@ -177,3 +185,6 @@ const STATEMENTS_CACHED: usize = 200;
 /// Rows that SQLite's thread may be ahead of whoever reads them: with fewer, the two wait for each other in turn.
 const ROWS_BUFFERED: usize = 1024;
 static MIGRATIONS: Migrator = sqlx::migrate!();
+
+#[cfg(test)]
+mod tests;
