@@ -46,7 +46,7 @@ impl Database {
 /// Errors with [`ActorError::Sqlite`] when the file is no database or damaged, and with [`ActorError::Version`] for an
 /// SQLite older than 3.51.3 or a schema that is not of this program, newer ones above all.
 pub async fn open_database(config: &StorageConfig) -> Result<Database, ActorError> {
-    open(&config.data_dir.join(INDEX_FILE), config).await
+    open(&config.data_dir.join(INDEX_FILE), config, SQLITE_MIN).await
 }
 
 /// A database that is gone with the last copy of the returned value, for tests and tools. SQLite's own `:memory:` is
@@ -80,7 +80,7 @@ impl Drop for ScratchFolder {
     }
 }
 
-async fn open(path: &Path, config: &StorageConfig) -> Result<Database, ActorError> {
+async fn open(path: &Path, config: &StorageConfig, sqlite_min: [u32; 3]) -> Result<Database, ActorError> {
     let readers_max = readers();
     let [writer_kib, reader_kib] = cache_shares(config.sqlite_cache_kib, readers_max + 1);
     let base = base_options(path, config);
@@ -90,7 +90,7 @@ async fn open(path: &Path, config: &StorageConfig) -> Result<Database, ActorErro
         .max_lifetime(None)
         .connect_with(base.clone().create_if_missing(true).pragma("cache_size", kib(writer_kib)))
         .await?;
-    check_sqlite_version(&writer).await?;
+    check_sqlite_version(&writer, sqlite_min).await?;
     migrate(&writer).await?;
     let readers = SqlitePoolOptions::new()
         .max_connections(readers_max)
@@ -134,19 +134,19 @@ fn readers() -> u32 {
     u32::try_from(cores).unwrap_or(READERS_MAX).min(READERS_MAX)
 }
 
-async fn check_sqlite_version(pool: &SqlitePool) -> Result<(), ActorError> {
+async fn check_sqlite_version(pool: &SqlitePool, min: [u32; 3]) -> Result<(), ActorError> {
     let found: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(pool).await?;
-    require_sqlite(&found)
+    require_sqlite(&found, min)
 }
 
-/// Errors with [`ActorError::Version`] for an SQLite older than [`SQLITE_MIN`].
-fn require_sqlite(found: &str) -> Result<(), ActorError> {
+/// Errors with [`ActorError::Version`] for an SQLite older than `min`.
+fn require_sqlite(found: &str, min: [u32; 3]) -> Result<(), ActorError> {
     let mut numbers = found.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
     let version = [(); 3].map(|()| numbers.next().unwrap_or(0));
-    if version >= SQLITE_MIN {
+    if version >= min {
         return Ok(());
     }
-    let [a, b, c] = SQLITE_MIN;
+    let [a, b, c] = min;
     Err(ActorError::Version {
         what: format!("SQLite {found} can damage a database in WAL mode; {a}.{b}.{c} or later is needed"),
     })
