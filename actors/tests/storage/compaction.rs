@@ -12,10 +12,10 @@ use super::support::{
     tessera,
 };
 
-const LENGTH: usize = 3000;
+pub(crate) const LENGTH: usize = 3000;
 
 /// Fragments of which so many are dropped again that there is something to compact; those left.
-async fn fill(node: &Node) -> Vec<u32> {
+pub(crate) async fn fill(node: &Node) -> Vec<u32> {
     fill_with(node, 16).await
 }
 
@@ -136,7 +136,7 @@ async fn drops_that_must_stay_are_not_copied_again_and_again() {
     node.stop().await;
 }
 
-fn flip(node: &Node, segment: u32, position: u64) {
+pub(crate) fn flip(node: &Node, segment: u32, position: u64) {
     let path = node.segment(segment);
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[usize::try_from(position).unwrap()] ^= 1;
