@@ -1,6 +1,9 @@
 //! Requests that overlap: each is decided against all before it, committed or not.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use actors::{ActorError, FragmentStore, PutOutcome, storage::StorageHandle};
 use futures::future::join_all;
@@ -203,6 +206,22 @@ async fn place_known_from_before_a_compaction_is_looked_up_again() {
         }
     }
     assert_ne!(segment_of(&node, 0).await, before);
+    node.stop().await;
+}
+
+/// A file that is unlinked and open takes its space all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn segment_opened_while_it_goes_is_not_kept_open() {
+    let mut node = Node::started(1).await;
+    fill(&node).await;
+    let hold = node.disk.hold_next(What::Opened);
+    let got = get(&node, id(1, 0));
+    until("the get has opened the file", || hold.is_reached()).await;
+    assert!(node.storage().compact().await.unwrap().unlinked.contains(&1));
+    drop(hold);
+    assert_eq!(got.await.unwrap().unwrap(), fragment(0, LENGTH));
+    let deleted = |link: &PathBuf| link.to_string_lossy().ends_with("(deleted)");
+    until("nobody has the file open", || !node.open_files().iter().any(deleted)).await;
     node.stop().await;
 }
 
