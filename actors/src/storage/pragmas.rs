@@ -43,10 +43,10 @@ impl Database {
 
 /// Opens (and, if needed, makes or migrates) the index below `config.data_dir`.
 ///
-/// Errors with [`ActorError::Index`] when the file is no database or damaged, and with [`ActorError::Version`] for an
-/// SQLite older than 3.51.3 or a schema newer than this program.
+/// Errors with [`ActorError::Sqlite`] when the file is no database or damaged, and with [`ActorError::Version`] for an
+/// SQLite older than 3.51.3 or a schema that is not of this program, newer ones above all.
 pub async fn open_database(config: &StorageConfig) -> Result<Database, ActorError> {
-    open(&config.data_dir.join(INDEX_FILE), config).await
+    open(&config.data_dir.join(INDEX_FILE), config, SQLITE_MIN).await
 }
 
 /// A database that is gone with the last copy of the returned value, for tests and tools. SQLite's own `:memory:` is
@@ -80,7 +80,7 @@ impl Drop for ScratchFolder {
     }
 }
 
-async fn open(path: &Path, config: &StorageConfig) -> Result<Database, ActorError> {
+async fn open(path: &Path, config: &StorageConfig, sqlite_min: [u32; 3]) -> Result<Database, ActorError> {
     let readers_max = readers();
     let [writer_kib, reader_kib] = cache_shares(config.sqlite_cache_kib, readers_max + 1);
     let base = base_options(path, config);
@@ -90,7 +90,7 @@ async fn open(path: &Path, config: &StorageConfig) -> Result<Database, ActorErro
         .max_lifetime(None)
         .connect_with(base.clone().create_if_missing(true).pragma("cache_size", kib(writer_kib)))
         .await?;
-    check_sqlite_version(&writer).await?;
+    check_sqlite_version(&writer, sqlite_min).await?;
     migrate(&writer).await?;
     let readers = SqlitePoolOptions::new()
         .max_connections(readers_max)
@@ -134,36 +134,44 @@ fn readers() -> u32 {
     u32::try_from(cores).unwrap_or(READERS_MAX).min(READERS_MAX)
 }
 
-async fn check_sqlite_version(pool: &SqlitePool) -> Result<(), ActorError> {
+async fn check_sqlite_version(pool: &SqlitePool, min: [u32; 3]) -> Result<(), ActorError> {
     let found: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(pool).await?;
-    require_sqlite(&found)
+    require_sqlite(&found, min)
 }
 
-/// Errors with [`ActorError::Version`] for an SQLite older than [`SQLITE_MIN`].
-fn require_sqlite(found: &str) -> Result<(), ActorError> {
+/// Errors with [`ActorError::Version`] for an SQLite older than `min`.
+fn require_sqlite(found: &str, min: [u32; 3]) -> Result<(), ActorError> {
     let mut numbers = found.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
     let version = [(); 3].map(|()| numbers.next().unwrap_or(0));
-    if version >= SQLITE_MIN {
+    if version >= min {
         return Ok(());
     }
-    let [a, b, c] = SQLITE_MIN;
+    let [a, b, c] = min;
     Err(ActorError::Version {
         what: format!("SQLite {found} can damage a database in WAL mode; {a}.{b}.{c} or later is needed"),
     })
 }
 
 async fn migrate(pool: &SqlitePool) -> Result<(), ActorError> {
-    match MIGRATIONS.run(pool).await {
-        Ok(()) => Ok(()),
-        Err(MigrateError::VersionMissing(found)) => Err(ActorError::Version {
+    MIGRATIONS.run(pool).await.map_err(not_migrated)
+}
+
+/// Why the schema could not be brought up to date. What SQLite reported keeps its code: the caller may know a remedy.
+fn not_migrated(error: MigrateError) -> ActorError {
+    match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error.into(),
+        MigrateError::VersionMissing(found) => ActorError::Version {
             what: format!(
-                "the index has schema {found}, written by a newer version of this program, which must be used for it"
+                "{INDEX_FILE} has schema {found}, made by a newer version of this program: use that, or a later one"
             ),
-        }),
-        Err(MigrateError::Execute(error)) => Err(error.into()),
-        Err(error) => {
-            Err(ActorError::Index { reason: format!("its schema cannot be brought up to date: {error}") })
-        }
+        },
+        MigrateError::VersionMismatch(found) => ActorError::Version {
+            what: format!(
+                "{INDEX_FILE} has another schema {found} than this version of the program: use the version that made \
+                 it, or move {INDEX_FILE} away, so that it is made anew from the segments"
+            ),
+        },
+        error => ActorError::Index { reason: format!("its schema cannot be brought up to date: {error}") },
     }
 }
 
@@ -177,3 +185,6 @@ const STATEMENTS_CACHED: usize = 200;
 /// Rows that SQLite's thread may be ahead of whoever reads them: with fewer, the two wait for each other in turn.
 const ROWS_BUFFERED: usize = 1024;
 static MIGRATIONS: Migrator = sqlx::migrate!();
+
+#[cfg(test)]
+mod tests;

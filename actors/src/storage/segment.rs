@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io,
     num::NonZeroUsize,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -58,10 +59,14 @@ impl SegmentFiles {
         }
         let file = Arc::new(self.disk.open(&path(&self.folder, id))?);
         self.open.lock().unwrap_or_else(PoisonError::into_inner).put(id, file.clone());
+        // Unlinked meanwhile, perhaps after others let go of it: kept open it would take its space all the same.
+        if file.metadata().is_ok_and(|file| file.nlink() == 0) {
+            self.forget(id);
+        }
         Ok(file)
     }
 
-    /// Lets go of a file that is about to be unlinked.
+    /// Lets go of a file that was unlinked.
     pub(crate) fn forget(&self, id: u32) {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).pop(&id);
     }

@@ -2,6 +2,7 @@
 
 use actors::{ActorError, FragmentStore};
 use proto::record::{Kind, Record};
+use sqlx::Connection;
 
 use super::support::{
     LOCAL, audit,
@@ -12,10 +13,10 @@ use super::support::{
     tessera,
 };
 
-const LENGTH: usize = 3000;
+pub(crate) const LENGTH: usize = 3000;
 
 /// Fragments of which so many are dropped again that there is something to compact; those left.
-async fn fill(node: &Node) -> Vec<u32> {
+pub(crate) async fn fill(node: &Node) -> Vec<u32> {
     fill_with(node, 16).await
 }
 
@@ -106,6 +107,69 @@ async fn bytes_pinned_by_a_session_survive_their_last_drop_and_a_compaction() {
     node.stop().await;
 }
 
+/// The same before anything refers to them.
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_only_pinned_by_a_session_survive_their_last_drop_and_a_compaction() {
+    let mut node = Node::started(1).await;
+    fill(&node).await;
+    let pinned = fragment(0, LENGTH);
+    node.storage().put(LOCAL, id(2, 0), fragment(100, 15_000)).await.unwrap();
+    let mut session = node.storage().open_session().await.unwrap();
+    session.put_blob(pinned.clone()).await.unwrap();
+    // Waits for the blob, and writes nothing.
+    session.put_refs(tessera(9), &[]).await.unwrap();
+    node.storage().drop_fragment(LOCAL, id(1, 0)).await.unwrap();
+    assert!(node.storage().compact().await.unwrap().unlinked.contains(&1));
+    session.put_refs(tessera(9), &[(0, 0, pinned.checksum())]).await.unwrap();
+    session.commit(tessera(9)).await.unwrap();
+    assert_eq!(node.storage().get(id(9, 0)).await.unwrap(), pinned);
+    audit::check(&node).await;
+    node.stop().await;
+}
+
+/// Puts, and drops of all but the first of them, in sealed segments; `between` comes between them.
+async fn fill_around(node: &Node, between: impl Future<Output = ()>) {
+    for stripe in 0..8 {
+        node.storage().put(LOCAL, id(1, stripe), fragment(stripe.into(), LENGTH)).await.unwrap();
+    }
+    between.await;
+    for stripe in 1..8 {
+        node.storage().drop_fragment(LOCAL, id(1, stripe)).await.unwrap();
+    }
+    node.storage().put(LOCAL, id(2, 0), fragment(100, 15_000)).await.unwrap();
+}
+
+/// A power cut takes the index back to its last checkpoint, where it needs the segments as they were then.
+#[tokio::test(flavor = "multi_thread")]
+async fn index_that_goes_back_to_a_checkpoint_misses_no_segment() {
+    let mut node = Node::started(1).await;
+    fill_around(&node, audit::checkpoint(node.path())).await;
+    assert!(node.storage().compact().await.unwrap().unlinked.contains(&1));
+    node.end_and_start(End::PowerCut(Wal::Least)).await;
+    let recovery = node.storage().usage().await.unwrap().recovery;
+    assert_eq!(recovery.lost_segments, Vec::<u32>::new());
+    check(&node, &[0], "after the power cut").await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn segment_stays_while_a_reader_keeps_the_index_from_its_checkpoint() {
+    let mut node = Node::started(1).await;
+    let mut reader = audit::connect(node.path()).await;
+    let begin = async {
+        sqlx::query("BEGIN").execute(&mut reader).await.unwrap();
+        sqlx::query("SELECT count(*) FROM blobs").fetch_one(&mut reader).await.unwrap();
+    };
+    fill_around(&node, begin).await;
+    let done = node.storage().compact().await.unwrap();
+    assert_eq!(done.unlinked, Vec::<u32>::new());
+    sqlx::query("COMMIT").execute(&mut reader).await.unwrap();
+    reader.close().await.unwrap();
+    assert!(node.storage().compact().await.unwrap().unlinked.contains(&1), "it was only not yet possible");
+    check(&node, &[0], "at the end").await;
+    node.stop().await;
+}
+
 /// An old segment that stays keeps all later drops; they must not be copied from segment to segment for ever.
 #[tokio::test(flavor = "multi_thread")]
 async fn drops_that_must_stay_are_not_copied_again_and_again() {
@@ -136,7 +200,7 @@ async fn drops_that_must_stay_are_not_copied_again_and_again() {
     node.stop().await;
 }
 
-fn flip(node: &Node, segment: u32, position: u64) {
+pub(crate) fn flip(node: &Node, segment: u32, position: u64) {
     let path = node.segment(segment);
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[usize::try_from(position).unwrap()] ^= 1;

@@ -6,6 +6,8 @@ use actors::{
     ActorError, FragmentStore, PutOutcome,
     storage::{BlobState, INDEX_FILE, Usage},
 };
+use bytes::Bytes;
+use proto::record::{DocumentKind, Record};
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 
 use super::support::{
@@ -77,6 +79,37 @@ async fn flipped_payload_is_never_served_and_healed_by_a_put() {
     assert_eq!(usage(&node).await.totals.jobs, 0);
     node.rebuild().await;
     assert_eq!(served(&node).await, all_but(&[]));
+    node.stop().await;
+}
+
+/// What is open and in the page cache is read in another way than what is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn payload_flipped_after_it_was_served_is_not_served_again() {
+    let mut node = filled().await;
+    assert_eq!(served(&node).await, all_but(&[]));
+    flip(&node.segment(1), HEADER + 100);
+    assert_eq!(served(&node).await, all_but(&[0]));
+    assert_eq!(usage(&node).await.totals.jobs, 1, "its repair is queued");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flipped_document_is_named_and_not_served() {
+    let mut node = Node::started(1).await;
+    let one = fragment(1, LENGTH);
+    let mut session = node.storage().open_session().await.unwrap();
+    session.put_blob(one.clone()).await.unwrap();
+    session.put_document(tessera(1), DocumentKind::Manifest, Bytes::from_static(b"manifest")).await.unwrap();
+    session.put_refs(tessera(1), &[(0, 0, one.checksum())]).await.unwrap();
+    session.commit(tessera(1)).await.unwrap();
+    let (_, log) = audit::check(&node).await;
+    let is_it = |record: &Record| matches!(record, Record::Document { .. });
+    let placed = log.records.iter().find(|placed| is_it(&placed.record)).unwrap();
+    let last = placed.position + HEADER + u64::from(placed.header.payload_len) - 1;
+    flip(&node.segment(placed.segment), last);
+    let refused = node.storage().document(tessera(1), DocumentKind::Manifest, None).await;
+    let Err(ActorError::CorruptDocument { tessera: named, segment }) = refused else { panic!("{refused:?}") };
+    assert_eq!((named, segment), (tessera(1), placed.segment));
     node.stop().await;
 }
 

@@ -20,4 +20,6 @@ mod races;
 #[cfg(test)]
 mod recovery;
 #[cfg(test)]
+mod session_races;
+#[cfg(test)]
 mod sessions;

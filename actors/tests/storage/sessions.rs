@@ -54,6 +54,8 @@ async fn fragment_of_a_session_is_not_here_before_the_commit() {
     assert!(matches!(early, Err(ActorError::NotFound { .. })), "{early:?}");
     let put = node.storage().put(LOCAL, id(1, 1), one.clone()).await;
     assert!(matches!(put, Err(ActorError::Conflict { .. })), "{put:?}");
+    let dropped = node.storage().drop_fragment(LOCAL, id(1, 0)).await;
+    assert!(matches!(dropped, Err(ActorError::NotFound { .. })), "{dropped:?}");
     session.commit(tessera(1)).await.unwrap();
     assert_eq!(node.storage().get(id(1, 0)).await.unwrap(), one);
     audit::check(&node).await;

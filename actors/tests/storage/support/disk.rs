@@ -18,6 +18,8 @@ use super::{chance::Chance, platter::Platter};
 pub(crate) enum What {
     Create,
     Open,
+    /// Not a call of its own: an open that has the file and has not returned yet. It can be held.
+    Opened,
     Write,
     Sync,
     SyncFolder,
@@ -55,9 +57,20 @@ pub(crate) struct TestDisk {
     released: Condvar,
 }
 
-/// While it exists, calls of one kind wait.
+/// While it exists, calls of one kind wait: all of them, or only the next one.
 #[derive(Debug)]
-pub(crate) struct Hold<'a>(&'a TestDisk);
+pub(crate) struct Hold<'a> {
+    disk: &'a TestDisk,
+    number: u64,
+}
+
+#[derive(Debug)]
+struct Held {
+    number: u64,
+    what: What,
+    next_only: bool,
+    reached: bool,
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -72,7 +85,8 @@ struct Inner {
     calls: Vec<Call>,
     paths: std::collections::HashMap<u64, PathBuf>,
     space: Option<Space>,
-    held: Option<What>,
+    held: Vec<Held>,
+    holds_made: u64,
     waiting: usize,
 }
 
@@ -95,7 +109,8 @@ impl TestDisk {
             calls: Vec::new(),
             paths: std::collections::HashMap::new(),
             space: None,
-            held: None,
+            held: Vec::new(),
+            holds_made: 0,
             waiting: 0,
         };
         Self { inner: Mutex::new(inner), released: Condvar::new() }
@@ -103,8 +118,20 @@ impl TestDisk {
 
     /// Lets calls of this kind wait until what is returned is dropped.
     pub(crate) fn hold(&self, what: What) -> Hold<'_> {
-        self.lock().held = Some(what);
-        Hold(self)
+        self.hold_calls(what, false)
+    }
+
+    /// Lets the next call of this kind wait until what is returned is dropped; those behind it overtake it.
+    pub(crate) fn hold_next(&self, what: What) -> Hold<'_> {
+        self.hold_calls(what, true)
+    }
+
+    fn hold_calls(&self, what: What, next_only: bool) -> Hold<'_> {
+        let mut inner = self.lock();
+        inner.holds_made += 1;
+        let number = inner.holds_made;
+        inner.held.push(Held { number, what, next_only, reached: false });
+        Hold { disk: self, number }
     }
 
     /// Calls of one kind made since the last [`TestDisk::take_calls`].
@@ -167,16 +194,24 @@ impl TestDisk {
         self.inner.lock().unwrap()
     }
 
+    /// Waits while a call of this kind is held.
+    fn pass(&self, what: What) -> MutexGuard<'_, Inner> {
+        let mut inner = self.lock();
+        let Some(number) = inner.held_by(what) else { return inner };
+        inner.waiting += 1;
+        let is_held = |inner: &mut Inner| inner.held.iter().any(|held| held.number == number);
+        inner = self.released.wait_while(inner, is_held).unwrap();
+        inner.waiting -= 1;
+        inner
+    }
+
     fn change<T>(
         &self,
         what: What,
         path: &Path,
         carry_out: impl FnOnce(&mut Inner) -> io::Result<T>,
     ) -> io::Result<T> {
-        let mut inner = self.lock();
-        inner.waiting += 1;
-        inner = self.released.wait_while(inner, |inner| inner.held == Some(what)).unwrap();
-        inner.waiting -= 1;
+        let mut inner = self.pass(what);
         let done = match inner.verdict(what) {
             Verdict::Do => carry_out(&mut inner),
             Verdict::DoAndFail(error) => carry_out(&mut inner).and(Err(error)),
@@ -187,14 +222,29 @@ impl TestDisk {
     }
 }
 
+impl Hold<'_> {
+    /// Whether a call waits for this, or has.
+    pub(crate) fn is_reached(&self) -> bool {
+        self.disk.lock().held.iter().any(|held| held.number == self.number && held.reached)
+    }
+}
+
 impl Drop for Hold<'_> {
     fn drop(&mut self) {
-        self.0.lock().held = None;
-        self.0.released.notify_all();
+        self.disk.lock().held.retain(|held| held.number != self.number);
+        self.disk.released.notify_all();
     }
 }
 
 impl Inner {
+    /// The hold that a call of this kind runs into.
+    fn held_by(&mut self, what: What) -> Option<u64> {
+        let holds = |held: &&mut Held| held.what == what && !(held.next_only && held.reached);
+        let held = self.held.iter_mut().find(holds)?;
+        held.reached = true;
+        Some(held.number)
+    }
+
     fn verdict(&mut self, what: What) -> Verdict {
         if self.off {
             return Verdict::Fail(off());
@@ -246,7 +296,7 @@ impl Disk for TestDisk {
     }
 
     fn open(&self, path: &Path) -> io::Result<File> {
-        let mut inner = self.lock();
+        let mut inner = self.pass(What::Open);
         if inner.off {
             return Err(off());
         }
@@ -256,6 +306,8 @@ impl Disk for TestDisk {
         let file = RealDisk.open(path)?;
         inner.platter.opened(path, inode(&file));
         inner.paths.insert(inode(&file), path.to_owned());
+        drop(inner);
+        drop(self.pass(What::Opened));
         Ok(file)
     }
 
@@ -318,8 +370,13 @@ impl Disk for TestDisk {
     }
 
     fn read_cached(&self, file: &File, buffer: &mut [u8], position: u64) -> io::Result<bool> {
+        // Whoever reads like this must not be made to wait; the other way of reading may be.
+        if self.lock().held.iter().any(|held| held.what == What::Read) {
+            return Ok(false);
+        }
         self.readable()?;
-        RealDisk.read_cached(file, buffer, position)
+        // Everything is, also on file systems that cannot tell.
+        Ok(RealDisk.read(file, buffer, position).is_ok())
     }
 
     fn space(&self, folder: &Path) -> io::Result<Space> {
@@ -329,7 +386,7 @@ impl Disk for TestDisk {
 
 impl TestDisk {
     fn readable(&self) -> io::Result<()> {
-        let mut inner = self.lock();
+        let mut inner = self.pass(What::Read);
         if inner.off {
             return Err(off());
         }

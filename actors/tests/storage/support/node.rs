@@ -131,15 +131,17 @@ impl Node {
         self.start().await.unwrap();
     }
 
+    /// The folder's files that this process has open; those without a name are said to be deleted.
+    pub(crate) fn open_files(&self) -> Vec<PathBuf> {
+        let links = std::fs::read_dir("/proc/self/fd")
+            .unwrap()
+            .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
+        links.filter(|link| link.starts_with(self.path())).collect()
+    }
+
     /// Waits until this process has none of the folder's files open any more.
     async fn closed(&self) {
-        let mine = || {
-            let links = std::fs::read_dir("/proc/self/fd")
-                .unwrap()
-                .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
-            links.filter(|link| link.starts_with(self.path())).collect::<Vec<_>>()
-        };
-        until("the files are closed", || mine().is_empty()).await;
+        until("the files are closed", || self.open_files().is_empty()).await;
     }
 }
 
