@@ -2,6 +2,9 @@
 
 use std::{io, sync::Arc};
 
+use libsqlite3_sys::{
+    SQLITE_CONSTRAINT, SQLITE_CORRUPT, SQLITE_ERROR, SQLITE_FULL, SQLITE_IOERR_SHORT_READ, SQLITE_NOTADB,
+};
 use proto::{Checksum, FragmentId, ProtoError};
 
 /// Why an actor did not do what it was asked. `Clone`, because many may wait for the same thing.
@@ -112,9 +115,25 @@ impl ActorError {
         move |source| Self::Io { context, source: Arc::new(source) }
     }
 
-    /// Whether it means that SQLite found its file damaged or not a database.
+    /// Whether it means that the index is damaged: SQLite says so, or what was read or written contradicts its schema
+    /// or itself. All questions are fixed, so a flipped bit is what it takes for one to be wrong.
     pub(crate) fn is_damaged_index(&self) -> bool {
-        matches!(self.sqlite_code(), Some(libsqlite3_sys::SQLITE_CORRUPT | libsqlite3_sys::SQLITE_NOTADB))
+        use sqlx::Error;
+        let Self::Sqlite(error) = self else { return false };
+        match error.as_ref() {
+            Error::Database(error) => match self.sqlite_code() {
+                Some(SQLITE_IOERR_SHORT_READ) => true,
+                Some(SQLITE_ERROR) => SCHEMA_ERRORS.iter().any(|start| error.message().starts_with(start)),
+                Some(code) => matches!(primary(code), SQLITE_CORRUPT | SQLITE_NOTADB | SQLITE_CONSTRAINT),
+                None => false,
+            },
+            // A thread of SQLite that panicked did so over what it read.
+            Error::WorkerCrashed | Error::RowNotFound | Error::Decode(_) => true,
+            Error::ColumnDecode { .. } | Error::ColumnNotFound(_) | Error::ColumnIndexOutOfBounds { .. } => {
+                true
+            }
+            _ => false,
+        }
     }
 
     /// The error as [`ActorError::InsufficientStorage`], if it means that the disk is full.
@@ -129,15 +148,14 @@ impl ActorError {
                 matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
             }
             Self::InsufficientStorage { .. } => true,
-            _ => self.sqlite_code() == Some(libsqlite3_sys::SQLITE_FULL),
+            _ => self.sqlite_code().map(primary) == Some(SQLITE_FULL),
         }
     }
 
-    /// The primary code, if SQLite itself reported it.
+    /// The extended code, if SQLite itself reported it.
     fn sqlite_code(&self) -> Option<i32> {
         let Self::Sqlite(error) = self else { return None };
-        let code = error.as_database_error()?.code()?.parse::<i32>().ok()?;
-        Some(code & PRIMARY_CODE_MASK)
+        error.as_database_error()?.code()?.parse().ok()
     }
 }
 
@@ -154,4 +172,10 @@ impl From<io::Error> for ActorError {
 }
 
 /// The primary code of an extended SQLite result code.
+const fn primary(code: i32) -> i32 {
+    code & PRIMARY_CODE_MASK
+}
+
+/// What SQLite says, under its code for all that has no other, when the schema is not the one that was made.
+const SCHEMA_ERRORS: [&str; 3] = ["no such table", "no such column", "table "];
 const PRIMARY_CODE_MASK: i32 = 0xff;

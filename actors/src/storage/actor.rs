@@ -16,7 +16,7 @@ use super::{
     message::{Reply, StorageMsg, Usage},
     open,
     ops::{Op, Outcome, Submission},
-    pragmas::{Database, INDEX_FILE},
+    pragmas::{self, Database, INDEX_FILE},
     queries,
     read::{Reader, Unread},
     readers::{Progress, Readers},
@@ -361,12 +361,12 @@ async fn read_document(
 async fn check_index(me: ActorRef<StorageMsg>, database: Database) {
     let checked = async {
         let mut connection = database.planner().await?;
-        Ok(sqlx::query_scalar::<_, String>("PRAGMA quick_check(1)").fetch_one(&mut connection).await?)
+        Ok(pragmas::wrong(&mut connection).await?)
     };
     match checked.await {
-        Ok(found) if found == "ok" => {}
+        Ok(None) => {}
         // A fallen actor looks at the index anew by itself.
-        Ok(found) => drop(me.send_message(StorageMsg::Notice(Notice::IndexDamaged(found)))),
+        Ok(Some(wrong)) => drop(me.send_message(StorageMsg::Notice(Notice::IndexDamaged(wrong)))),
         Err(error) => report_damage(&me, Some(&error)),
     }
 }

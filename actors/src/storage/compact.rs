@@ -90,6 +90,8 @@ enum Emptied {
     Stuck,
     /// A session needs it.
     NotNow,
+    /// The disk did not give all of it. Nothing of it is given up.
+    Unread(ActorError),
 }
 
 impl<S, F> Compaction<S>
@@ -97,10 +99,11 @@ where
     S: Fn(Op) -> F + Send + Sync,
     F: Future<Output = Result<Outcome, ActorError>> + Send,
 {
-    /// Compacts until nothing is worth it.
+    /// Compacts until nothing is worth it. A segment that cannot be read does not keep the others from it; its error is
+    /// told in the end.
     pub(crate) async fn run(self) -> Result<Compacted, ActorError> {
         let mut done = Compacted { stuck: self.stuck.clone(), ..Compacted::default() };
-        let mut not_now = HashSet::new();
+        let (mut not_now, mut unread) = (HashSet::new(), None);
         loop {
             let segments = facts::segments(&mut *self.index.as_it_is().await.acquire().await?).await?;
             self.unlink_drained(&segments, &mut done).await?;
@@ -112,13 +115,17 @@ where
                 Emptied::NotNow => {
                     not_now.insert(id);
                 }
+                Emptied::Unread(error) => {
+                    not_now.insert(id);
+                    unread.get_or_insert(error);
+                }
                 Emptied::Stuck => {
                     let now = facts::segments(&mut *self.index.as_it_is().await.acquire().await?).await?;
                     done.stuck.extend(now.get(&id).map(|row| (id, row.live_bytes)));
                 }
             }
         }
-        Ok(done)
+        unread.map_or(Ok(done), Err)
     }
 
     /// Copies forward what counts.
@@ -142,7 +149,9 @@ where
                 }
             }
         }
-        scan.await.map_err(std::io::Error::other)?.map_err(ActorError::io(context))?;
+        if let Err(error) = scan.await.map_err(std::io::Error::other)? {
+            return Ok(Emptied::Unread(ActorError::io(context)(error)));
+        }
         if read.bytes < row.bytes {
             tracing::error!(segment = id, "a part of the segment is damaged");
             self.give_up_blobs(id).await?;

@@ -51,10 +51,16 @@ impl StorageHandle {
 
     /// Begins a session: what is written in it counts only from its commit on.
     pub async fn open_session(&self) -> Result<Session, ActorError> {
-        match self.submit(Op::OpenSession).await? {
-            Outcome::Session(id) => Ok(Session::new(self.clone(), id)),
-            other => Err(ActorError::Conflict { what: format!("a session began with {other:?}") }),
-        }
+        let storage = self.clone();
+        // In a task of its own: the writer opens what it was asked to, so the session must be ended even when the
+        // caller has given up. One that nobody ends keeps its segments from compaction for ever.
+        let opened = tokio::spawn(async move {
+            match storage.submit(Op::OpenSession).await? {
+                Outcome::Session(id) => Ok(Session::new(storage, id)),
+                other => Err(ActorError::Conflict { what: format!("a session began with {other:?}") }),
+            }
+        });
+        opened.await.unwrap_or(Err(ActorError::Restarting { actor: super::NAME }))
     }
 
     /// A document of a tessera; without a hash, the only one of its kind. Its hash is checked.

@@ -9,7 +9,7 @@ use std::{
 
 use config::StorageConfig;
 use sqlx::{
-    ConnectOptions, Connection, SqliteConnection, SqlitePool,
+    ConnectOptions, Connection, Row, SqliteConnection, SqlitePool,
     migrate::{MigrateError, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -150,6 +150,18 @@ fn require_sqlite(found: &str, min: [u32; 3]) -> Result<(), ActorError> {
     Err(ActorError::Version {
         what: format!("SQLite {found} can damage a database in WAL mode; {a}.{b}.{c} or later is needed"),
     })
+}
+
+/// What is wrong with the whole index, if SQLite finds anything. Its own check looks at pages and their order; a bit
+/// that has changed in a key shows in rows that lack those they are about.
+pub(crate) async fn wrong(connection: &mut SqliteConnection) -> Result<Option<String>, sqlx::Error> {
+    let found: String = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut *connection).await?;
+    if found != "ok" {
+        return Ok(Some(found));
+    }
+    let lacking = sqlx::query("PRAGMA foreign_key_check").fetch_optional(connection).await?;
+    let table = lacking.map(|row| row.try_get::<String, _>(0)).transpose()?;
+    Ok(table.map(|table| format!("a row of {table} lacks the one it is about")))
 }
 
 async fn migrate(pool: &SqlitePool) -> Result<(), ActorError> {

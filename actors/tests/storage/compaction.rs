@@ -9,7 +9,7 @@ use super::support::{
     disk::What,
     fragment, id,
     index::{self, Wal},
-    node::{End, Node, until},
+    node::{DEADLINE, End, Node, until},
     tessera,
 };
 
@@ -84,6 +84,50 @@ async fn session_keeps_its_segments_from_compaction_until_it_ends() {
     assert!(!node.storage().compact().await.unwrap().unlinked.is_empty(), "it was only not yet possible");
     check(&node, &left, "after the session").await;
     assert_eq!(node.storage().get(id(9, 0)).await.unwrap(), one);
+    node.stop().await;
+}
+
+/// Nobody holds a session whose opener went away before the answer, so nobody would ever end it.
+#[tokio::test(flavor = "multi_thread")]
+async fn session_whose_opener_went_away_keeps_nothing_from_compaction() {
+    let mut node = Node::started(1).await;
+    let hold = node.disk.hold(What::Sync);
+    let storage = node.storage();
+    let (put, opener) = tokio::join!(storage.put(LOCAL, id(2, 0), fragment(100, 10)), async {
+        until("a batch is being synced", || node.disk.waiting() == 1).await;
+        let storage = node.storage().clone();
+        let opener = tokio::spawn(async move { storage.open_session().await });
+        until("the session is asked for", || node.storage().load().0 == 2).await;
+        opener.abort();
+        drop(hold);
+        opener
+    });
+    put.unwrap();
+    assert!(opener.await.unwrap_err().is_cancelled());
+    let left = fill(&node).await;
+    let deadline = std::time::Instant::now() + DEADLINE;
+    while node.storage().compact().await.unwrap().unlinked.is_empty() {
+        assert!(std::time::Instant::now() < deadline, "a session that nobody holds is still open");
+    }
+    check(&node, &left, "after the session").await;
+    node.stop().await;
+}
+
+/// One place that the disk cannot read must not keep what others have dropped elsewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn segment_that_cannot_be_read_keeps_no_other_from_compaction() {
+    let mut node = Node::started(1).await;
+    let left = fill(&node).await;
+    let (path, aside) = (node.segment(1), node.path().join("aside"));
+    std::fs::rename(&path, &aside).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    let told = node.storage().compact().await.unwrap_err();
+    assert!(told.to_string().contains("segment 1"), "{told}");
+    assert!(!node.segment(2).exists() && !node.segment(3).exists(), "the others went");
+    std::fs::remove_dir(&path).unwrap();
+    std::fs::rename(&aside, &path).unwrap();
+    assert_eq!(node.storage().compact().await.unwrap().unlinked, [1]);
+    check(&node, &left, "readable again").await;
     node.stop().await;
 }
 

@@ -37,6 +37,9 @@ impl Writer {
             }
             Err(error) => {
                 tracing::warn!(%error, "writing cannot go on yet");
+                if error.is_damaged_index() {
+                    (self.tools.notify)(Notice::IndexDamaged(error.to_string()));
+                }
                 self.trouble.postpone(&error, Instant::now());
                 false
             }
