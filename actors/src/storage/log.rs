@@ -106,7 +106,7 @@ impl Log {
         }
     }
 
-    /// The next records go behind the tape's.
+    /// The tape's records were written: the next ones go behind them.
     pub(crate) fn advance(&mut self, tape: &Tape) {
         self.active.tail = tape.end;
     }

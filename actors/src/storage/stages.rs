@@ -1,4 +1,4 @@
-//! The second and third stage of the writer: append, sync and reply; then commit.
+//! The second and third stage of the writer: sync and reply, then commit.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{clock, error::ActorError};
 
-/// A batch on its way: decided, not yet durable.
+/// A batch on its way: appended, not yet durable.
 pub(crate) struct Flight {
     pub(crate) tape: Tape,
     pub(crate) changes: Changes,
@@ -102,7 +102,7 @@ impl Stages {
         (Self { sync, commit }, settled)
     }
 
-    /// Hands a decided batch on, as soon as the one before it is durable.
+    /// Hands an appended batch on, as soon as the one before it is durable.
     pub(crate) async fn hand_over(&self, flight: Flight) {
         self.sync.enter(flight).await;
     }
@@ -120,28 +120,20 @@ async fn sync_stage(
     mut flights: mpsc::UnboundedReceiver<Inside>,
     commit: Stage,
 ) {
-    while let Some((flight, permit)) = flights.recv().await {
+    while let Some((mut flight, permit)) = flights.recv().await {
         if trouble.is_set() {
             flight.fail(&trouble);
             continue;
         }
-        let blocking = tools.clone();
-        let task = tokio::task::spawn_blocking(move || {
-            let written = write(&blocking, &flight.tape);
-            (flight, written)
-        });
-        let Ok((mut flight, written)) = task.await else {
-            trouble.set("a write ended in a panic", false);
-            continue;
-        };
-        match written {
+        match sync(&tools, &flight.tape).await {
             Ok(()) => {
                 trouble.note_durable(flight.end.watermark);
                 flight.acknowledge(&tools);
                 commit.enter(flight).await;
             }
             Err(error) => {
-                tracing::error!(%error, "a batch failed; it is not tried again, a new segment is begun");
+                let error = ActorError::io("cannot make the log durable")(error);
+                tracing::error!(%error, "a sync failed; it is not tried again, a new segment is begun");
                 flight.fail_first(&tools, &trouble, &error);
             }
         }
@@ -149,15 +141,14 @@ async fn sync_stage(
     }
 }
 
-/// Appends a batch's records to the log and makes them durable. May block.
-fn write(tools: &Tools, tape: &Tape) -> Result<(), ActorError> {
+async fn sync(tools: &Arc<Tools>, tape: &Tape) -> std::io::Result<()> {
     if tape.is_empty() {
         return Ok(());
     }
-    tape.write(tools.disk.as_ref()).map_err(ActorError::io("cannot write to the log"))?;
-    let synced = tools.disk.sync(tape.file());
+    let (disk, file) = (tools.disk.clone(), tape.file().clone());
+    let synced = tokio::task::spawn_blocking(move || disk.sync(&file)).await;
     tools.metrics.sync(tape.bytes());
-    synced.map_err(ActorError::io("cannot make the log durable"))
+    synced.map_err(std::io::Error::other)?
 }
 
 async fn commit_stage(

@@ -1,7 +1,7 @@
 //! The writer: group commit as a pipeline of three stages, one batch in each.
 //!
 //! ```text
-//! queue → decide ──→ append, one sync, replies ──→ one transaction for all that wait
+//! queue → decide + append ──→ one sync + replies ──→ one transaction for all that wait
 //! ```
 //!
 //! # Invariants
@@ -118,7 +118,7 @@ pub(crate) async fn start(tools: Tools, recovered: Recovered) -> Result<Queue, A
     Ok(Queue { sender })
 }
 
-/// The first stage: decides.
+/// The first stage: decides and appends.
 struct Writer {
     tools: Arc<Tools>,
     planner: Planner,
@@ -301,10 +301,26 @@ impl Writer {
         }
     }
 
-    /// The next batch goes behind this one, whether it can be written or not: if not, both are cut off.
     async fn append(&mut self, flight: Flight) {
-        self.log.advance(&flight.tape);
-        self.stages.hand_over(flight).await;
+        let disk = self.tools.disk.clone();
+        let Ok((flight, written)) = tokio::task::spawn_blocking(move || {
+            let written = flight.tape.write(disk.as_ref());
+            (flight, written)
+        })
+        .await
+        else {
+            return self.trouble.set("a write ended in a panic", false);
+        };
+        match written {
+            Ok(()) => {
+                self.log.advance(&flight.tape);
+                self.stages.hand_over(flight).await;
+            }
+            Err(error) => {
+                let error = ActorError::io("cannot write to the log")(error);
+                flight.fail_first(&self.tools, &self.trouble, &error);
+            }
+        }
     }
 
     async fn close(mut self, reply: oneshot::Sender<()>) {

@@ -100,10 +100,10 @@ async fn session_whose_opener_went_away_keeps_nothing_from_compaction() {
         until("the session is asked for", || node.storage().load().0 == 2).await;
         opener.abort();
         drop(hold);
-        opener
+        opener.await
     });
     put.unwrap();
-    assert!(opener.await.unwrap_err().is_cancelled());
+    assert!(opener.unwrap_err().is_cancelled());
     let left = fill(&node).await;
     let deadline = std::time::Instant::now() + DEADLINE;
     while node.storage().compact().await.unwrap().unlinked.is_empty() {
