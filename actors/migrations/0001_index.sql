@@ -54,6 +54,8 @@ CREATE TABLE fragments (
     idx         INTEGER NOT NULL,
     checksum    BLOB NOT NULL,
     deposits    INTEGER NOT NULL, -- accounts that want it
+    seal        INTEGER NOT NULL, -- first 8 bytes of BLAKE3(tessera, stripe, idx, checksum): nothing in the log says
+                                  -- which bytes are right for an id, so a flipped bit must show here
     PRIMARY KEY (tessera, stripe, idx)
 ) WITHOUT ROWID;
 

@@ -251,8 +251,8 @@ fn performance(r: &mut Reader) -> (MemoryConfig, Sqlite) {
     );
     let wal_autocheckpoint_pages = r.read(
         "performance.sqlite_wal_autocheckpoint_pages",
-        1000_u32,
-        "The write-ahead log is moved into the database when it has grown to this many pages (4 KiB each).",
+        8000_u32,
+        "The write-ahead log is moved into the database when it has grown to this many pages (1 KiB each).",
     );
     let fragment_cache_mb = r.read_preset(
         "performance.fragment_cache_size_mb",

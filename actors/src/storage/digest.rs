@@ -3,6 +3,18 @@
 
 use proto::{Checksum, FragmentId};
 
+/// What is kept beside a fragment's checksum, so that a flipped bit in either or in the id shows.
+pub(crate) fn seal(id: &FragmentId, checksum: &Checksum) -> i64 {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(id.tessera.as_bytes());
+    hasher.update(&id.stripe.to_le_bytes());
+    hasher.update(&id.index.to_le_bytes());
+    hasher.update(checksum.as_bytes());
+    let mut first = [0; 8];
+    hasher.finalize_xof().fill(&mut first);
+    i64::from_le_bytes(first)
+}
+
 /// A sum modulo 2²⁵⁶ as four little-endian words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Digest([u64; 4]);

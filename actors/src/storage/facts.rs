@@ -4,7 +4,7 @@ use proto::{AccountId, Checksum, FragmentId, TesseraId, record::DocumentKind};
 use sqlx::{AssertSqlSafe, Row, SqliteConnection, sqlite::SqliteArguments, sqlite::SqliteRow};
 
 use super::{
-    digest::Digest,
+    digest::{self, Digest},
     rows::{
         BlobRow, BlobState, DepositRow, DocumentKey, FragmentRow, HoldingRow, Place, Seal, SegmentRow,
         TesseraRow, Watermark,
@@ -201,16 +201,16 @@ fn load_need(view: &mut View, row: &SqliteRow) -> Result<(), ActorError> {
     let account = AccountId::try_from(row.try_get::<&[u8], _>(0)?)?;
     let tessera = TesseraId::try_from(row.try_get::<&[u8], _>(1)?)?;
     let id = FragmentId { tessera, stripe: row.try_get(2)?, index: row.try_get(3)? };
-    if let Some(checksum) = row.try_get::<Option<&[u8]>, _>(4)? {
-        let checksum = Checksum::try_from(checksum)?;
-        view.fragments.load(id, FragmentRow { checksum, deposits: row.try_get(5)? });
+    if let Some(sum) = row.try_get::<Option<&[u8]>, _>(4)? {
+        let checksum = checked(&id, Checksum::try_from(sum)?, row.try_get(5)?)?;
+        view.fragments.load(id, FragmentRow { checksum, deposits: row.try_get(6)? });
     }
-    if let Some(segment) = row.try_get(6)? {
-        let seq = row.try_get::<i64, _>(7)?.cast_unsigned();
+    if let Some(segment) = row.try_get(7)? {
+        let seq = row.try_get::<i64, _>(8)?.cast_unsigned();
         view.deposits.load((account, id), DepositRow { segment, seq });
     }
-    load_blob(view, row, 8)?;
-    load_blob(view, row, 14)
+    load_blob(view, row, 9)?;
+    load_blob(view, row, 15)
 }
 
 fn load_blob(view: &mut View, row: &SqliteRow, at: usize) -> Result<(), ActorError> {
@@ -239,6 +239,16 @@ fn load_holding(view: &mut View, row: &SqliteRow) -> Result<(), ActorError> {
         view.holdings.load((account, tessera), holding);
     }
     Ok(())
+}
+
+/// The checksum of a fragment's row, if it is the one that was written for this id.
+///
+/// Otherwise the error says that the index is damaged.
+pub(crate) fn checked(id: &FragmentId, checksum: Checksum, seal: i64) -> Result<Checksum, ActorError> {
+    if digest::seal(id, &checksum) == seal {
+        return Ok(checksum);
+    }
+    Err(sqlx::Error::Decode(format!("the row of fragment {id} is not as it was written").into()).into())
 }
 
 /// A place from three columns: segment, position, len.
@@ -270,7 +280,7 @@ where
 const KEYS_PER_QUERY_MAX: usize = 64;
 /// Only what is found comes back: most puts are of something new, and a row costs more than its look-up.
 const NEEDED: &str = "WITH q(account, tessera, stripe, idx, checksum) AS (VALUES ?) \
-     SELECT q.account, q.tessera, q.stripe, q.idx, f.checksum, f.deposits, d.segment, d.seq, \
+     SELECT q.account, q.tessera, q.stripe, q.idx, f.checksum, f.seal, f.deposits, d.segment, d.seq, \
      b.checksum, b.segment, b.position, b.len, b.refs, b.state, \
      o.checksum, o.segment, o.position, o.len, o.refs, o.state \
      FROM q \

@@ -7,6 +7,7 @@ use proto::{AccountId, Checksum, FragmentId, TesseraId};
 use sqlx::{AssertSqlSafe, SqliteConnection, SqlitePool, sqlite::SqliteArguments};
 
 use super::{
+    digest,
     facts::add,
     rows::{
         BlobRow, DepositKey, DepositRow, DocumentKey, FragmentRow, HoldingKey, HoldingRow, Place, SegmentRow,
@@ -69,7 +70,10 @@ impl Script {
         self.table(&TESSERAS, &changes.tesseras)?;
         self.table(&BLOBS, &changes.blobs)?;
         self.table(&DOCUMENTS, &changes.documents)?;
-        self.table(&FRAGMENTS, &changes.fragments)?;
+        let sealed = |(id, row): &(FragmentId, Option<FragmentRow>)| {
+            (*id, row.map(|row| (row, digest::seal(id, &row.checksum))))
+        };
+        self.table(&FRAGMENTS, &changes.fragments.iter().map(sealed).collect::<Vec<_>>())?;
         self.table(&DEPOSITS, &changes.deposits)?;
         self.table(&HOLDINGS, &changes.holdings)?;
         self.table(&SEGMENTS, &changes.segments)?;
@@ -185,7 +189,7 @@ bind!(
     row.refs,
     row.state.code()
 );
-bind!(FragmentRow, |row| row.checksum.as_bytes().as_slice(), row.deposits);
+bind!((FragmentRow, i64), |row| row.0.checksum.as_bytes().as_slice(), row.0.deposits, row.1);
 bind!(DepositRow, |row| row.segment, row.seq.cast_signed());
 bind!(HoldingRow, |row| row.fragments.cast_signed(), row.bytes.cast_signed(), row.digest.to_bytes().to_vec());
 bind!(TesseraRow, |row| row.session.cast_signed(), row.holdings, row.received_at_ms);
@@ -236,8 +240,8 @@ const DOCUMENTS: [Form; 2] = [
 const FRAGMENTS: [Form; 2] = [
     Form {
         head: "INSERT INTO fragments VALUES ",
-        row: "(?,?,?,?,?)",
-        tail: " ON CONFLICT DO UPDATE SET checksum=excluded.checksum, deposits=excluded.deposits;",
+        row: "(?,?,?,?,?,?)",
+        tail: " ON CONFLICT DO UPDATE SET checksum=excluded.checksum, deposits=excluded.deposits, seal=excluded.seal;",
     },
     Form {
         head: "DELETE FROM fragments WHERE (tessera, stripe, idx) IN (VALUES ",

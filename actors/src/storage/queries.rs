@@ -8,7 +8,7 @@ use sqlx::{Row, SqlitePool, sqlite::SqliteRow};
 
 use super::{
     digest::Digest,
-    facts::place,
+    facts::{checked, place},
     locations::Location,
     rows::{BlobState, Place},
 };
@@ -69,7 +69,7 @@ pub(crate) async fn locate(pool: &SqlitePool, id: &FragmentId) -> Result<Found, 
         .fetch_optional(pool)
         .await?;
     let Some(row) = row else { return Ok(Found::Nothing) };
-    let checksum = Checksum::try_from(row.try_get::<&[u8], _>(0)?)?;
+    let checksum = checked(id, Checksum::try_from(row.try_get::<&[u8], _>(0)?)?, row.try_get(5)?)?;
     let Some(state) = row.try_get::<Option<i64>, _>(4)? else { return Ok(Found::Contradiction(checksum)) };
     match BlobState::from_code(state) {
         BlobState::Ok => Ok(Found::At(Location { checksum, place: place(&row, 1)? })),
@@ -84,14 +84,50 @@ pub(crate) async fn checksums(
     from: (u32, u16),
     limit: u32,
 ) -> Result<Vec<FragmentRow>, ActorError> {
-    let rows = sqlx::query(CHECKSUMS)
+    let listed: String = sqlx::query_scalar(CHECKSUMS)
         .bind(tessera.as_bytes().as_slice())
         .bind(from.0)
         .bind(from.1)
         .bind(limit)
-        .fetch_all(pool)
+        .fetch_one(pool)
         .await?;
-    rows.iter().map(fragment_row).collect()
+    let rows: Vec<Listed> = serde_json::from_str(&listed).map_err(undecodable)?;
+    let mut rows = rows.iter().map(|row| row.fragment(tessera)).collect::<Result<Vec<_>, _>>()?;
+    rows.sort_unstable_by_key(|row| (row.stripe, row.index));
+    Ok(rows)
+}
+
+/// A fragment as [`CHECKSUMS`] lists it.
+#[derive(serde::Deserialize)]
+struct Listed {
+    stripe: u32,
+    index: u16,
+    checksum: String,
+    seal: i64,
+    length: Option<u32>,
+    state: Option<i64>,
+    written_at_ms: Option<i64>,
+    verified_at_ms: Option<i64>,
+}
+
+impl Listed {
+    fn fragment(&self, tessera: TesseraId) -> Result<FragmentRow, ActorError> {
+        let id = FragmentId { tessera, stripe: self.stripe, index: self.index };
+        Ok(FragmentRow {
+            stripe: self.stripe,
+            index: self.index,
+            checksum: checked(&id, self.checksum.parse().map_err(undecodable)?, self.seal)?,
+            length: self.length.unwrap_or(0),
+            state: self.state.map_or(BlobState::Missing, BlobState::from_code),
+            written_at_ms: self.written_at_ms.unwrap_or(0),
+            verified_at_ms: self.verified_at_ms,
+        })
+    }
+}
+
+/// What is not as it was written is a damaged index.
+fn undecodable(error: impl std::error::Error + Send + Sync + 'static) -> ActorError {
+    sqlx::Error::Decode(Box::new(error)).into()
 }
 
 /// Whether each account's fragments of a tessera are as many as are counted, and add up to the digest, as kept beside
@@ -110,7 +146,7 @@ pub(crate) async fn adds_up(pool: &SqlitePool, tessera: TesseraId) -> Result<boo
     let mut rows = sqlx::query(DEPOSITS).bind(tessera.as_bytes().as_slice()).fetch(&mut *snapshot);
     while let Some(row) = rows.try_next().await? {
         let id = FragmentId { tessera, stripe: row.try_get(1)?, index: row.try_get(2)? };
-        let checksum = Checksum::try_from(row.try_get::<&[u8], _>(3)?)?;
+        let checksum = checked(&id, Checksum::try_from(row.try_get::<&[u8], _>(3)?)?, row.try_get(4)?)?;
         let (count, sum) = found.entry(AccountId::try_from(row.try_get::<&[u8], _>(0)?)?).or_default();
         (*count, *sum) = (*count + 1, sum.plus(Digest::of(&id, &checksum)));
     }
@@ -178,29 +214,19 @@ pub(crate) async fn totals(pool: &SqlitePool) -> Result<Totals, ActorError> {
     })
 }
 
-fn fragment_row(row: &SqliteRow) -> Result<FragmentRow, ActorError> {
-    let state = row.try_get::<Option<i64>, _>(4)?;
-    Ok(FragmentRow {
-        stripe: row.try_get(0)?,
-        index: row.try_get(1)?,
-        checksum: Checksum::try_from(row.try_get::<&[u8], _>(2)?)?,
-        length: row.try_get::<Option<u32>, _>(3)?.unwrap_or(0),
-        state: state.map_or(BlobState::Missing, BlobState::from_code),
-        written_at_ms: row.try_get::<Option<i64>, _>(5)?.unwrap_or(0),
-        verified_at_ms: row.try_get(6)?,
-    })
-}
-
-const LOCATE: &str = "SELECT f.checksum, b.segment, b.position, b.len, b.state \
+const LOCATE: &str = "SELECT f.checksum, b.segment, b.position, b.len, b.state, f.seal \
      FROM fragments f JOIN tesseras t ON t.tessera = f.tessera LEFT JOIN blobs b ON b.checksum = f.checksum \
      WHERE f.tessera = ? AND f.stripe = ? AND f.idx = ? AND t.session = 0";
-const CHECKSUMS: &str = "SELECT f.stripe, f.idx, f.checksum, b.len, b.state, s.written_at, s.verified_at \
+/// One value instead of many rows: through sqlx a row costs several times what finding it does.
+const CHECKSUMS: &str = "SELECT json_group_array(json_array(stripe, idx, hex(checksum), seal, len, state, written_at, \
+         verified_at)) \
+     FROM (SELECT f.stripe, f.idx, f.checksum, f.seal, b.len, b.state, s.written_at, s.verified_at \
      FROM fragments f JOIN tesseras t ON t.tessera = f.tessera \
      LEFT JOIN blobs b ON b.checksum = f.checksum LEFT JOIN segments s ON s.id = b.segment \
      WHERE f.tessera = ? AND t.session = 0 AND (f.stripe, f.idx) >= (?, ?) \
-     ORDER BY f.stripe, f.idx LIMIT ?";
+     ORDER BY f.stripe, f.idx LIMIT ?)";
 const HOLDINGS: &str = "SELECT account, fragments, digest FROM holdings WHERE tessera = ?";
-const DEPOSITS: &str = "SELECT d.account, d.stripe, d.idx, f.checksum \
+const DEPOSITS: &str = "SELECT d.account, d.stripe, d.idx, f.checksum, f.seal \
      FROM deposits d JOIN fragments f ON f.tessera = d.tessera AND f.stripe = d.stripe AND f.idx = d.idx \
      WHERE d.tessera = ?";
 const TESSERAS: &str = "SELECT t.tessera, t.received_at, coalesce(h.fragments, 0), coalesce(h.bytes, 0), \

@@ -170,6 +170,29 @@ async fn wrong_row_of_the_index_is_noticed_and_the_index_made_anew() {
     }
 }
 
+/// The bytes are good, but they are another fragment's: their own hash does not show it.
+#[tokio::test(flavor = "multi_thread")]
+async fn row_that_names_the_bytes_of_another_fragment_is_not_believed() {
+    let change =
+        "UPDATE fragments SET checksum = (SELECT checksum FROM fragments WHERE stripe = 4) WHERE stripe = 3";
+    for question in ["get", "list", "put"] {
+        let mut node = filled().await;
+        node.stop().await;
+        execute(&node, change).await;
+        node.start().await.unwrap();
+        let storage = node.storage();
+        match question {
+            "get" => assert!(storage.get(id(1, 3)).await.is_err()),
+            "list" => assert!(storage.checksums(id(1, 0).tessera, (0, 0), 100).await.is_err()),
+            _ => assert!(storage.put(LOCAL, id(1, 3), fragment(4, LENGTH)).await.is_err()),
+        }
+        rebuilt(&node, question).await;
+        assert_eq!(served(&node).await, all_but(&[]), "{question}");
+        audit::check(&node).await;
+        node.stop().await;
+    }
+}
+
 /// What SQLite's own check does not see: rows that lack those they are about. One changed bit of a key is enough, and
 /// a fragment is not here any more, or is served under another's name.
 #[tokio::test(flavor = "multi_thread")]
@@ -257,7 +280,9 @@ async fn is_whole(node: &Node) -> bool {
     for stripe in 0..COUNT {
         match node.storage().get(id(1, stripe)).await {
             Ok(got) => assert_eq!(got, fragment(stripe.into(), LENGTH)),
-            Err(ActorError::Corrupt { .. } | ActorError::Restarting { .. }) => whole = false,
+            Err(ActorError::Corrupt { .. } | ActorError::Restarting { .. } | ActorError::Sqlite(_)) => {
+                whole = false;
+            }
             Err(other) => panic!("fragment {stripe}: {other}"),
         }
     }

@@ -50,7 +50,7 @@ impl FileIndex {
 
 const TESSERA: &str = "INSERT INTO tesseras VALUES (?, 0, 1, 0) ON CONFLICT DO NOTHING";
 const BLOB: &str = "INSERT INTO blobs VALUES (?, 0, 0, ?, 1, 0)";
-const FRAGMENT: &str = "INSERT INTO fragments VALUES (?, ?, ?, ?, 1)";
+const FRAGMENT: &str = "INSERT INTO fragments VALUES (?, ?, ?, ?, 1, 0)";
 const DEPOSIT: &str = "INSERT INTO deposits VALUES (?, ?, ?, ?, 0, 0)";
 const HOLDING: &str = "INSERT INTO holdings VALUES (?, ?, 1, ?, x'') \
      ON CONFLICT DO UPDATE SET fragments = fragments + 1, bytes = bytes + excluded.bytes";

@@ -66,6 +66,7 @@ async fn check(database: &Database, config: &StorageConfig) {
             ("PRAGMA busy_timeout", busy_timeout),
             ("PRAGMA wal_autocheckpoint", config.sqlite_wal_autocheckpoint_pages.into()),
             ("PRAGMA temp_store", 2),
+            ("PRAGMA page_size", PAGE_BYTES.into()),
         ] {
             assert_eq!(number(connection, pragma).await, expected, "{pragma}");
         }
@@ -283,4 +284,4 @@ async fn error_within_a_migration_keeps_its_code() {
 }
 
 /// A page of the WAL with its header.
-const FRAME_BYTES: u64 = 4096 + 24;
+const FRAME_BYTES: u64 = PAGE_BYTES as u64 + 24;
