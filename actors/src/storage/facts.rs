@@ -148,7 +148,7 @@ pub(crate) async fn deposits_of(
     tessera: TesseraId,
     limit: u32,
 ) -> Result<Vec<Need>, ActorError> {
-    let rows = sqlx::query("SELECT account, stripe, idx FROM deposits WHERE tessera = ? LIMIT ?")
+    let rows = sqlx::query("SELECT account, stripe, idx FROM deposits WHERE tessera = ? LIMIT ? + 0")
         .bind(tessera.as_bytes().as_slice())
         .bind(limit)
         .fetch_all(&mut *connection)

@@ -84,50 +84,28 @@ pub(crate) async fn checksums(
     from: (u32, u16),
     limit: u32,
 ) -> Result<Vec<FragmentRow>, ActorError> {
-    let listed: String = sqlx::query_scalar(CHECKSUMS)
+    let rows = sqlx::query(CHECKSUMS)
         .bind(tessera.as_bytes().as_slice())
         .bind(from.0)
         .bind(from.1)
         .bind(limit)
-        .fetch_one(pool)
+        .fetch_all(pool)
         .await?;
-    let rows: Vec<Listed> = serde_json::from_str(&listed).map_err(undecodable)?;
-    let mut rows = rows.iter().map(|row| row.fragment(tessera)).collect::<Result<Vec<_>, _>>()?;
-    rows.sort_unstable_by_key(|row| (row.stripe, row.index));
-    Ok(rows)
+    rows.iter().map(|row| fragment_row(row, tessera)).collect()
 }
 
-/// A fragment as [`CHECKSUMS`] lists it.
-#[derive(serde::Deserialize)]
-struct Listed {
-    stripe: u32,
-    index: u16,
-    checksum: String,
-    seal: i64,
-    length: Option<u32>,
-    state: Option<i64>,
-    written_at_ms: Option<i64>,
-    verified_at_ms: Option<i64>,
-}
-
-impl Listed {
-    fn fragment(&self, tessera: TesseraId) -> Result<FragmentRow, ActorError> {
-        let id = FragmentId { tessera, stripe: self.stripe, index: self.index };
-        Ok(FragmentRow {
-            stripe: self.stripe,
-            index: self.index,
-            checksum: checked(&id, self.checksum.parse().map_err(undecodable)?, self.seal)?,
-            length: self.length.unwrap_or(0),
-            state: self.state.map_or(BlobState::Missing, BlobState::from_code),
-            written_at_ms: self.written_at_ms.unwrap_or(0),
-            verified_at_ms: self.verified_at_ms,
-        })
-    }
-}
-
-/// What is not as it was written is a damaged index.
-fn undecodable(error: impl std::error::Error + Send + Sync + 'static) -> ActorError {
-    sqlx::Error::Decode(Box::new(error)).into()
+fn fragment_row(row: &SqliteRow, tessera: TesseraId) -> Result<FragmentRow, ActorError> {
+    let id = FragmentId { tessera, stripe: row.try_get(0)?, index: row.try_get(1)? };
+    let state = row.try_get::<Option<i64>, _>(5)?;
+    Ok(FragmentRow {
+        stripe: id.stripe,
+        index: id.index,
+        checksum: checked(&id, Checksum::try_from(row.try_get::<&[u8], _>(2)?)?, row.try_get(3)?)?,
+        length: row.try_get::<Option<u32>, _>(4)?.unwrap_or(0),
+        state: state.map_or(BlobState::Missing, BlobState::from_code),
+        written_at_ms: row.try_get::<Option<i64>, _>(6)?.unwrap_or(0),
+        verified_at_ms: row.try_get(7)?,
+    })
 }
 
 /// Whether each account's fragments of a tessera are as many as are counted, and add up to the digest, as kept beside
@@ -217,14 +195,12 @@ pub(crate) async fn totals(pool: &SqlitePool) -> Result<Totals, ActorError> {
 const LOCATE: &str = "SELECT f.checksum, b.segment, b.position, b.len, b.state, f.seal \
      FROM fragments f JOIN tesseras t ON t.tessera = f.tessera LEFT JOIN blobs b ON b.checksum = f.checksum \
      WHERE f.tessera = ? AND f.stripe = ? AND f.idx = ? AND t.session = 0";
-/// One value instead of many rows: through sqlx a row costs several times what finding it does.
-const CHECKSUMS: &str = "SELECT json_group_array(json_array(stripe, idx, hex(checksum), seal, len, state, written_at, \
-         verified_at)) \
-     FROM (SELECT f.stripe, f.idx, f.checksum, f.seal, b.len, b.state, s.written_at, s.verified_at \
+/// The sum keeps SQLite from looking at the limit's value while it prepares, which it would do again every time.
+const CHECKSUMS: &str = "SELECT f.stripe, f.idx, f.checksum, f.seal, b.len, b.state, s.written_at, s.verified_at \
      FROM fragments f JOIN tesseras t ON t.tessera = f.tessera \
      LEFT JOIN blobs b ON b.checksum = f.checksum LEFT JOIN segments s ON s.id = b.segment \
      WHERE f.tessera = ? AND t.session = 0 AND (f.stripe, f.idx) >= (?, ?) \
-     ORDER BY f.stripe, f.idx LIMIT ?)";
+     ORDER BY f.stripe, f.idx LIMIT ? + 0";
 const HOLDINGS: &str = "SELECT account, fragments, digest FROM holdings WHERE tessera = ?";
 const DEPOSITS: &str = "SELECT d.account, d.stripe, d.idx, f.checksum, f.seal \
      FROM deposits d JOIN fragments f ON f.tessera = d.tessera AND f.stripe = d.stripe AND f.idx = d.idx \
@@ -232,7 +208,7 @@ const DEPOSITS: &str = "SELECT d.account, d.stripe, d.idx, f.checksum, f.seal \
 const TESSERAS: &str = "SELECT t.tessera, t.received_at, coalesce(h.fragments, 0), coalesce(h.bytes, 0), \
      EXISTS (SELECT 1 FROM documents d WHERE d.tessera = t.tessera AND d.kind = ?2) \
      FROM tesseras t LEFT JOIN holdings h ON h.account = ?1 AND h.tessera = t.tessera \
-     WHERE t.tessera BETWEEN ?3 AND ?4 AND t.session = 0 AND t.holdings > 0 ORDER BY t.tessera LIMIT ?5";
+     WHERE t.tessera BETWEEN ?3 AND ?4 AND t.session = 0 AND t.holdings > 0 ORDER BY t.tessera LIMIT ?5 + 0";
 const TOTALS: &str = "SELECT (SELECT count(*) FROM tesseras WHERE session = 0 AND holdings > 0), \
      (SELECT coalesce(sum(fragments), 0) FROM accounts), (SELECT coalesce(sum(bytes), 0) FROM accounts), \
      count(*), coalesce(sum(bytes), 0), coalesce(sum(live_bytes), 0), (SELECT count(*) FROM jobs) FROM segments";
