@@ -340,9 +340,7 @@ async fn read_document(
     hash: Option<Checksum>,
 ) -> Result<Bytes, ActorError> {
     let mut before = None;
-    while let Some((hash, place)) =
-        queries::document(index.about(tessera).await?, tessera, kind, hash).await?
-    {
+    while let Some((hash, place)) = queries::document(index.now(), tessera, kind, hash).await? {
         match reader.document(place, hash).await {
             Ok(bytes) => return Ok(bytes),
             // Moved by a compaction, unless the index says the same once more.

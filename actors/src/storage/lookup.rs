@@ -55,7 +55,7 @@ impl Lookup {
     }
 
     async fn locate(&self, id: FragmentId) -> Result<Location, ActorError> {
-        let found = queries::locate(self.index.about(id.tessera).await?, &id).await.inspect_err(|error| {
+        let found = queries::locate(self.index.now(), &id).await.inspect_err(|error| {
             report_damage(&self.storage, Some(error));
         });
         match found? {

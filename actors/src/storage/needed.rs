@@ -49,7 +49,9 @@ pub(crate) async fn load(
     }
     facts::load(connection, view, &needs).await?;
     for tessera in may_go(view, batch) {
-        let found = facts::load_documents(connection, view, tessera).await?;
+        let mut found = facts::load_documents(connection, view, tessera).await?;
+        let in_flight = view.documents.in_flight().filter(|(of, ..)| *of == tessera);
+        found.extend(in_flight.map(|(_, kind, hash)| (*kind, *hash)));
         extra.documents.insert(tessera, found);
     }
     Ok(extra)

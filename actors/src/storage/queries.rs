@@ -10,6 +10,7 @@ use super::{
     digest::Digest,
     facts::{checked, place},
     locations::Location,
+    readers::Pending,
     rows::{BlobState, Place},
 };
 use crate::{error::ActorError, store::FragmentRow};
@@ -61,20 +62,40 @@ pub(crate) enum Found {
 }
 
 /// Looks a fragment up.
-pub(crate) async fn locate(pool: &SqlitePool, id: &FragmentId) -> Result<Found, ActorError> {
+pub(crate) async fn locate(
+    (pool, pending): (&SqlitePool, Pending),
+    id: &FragmentId,
+) -> Result<Found, ActorError> {
+    let (fragment, tessera) = (pending.fragment(id), pending.tessera(id.tessera));
+    if matches!(fragment, Some(None)) || matches!(tessera, Some(None)) {
+        return Ok(Found::Nothing);
+    }
+    let known = fragment.flatten().map(|row| row.checksum);
     let row = sqlx::query(LOCATE)
         .bind(id.tessera.as_bytes().as_slice())
         .bind(id.stripe)
         .bind(id.index)
-        .fetch_optional(pool)
+        .bind(known.as_ref().map(|checksum| checksum.as_bytes().as_slice()))
+        .fetch_one(pool)
         .await?;
-    let Some(row) = row else { return Ok(Found::Nothing) };
-    let checksum = checked(id, Checksum::try_from(row.try_get::<&[u8], _>(0)?)?, row.try_get(5)?)?;
-    let Some(state) = row.try_get::<Option<i64>, _>(4)? else { return Ok(Found::Contradiction(checksum)) };
-    match BlobState::from_code(state) {
-        BlobState::Ok => Ok(Found::At(Location { checksum, place: place(&row, 1)? })),
-        BlobState::Suspect | BlobState::Missing => Ok(Found::Damaged(checksum)),
+    let session = tessera.flatten().map(|row| row.session.cast_signed());
+    if session.or(row.try_get(0)?) != Some(0) {
+        return Ok(Found::Nothing);
     }
+    let checksum = match (known, row.try_get::<Option<&[u8]>, _>(1)?) {
+        (Some(checksum), _) => checksum,
+        (None, Some(sum)) => checked(id, Checksum::try_from(sum)?, row.try_get(2)?)?,
+        (None, None) => return Ok(Found::Nothing),
+    };
+    let (place, state) = match (pending.blob(&checksum).flatten(), row.try_get::<Option<i64>, _>(3)?) {
+        (Some(blob), _) => (blob.place, blob.state),
+        (None, Some(state)) => (place(&row, 4)?, BlobState::from_code(state)),
+        (None, None) => return Ok(Found::Contradiction(checksum)),
+    };
+    Ok(match state {
+        BlobState::Ok => Found::At(Location { checksum, place }),
+        BlobState::Suspect | BlobState::Missing => Found::Damaged(checksum),
+    })
 }
 
 /// A tessera's fragments from a place on, in order.
@@ -160,21 +181,29 @@ pub(crate) async fn tesseras(
 
 /// Where a document of a tessera lies; without a hash, the only one of its kind.
 pub(crate) async fn document(
-    pool: &SqlitePool,
+    (pool, pending): (&SqlitePool, Pending),
     tessera: TesseraId,
     kind: DocumentKind,
     hash: Option<Checksum>,
 ) -> Result<Option<(Checksum, Place)>, ActorError> {
-    let sql = "SELECT d.hash, d.segment, d.position, d.len FROM documents d JOIN tesseras t USING (tessera) \
-         WHERE d.tessera = ?1 AND d.kind = ?2 AND (?3 IS NULL OR d.hash = ?3) \
-         AND t.session = 0 AND t.holdings > 0";
-    let row = sqlx::query(sql)
+    let row = sqlx::query(DOCUMENT)
         .bind(tessera.as_bytes().as_slice())
         .bind(kind.code())
         .bind(hash.as_ref().map(|hash| hash.as_bytes().as_slice()))
-        .fetch_optional(pool)
+        .fetch_one(pool)
         .await?;
-    row.map(|row| Ok((Checksum::try_from(row.try_get::<&[u8], _>(0)?)?, place(&row, 1)?))).transpose()
+    let counts = match pending.tessera(tessera) {
+        Some(row) => row.is_some_and(|row| row.session == 0 && row.holdings > 0),
+        None => row.try_get(0)?,
+    };
+    if !counts {
+        return Ok(None);
+    }
+    if let Some(known) = pending.document(tessera, kind, hash) {
+        return Ok(known);
+    }
+    let hash = row.try_get::<Option<&[u8]>, _>(1)?.map(Checksum::try_from).transpose()?;
+    hash.map(|hash| Ok((hash, place(&row, 2)?))).transpose()
 }
 
 /// The counts.
@@ -192,9 +221,16 @@ pub(crate) async fn totals(pool: &SqlitePool) -> Result<Totals, ActorError> {
     })
 }
 
-const LOCATE: &str = "SELECT f.checksum, b.segment, b.position, b.len, b.state, f.seal \
-     FROM fragments f JOIN tesseras t ON t.tessera = f.tessera LEFT JOIN blobs b ON b.checksum = f.checksum \
-     WHERE f.tessera = ? AND f.stripe = ? AND f.idx = ? AND t.session = 0";
+/// One row, whatever there is.
+const LOCATE: &str = "SELECT t.session, f.checksum, f.seal, b.state, b.segment, b.position, b.len \
+     FROM (SELECT ?1 AS tessera, ?2 AS stripe, ?3 AS idx, ?4 AS checksum) q \
+     LEFT JOIN tesseras t ON t.tessera = q.tessera \
+     LEFT JOIN fragments f ON f.tessera = q.tessera AND f.stripe = q.stripe AND f.idx = q.idx \
+     LEFT JOIN blobs b ON b.checksum = coalesce(q.checksum, f.checksum)";
+/// One row, whatever there is.
+const DOCUMENT: &str = "SELECT EXISTS (SELECT 1 FROM tesseras WHERE tessera = ?1 AND session = 0 AND holdings > 0), \
+     d.hash, d.segment, d.position, d.len \
+     FROM (SELECT 1) LEFT JOIN documents d ON d.tessera = ?1 AND d.kind = ?2 AND (?3 IS NULL OR d.hash = ?3) LIMIT 1";
 /// The sum keeps SQLite from looking at the limit's value while it prepares, which it would do again every time.
 const CHECKSUMS: &str = "SELECT f.stripe, f.idx, f.checksum, f.seal, b.len, b.state, s.written_at, s.verified_at \
      FROM fragments f JOIN tesseras t ON t.tessera = f.tessera \

@@ -1,17 +1,22 @@
 //! Reading the index, which is written behind the acknowledgements.
 //!
 //! # Invariants
-//! 1. Whoever reads finds everything that was acknowledged before he asked: he waits for the index to have it.
-//! 2. While the index cannot be written (a full disk), nobody waits. What it says is read, but not of a tessera of
-//!    which the log says more.
+//! 1. Whoever reads finds everything that was acknowledged before he asked. One fragment or document is looked for in
+//!    the batches that are not committed yet, and then in the index; for a list, the index is waited for.
+//! 2. While the index cannot be written (a full disk), nobody waits: a list is refused if the log says more of it.
 
-use std::{collections::VecDeque, ops::RangeInclusive};
+use std::{collections::VecDeque, ops::RangeInclusive, sync::Arc};
 
-use proto::TesseraId;
+use proto::{Checksum, FragmentId, TesseraId, record::DocumentKind};
 use sqlx::SqlitePool;
 use tokio::sync::watch;
 
-use super::{pragmas::Database, view::Changes};
+use super::{
+    pragmas::Database,
+    rows::{BlobRow, FragmentRow, Place, TesseraRow},
+    trouble::Cause,
+    view::Changes,
+};
 use crate::error::ActorError;
 
 /// How far the index is behind the acknowledgements. Kept by the writer's stages.
@@ -24,11 +29,15 @@ pub(crate) struct Progress {
 struct State {
     /// How many batches are committed.
     committed: u64,
-    /// Acknowledged after these, oldest first: the tesserae of each, of which the index is out of date.
-    behind: VecDeque<Vec<TesseraId>>,
+    /// What was acknowledged after these, oldest first.
+    behind: VecDeque<Arc<Changes>>,
     /// Why the index cannot be brought up to the log, if that is so.
-    stuck: Option<String>,
+    stuck: Option<Cause>,
 }
+
+/// Batches that are acknowledged and may not be in the index, oldest first.
+#[derive(Debug)]
+pub(crate) struct Pending(Vec<Arc<Changes>>);
 
 /// The index for reading.
 #[derive(Debug, Clone)]
@@ -44,9 +53,8 @@ impl Progress {
     }
 
     /// A batch with these changes is about to be acknowledged.
-    pub(crate) fn acknowledge(&self, changes: &Changes) {
-        let tesseras = changes.tesseras_touched();
-        self.state.send_modify(|state| state.behind.push_back(tesseras));
+    pub(crate) fn acknowledge(&self, changes: &Arc<Changes>) {
+        self.state.send_modify(|state| state.behind.push_back(changes.clone()));
     }
 
     /// The oldest of the acknowledged batches, so many, are committed.
@@ -55,8 +63,8 @@ impl Progress {
     }
 
     /// The index can no longer be written.
-    pub(crate) fn stick(&self, reason: &str) {
-        self.state.send_modify(|state| state.stuck = Some(reason.to_owned()));
+    pub(crate) fn stick(&self, cause: Cause) {
+        self.state.send_modify(|state| state.stuck = Some(cause));
     }
 
     /// The index was brought up to the log.
@@ -84,9 +92,7 @@ impl Progress {
     fn check(&self, tesseras: &RangeInclusive<TesseraId>) -> Result<(), ActorError> {
         let state = self.state.borrow();
         match &state.stuck {
-            Some(reason) if state.behind.iter().flatten().any(|tessera| tesseras.contains(tessera)) => {
-                Err(ActorError::ReadOnly { reason: format!("the index lags behind the log: {reason}") })
-            }
+            Some(cause) if state.behind.iter().any(|changes| changes.touch(tesseras)) => Err(cause.error()),
             _ => Ok(()),
         }
     }
@@ -106,6 +112,12 @@ impl State {
 impl Readers {
     pub(crate) fn new(database: &Database, progress: Progress) -> Self {
         Self { pool: database.readers.clone(), progress }
+    }
+
+    /// The index as it is, and beside it what it may lack of all that was acknowledged before this was called.
+    pub(crate) fn now(&self) -> (&SqlitePool, Pending) {
+        let behind = self.progress.state.borrow().behind.iter().cloned().collect();
+        (&self.pool, Pending(behind))
     }
 
     /// The index with everything that was acknowledged before this was called, or as it is when it cannot be written.
@@ -129,6 +141,45 @@ impl Readers {
     }
 }
 
+/// Each of these is `None` when the index is to be asked, and `Some(None)` when there is no such row any more.
+impl Pending {
+    pub(crate) fn fragment(&self, id: &FragmentId) -> Option<Option<FragmentRow>> {
+        self.latest(|changes| &changes.fragments, |key| key == id)
+    }
+
+    pub(crate) fn tessera(&self, id: TesseraId) -> Option<Option<TesseraRow>> {
+        self.latest(|changes| &changes.tesseras, |key| *key == id)
+    }
+
+    pub(crate) fn blob(&self, checksum: &Checksum) -> Option<Option<BlobRow>> {
+        self.latest(|changes| &changes.blobs, |key| key == checksum)
+    }
+
+    /// The hash and place of a document; without a hash, of the one of its kind that changed last.
+    pub(crate) fn document(
+        &self,
+        tessera: TesseraId,
+        kind: DocumentKind,
+        hash: Option<Checksum>,
+    ) -> Option<Option<(Checksum, Place)>> {
+        let newest_first = self.0.iter().rev().flat_map(|changes| changes.documents.iter().rev());
+        let mut fitting = newest_first.filter(|((of, what, sum), _)| {
+            (*of, *what) == (tessera, kind) && hash.is_none_or(|hash| hash == *sum)
+        });
+        fitting.next().map(|((_, _, sum), place)| place.map(|place| (*sum, place)))
+    }
+
+    fn latest<K, R: Copy>(
+        &self,
+        table: impl Fn(&Changes) -> &[(K, Option<R>)],
+        is_it: impl Fn(&K) -> bool,
+    ) -> Option<Option<R>> {
+        let found =
+            |changes: &Arc<Changes>| table(changes).iter().find(|(key, _)| is_it(key)).map(|(_, row)| *row);
+        self.0.iter().rev().find_map(found)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use futures::FutureExt;
@@ -140,9 +191,9 @@ mod tests {
         TesseraId::from_bytes([number; 32])
     }
 
-    fn batch(number: u8) -> Changes {
+    fn batch(number: u8) -> Arc<Changes> {
         let holdings = vec![((AccountId::LOCAL, tessera(number)), None)];
-        Changes { holdings, ..Changes::default() }
+        Arc::new(Changes { holdings, ..Changes::default() })
     }
 
     #[test]
@@ -164,7 +215,7 @@ mod tests {
     fn nobody_waits_for_an_index_that_cannot_be_written() {
         let progress = Progress::new();
         progress.acknowledge(&batch(2));
-        progress.stick("no space");
+        progress.stick(Cause::of(&ActorError::InsufficientStorage { reason: "no space".to_owned() }));
         assert!(progress.caught_up().now_or_never().is_some());
         progress.acknowledge(&batch(4));
         for (from, to, known) in [(1, 1, true), (2, 2, false), (3, 3, true), (4, 4, false), (3, 5, false)] {

@@ -9,7 +9,7 @@ use super::{
     index::{self, LogEnd},
     log::Tape,
     ops::{Outcome, Submission},
-    trouble::Trouble,
+    trouble::{Cause, Trouble},
     view::Changes,
     writer::{Notice, Tools, watch},
 };
@@ -18,7 +18,7 @@ use crate::{clock, error::ActorError};
 /// A batch on its way: appended, not yet durable.
 pub(crate) struct Flight {
     pub(crate) tape: Tape,
-    pub(crate) changes: Changes,
+    pub(crate) changes: Arc<Changes>,
     pub(crate) end: LogEnd,
     pub(crate) replies: Vec<(Submission, Result<Outcome, ActorError>)>,
     pub(crate) dropped: Vec<FragmentId>,
@@ -91,7 +91,10 @@ impl Stage {
 
 impl Stages {
     /// Starts both. What they have committed comes back through the receiver.
-    pub(crate) fn start(tools: &Arc<Tools>, trouble: &Trouble) -> (Self, mpsc::UnboundedReceiver<Changes>) {
+    pub(crate) fn start(
+        tools: &Arc<Tools>,
+        trouble: &Trouble,
+    ) -> (Self, mpsc::UnboundedReceiver<Arc<Changes>>) {
         let (sync, to_sync) = Stage::new(1);
         let (commit, to_commit) = Stage::new(BEHIND_MAX);
         let (settle, settled) = mpsc::unbounded_channel();
@@ -155,7 +158,7 @@ async fn commit_stage(
     tools: Arc<Tools>,
     trouble: Trouble,
     mut flights: mpsc::UnboundedReceiver<Inside>,
-    settle: mpsc::UnboundedSender<Changes>,
+    settle: mpsc::UnboundedSender<Arc<Changes>>,
 ) {
     while let Some((first, permit)) = flights.recv().await {
         let mut permits = vec![permit];
@@ -178,7 +181,7 @@ async fn commit_stage(
 /// Writes the rows of these batches, or tells that they and all behind them must come back from the log.
 async fn commit(tools: &Tools, trouble: &Trouble, group: &[Flight]) -> bool {
     let Some(last) = group.last().filter(|_| !tools.progress.is_stuck()) else { return false };
-    let changes = Changes::of_all(group.iter().map(|flight| &flight.changes));
+    let changes = Changes::of_all(group.iter().map(|flight| flight.changes.as_ref()));
     let written = index::write(&tools.database.writer, &changes, last.end, clock::now_ms()).await;
     let Err(error) = written else { return true };
     tracing::error!(%error, "what is durable in the log could not be written into the index");
@@ -186,12 +189,12 @@ async fn commit(tools: &Tools, trouble: &Trouble, group: &[Flight]) -> bool {
         (tools.notify)(Notice::IndexDamaged(error.to_string()));
     }
     trouble.set(&error.to_string(), error.is_full_disk());
-    tools.progress.stick(&error.to_string());
+    tools.progress.stick(Cause::of(&error));
     (tools.notify)(Notice::Writing(Some(error.to_string())));
     false
 }
 
-fn finish(flight: Flight, settle: &mpsc::UnboundedSender<Changes>) {
+fn finish(flight: Flight, settle: &mpsc::UnboundedSender<Arc<Changes>>) {
     // The writer is there until this stage is idle.
     let _ = settle.send(flight.changes);
     flight.replies.into_iter().for_each(answer);

@@ -4,7 +4,7 @@
 //! A row that a batch in flight has changed stays here until that batch is committed, so the next batch decides in
 //! log order although the index lags behind.
 
-use std::{collections::HashMap, hash::Hash};
+use std::{collections::HashMap, hash::Hash, ops::RangeInclusive};
 
 use proto::{AccountId, Checksum, FragmentId, TesseraId};
 
@@ -61,6 +61,11 @@ impl<K: Copy + Eq + Hash, R: Copy> Table<K, R> {
     /// Whether the row, or that there is none, is known without reading the index.
     pub(crate) fn knows(&self, key: &K) -> bool {
         self.changed.contains_key(key) || self.settled.contains_key(key) || self.loaded.contains_key(key)
+    }
+
+    /// The keys of rows that batches in flight have set: the index may not have them yet.
+    pub(crate) fn in_flight(&self) -> impl Iterator<Item = &K> {
+        self.changed.iter().filter(|(_, changed)| changed.row.is_some()).map(|(key, _)| key)
     }
 
     /// Notes a row read from the index. A change in flight stays above it.
@@ -136,15 +141,11 @@ pub(crate) struct Changes {
 }
 
 impl Changes {
-    /// The tesserae whose rows are among these, each once.
-    pub(crate) fn tesseras_touched(&self) -> Vec<TesseraId> {
-        let tesseras = self.tesseras.iter().map(|(tessera, _)| *tessera);
-        let held = self.holdings.iter().map(|((_, tessera), _)| *tessera);
-        let documented = self.documents.iter().map(|((tessera, ..), _)| *tessera);
-        let mut all: Vec<_> = tesseras.chain(held).chain(documented).collect();
-        all.sort_unstable();
-        all.dedup();
-        all
+    /// Whether rows of one of these tesserae are among them.
+    pub(crate) fn touch(&self, tesseras: &RangeInclusive<TesseraId>) -> bool {
+        self.tesseras.iter().any(|(tessera, _)| tesseras.contains(tessera))
+            || self.holdings.iter().any(|((_, tessera), _)| tesseras.contains(tessera))
+            || self.documents.iter().any(|((tessera, ..), _)| tesseras.contains(tessera))
     }
 
     /// What these batches, one after the other, come to.

@@ -131,7 +131,7 @@ struct Writer {
     /// A request that no longer fitted into the last batch.
     held_over: Option<Request>,
     stages: Stages,
-    settled: mpsc::UnboundedReceiver<super::view::Changes>,
+    settled: mpsc::UnboundedReceiver<Arc<super::view::Changes>>,
     trouble: Trouble,
 }
 
@@ -264,7 +264,8 @@ impl Writer {
         let (end, bytes) = (tape.end(), tape.bytes());
         self.planner.view.segment(end.segment, |row| row.bytes += bytes);
         let end = super::index::LogEnd { watermark: end, next_seq: self.planner.next_seq, clean: false };
-        Ok(Flight { tape, changes: self.planner.view.take_changes(), end, replies, dropped })
+        let changes = Arc::new(self.planner.view.take_changes());
+        Ok(Flight { tape, changes, end, replies, dropped })
     }
 
     /// Makes room in the log and reads the rows that the batch needs.
@@ -354,7 +355,7 @@ pub(crate) fn watch(tools: &Arc<Tools>, stage: tokio::task::JoinHandle<()>) {
     let (notify, progress) = (tools.notify.clone(), tools.progress.clone());
     tokio::spawn(async move {
         if stage.await.is_err() {
-            progress.stick("a stage of the writer ended in a panic");
+            progress.stick(Cause::of(&ActorError::Restarting { actor: super::NAME }));
             notify(Notice::Stopped);
         }
     });

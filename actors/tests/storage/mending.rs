@@ -1,6 +1,8 @@
 //! What a write that failed leaves behind: nothing that could come true later, and nothing that stays broken.
 
 use actors::{ActorError, FragmentStore, PutOutcome};
+use bytes::Bytes;
+use proto::record::DocumentKind;
 use sqlx::Connection;
 
 use super::support::{
@@ -86,9 +88,13 @@ async fn drop_that_only_the_log_has_counts() {
     let mut other = audit::connect(node.path()).await;
     sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
     node.storage().drop_fragment(LOCAL, id(1, 0)).await.unwrap();
-    let unknown = node.storage().get(id(1, 0)).await;
-    assert!(matches!(unknown, Err(ActorError::ReadOnly { .. })), "{unknown:?}");
-    assert_eq!(node.storage().get(id(2, 0)).await.unwrap(), other_one, "of this the index says all");
+    let gone = node.storage().get(id(1, 0)).await;
+    assert!(matches!(gone, Err(ActorError::NotFound { .. })), "{gone:?}");
+    let stale = node.storage().checksums(id(1, 0).tessera, (0, 0), 1).await;
+    assert!(matches!(stale, Err(ActorError::ReadOnly { .. })), "{stale:?}");
+    let listed = node.storage().checksums(id(2, 0).tessera, (0, 0), 1).await.unwrap();
+    assert_eq!(listed.len(), 1, "of this the index says all");
+    assert_eq!(node.storage().get(id(2, 0)).await.unwrap(), other_one);
     let unwritten = node.storage().put(LOCAL, id(3, 0), one.clone()).await;
     assert!(matches!(unwritten, Err(ActorError::ReadOnly { .. })), "{unwritten:?}");
     sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
@@ -96,6 +102,38 @@ async fn drop_that_only_the_log_has_counts() {
     writing_again(&node).await;
     let gone = node.storage().get(id(1, 0)).await;
     assert!(matches!(gone, Err(ActorError::NotFound { .. })), "{gone:?}");
+    audit::check(&node).await;
+    node.stop().await;
+}
+
+/// What was acknowledged is there for whoever asks, also while only the log has it.
+#[tokio::test(flavor = "multi_thread")]
+async fn put_and_session_that_only_the_log_has_are_served() {
+    let mut node = Node::started(1).await;
+    let (kind, text) = (DocumentKind::Manifest, Bytes::from_static(b"a manifest"));
+    let (one, two) = (fragment(1, 700), fragment(2, 700));
+    let storage = node.storage();
+    let mut session = storage.open_session().await.unwrap();
+    session.put_blob(two.clone()).await.unwrap();
+    session.put_document(tessera(2), kind, text.clone()).await.unwrap();
+    session.put_refs(tessera(2), &[(0, 0, two.checksum())]).await.unwrap();
+    storage.usage().await.unwrap();
+    let mut other = audit::connect(node.path()).await;
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    storage.put(LOCAL, id(1, 0), one.clone()).await.unwrap();
+    session.commit(tessera(2)).await.unwrap();
+    assert_eq!(storage.get(id(1, 0)).await.unwrap(), one);
+    assert_eq!(storage.get(id(2, 0)).await.unwrap(), two);
+    assert_eq!(storage.document(tessera(2), kind, None).await.unwrap(), text);
+    storage.drop_fragment(LOCAL, id(2, 0)).await.unwrap();
+    for gone in
+        [storage.get(id(2, 0)).await.map(|_| ()), storage.document(tessera(2), kind, None).await.map(|_| ())]
+    {
+        assert!(matches!(gone, Err(ActorError::NotFound { .. })), "{gone:?}");
+    }
+    sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
+    other.close().await.unwrap();
+    assert_eq!(storage.checksums(id(1, 0).tessera, (0, 0), 9).await.unwrap().len(), 1);
     audit::check(&node).await;
     node.stop().await;
 }
