@@ -5,8 +5,10 @@ use std::{
     path::Path,
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     sync::mpsc::{self, Receiver, RecvTimeoutError},
-    time::Duration,
+    time::{Duration, Instant},
 };
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
     inspect::Opening,
@@ -97,6 +99,21 @@ impl Victim {
         &self.life
     }
 
+    /// Stops it where it stands: from when this returns it says nothing more. What the kernel is doing for it goes on.
+    ///
+    /// A file system that is being shut down may answer a sync in just that moment with success. A machine without
+    /// power answers nothing.
+    pub fn freeze(&self) {
+        let pid = Pid::from_child(&self.process);
+        kill_process(pid, Signal::STOP).expect("it is ours");
+        let tasks = format!("/proc/{}/task", pid.as_raw_nonzero());
+        let deadline = Instant::now() + SILENCE_MAX;
+        while !is_frozen(Path::new(&tasks)) {
+            assert!(Instant::now() < deadline, "{tasks} does not stop");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// Ends it with SIGKILL.
     pub fn kill(mut self) -> Life {
         self.process.kill().expect("it is ours");
@@ -116,6 +133,17 @@ impl Victim {
         self.work_until(|_| false);
         std::mem::take(&mut self.life)
     }
+}
+
+/// Whether every thread is stopped, or will be before it comes back from the kernel.
+fn is_frozen(tasks: &Path) -> bool {
+    let threads = std::fs::read_dir(tasks).expect("it has not been waited for");
+    threads.filter_map(Result::ok).all(|thread| {
+        // One that ends meanwhile says nothing more, either.
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
+        matches!(state, None | Some('T' | 't' | 'D' | 'X' | 'Z'))
+    })
 }
 
 impl Drop for Victim {

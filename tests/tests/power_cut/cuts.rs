@@ -18,6 +18,7 @@ pub(crate) fn survived(system: FileSystem, seed: u64, synchronous_full: bool) {
         }
         let mut victim = chain.live();
         victim.work(chain.rng.u64(..DEEDS));
+        victim.freeze();
         image.cut_power();
         chain.bury(victim.kill());
         image.restore_power();
