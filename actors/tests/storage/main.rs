@@ -12,6 +12,8 @@ mod damage;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod forged;
+#[cfg(test)]
 mod mending;
 #[cfg(test)]
 mod model;

@@ -104,6 +104,7 @@ async fn drop_that_only_the_log_has_counts() {
 async fn batches_behind_one_that_failed_fail_with_it() {
     let mut node = Node::started(1).await;
     let storage = node.storage();
+    node.disk.take_calls();
     let hold = node.disk.hold(What::Sync);
     node.disk.fail(fault(What::Sync, 1));
     let put = |stripe| storage.put(LOCAL, id(1, stripe), fragment(stripe.into(), 700));
