@@ -59,7 +59,7 @@ pub(crate) enum Tail {
 pub struct Report {
     /// Records read behind the watermark.
     pub records: u64,
-    /// Places in segments that are no valid record although one follows.
+    /// Places in segments that are no valid record although one follows, or that the device does not give.
     pub damage: Vec<Damage>,
     /// Bytes at the end of a segment that are no valid record and have none behind them there: what a write left that
     /// never came to its end. It stays, so whoever reads the segment again finds it again.
@@ -72,7 +72,7 @@ pub struct Report {
     pub rebuilt: bool,
 }
 
-/// Bytes in a segment that are no valid record although valid ones follow.
+/// Bytes in a segment that are no valid record.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Damage {
     /// The segment's number.
@@ -202,9 +202,12 @@ impl Replay<'_> {
             self.view.segments.entry(id).or_insert(new_segment(from, now));
         }
         let (sender, mut chunks) = mpsc::channel(CHUNKS_AHEAD);
-        let (disk, salt) = (self.disk.clone(), self.salt);
+        // While the node runs, what cannot be read is tried again later: it may be a disk that fails for a moment, and
+        // what is skipped here is not looked at again. At a start there is no later.
+        let (disk, salt, at_start) = (self.disk.clone(), self.salt, self.tail == Tail::Unknown);
         let reader = tokio::task::spawn_blocking(move || {
-            read_chunks(Scan::new(disk.as_ref(), &file, salt, from, length), &sender)
+            let scan = Scan::new(disk.as_ref(), &file, salt, from, length);
+            read_chunks(if at_start { scan.skipping_unreadable() } else { scan }, &sender)
         });
         let mut trailing = Vec::new();
         while let Some(chunk) = chunks.recv().await {

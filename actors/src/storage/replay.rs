@@ -40,8 +40,10 @@ impl Replay<'_> {
                     self.report.damage.append(trailing);
                     records.push((*position, *header, record));
                 }
-                Found::Damage { position, length, header } => {
-                    trailing.push(damage(segment, *position, *length, *header));
+                Found::Damage { position, length, header, unreadable } => {
+                    // What cannot be read is no unfinished write, wherever it is.
+                    let place = if *unreadable { &mut self.report.damage } else { &mut *trailing };
+                    place.push(damage(segment, *position, *length, *header));
                 }
             }
         }

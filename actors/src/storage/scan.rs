@@ -5,6 +5,9 @@
 //!
 //! Where it looks may be inside a payload, and a payload may hold whole records that a peer made up. Only those with
 //! the store's own salt count, which no peer knows ([`super::salt`]).
+//!
+//! What the device does not give is damage as well, if whoever scans asks for that: a bad sector costs the records
+//! that lie on it, not all that are behind it.
 
 use std::{fs::File, io};
 
@@ -17,15 +20,26 @@ use proto::{
 
 use tokio::sync::mpsc;
 
-use super::disk::Disk;
+use super::disk::{Disk, is_unreadable};
 
 /// What a scan comes across.
 #[derive(Debug)]
 pub(crate) enum Found {
     /// A record of this store whose header and payload are right.
     Record { position: u64, header: Header, record: Record },
-    /// Bytes that are no valid record. When the header could be read, it says what was there.
-    Damage { position: u64, length: u64, header: Option<Header> },
+    /// Bytes that are no valid record. When the header could be read, it says what was there. Some of the bytes may be
+    /// such that the device does not give them.
+    Damage { position: u64, length: u64, header: Option<Header>, unreadable: bool },
+}
+
+/// What is at a place.
+enum Looked {
+    /// A header of this store.
+    Header(Header),
+    /// A header of a later version of the format, whoever made it.
+    Newer(ProtoError),
+    Nothing,
+    Unreadable,
 }
 
 /// A scan under way. Blocks on the disk.
@@ -37,6 +51,9 @@ pub(crate) struct Scan<'a> {
     position: u64,
     length: u64,
     window: Window,
+    skips_unreadable: bool,
+    /// A large read ending here has failed: up to here, reads are small.
+    careful_until: u64,
 }
 
 /// Bytes read ahead.
@@ -49,7 +66,13 @@ struct Window {
 impl<'a> Scan<'a> {
     /// A scan of `file` for records with this salt, from a position where one begins up to `length` bytes.
     pub(crate) fn new(disk: &'a dyn Disk, file: &'a File, salt: Salt, position: u64, length: u64) -> Self {
-        Self { disk, file, salt, position, length, window: Window::default() }
+        let window = Window::default();
+        Self { disk, file, salt, position, length, window, skips_unreadable: false, careful_until: 0 }
+    }
+
+    /// Bytes that the device does not give are damage; otherwise they are an error.
+    pub(crate) fn skipping_unreadable(self) -> Self {
+        Self { skips_unreadable: true, ..self }
     }
 
     /// The next record or damage; `None` at the end. Errors when the disk does, or with
@@ -61,74 +84,98 @@ impl<'a> Scan<'a> {
         }
         let position = self.position;
         // Damage ends at a record, so only a record or the start of the scan is in front of this place.
-        let Some(header) = self.header(position)? else { return self.skip_damage(position).map(Some) };
-        let end = position + header.record_len();
-        if end > self.length {
-            return self.skip_damage(position).map(Some);
-        }
-        self.position = end;
+        let header = match self.look(position)? {
+            Looked::Header(header) if position + header.record_len() <= self.length => header,
+            Looked::Newer(error) => return Err(io::Error::new(io::ErrorKind::Unsupported, error)),
+            _ => return self.skip_damage(position).map(Some),
+        };
+        let length = header.record_len();
+        self.position += length;
         let payload = self.take(position + RECORD_HEADER_BYTES as u64, header.payload_len as usize)?;
-        if Checksum::of(&payload) == header.payload_hash
+        let unreadable = payload.is_none();
+        if let Some(payload) = payload.filter(|payload| Checksum::of(payload) == header.payload_hash)
             && let Ok(record) = Record::decode(header.kind, &payload)
         {
             return Ok(Some(Found::Record { position, header, record }));
         }
-        Ok(Some(Found::Damage { position, length: end - position, header: Some(header) }))
+        Ok(Some(Found::Damage { position, length, header: Some(header), unreadable }))
     }
 
     /// Looks for the next header of this store behind a place where none is. What else stands there may be anybody's,
     /// and is no reason to stop.
     fn skip_damage(&mut self, from: u64) -> io::Result<Found> {
-        let mut at = from + RECORD_ALIGN_BYTES as u64;
-        while at < self.length && !matches!(self.look(at)?, Some(Ok(_))) {
-            at += RECORD_ALIGN_BYTES as u64;
+        let (mut at, mut unreadable) = (from, false);
+        while at < self.length {
+            at = match self.look(at)? {
+                Looked::Header(_) if at > from => break,
+                Looked::Unreadable => {
+                    unreadable = true;
+                    (at + 1).next_multiple_of(SECTOR_BYTES)
+                }
+                _ => at + RECORD_ALIGN_BYTES as u64,
+            };
         }
         self.position = at.min(self.length);
-        Ok(Found::Damage { position: from, length: self.position - from, header: None })
+        Ok(Found::Damage { position: from, length: self.position - from, header: None, unreadable })
     }
 
-    /// The header at a place where nothing but a header can be.
-    fn header(&mut self, position: u64) -> io::Result<Option<Header>> {
-        match self.look(position)? {
-            Some(Err(error @ ProtoError::NewerVersion { .. })) => {
-                Err(io::Error::new(io::ErrorKind::Unsupported, error))
-            }
-            looked => Ok(looked.and_then(Result::ok)),
-        }
-    }
-
-    /// What is at a place, if it looks like a header of this store or of a later version.
-    fn look(&mut self, position: u64) -> io::Result<Option<Result<Header, ProtoError>>> {
+    fn look(&mut self, position: u64) -> io::Result<Looked> {
         if position + RECORD_HEADER_BYTES as u64 > self.length {
-            return Ok(None);
+            return Ok(Looked::Nothing);
         }
-        let bytes = self.take(position, RECORD_HEADER_BYTES)?;
+        let Some(bytes) = self.take(position, RECORD_HEADER_BYTES)? else { return Ok(Looked::Unreadable) };
         let Some(bytes) = bytes.first_chunk().filter(|bytes| bytes.starts_with(&HEADER_MAGIC)) else {
-            return Ok(None);
+            return Ok(Looked::Nothing);
         };
-        let ours = |header: &Header| header.salt == self.salt && header.sequence < SEQUENCE_END;
         Ok(match Header::decode(bytes) {
-            Ok(header) => Some(header).filter(ours).map(Ok),
-            refused => Some(refused),
+            Ok(header) if header.salt == self.salt && header.sequence < SEQUENCE_END => {
+                Looked::Header(header)
+            }
+            Err(error @ ProtoError::NewerVersion { .. }) => Looked::Newer(error),
+            _ => Looked::Nothing,
         })
     }
 
-    /// Bytes of the file; the caller made sure that they are before its end.
-    fn take(&mut self, position: u64, wanted: usize) -> io::Result<Bytes> {
-        let in_window = |window: &Window| {
-            let start = usize::try_from(position.checked_sub(window.position)?).ok()?;
-            let end = start.checked_add(wanted)?;
-            (end <= window.bytes.len()).then(|| window.bytes.slice(start..end))
-        };
-        if let Some(bytes) = in_window(&self.window) {
-            return Ok(bytes);
+    /// Bytes of the file; the caller made sure that they are before its end. `None` when the device does not give them
+    /// and that is damage.
+    fn take(&mut self, position: u64, wanted: usize) -> io::Result<Option<Bytes>> {
+        if let Some(bytes) = self.window.get(position, wanted) {
+            return Ok(Some(bytes));
         }
-        let left = self.length.saturating_sub(position);
-        let ahead = usize::try_from(left).unwrap_or(usize::MAX).min(WINDOW_BYTES).max(wanted);
-        let mut bytes = vec![0; ahead];
-        self.disk.read(self.file, &mut bytes, position)?;
+        if position >= self.careful_until {
+            let left = usize::try_from(self.length.saturating_sub(position)).unwrap_or(usize::MAX);
+            let ahead = left.min(WINDOW_BYTES).max(wanted);
+            if self.fill(position, ahead)? {
+                return Ok(self.window.get(position, wanted));
+            }
+            self.careful_until = position + ahead as u64;
+        }
+        // No more than the sectors that it is in: these are good or bad as a whole.
+        let end = (position + wanted as u64).next_multiple_of(SECTOR_BYTES).min(self.length);
+        let filled = self.fill(position, usize::try_from(end - position).unwrap_or(wanted))?;
+        Ok(self.window.get(position, wanted).filter(|_| filled))
+    }
+
+    /// Reads this much into the window. `false` when the device does not give it and that is damage.
+    fn fill(&mut self, position: u64, length: usize) -> io::Result<bool> {
+        let mut bytes = vec![0; length];
+        match self.disk.read(self.file, &mut bytes, position) {
+            Err(error) if self.skips_unreadable && is_unreadable(&error) => {
+                tracing::debug!(position, length, %error, "a part of a segment cannot be read");
+                return Ok(false);
+            }
+            read => read?,
+        }
         self.window = Window { bytes: bytes.into(), position };
-        in_window(&self.window).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+        Ok(true)
+    }
+}
+
+impl Window {
+    fn get(&self, position: u64, wanted: usize) -> Option<Bytes> {
+        let start = usize::try_from(position.checked_sub(self.position)?).ok()?;
+        let end = start.checked_add(wanted)?;
+        (end <= self.bytes.len()).then(|| self.bytes.slice(start..end))
     }
 }
 
@@ -153,6 +200,8 @@ pub(crate) fn read_chunks(mut scan: Scan<'_>, sender: &mpsc::Sender<Vec<Found>>)
 
 /// No record has a sequence number from here on: the index could not hold it, and none could follow.
 const SEQUENCE_END: u64 = 1 << 63;
+/// What a device gives or does not give as a whole, and a page cache too.
+const SECTOR_BYTES: u64 = 4 << 10;
 /// Read at a time; one record in it may be longer, and then so is the read.
 const WINDOW_BYTES: usize = 1 << 20;
 /// Records passed on at a time.
