@@ -163,3 +163,21 @@ async fn document_that_cannot_be_read_is_named() {
     assert_eq!(Checksum::of(&read), Checksum::of(b"manifest"));
     node.stop().await;
 }
+
+/// A sector that could not be read once can be read again: what compaction copies is known to be right.
+#[tokio::test(flavor = "multi_thread")]
+async fn suspect_blob_is_healed_by_being_copied() {
+    let mut node = filled().await;
+    node.disk.spoil(&node.segment(1), 100..200);
+    check_served(&node, &[0], &[]).await;
+    node.disk.heal();
+    for stripe in 1..COUNT {
+        node.storage().drop_fragment(LOCAL, id(1, stripe)).await.unwrap();
+    }
+    assert!(node.storage().compact().await.unwrap().unlinked.contains(&1));
+    assert_eq!(state(&node, 0).await, BlobState::Ok);
+    assert_eq!(usage(&node).await.totals.jobs, 0, "nothing is to be repaired any more");
+    assert_eq!(node.storage().get(id(1, 0)).await.unwrap(), fragment(0, LENGTH));
+    audit::check(&node).await;
+    node.stop().await;
+}
