@@ -6,10 +6,9 @@
 //! | 0..4 | magic `TSG1` |
 //! | 4 | format version, 1 |
 //! | 5 | kind |
-//! | 6..8 | zero |
-//! | 8..16 | sequence number |
-//! | 16..20 | payload length |
-//! | 20..24 | zero |
+//! | 6..12 | salt |
+//! | 12..16 | payload length |
+//! | 16..24 | sequence number |
 //! | 24..56 | BLAKE3 of the payload |
 //! | 56..64 | the first 8 bytes of BLAKE3 of bytes 0..56 |
 
@@ -144,11 +143,30 @@ pub enum Record {
     },
 }
 
+/// What the records of one store have in common and nobody else knows: whoever looks for records behind damage tells
+/// by it those that the store wrote from those that somebody else put into a payload. Random, made once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Salt(pub [u8; Self::BYTES]);
+
+impl Salt {
+    /// Its length in bytes.
+    pub const BYTES: usize = 6;
+
+    /// The salt as it stands in a header, whether or not anything else in it is right.
+    pub fn of_header(bytes: &[u8; RECORD_HEADER_BYTES]) -> Self {
+        let mut salt = [0; Self::BYTES];
+        salt.iter_mut().zip(bytes.iter().skip(SALT_AT)).for_each(|(to, from)| *to = *from);
+        Self(salt)
+    }
+}
+
 /// The fixed part in front of a payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
     /// What the record says.
     pub kind: Kind,
+    /// Of the store that wrote it. Whoever reads a record decides whose records count.
+    pub salt: Salt,
     /// Grows by at least one with each record; a compacted copy keeps the one it had.
     pub sequence: u64,
     /// Length of the payload in bytes.
@@ -159,10 +177,16 @@ pub struct Header {
 
 impl Header {
     /// The header for a payload whose hash is known. Errors with [`ProtoError::TooLong`].
-    pub fn new(kind: Kind, sequence: u64, length: usize, payload_hash: Checksum) -> Result<Self, ProtoError> {
+    pub fn new(
+        kind: Kind,
+        salt: Salt,
+        sequence: u64,
+        length: usize,
+        payload_hash: Checksum,
+    ) -> Result<Self, ProtoError> {
         match u32::try_from(length) {
             Ok(payload_len) if length <= RECORD_PAYLOAD_BYTES_MAX => {
-                Ok(Self { kind, sequence, payload_len, payload_hash })
+                Ok(Self { kind, salt, sequence, payload_len, payload_hash })
             }
             _ => Err(ProtoError::TooLong {
                 what: "record",
@@ -177,10 +201,10 @@ impl Header {
         let mut out = [0; RECORD_HEADER_BYTES];
         let mut put = Cursor { out: &mut out, at: 0 };
         put.bytes(&MAGIC);
-        put.bytes(&[FORMAT_VERSION, self.kind.code(), 0, 0]);
-        put.bytes(&self.sequence.to_le_bytes());
+        put.bytes(&[FORMAT_VERSION, self.kind.code()]);
+        put.bytes(&self.salt.0);
         put.bytes(&self.payload_len.to_le_bytes());
-        put.bytes(&[0; 4]);
+        put.bytes(&self.sequence.to_le_bytes());
         put.bytes(self.payload_hash.as_bytes());
         let check = header_check(&out);
         Cursor { out: &mut out, at: CHECKED_BYTES }.bytes(&check);
@@ -197,7 +221,7 @@ impl Header {
         if !bytes.ends_with(&header_check(bytes)) {
             return Err(ProtoError::malformed(WHAT, "the header's checksum does not fit"));
         }
-        let [version, kind, ..] = take.array::<4>()?;
+        let [version, kind] = take.array()?;
         if version != FORMAT_VERSION {
             let (version, known) = (version.into(), FORMAT_VERSION.into());
             return Err(ProtoError::NewerVersion { what: WHAT, version, known });
@@ -206,11 +230,11 @@ impl Header {
             .into_iter()
             .find(|known| known.code() == kind)
             .ok_or_else(|| ProtoError::malformed(WHAT, format!("unknown kind {kind}")))?;
-        let sequence = u64::from_le_bytes(take.array()?);
+        let salt = Salt(take.array()?);
         let payload_len = u32::from_le_bytes(take.array()?);
-        take.array::<4>()?;
+        let sequence = u64::from_le_bytes(take.array()?);
         let payload_hash = Checksum::from_bytes(take.array()?);
-        Self::new(kind, sequence, payload_len as usize, payload_hash)
+        Self::new(kind, salt, sequence, payload_len as usize, payload_hash)
     }
 
     /// Length of the whole record on disk, padding included, in bytes.
@@ -358,6 +382,7 @@ impl Reader<'_> {
 const WHAT: &str = "segment record";
 const MAGIC: [u8; 4] = *b"TSG1";
 const FORMAT_VERSION: u8 = 1;
+const SALT_AT: usize = 6;
 const CHECKED_BYTES: usize = RECORD_HEADER_BYTES - 8;
 const DOCUMENT_FIELDS_BYTES: usize = 48;
 /// Length of the payload of a `Ref` or `Drop`, in bytes.

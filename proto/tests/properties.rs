@@ -15,7 +15,7 @@ use proto::{
     layout::{Code, Layout, SignedLayout, Stripe},
     manifest::{Description, Manifest, SignedManifest, Visibility},
     prefix::IdPrefix,
-    record::{self, DocumentKind, Header, Kind, Record, SessionId},
+    record::{self, DocumentKind, Header, Kind, Record, Salt, SessionId},
 };
 
 fn tessera() -> impl Strategy<Value = TesseraId> + Clone {
@@ -167,16 +167,20 @@ proptest! {
     }
 
     #[test]
-    fn record_written_and_read_is_the_same(record in record(), sequence in any::<u64>()) {
-        let payload = record.payload();
-        let header = Header::new(record.kind(), sequence, payload.len(), Checksum::of(&payload)).unwrap();
+    fn record_written_and_read_is_the_same(
+        record in record(), salt in any::<[u8; Salt::BYTES]>(), sequence in any::<u64>(),
+    ) {
+        let (payload, salt) = (record.payload(), Salt(salt));
+        let hash = Checksum::of(&payload);
+        let header = Header::new(record.kind(), salt, sequence, payload.len(), hash).unwrap();
         prop_assert_eq!(Header::decode(&header.encode()), Ok(header));
+        prop_assert_eq!(Salt::of_header(&header.encode()), salt);
         prop_assert_eq!(Record::decode(header.kind, &payload), Ok(record));
     }
 
     #[test]
     fn header_with_a_changed_byte_is_refused(hash in checksum(), at in any::<Index>(), flip in 1..=u8::MAX) {
-        let header = Header::new(Kind::Blob, 7, 100, hash).unwrap().encode();
+        let header = Header::new(Kind::Blob, Salt([3; 6]), 7, 100, hash).unwrap().encode();
         let changed = changed(&Bytes::copy_from_slice(&header), at, flip);
         prop_assert!(Header::decode(changed.first_chunk().unwrap()).is_err());
     }

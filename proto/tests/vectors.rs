@@ -19,7 +19,7 @@ use proto::{
     limits::{RECORD_ALIGN_BYTES, RECORD_HEADER_BYTES},
     manifest::{Manifest, SignedManifest},
     prefix::IdPrefix,
-    record::{self, DocumentKind, Header, Record, SessionId},
+    record::{self, DocumentKind, Header, Record, Salt, SessionId},
 };
 use serde_json::{Value, from_value, json};
 
@@ -128,8 +128,9 @@ fn record_vectors_hold() {
     fn encode(vector: &Value) -> Value {
         let input = &vector["input"];
         let (kind, payload) = (record(input).kind(), record(input).payload());
-        let sequence = read(&input["sequence"]);
-        let header = Header::new(kind, sequence, payload.len(), Checksum::of(&payload)).unwrap();
+        let (salt, sequence) = (unhex(&input["salt"]), read(&input["sequence"]));
+        let salt = Salt(*salt.first_chunk().unwrap());
+        let header = Header::new(kind, salt, sequence, payload.len(), Checksum::of(&payload)).unwrap();
         let mut out = [&header.encode()[..], &payload].concat();
         out.resize(out.len().next_multiple_of(RECORD_ALIGN_BYTES), 0);
         assert_eq!(out.len() as u64, header.record_len());
@@ -140,7 +141,9 @@ fn record_vectors_hold() {
         let header = Header::decode(bytes.first_chunk().unwrap()).unwrap();
         let payload = bytes.slice(RECORD_HEADER_BYTES..RECORD_HEADER_BYTES + header.payload_len as usize);
         assert_eq!(Checksum::of(&payload), header.payload_hash);
-        described(header.sequence, &Record::decode(header.kind, &payload).unwrap())
+        let mut described = described(header.sequence, &Record::decode(header.kind, &payload).unwrap());
+        described["salt"] = json!(hex(&header.salt.0));
+        described
     }
     Codec { file: "records.json", encode, decode }.check();
 }

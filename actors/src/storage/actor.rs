@@ -153,9 +153,9 @@ impl State {
         if !recovered.was_clean && !recovered.report.rebuilt {
             tokio::spawn(check_index(me.clone(), database.clone()));
         }
-        let queue = writer::start(tools, recovered).await?;
         let folder = arguments.config.data_dir.join(SEGMENTS_FOLDER);
-        let files = SegmentFiles::new(arguments.disk.clone(), folder);
+        let files = SegmentFiles::new(arguments.disk.clone(), folder, recovered.log.salt());
+        let queue = writer::start(tools, recovered).await?;
         Ok(Self {
             index: Readers::new(&database, progress),
             database,

@@ -41,17 +41,6 @@ impl View {
         }
     }
 
-    /// The same bytes are now at another place; nothing else changes. Only for compaction.
-    pub(crate) fn move_blob(&mut self, checksum: Checksum, place: Place) {
-        if let Some(old) = self.blobs.get(&checksum) {
-            self.blobs.set(checksum, Some(BlobRow { place, ..old }), self.batch);
-            if old.refs > 0 {
-                self.add_live(old.place.segment, -blob_live(&old));
-                self.add_live(place.segment, live(place.len));
-            }
-        }
-    }
-
     /// The bytes were read and are wrong; if they are wanted, a repair is queued in the same transaction.
     pub(crate) fn suspect_blob(&mut self, checksum: Checksum) {
         if let Some(row) = self.blobs.get(&checksum) {

@@ -26,7 +26,7 @@ use super::{
     read::Reader,
     readers::Readers,
     rows::{Seal, SegmentRow},
-    scan::{Found, read_chunks},
+    scan::{Found, Scan, read_chunks},
     segment,
 };
 use crate::{
@@ -137,7 +137,7 @@ where
         let scan = tokio::task::spawn_blocking(move || {
             let file = files.open(id)?;
             let length = file.metadata()?.len().min(row.bytes);
-            read_chunks(files.disk(), &file, 0, length, &sender)
+            read_chunks(Scan::new(files.disk(), &file, files.salt(), 0, length), &sender)
         });
         let mut read = Read::default();
         while let Some(chunk) = chunks.recv().await {
@@ -251,11 +251,9 @@ fn batches(chunk: Vec<Found>) -> impl Iterator<Item = Vec<Copied>> {
         let mut bytes = 0;
         while records.len() < COPY_RECORDS_MAX && bytes < COPY_BYTES_MAX {
             let Some(next) = found.next() else { break };
-            let Found::Record { position, header, payload } = next else { continue };
-            if let Ok(record) = Record::decode(header.kind, &payload) {
-                bytes += header.record_len();
-                records.push(Copied { position, header, record });
-            }
+            let Found::Record { position, header, record } = next else { continue };
+            bytes += header.record_len();
+            records.push(Copied { position, header, record });
         }
         (!records.is_empty()).then_some(records)
     })

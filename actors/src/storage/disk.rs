@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use rustix::io::ReadWriteFlags;
+use rustix::io::{Errno, ReadWriteFlags};
 
 /// File operations of the segment log. All may block.
 pub trait Disk: std::fmt::Debug + Send + Sync + 'static {
@@ -45,6 +45,13 @@ pub trait Disk: std::fmt::Debug + Send + Sync + 'static {
     fn space(&self, folder: &Path) -> io::Result<Space>;
 }
 
+/// Whether an error of a read says that the device does not give these bytes, not that reading did not work at all
+/// (too many open files, say). The errors are those of a bad sector and of a file system that checks its blocks.
+pub(crate) fn is_unreadable(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::UnexpectedEof
+        || Errno::from_io_error(error).is_some_and(|errno| UNREADABLE.contains(&errno))
+}
+
 /// Space of a file system, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Space {
@@ -77,7 +84,7 @@ impl Disk for RealDisk {
                     position += written as u64;
                     IoSlice::advance_slices(&mut parts, written);
                 }
-                Err(rustix::io::Errno::INTR) => {}
+                Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -126,4 +133,5 @@ impl Disk for RealDisk {
 
 /// Linux takes at most 1024 parts in one call.
 const PARTS_PER_CALL_MAX: usize = 1024;
+const UNREADABLE: [Errno; 5] = [Errno::IO, Errno::NODATA, Errno::ILSEQ, Errno::BADMSG, Errno::UCLEAN];
 const FILE_MODE: u32 = 0o600;

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use proto::{
     Checksum,
     limits::RECORD_ALIGN_BYTES,
-    record::{Header, Kind, Record},
+    record::{Header, Kind, Record, Salt},
 };
 
 use super::{
@@ -27,6 +27,7 @@ pub(crate) struct Log {
     disk: Arc<dyn Disk>,
     folder: PathBuf,
     segment_bytes: u64,
+    salt: Salt,
     active: Active,
     /// The next segment's number. One that could not be begun may have left a file, so its number is not used again.
     next: u32,
@@ -43,6 +44,7 @@ struct Active {
 #[derive(Debug)]
 pub(crate) struct Tape {
     file: Arc<File>,
+    salt: Salt,
     segment: u32,
     start: u64,
     end: u64,
@@ -55,12 +57,13 @@ impl Log {
         disk: Arc<dyn Disk>,
         folder: PathBuf,
         segment_bytes: u64,
+        salt: Salt,
         end: Watermark,
     ) -> Result<Self, ActorError> {
         let path = segment::path(&folder, end.segment);
         let file = disk.open(&path).map_err(ActorError::io(format!("cannot open {}", path.display())))?;
         let active = Active { id: end.segment, file: Arc::new(file), tail: end.position };
-        Ok(Self { disk, folder, segment_bytes, active, next: end.segment + 1 })
+        Ok(Self { disk, folder, segment_bytes, salt, active, next: end.segment + 1 })
     }
 
     /// Begins a new segment. Its name is durable when this returns.
@@ -68,15 +71,21 @@ impl Log {
         disk: Arc<dyn Disk>,
         folder: PathBuf,
         segment_bytes: u64,
+        salt: Salt,
         id: u32,
     ) -> Result<Self, ActorError> {
         let active = Active { id, file: Arc::new(create(disk.as_ref(), &folder, id)?), tail: 0 };
-        Ok(Self { disk, folder, segment_bytes, active, next: id + 1 })
+        Ok(Self { disk, folder, segment_bytes, salt, active, next: id + 1 })
     }
 
     /// Where the next record goes.
     pub(crate) fn end(&self) -> Watermark {
         Watermark { segment: self.active.id, position: self.active.tail }
+    }
+
+    /// That of all records of this store.
+    pub(crate) fn salt(&self) -> Salt {
+        self.salt
     }
 
     /// Whether a batch of this many bytes should begin a new segment. An empty segment takes a batch of any size.
@@ -99,6 +108,7 @@ impl Log {
     pub(crate) fn tape(&self) -> Tape {
         Tape {
             file: self.active.file.clone(),
+            salt: self.salt,
             segment: self.active.id,
             start: self.active.tail,
             end: self.active.tail,
@@ -156,7 +166,7 @@ impl Tape {
     }
 
     fn push(&mut self, kind: Kind, seq: u64, hash: Checksum, payload: Bytes) -> Result<Place, ActorError> {
-        let header = Header::new(kind, seq, payload.len(), hash)?;
+        let header = Header::new(kind, self.salt, seq, payload.len(), hash)?;
         let place = Place { segment: self.segment, position: self.end, len: header.payload_len };
         let padding = payload.len().next_multiple_of(RECORD_ALIGN_BYTES) - payload.len();
         self.parts.push(Bytes::copy_from_slice(&header.encode()));

@@ -35,6 +35,7 @@ mod readers;
 mod recover;
 mod replay;
 mod rows;
+mod salt;
 mod scan;
 mod segment;
 mod session;

@@ -275,7 +275,8 @@ impl Planner {
                     };
                     if row.refs > 0 || self.sessions.keeps(&checksum) {
                         let place = scene.tape.blob(copied.header.sequence, checksum, bytes)?;
-                        self.view.move_blob(checksum, place);
+                        // These bytes were read and are right, whatever was thought of them before.
+                        self.view.add_blob(checksum, place);
                     } else {
                         self.view.blobs.set(checksum, None, self.view.batch);
                     }

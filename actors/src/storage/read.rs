@@ -10,7 +10,7 @@ use proto::{
 };
 use tokio::sync::Semaphore;
 
-use super::{locations::Location, rows::Place, segment::SegmentFiles};
+use super::{disk::is_unreadable, locations::Location, rows::Place, segment::SegmentFiles};
 use crate::{
     error::ActorError,
     metrics::{ReadReason, StorageMetrics},
@@ -21,11 +21,11 @@ use crate::{
 pub(crate) enum Unread {
     /// The segment is gone: the place is out of date.
     Gone,
-    /// The bytes there are not what they should be.
+    /// The bytes there are not what they should be, or the device does not give them.
     Wrong,
     /// There is no such record at this place: the index is wrong, or header and payload both are.
     Misplaced,
-    /// The disk failed.
+    /// Reading failed, which says nothing about the bytes.
     Failed(ActorError),
 }
 
@@ -94,9 +94,12 @@ impl Reader {
             io::ErrorKind::NotFound => Unread::Gone,
             _ => Unread::Failed(ActorError::io(format!("cannot open segment {segment}"))(error)),
         })?;
-        self.files.disk().read(&file, buffer, position).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => Unread::Wrong,
-            _ => Unread::Failed(ActorError::io(format!("cannot read segment {segment}"))(error)),
+        self.files.disk().read(&file, buffer, position).map_err(|error| {
+            if is_unreadable(&error) {
+                tracing::error!(segment, position, %error, "the device does not give what is stored");
+                return Unread::Wrong;
+            }
+            Unread::Failed(ActorError::io(format!("cannot read segment {segment}"))(error))
         })
     }
 

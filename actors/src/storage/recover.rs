@@ -12,7 +12,10 @@ use std::{
 };
 
 use config::StorageConfig;
-use proto::{Checksum, TesseraId, record::SessionId};
+use proto::{
+    Checksum, TesseraId,
+    record::{Salt, SessionId},
+};
 use tokio::sync::mpsc;
 
 use super::{
@@ -22,7 +25,8 @@ use super::{
     log::Log,
     pragmas::Database,
     rows::{DepositKey, Seal, SegmentRow, Watermark},
-    scan::{Found, read_chunks},
+    salt,
+    scan::{Found, Scan, read_chunks},
     segment,
     view::View,
 };
@@ -55,7 +59,7 @@ pub(crate) enum Tail {
 pub struct Report {
     /// Records read behind the watermark.
     pub records: u64,
-    /// Places in segments that are no valid record although one follows.
+    /// Places in segments that are no valid record although one follows, or that the device does not give.
     pub damage: Vec<Damage>,
     /// Bytes at the end of a segment that are no valid record and have none behind them there: what a write left that
     /// never came to its end. It stays, so whoever reads the segment again finds it again.
@@ -68,7 +72,7 @@ pub struct Report {
     pub rebuilt: bool,
 }
 
-/// Bytes in a segment that are no valid record although valid ones follow.
+/// Bytes in a segment that are no valid record.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Damage {
     /// The segment's number.
@@ -91,6 +95,7 @@ pub(crate) async fn recover(
 ) -> Result<Recovered, ActorError> {
     let folder = config.data_dir.join(segment::SEGMENTS_FOLDER);
     let ids = durable_ids(disk, &folder).await?;
+    let salt = settle_salt(disk, &config.data_dir, &ids).await?;
     let mut connection = database.planner().await?;
     let state = facts::log_state(&mut connection).await?;
     let view = View::new(facts::segments(&mut connection).await?);
@@ -98,6 +103,7 @@ pub(crate) async fn recover(
         database,
         disk: disk.clone(),
         folder,
+        salt,
         connection,
         view,
         state,
@@ -133,11 +139,18 @@ async fn durable_ids(disk: &Arc<dyn Disk>, folder: &Path) -> Result<Vec<u32>, Ac
     listed.await.map_err(std::io::Error::other)?.map_err(ActorError::io(context))
 }
 
+async fn settle_salt(disk: &Arc<dyn Disk>, data_dir: &Path, ids: &[u32]) -> Result<Salt, ActorError> {
+    let (disk, data_dir, ids) = (disk.clone(), data_dir.to_owned(), ids.to_vec());
+    let settled = tokio::task::spawn_blocking(move || salt::settle(disk.as_ref(), &data_dir, &ids));
+    settled.await.map_err(std::io::Error::other)?
+}
+
 /// A recovery under way.
 pub(super) struct Replay<'a> {
     database: &'a Database,
     pub(super) disk: Arc<dyn Disk>,
     folder: PathBuf,
+    salt: Salt,
     pub(super) connection: sqlx::SqliteConnection,
     pub(super) view: View,
     pub(super) state: LogState,
@@ -189,9 +202,13 @@ impl Replay<'_> {
             self.view.segments.entry(id).or_insert(new_segment(from, now));
         }
         let (sender, mut chunks) = mpsc::channel(CHUNKS_AHEAD);
-        let disk = self.disk.clone();
-        let reader =
-            tokio::task::spawn_blocking(move || read_chunks(disk.as_ref(), &file, from, length, &sender));
+        // While the node runs, what cannot be read is tried again later: it may be a disk that fails for a moment, and
+        // what is skipped here is not looked at again. At a start there is no later.
+        let (disk, salt, at_start) = (self.disk.clone(), self.salt, self.tail == Tail::Unknown);
+        let reader = tokio::task::spawn_blocking(move || {
+            let scan = Scan::new(disk.as_ref(), &file, salt, from, length);
+            read_chunks(if at_start { scan.skipping_unreadable() } else { scan }, &sender)
+        });
         let mut trailing = Vec::new();
         while let Some(chunk) = chunks.recv().await {
             match pass {
@@ -247,13 +264,14 @@ impl Replay<'_> {
         clean: Option<Watermark>,
     ) -> Result<Log, ActorError> {
         let (disk, folder, size) = (self.disk.clone(), self.folder.clone(), config.segment_bytes);
+        let salt = self.salt;
         let known = self.view.segments.keys().chain(ids).copied();
         let last = known.chain([self.state.watermark.segment]).max().unwrap_or(0);
         // An empty one may be gone on with, unless writing has just failed in it.
         let is_empty = self.tail == Tail::Unknown && self.length(last).is_ok_and(|length| length == 0);
         match clean.or(is_empty.then_some(Watermark { segment: last, position: 0 })) {
-            Some(end) => Log::reopen(disk, folder, size, end),
-            None => Log::begin(disk, folder, size, last + 1),
+            Some(end) => Log::reopen(disk, folder, size, salt, end),
+            None => Log::begin(disk, folder, size, salt, last + 1),
         }
     }
 

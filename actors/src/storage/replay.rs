@@ -19,10 +19,10 @@ use super::{
 use crate::{clock, error::ActorError};
 
 /// A record that the second pass applies.
-struct Applied {
+struct Applied<'a> {
     place: Place,
     seq: u64,
-    record: Record,
+    record: &'a Record,
 }
 
 impl Replay<'_> {
@@ -36,12 +36,14 @@ impl Replay<'_> {
         let mut records = Vec::with_capacity(chunk.len());
         for found in chunk {
             match found {
-                Found::Record { position, header, payload } => {
+                Found::Record { position, header, record } => {
                     self.report.damage.append(trailing);
-                    records.push((*position, *header, Record::decode(header.kind, payload)?));
+                    records.push((*position, *header, record));
                 }
-                Found::Damage { position, length, header } => {
-                    trailing.push(damage(segment, *position, *length, *header));
+                Found::Damage { position, length, header, unreadable } => {
+                    // What cannot be read is no unfinished write, wherever it is.
+                    let place = if *unreadable { &mut self.report.damage } else { &mut *trailing };
+                    place.push(damage(segment, *position, *length, *header));
                 }
             }
         }
@@ -57,11 +59,11 @@ impl Replay<'_> {
             self.note(segment, position, &header);
             match record {
                 Record::Blob(_) => self.blob(segment, position, &header),
-                Record::Drop(claim) => self.dropped(&claim, header.sequence),
+                Record::Drop(claim) => self.dropped(claim, header.sequence),
                 Record::Commit { session, .. } => {
-                    self.committed.insert(session);
+                    self.committed.insert(*session);
                 }
-                Record::Forget { tessera } => self.forgotten(tessera, header.sequence).await?,
+                Record::Forget { tessera } => self.forgotten(*tessera, header.sequence).await?,
                 Record::Ref(_) | Record::Document { .. } => {}
             }
         }
@@ -119,16 +121,15 @@ impl Replay<'_> {
     pub(super) async fn apply(&mut self, segment: u32, chunk: &[Found]) -> Result<(), ActorError> {
         let mut records = Vec::new();
         for found in chunk {
-            let Found::Record { position, header, payload } = found else { continue };
+            let Found::Record { position, header, record } = found else { continue };
             if matches!(header.kind, Kind::Ref | Kind::Document | Kind::Commit) {
                 let place = Place { segment, position: *position, len: header.payload_len };
-                let record = Record::decode(header.kind, payload)?;
                 records.push(Applied { place, seq: header.sequence, record });
             }
         }
         self.load(&records).await?;
         for applied in &records {
-            match &applied.record {
+            match applied.record {
                 Record::Ref(claim) if self.counts(claim.session) => {
                     if self.contradicts(claim) {
                         self.unseat(claim, applied.seq).await?;
@@ -148,10 +149,10 @@ impl Replay<'_> {
         self.flush().await
     }
 
-    async fn load(&mut self, records: &[Applied]) -> Result<(), ActorError> {
+    async fn load(&mut self, records: &[Applied<'_>]) -> Result<(), ActorError> {
         let mut needs = Vec::new();
         for applied in records {
-            match &applied.record {
+            match applied.record {
                 Record::Ref(claim) => needs.push(need(claim)),
                 Record::Document { tessera, kind, bytes, .. } => {
                     let key = (*tessera, *kind, Checksum::of(bytes));

@@ -2,6 +2,12 @@
 //!
 //! Nothing is trusted: headers carry their own checksum and payloads are hashed. Behind something unreadable the
 //! scan looks for the next valid header at each multiple of 64 bytes. It changes nothing on disk.
+//!
+//! Where it looks may be inside a payload, and a payload may hold whole records that a peer made up. Only those with
+//! the store's own salt count, which no peer knows ([`super::salt`]).
+//!
+//! What the device does not give is damage as well, if whoever scans asks for that: a bad sector costs the records
+//! that lie on it, not all that are behind it.
 
 use std::{fs::File, io};
 
@@ -9,20 +15,31 @@ use bytes::Bytes;
 use proto::{
     Checksum, ProtoError,
     limits::{RECORD_ALIGN_BYTES, RECORD_HEADER_BYTES},
-    record::{HEADER_MAGIC, Header},
+    record::{HEADER_MAGIC, Header, Record, Salt},
 };
 
 use tokio::sync::mpsc;
 
-use super::disk::Disk;
+use super::disk::{Disk, is_unreadable};
 
 /// What a scan comes across.
 #[derive(Debug)]
 pub(crate) enum Found {
-    /// A record whose header and payload are right.
-    Record { position: u64, header: Header, payload: Bytes },
-    /// Bytes that are no valid record. When the header could be read, it says what was there.
-    Damage { position: u64, length: u64, header: Option<Header> },
+    /// A record of this store whose header and payload are right.
+    Record { position: u64, header: Header, record: Record },
+    /// Bytes that are no valid record. When the header could be read, it says what was there. Some of the bytes may be
+    /// such that the device does not give them.
+    Damage { position: u64, length: u64, header: Option<Header>, unreadable: bool },
+}
+
+/// What is at a place.
+enum Looked {
+    /// A header of this store.
+    Header(Header),
+    /// A header of a later version of the format, whoever made it.
+    Newer(ProtoError),
+    Nothing,
+    Unreadable,
 }
 
 /// A scan under way. Blocks on the disk.
@@ -30,9 +47,13 @@ pub(crate) enum Found {
 pub(crate) struct Scan<'a> {
     disk: &'a dyn Disk,
     file: &'a File,
+    salt: Salt,
     position: u64,
     length: u64,
     window: Window,
+    skips_unreadable: bool,
+    /// A large read ending here has failed: up to here, reads are small.
+    careful_until: u64,
 }
 
 /// Bytes read ahead.
@@ -43,91 +64,127 @@ struct Window {
 }
 
 impl<'a> Scan<'a> {
-    /// A scan of `file` from a position (a multiple of 64) up to `length` bytes.
-    pub(crate) fn new(disk: &'a dyn Disk, file: &'a File, position: u64, length: u64) -> Self {
-        Self { disk, file, position, length, window: Window::default() }
+    /// A scan of `file` for records with this salt, from a position where one begins up to `length` bytes.
+    pub(crate) fn new(disk: &'a dyn Disk, file: &'a File, salt: Salt, position: u64, length: u64) -> Self {
+        let window = Window::default();
+        Self { disk, file, salt, position, length, window, skips_unreadable: false, careful_until: 0 }
+    }
+
+    /// Bytes that the device does not give are damage; otherwise they are an error.
+    pub(crate) fn skipping_unreadable(self) -> Self {
+        Self { skips_unreadable: true, ..self }
     }
 
     /// The next record or damage; `None` at the end. Errors when the disk does, or with
-    /// [`io::ErrorKind::Unsupported`] for a record of a later version of the format.
+    /// [`io::ErrorKind::Unsupported`] for a record of a later version of the format where nothing else can be: at
+    /// the start, and right behind another record.
     pub(crate) fn next(&mut self) -> io::Result<Option<Found>> {
         if self.position >= self.length {
             return Ok(None);
         }
         let position = self.position;
-        let Some(header) = self.header(position)? else { return self.skip_damage(position).map(Some) };
-        let end = position + header.record_len();
-        if end > self.length {
-            return self.skip_damage(position).map(Some);
-        }
-        self.position = end;
+        // Damage ends at a record, so only a record or the start of the scan is in front of this place.
+        let header = match self.look(position)? {
+            Looked::Header(header) if position + header.record_len() <= self.length => header,
+            Looked::Newer(error) => return Err(io::Error::new(io::ErrorKind::Unsupported, error)),
+            _ => return self.skip_damage(position).map(Some),
+        };
+        let length = header.record_len();
+        self.position += length;
         let payload = self.take(position + RECORD_HEADER_BYTES as u64, header.payload_len as usize)?;
-        if Checksum::of(&payload) == header.payload_hash {
-            return Ok(Some(Found::Record { position, header, payload }));
+        let unreadable = payload.is_none();
+        if let Some(payload) = payload.filter(|payload| Checksum::of(payload) == header.payload_hash)
+            && let Ok(record) = Record::decode(header.kind, &payload)
+        {
+            return Ok(Some(Found::Record { position, header, record }));
         }
-        Ok(Some(Found::Damage { position, length: end - position, header: Some(header) }))
+        Ok(Some(Found::Damage { position, length, header: Some(header), unreadable }))
     }
 
-    /// Looks for the next valid header behind a place where none is.
+    /// Looks for the next header of this store behind a place where none is. What else stands there may be anybody's,
+    /// and is no reason to stop.
     fn skip_damage(&mut self, from: u64) -> io::Result<Found> {
-        let mut at = from + RECORD_ALIGN_BYTES as u64;
-        while at < self.length && self.header(at)?.is_none() {
-            at += RECORD_ALIGN_BYTES as u64;
+        let (mut at, mut unreadable) = (from, false);
+        while at < self.length {
+            at = match self.look(at)? {
+                Looked::Header(_) if at > from => break,
+                Looked::Unreadable => {
+                    unreadable = true;
+                    (at + 1).next_multiple_of(SECTOR_BYTES)
+                }
+                _ => at + RECORD_ALIGN_BYTES as u64,
+            };
         }
         self.position = at.min(self.length);
-        Ok(Found::Damage { position: from, length: self.position - from, header: None })
+        Ok(Found::Damage { position: from, length: self.position - from, header: None, unreadable })
     }
 
-    fn header(&mut self, position: u64) -> io::Result<Option<Header>> {
+    fn look(&mut self, position: u64) -> io::Result<Looked> {
         if position + RECORD_HEADER_BYTES as u64 > self.length {
-            return Ok(None);
+            return Ok(Looked::Nothing);
         }
-        let bytes = self.take(position, RECORD_HEADER_BYTES)?;
-        let Some(bytes) = bytes.first_chunk() else { return Ok(None) };
-        if !bytes.starts_with(&HEADER_MAGIC) {
-            return Ok(None);
-        }
-        match Header::decode(bytes) {
-            Ok(header) => Ok(Some(header)),
-            Err(error @ ProtoError::NewerVersion { .. }) => {
-                Err(io::Error::new(io::ErrorKind::Unsupported, error))
+        let Some(bytes) = self.take(position, RECORD_HEADER_BYTES)? else { return Ok(Looked::Unreadable) };
+        let Some(bytes) = bytes.first_chunk().filter(|bytes| bytes.starts_with(&HEADER_MAGIC)) else {
+            return Ok(Looked::Nothing);
+        };
+        Ok(match Header::decode(bytes) {
+            Ok(header) if header.salt == self.salt && header.sequence < SEQUENCE_END => {
+                Looked::Header(header)
             }
-            Err(_) => Ok(None),
-        }
+            Err(error @ ProtoError::NewerVersion { .. }) => Looked::Newer(error),
+            _ => Looked::Nothing,
+        })
     }
 
-    /// Bytes of the file; the caller made sure that they are before its end.
-    fn take(&mut self, position: u64, wanted: usize) -> io::Result<Bytes> {
-        let in_window = |window: &Window| {
-            let start = usize::try_from(position.checked_sub(window.position)?).ok()?;
-            let end = start.checked_add(wanted)?;
-            (end <= window.bytes.len()).then(|| window.bytes.slice(start..end))
-        };
-        if let Some(bytes) = in_window(&self.window) {
-            return Ok(bytes);
+    /// Bytes of the file; the caller made sure that they are before its end. `None` when the device does not give them
+    /// and that is damage.
+    fn take(&mut self, position: u64, wanted: usize) -> io::Result<Option<Bytes>> {
+        if let Some(bytes) = self.window.get(position, wanted) {
+            return Ok(Some(bytes));
         }
-        let left = self.length.saturating_sub(position);
-        let ahead = usize::try_from(left).unwrap_or(usize::MAX).min(WINDOW_BYTES).max(wanted);
-        let mut bytes = vec![0; ahead];
-        self.disk.read(self.file, &mut bytes, position)?;
+        if position >= self.careful_until {
+            let left = usize::try_from(self.length.saturating_sub(position)).unwrap_or(usize::MAX);
+            let ahead = left.min(WINDOW_BYTES).max(wanted);
+            if self.fill(position, ahead)? {
+                return Ok(self.window.get(position, wanted));
+            }
+            self.careful_until = position + ahead as u64;
+        }
+        // No more than the sectors that it is in: these are good or bad as a whole.
+        let end = (position + wanted as u64).next_multiple_of(SECTOR_BYTES).min(self.length);
+        let filled = self.fill(position, usize::try_from(end - position).unwrap_or(wanted))?;
+        Ok(self.window.get(position, wanted).filter(|_| filled))
+    }
+
+    /// Reads this much into the window. `false` when the device does not give it and that is damage.
+    fn fill(&mut self, position: u64, length: usize) -> io::Result<bool> {
+        let mut bytes = vec![0; length];
+        match self.disk.read(self.file, &mut bytes, position) {
+            Err(error) if self.skips_unreadable && is_unreadable(&error) => {
+                tracing::debug!(position, length, %error, "a part of a segment cannot be read");
+                return Ok(false);
+            }
+            read => read?,
+        }
         self.window = Window { bytes: bytes.into(), position };
-        in_window(&self.window).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+        Ok(true)
+    }
+}
+
+impl Window {
+    fn get(&self, position: u64, wanted: usize) -> Option<Bytes> {
+        let start = usize::try_from(position.checked_sub(self.position)?).ok()?;
+        let end = start.checked_add(wanted)?;
+        (end <= self.bytes.len()).then(|| self.bytes.slice(start..end))
     }
 }
 
 /// Scans a segment and passes on what it finds, some records at a time.
-pub(crate) fn read_chunks(
-    disk: &dyn Disk,
-    file: &File,
-    from: u64,
-    length: u64,
-    sender: &mpsc::Sender<Vec<Found>>,
-) -> io::Result<()> {
-    let mut scan = Scan::new(disk, file, from, length);
+pub(crate) fn read_chunks(mut scan: Scan<'_>, sender: &mpsc::Sender<Vec<Found>>) -> io::Result<()> {
     let mut chunk = Vec::new();
     let mut bytes = 0;
     while let Some(found) = scan.next()? {
-        bytes += if let Found::Record { payload, .. } = &found { payload.len() } else { 0 };
+        bytes += if let Found::Record { header, .. } = &found { header.payload_len as usize } else { 0 };
         chunk.push(found);
         if chunk.len() >= CHUNK_RECORDS_MAX || bytes >= CHUNK_BYTES_MAX {
             bytes = 0;
@@ -141,8 +198,94 @@ pub(crate) fn read_chunks(
     Ok(())
 }
 
+/// No record has a sequence number from here on: the index could not hold it, and none could follow.
+const SEQUENCE_END: u64 = 1 << 63;
+/// What a device gives or does not give as a whole, and a page cache too.
+const SECTOR_BYTES: u64 = 4 << 10;
 /// Read at a time; one record in it may be longer, and then so is the read.
 const WINDOW_BYTES: usize = 1 << 20;
 /// Records passed on at a time.
 pub(crate) const CHUNK_RECORDS_MAX: usize = 1024;
 const CHUNK_BYTES_MAX: usize = 8 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::disk::RealDisk;
+    use proto::record::Kind;
+
+    const OURS: Salt = Salt([1; Salt::BYTES]);
+    const OTHER: Salt = Salt([2; Salt::BYTES]);
+    const BLOCK: u64 = 64;
+
+    fn record(salt: Salt, kind: Kind, sequence: u64, payload: &[u8]) -> Vec<u8> {
+        let header = Header::new(kind, salt, sequence, payload.len(), Checksum::of(payload)).unwrap();
+        let mut out = [&header.encode()[..], payload].concat();
+        out.resize(out.len().next_multiple_of(RECORD_ALIGN_BYTES), 0);
+        out
+    }
+
+    fn blob(sequence: u64) -> Vec<u8> {
+        record(OURS, Kind::Blob, sequence, &[7; 64])
+    }
+
+    /// A record of two blocks in a version of the format that does not exist yet.
+    fn newer() -> Vec<u8> {
+        let mut out = blob(1);
+        out[4] = 200;
+        let check = Checksum::of(&out[..56]);
+        out[56..64].copy_from_slice(&check.as_bytes()[..8]);
+        out
+    }
+
+    fn junk() -> Vec<u8> {
+        vec![9; 64]
+    }
+
+    /// What a scan of these bytes finds, in short: sequence numbers, or where damage is and how long, in blocks.
+    fn outline(parts: &[Vec<u8>]) -> io::Result<Vec<Result<u64, (u64, u64)>>> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("segment");
+        std::fs::write(&path, parts.concat()).unwrap();
+        let file = File::open(&path).unwrap();
+        let length = file.metadata().unwrap().len();
+        let mut scan = Scan::new(&RealDisk, &file, OURS, 0, length);
+        let mut outline = Vec::new();
+        while let Some(found) = scan.next()? {
+            outline.push(match found {
+                Found::Record { header, .. } => Ok(header.sequence),
+                Found::Damage { position, length, .. } => Err((position / BLOCK, length / BLOCK)),
+            });
+        }
+        Ok(outline)
+    }
+
+    fn check(parts: &[Vec<u8>], expected: &[Result<u64, (u64, u64)>]) {
+        assert_eq!(outline(parts).unwrap(), expected);
+    }
+
+    #[test]
+    fn record_of_another_salt_is_damage_wherever_it_stands() {
+        let other = || record(OTHER, Kind::Blob, 5, &[7; 64]);
+        check(&[other(), blob(2)], &[Err((0, 2)), Ok(2)]);
+        check(&[blob(1), other(), blob(2)], &[Ok(1), Err((2, 2)), Ok(2)]);
+        check(&[blob(1), junk(), other(), blob(2)], &[Ok(1), Err((2, 3)), Ok(2)]);
+    }
+
+    #[test]
+    fn record_that_says_nothing_or_cannot_be_counted_on_from_is_damage() {
+        let short = record(OURS, Kind::Ref, 5, b"short");
+        check(&[blob(1), short.clone(), blob(2)], &[Ok(1), Err((2, 2)), Ok(2)]);
+        check(&[junk(), short, blob(2)], &[Err((0, 1)), Err((1, 2)), Ok(2)]);
+        check(&[blob(u64::MAX), blob(2)], &[Err((0, 2)), Ok(2)]);
+        check(&[blob(1 << 62), blob(2)], &[Ok(1 << 62), Ok(2)]);
+    }
+
+    #[test]
+    fn newer_version_is_refused_where_a_record_must_be_and_damage_elsewhere() {
+        for parts in [vec![newer()], vec![blob(1), newer()], vec![junk(), blob(1), newer()]] {
+            assert_eq!(outline(&parts).unwrap_err().kind(), io::ErrorKind::Unsupported);
+        }
+        check(&[junk(), newer(), blob(2)], &[Err((0, 3)), Ok(2)]);
+    }
+}

@@ -10,6 +10,7 @@ use std::{
 };
 
 use lru::LruCache;
+use proto::record::Salt;
 
 use super::disk::Disk;
 
@@ -39,12 +40,13 @@ pub(crate) fn ids(folder: &Path) -> io::Result<Vec<u32>> {
 pub(crate) struct SegmentFiles {
     disk: Arc<dyn Disk>,
     folder: PathBuf,
+    salt: Salt,
     open: Arc<Mutex<LruCache<u32, Arc<File>>>>,
 }
 
 impl SegmentFiles {
-    pub(crate) fn new(disk: Arc<dyn Disk>, folder: PathBuf) -> Self {
-        Self { disk, folder, open: Arc::new(Mutex::new(LruCache::new(OPEN_SEGMENTS_MAX))) }
+    pub(crate) fn new(disk: Arc<dyn Disk>, folder: PathBuf, salt: Salt) -> Self {
+        Self { disk, folder, salt, open: Arc::new(Mutex::new(LruCache::new(OPEN_SEGMENTS_MAX))) }
     }
 
     /// The file, if it is open already. Does not block.
@@ -69,6 +71,11 @@ impl SegmentFiles {
     /// Lets go of a file that was unlinked.
     pub(crate) fn forget(&self, id: u32) {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).pop(&id);
+    }
+
+    /// That of all records in them.
+    pub(crate) fn salt(&self) -> Salt {
+        self.salt
     }
 
     pub(crate) fn disk(&self) -> &dyn Disk {

@@ -4,6 +4,8 @@
 mod support;
 
 #[cfg(test)]
+mod bad_sectors;
+#[cfg(test)]
 mod basics;
 #[cfg(test)]
 mod compaction;
@@ -11,6 +13,8 @@ mod compaction;
 mod damage;
 #[cfg(test)]
 mod faults;
+#[cfg(test)]
+mod forged;
 #[cfg(test)]
 mod mending;
 #[cfg(test)]

@@ -138,10 +138,38 @@ async fn put_and_session_that_only_the_log_has_are_served() {
     node.stop().await;
 }
 
+/// What recovery skips is not looked at again, so while there is time it waits for a disk that fails for a moment.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_for_a_moment_is_not_given_up() {
+    let mut node = Node::new(1);
+    node.config.sqlite_busy_timeout = std::time::Duration::from_millis(10);
+    node.start().await.unwrap();
+    node.storage().put(LOCAL, id(1, 0), fragment(1, 700)).await.unwrap();
+    let first = std::fs::metadata(node.segment(1)).unwrap().len();
+    let mut other = audit::connect(node.path()).await;
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    node.storage().put(LOCAL, id(2, 0), fragment(2, 700)).await.unwrap();
+    let unknown = node.storage().checksums(id(2, 0).tessera, (0, 0), 1).await;
+    assert!(matches!(unknown, Err(ActorError::ReadOnly { .. })), "the index lacks it: {unknown:?}");
+    node.disk.spoil(&node.segment(1), first..first + 700);
+    sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
+    other.close().await.unwrap();
+    until("the log is read", || node.disk.struck() > 0).await;
+    node.disk.heal();
+    writing_again(&node).await;
+    for number in [1, 2] {
+        let got = node.storage().get(id(number, 0)).await.unwrap();
+        assert_eq!(got, fragment(number.into(), 700));
+    }
+    audit::check(&node).await;
+    node.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn batches_behind_one_that_failed_fail_with_it() {
     let mut node = Node::started(1).await;
     let storage = node.storage();
+    node.disk.take_calls();
     let hold = node.disk.hold(What::Sync);
     node.disk.fail(fault(What::Sync, 1));
     let put = |stripe| storage.put(LOCAL, id(1, stripe), fragment(stripe.into(), 700));

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
-use proto::record::Kind;
+use proto::record::{Kind, Salt};
 
 use super::*;
 use crate::storage::{
@@ -13,6 +13,8 @@ use crate::storage::{
     scan::{Found, Scan},
     segment,
 };
+
+const SALT: Salt = Salt([5; Salt::BYTES]);
 
 /// A planner and the log it decides for. Whatever it decides is written at once.
 struct Desk {
@@ -24,7 +26,7 @@ struct Desk {
 impl Desk {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let log = Log::begin(Arc::new(RealDisk), folder.path().to_owned(), 1 << 20, 1).unwrap();
+        let log = Log::begin(Arc::new(RealDisk), folder.path().to_owned(), 1 << 20, SALT, 1).unwrap();
         let view = View::new(HashMap::from([(1, new_segment(0, 0))]));
         Self { planner: Planner { view, sessions: Sessions::default(), next_seq: 1 }, log, folder }
     }
@@ -69,11 +71,10 @@ impl Desk {
     fn records(&self, segment: u32) -> Vec<Copied> {
         let file = std::fs::File::open(segment::path(self.folder.path(), segment)).unwrap();
         let length = file.metadata().unwrap().len();
-        let mut scan = Scan::new(&RealDisk, &file, 0, length);
+        let mut scan = Scan::new(&RealDisk, &file, SALT, 0, length);
         let mut records = Vec::new();
         while let Some(found) = scan.next().unwrap() {
-            let Found::Record { position, header, payload } = found else { panic!("{found:?}") };
-            let record = Record::decode(header.kind, &payload).unwrap();
+            let Found::Record { position, header, record } = found else { panic!("{found:?}") };
             records.push(Copied { position, header, record });
         }
         records

@@ -4,6 +4,7 @@
 use std::{
     fs::File,
     io::{self, IoSlice},
+    ops::Range,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Condvar, Mutex, MutexGuard},
@@ -80,6 +81,8 @@ struct Inner {
     calls_left: Option<u64>,
     off: bool,
     faults: Vec<Fault>,
+    /// Bytes of files that cannot be read.
+    bad: Vec<(PathBuf, Range<u64>)>,
     /// Calls that the faults have made fail.
     struck: u64,
     calls: Vec<Call>,
@@ -105,6 +108,7 @@ impl TestDisk {
             calls_left: None,
             off: false,
             faults: Vec::new(),
+            bad: Vec::new(),
             struck: 0,
             calls: Vec::new(),
             paths: std::collections::HashMap::new(),
@@ -173,10 +177,21 @@ impl TestDisk {
         self.lock().faults.push(fault);
     }
 
+    /// These bytes of a file can no longer be read.
+    pub(crate) fn spoil(&self, path: &Path, bytes: Range<u64>) {
+        self.lock().bad.push((path.to_owned(), bytes));
+    }
+
+    /// Calls that faults and spoiled bytes have made fail since all cleared.
+    pub(crate) fn struck(&self) -> u64 {
+        self.lock().struck
+    }
+
     /// All faults clear. How many calls they have made fail.
     pub(crate) fn heal(&self) -> u64 {
         let mut inner = self.lock();
         inner.faults.clear();
+        inner.bad.clear();
         std::mem::take(&mut inner.struck)
     }
 
@@ -366,6 +381,9 @@ impl Disk for TestDisk {
 
     fn read(&self, file: &File, buffer: &mut [u8], position: u64) -> io::Result<()> {
         self.readable()?;
+        if self.is_bad(file, buffer, position) {
+            return Err(off());
+        }
         RealDisk.read(file, buffer, position)
     }
 
@@ -375,6 +393,9 @@ impl Disk for TestDisk {
             return Ok(false);
         }
         self.readable()?;
+        if self.is_bad(file, buffer, position) {
+            return Ok(false);
+        }
         // Everything is, also on file systems that cannot tell.
         Ok(RealDisk.read(file, buffer, position).is_ok())
     }
@@ -391,6 +412,15 @@ impl TestDisk {
             return Err(off());
         }
         inner.strike(What::Read).map_or(Ok(()), Err)
+    }
+
+    fn is_bad(&self, file: &File, buffer: &[u8], position: u64) -> bool {
+        let mut inner = self.lock();
+        let (path, end) = (inner.path(file), position + buffer.len() as u64);
+        let touches = |bytes: &Range<u64>| bytes.start < end && position < bytes.end;
+        let is_bad = inner.bad.iter().any(|(bad, bytes)| *bad == path && touches(bytes));
+        inner.struck += u64::from(is_bad);
+        is_bad
     }
 }
 
@@ -412,6 +442,8 @@ fn off() -> io::Error {
 
 /// Input or output error.
 pub(crate) const EIO: i32 = 5;
+/// Too many open files: no word about what is on the disk.
+pub(crate) const EMFILE: i32 = 24;
 /// No space left on the device.
 pub(crate) const ENOSPC: i32 = 28;
 /// A fault that does not clear by itself.
