@@ -42,6 +42,7 @@ mod sessions;
 mod space;
 mod stages;
 mod trouble;
+mod victim;
 mod view;
 mod writer;
 
