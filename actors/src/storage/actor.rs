@@ -2,7 +2,11 @@
 
 mod compacting;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use config::StorageConfig;
@@ -11,12 +15,14 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::{
+    compact::Compacted,
     disk::Disk,
     locations::Locations,
     lookup::Lookup,
     message::{Reply, StorageMsg, Usage},
     open,
     pragmas::{self, Database, INDEX_FILE},
+    pressure::Pressure,
     queries,
     read::{Reader, Unread},
     readers::{Progress, Readers},
@@ -52,6 +58,9 @@ pub(super) struct State {
     /// For compactions: they go on for a moment when this actor falls.
     lease: Arc<OwnedMutexGuard<()>>,
     compacting: bool,
+    /// Who asked for a compaction while another one was running.
+    asked: VecDeque<(Slot, Reply<Compacted>)>,
+    pressure: Pressure,
     read_only: Option<String>,
     recovery: Report,
 }
@@ -105,8 +114,9 @@ impl Actor for StorageActor {
             }
             StorageMsg::Usage { slot, reply } => state.usage(&me, slot, reply),
             StorageMsg::Compact { slot, reply } => state.compact(&me, Some((slot, reply))),
-            StorageMsg::Compacted { outcome, reply } => state.compacted(&me, outcome, reply),
-            StorageMsg::Notice(notice) => state.notice(notice)?,
+            StorageMsg::Compacted { ended, reply } => state.compacted(&me, *ended, reply),
+            StorageMsg::Notice(notice) => state.notice(&me, notice)?,
+            StorageMsg::Relieve => state.look(&me),
             StorageMsg::Tick => {
                 state.compact(&me, None);
                 me.send_after(COMPACTION_INTERVAL, || StorageMsg::Tick);
@@ -132,6 +142,8 @@ impl State {
             reason: "the writes of the storage before this one have not ended in time".to_owned(),
         })?;
         let lease = Arc::new(lease);
+        let space = arguments.disk.space(&arguments.config.data_dir).ok();
+        let arguments = Arguments { config: space::fit(arguments.config, space), ..arguments };
         let (database, recovered) = open::open(&arguments.config, &arguments.disk).await?;
         tell_recovery(&recovered.report);
         let recovery = recovered.report.clone();
@@ -165,6 +177,8 @@ impl State {
             stuck: BTreeMap::new(),
             lease,
             compacting: false,
+            asked: VecDeque::new(),
+            pressure: Pressure::default(),
             read_only: None,
             recovery,
             arguments,
@@ -251,12 +265,21 @@ impl State {
     }
 
     /// An error ends this actor; it then starts anew from what is on disk.
-    fn notice(&mut self, notice: Notice) -> Result<(), ActorProcessingErr> {
+    fn notice(&mut self, me: &ActorRef<StorageMsg>, notice: Notice) -> Result<(), ActorProcessingErr> {
         match notice {
-            Notice::Dropped(ids) => self.locations.forget(&ids),
+            Notice::Dropped(ids) => {
+                self.locations.forget(&ids);
+                self.freed(me);
+            }
+            Notice::SessionEnded => self.freed(me),
+            Notice::NoRoom { bytes } => self.refused(me, bytes),
             Notice::Writing(reason) => {
                 // What failed may have been found in the log and carried out after all: drops, too.
                 self.locations.clear();
+                if reason.is_none() {
+                    // All sessions have ended.
+                    self.freed(me);
+                }
                 self.read_only = reason;
             }
             Notice::Stopped => return Err("a stage of the writer panicked".into()),

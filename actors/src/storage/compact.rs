@@ -20,6 +20,7 @@ use sqlx::Row;
 use tokio::sync::{OwnedMutexGuard, mpsc};
 
 use super::{
+    disk::Space,
     facts::{self, place},
     ops::{Copied, Op, Outcome},
     pragmas::Database,
@@ -27,8 +28,8 @@ use super::{
     readers::Readers,
     rows::{Seal, SegmentRow},
     scan::{Found, read_chunks},
-    segment,
-    victim::{oldest_elsewhere, victim},
+    segment, space,
+    victim::{Bounds, oldest_elsewhere, victim},
 };
 use crate::{
     error::ActorError,
@@ -53,13 +54,29 @@ pub(crate) struct Compaction<S> {
     pub(crate) metrics: StorageMetrics,
     /// Segments found stuck before.
     pub(crate) stuck: BTreeMap<u32, u64>,
+    /// Bytes that were refused for lack of room.
+    pub(crate) wanted: Option<u64>,
     pub(crate) submit: S,
     /// Nobody else opens the store while this may still unlink a file.
     pub(crate) _lease: Arc<OwnedMutexGuard<()>>,
 }
 
+/// How a compaction has ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) outcome: Result<Compacted, ActorError>,
+    /// As [`Compacted::stuck`], whatever the outcome.
+    pub(crate) stuck: BTreeMap<u32, u64>,
+    /// There is room for what was refused.
+    pub(crate) has_room: bool,
+    /// The index could not be made to let go of a segment yet.
+    pub(crate) left_over: bool,
+}
+
 /// How emptying a segment ended.
 enum Emptied {
+    /// It was the active one and is not any more, so it can be emptied.
+    Sealed,
     /// Nothing of it counts any more.
     All,
     /// Something remains that could not be read.
@@ -75,38 +92,73 @@ where
     S: Fn(Op) -> F + Send + Sync,
     F: Future<Output = Result<Outcome, ActorError>> + Send,
 {
-    /// Compacts until nothing is worth it. A segment that cannot be read does not keep the others from it; its error is
-    /// told in the end.
-    pub(crate) async fn run(self) -> Result<Compacted, ActorError> {
+    /// Compacts until nothing is worth it.
+    pub(crate) async fn run(self) -> Ended {
         let mut done = Compacted { stuck: self.stuck.clone(), ..Compacted::default() };
+        let outcome = self.empty_all(&mut done).await;
+        let segments = self.segments().await.unwrap_or_default();
+        let used = segments.values().map(|row| row.bytes).sum();
+        let is_room = |bytes| space::refusal(&self.config, self.space(), used, bytes).is_none();
+        Ended {
+            stuck: done.stuck.clone(),
+            outcome: outcome.map(|()| done),
+            has_room: self.wanted.is_some_and(is_room),
+            left_over: segments.values().any(|row| row.seal == Seal::Drained),
+        }
+    }
+
+    /// A segment that cannot be read does not keep the others from being compacted; its error is told in the end.
+    async fn empty_all(&self, done: &mut Compacted) -> Result<(), ActorError> {
         let (mut not_now, mut unread) = (HashSet::new(), None);
         loop {
-            let segments = facts::segments(&mut *self.index.as_it_is().await.acquire().await?).await?;
-            self.unlink_drained(&segments, &mut done).await?;
+            let segments = self.segments().await?;
+            if self.unlink_drained(&segments, done).await? {
+                // What is gone may have kept drops in others.
+                continue;
+            }
             done.stuck.retain(|id, live| segments.get(id).is_some_and(|row| row.live_bytes == *live));
             let is_out = |id, _: &SegmentRow| not_now.contains(&id) || done.stuck.contains_key(&id);
-            let Some(id) = victim(&segments, self.config.compact_below, is_out) else { break };
-            match self.empty(id, &segments).await? {
-                Emptied::All => {}
-                Emptied::NotNow => {
-                    not_now.insert(id);
-                }
+            let Some(id) = victim(&segments, &self.bounds(), is_out) else { break };
+            let is_stuck = match self.empty(id, &segments).await? {
+                Emptied::All | Emptied::Sealed => false,
+                Emptied::NotNow => !not_now.insert(id),
+                Emptied::Stuck => true,
                 Emptied::Unread(error) => {
-                    not_now.insert(id);
                     unread.get_or_insert(error);
+                    !not_now.insert(id)
                 }
-                Emptied::Stuck => {
-                    let now = facts::segments(&mut *self.index.as_it_is().await.acquire().await?).await?;
-                    done.stuck.extend(now.get(&id).map(|row| (id, row.live_bytes)));
-                }
+            };
+            if is_stuck {
+                done.stuck.extend(self.segments().await?.get(&id).map(|row| (id, row.live_bytes)));
             }
         }
-        unread.map_or(Ok(done), Err)
+        unread.map_or(Ok(()), Err)
+    }
+
+    async fn segments(&self) -> Result<HashMap<u32, SegmentRow>, ActorError> {
+        facts::segments(&mut *self.index.as_it_is().await.acquire().await?).await
+    }
+
+    fn space(&self) -> Option<Space> {
+        self.reader.files().disk().space(&self.config.data_dir).ok()
+    }
+
+    fn bounds(&self) -> Bounds {
+        let share = if self.wanted.is_some() { SEAL_SHARE_WHEN_FULL } else { SEAL_SHARE };
+        Bounds {
+            below: self.config.compact_below,
+            active_dead_min: self.config.segment_bytes / share,
+            room: self.space().map_or(u64::MAX, |space| space.free / COPY_SHARE),
+        }
     }
 
     /// Copies forward what counts.
     async fn empty(&self, id: u32, segments: &HashMap<u32, SegmentRow>) -> Result<Emptied, ActorError> {
         let Some(row) = segments.get(&id).copied() else { return Ok(Emptied::NotNow) };
+        if row.seal == Seal::Active {
+            let sealed = (self.submit)(Op::Seal { segment: id }).await?;
+            return Ok(if sealed == Outcome::Done { Emptied::Sealed } else { Emptied::NotNow });
+        }
         let (sender, mut chunks) = mpsc::channel(1);
         let files = self.reader.files().clone();
         let context = format!("cannot read segment {id}");
@@ -162,15 +214,16 @@ where
         }
     }
 
+    /// Whether any file went.
     async fn unlink_drained(
         &self,
         segments: &HashMap<u32, SegmentRow>,
         done: &mut Compacted,
-    ) -> Result<(), ActorError> {
+    ) -> Result<bool, ActorError> {
         let drained = segments.iter().filter(|(_, row)| row.seal == Seal::Drained).map(|(id, _)| *id);
         let drained: Vec<u32> = drained.collect();
         if drained.is_empty() || !self.checkpoint().await? {
-            return Ok(());
+            return Ok(false);
         }
         let folder = self.config.data_dir.join(segment::SEGMENTS_FOLDER);
         for id in drained {
@@ -188,7 +241,7 @@ where
             (self.submit)(Op::Unlinked { segment: id }).await?;
             done.unlinked.push(id);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Moves the whole WAL into the database file, which SQLite then syncs; `false` when a reader was in the way, which
@@ -239,3 +292,9 @@ fn batches(chunk: Vec<Found>) -> impl Iterator<Item = Vec<Copied>> {
 
 const COPY_RECORDS_MAX: usize = 128;
 const COPY_BYTES_MAX: u64 = 2 << 20;
+/// Copies take at most this part of what the disk has free, what is kept free included: the index needs some, too.
+const COPY_SHARE: u64 = 2;
+/// The active segment is sealed when at least this part of a full one need not be kept.
+const SEAL_SHARE: u64 = 4;
+/// The same while room is short.
+const SEAL_SHARE_WHEN_FULL: u64 = 64;

@@ -29,6 +29,7 @@ mod open;
 mod ops;
 mod plan;
 mod pragmas;
+mod pressure;
 mod queries;
 mod read;
 mod readers;

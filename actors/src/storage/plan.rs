@@ -69,6 +69,7 @@ impl Planner {
             Op::Purge { tessera } => self.purge(*tessera, scene),
             Op::Suspect { checksum, place } => Ok(self.suspect(*checksum, *place)),
             Op::Copy { from, records } => self.copy(*from, records, scene),
+            Op::Seal { segment } => Ok(self.sealed(*segment)),
             Op::Drained { segment } => Ok(self.drained(*segment)),
             Op::Unlinked { segment } => {
                 self.view.segments.remove(segment);

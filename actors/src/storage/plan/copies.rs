@@ -84,6 +84,12 @@ impl Planner {
         if counts { without_session(record) } else { record.clone() }
     }
 
+    /// The writer has begun a new segment before this, if it could.
+    pub(super) fn sealed(&self, segment: u32) -> Outcome {
+        let is_active = self.view.segments.get(&segment).is_some_and(|row| row.seal == Seal::Active);
+        if is_active { Outcome::Stale } else { Outcome::Done }
+    }
+
     pub(super) fn drained(&mut self, segment: u32) -> Outcome {
         match self.view.segments.get(&segment) {
             Some(row) if row.live_bytes == 0 && row.seal == Seal::Sealed => {
