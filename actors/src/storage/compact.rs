@@ -67,7 +67,7 @@ pub(crate) struct Ended {
     pub(crate) outcome: Result<Compacted, ActorError>,
     /// As [`Compacted::stuck`], whatever the outcome.
     pub(crate) stuck: BTreeMap<u32, u64>,
-    /// There is room for what was refused.
+    /// There is room for what was refused and for a segment more: with less it would soon be short again.
     pub(crate) has_room: bool,
     /// The index could not be made to let go of a segment yet.
     pub(crate) left_over: bool,
@@ -98,7 +98,8 @@ where
         let outcome = self.empty_all(&mut done).await;
         let segments = self.segments().await.unwrap_or_default();
         let used = segments.values().map(|row| row.bytes).sum();
-        let is_room = |bytes| space::refusal(&self.config, self.space(), used, bytes).is_none();
+        let more = self.config.segment_bytes;
+        let is_room = |bytes| space::refusal(&self.config, self.space(), used, bytes + more).is_none();
         Ended {
             stuck: done.stuck.clone(),
             outcome: outcome.map(|()| done),

@@ -6,7 +6,7 @@
 /// What the storage actor knows of refusals.
 #[derive(Debug, Default)]
 pub(crate) struct Pressure {
-    /// Bytes that were refused for lack of room, as long as there is none for them.
+    /// Bytes that were refused for lack of room, until there is enough.
     wanted: Option<u64>,
     /// Since the last compaction began, there is a reason why another one may win something.
     hope: bool,

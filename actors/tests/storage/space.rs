@@ -61,6 +61,12 @@ async fn filled(capacity: u64) -> (Node, u32) {
     (node, stripe)
 }
 
+/// Checks everything behind the compaction that may be running.
+async fn check(node: &Node) {
+    node.storage().compact().await.unwrap();
+    audit::check(node).await;
+}
+
 /// Puts a fragment as soon as there is room for it, long before the actor looks for room by itself.
 async fn put_when_there_is_room(node: &Node, stripe: u32) {
     let deadline = Instant::now() + DEADLINE;
@@ -84,9 +90,9 @@ async fn full_node_takes_puts_again_when_what_it_held_is_dropped() {
         put_when_there_is_room(&node, stripe).await;
     }
     assert!(!node.segment(1).exists());
-    audit::check(&node).await;
+    check(&node).await;
     node.end_and_start(End::PowerCut(Wal::Least)).await;
-    audit::check(&node).await;
+    check(&node).await;
     node.stop().await;
 }
 
@@ -98,7 +104,29 @@ async fn full_node_gives_room_back_without_being_asked_for_it_again() {
     }
     until("the segment is gone", || !node.segment(1).exists()).await;
     assert_eq!(node.storage().get(id(1, 0)).await.unwrap(), fragment(0, LENGTH));
-    audit::check(&node).await;
+    check(&node).await;
+    node.stop().await;
+}
+
+/// The first drops of a tessera give room for the put that was refused; those behind them must not wait for another.
+#[tokio::test(flavor = "multi_thread")]
+async fn full_node_that_is_being_told_to_forget_goes_on_giving_room_back() {
+    let mut node = Node::new(1);
+    node.config.capacity_bytes = Some(100 << 10);
+    node.start().await.unwrap();
+    let mut stripes = 0;
+    while node.storage().put(LOCAL, id(1, stripes), fragment(stripes.into(), LENGTH)).await.is_ok() {
+        stripes += 1;
+    }
+    for stripe in 0..stripes {
+        node.storage().drop_fragment(LOCAL, id(1, stripe)).await.unwrap();
+        if stripe == 6 {
+            until("the first segment is gone", || !node.segment(1).exists()).await;
+            node.storage().compact().await.unwrap();
+        }
+    }
+    until("the others are gone", || (2..6).all(|segment| !node.segment(segment).exists())).await;
+    check(&node).await;
     node.stop().await;
 }
 
@@ -117,7 +145,7 @@ async fn full_node_that_was_started_again_takes_puts_when_what_it_held_was_dropp
             Some(end) => node.end_and_start(end).await,
         }
         put_when_there_is_room(&node, 0).await;
-        audit::check(&node).await;
+        check(&node).await;
         node.stop().await;
     }
 }
@@ -135,7 +163,7 @@ async fn session_that_found_no_room_gives_back_what_it_had_written() {
     drop(session);
     until("the segment is gone", || !node.segment(1).exists()).await;
     put_when_there_is_room(&node, 0).await;
-    audit::check(&node).await;
+    check(&node).await;
     node.stop().await;
 }
 
@@ -152,7 +180,7 @@ async fn active_segment_is_not_ended_while_a_session_writes_to_it() {
     assert_eq!(node.disk.count(What::Create), 0);
     drop(session);
     until("the segment is gone", || !node.segment(1).exists()).await;
-    audit::check(&node).await;
+    check(&node).await;
     node.stop().await;
 }
 
@@ -172,7 +200,7 @@ async fn active_segment_with_much_that_is_dead_is_compacted_without_any_refusal(
     node.storage().drop_fragment(LOCAL, id(1, 8)).await.unwrap();
     assert_eq!(node.storage().compact().await.unwrap().unlinked, [1]);
     assert_eq!(node.storage().get(id(1, 9)).await.unwrap(), fragment(9, LENGTH));
-    audit::check(&node).await;
+    check(&node).await;
     node.stop().await;
 }
 
@@ -197,7 +225,7 @@ async fn compaction_below_the_floor_needs_room_for_what_counts_only() {
     node.disk.pretend_space(Some(Space { free: 2 * copies, total: 1 << 30 }));
     node.storage().compact().await.unwrap();
     assert!(!node.segment(1).exists());
-    audit::check(&node).await;
+    check(&node).await;
     node.stop().await;
 }
 
