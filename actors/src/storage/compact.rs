@@ -4,7 +4,9 @@
 //! 1. Copies go through the writer like everything else, which decides anew whether each still counts.
 //! 2. A file is unlinked only after a checkpoint that holds all moves out of it, with the database file synced.
 //! 3. A segment with damage in it that still counts is left alone: it can be neither copied nor given up.
-//! 4. What cannot be given up yet is not copied from segment to segment: drops count as live as long as they must stay.
+//! 4. A segment that the disk does not give is read again when other bytes of it count, or after the next start: a
+//!    failing disk is not kept busy with what it cannot read.
+//! 5. What cannot be given up yet is not copied from segment to segment: drops count as live as long as they must stay.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -16,6 +18,7 @@ use proto::{
     Checksum,
     record::{Kind, Record},
 };
+use rustix::io::Errno;
 use sqlx::Row;
 use tokio::sync::{OwnedMutexGuard, mpsc};
 
@@ -84,7 +87,7 @@ enum Emptied {
     /// A session needs it.
     NotNow,
     /// The disk did not give all of it. Nothing of it is given up.
-    Unread(ActorError),
+    Unread(std::io::Error),
 }
 
 impl<S, F> Compaction<S>
@@ -125,8 +128,9 @@ where
                 Emptied::NotNow => !not_now.insert(id),
                 Emptied::Stuck => true,
                 Emptied::Unread(error) => {
-                    unread.get_or_insert(error);
-                    !not_now.insert(id)
+                    let is_lasting = !is_passing(&error);
+                    unread.get_or_insert(ActorError::io(format!("cannot read segment {id}"))(error));
+                    is_lasting || !not_now.insert(id)
                 }
             };
             if is_stuck {
@@ -162,7 +166,6 @@ where
         }
         let (sender, mut chunks) = mpsc::channel(1);
         let files = self.reader.files().clone();
-        let context = format!("cannot read segment {id}");
         let scan = tokio::task::spawn_blocking(move || {
             let file = files.open(id)?;
             let length = file.metadata()?.len().min(row.bytes);
@@ -179,7 +182,7 @@ where
             }
         }
         if let Err(error) = scan.await.map_err(std::io::Error::other)? {
-            return Ok(Emptied::Unread(ActorError::io(context)(error)));
+            return Ok(Emptied::Unread(error));
         }
         if read.bytes < row.bytes {
             tracing::error!(segment = id, "a part of the segment is damaged");
@@ -271,6 +274,11 @@ impl Read {
             }
         }
     }
+}
+
+/// Whether the cause lies with this process or the system, and not with the disk or what is on it.
+fn is_passing(error: &std::io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM))
 }
 
 /// Valid records, in bounded portions. What is damaged is left out: where it counts, the segment stays.

@@ -412,6 +412,8 @@ fn off() -> io::Error {
 
 /// Input or output error.
 pub(crate) const EIO: i32 = 5;
+/// Too many open files.
+pub(crate) const EMFILE: i32 = 24;
 /// No space left on the device.
 pub(crate) const ENOSPC: i32 = 28;
 /// A fault that does not clear by itself.
