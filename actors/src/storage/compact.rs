@@ -100,13 +100,10 @@ where
         let mut done = Compacted { stuck: self.stuck.clone(), ..Compacted::default() };
         let outcome = self.empty_all(&mut done).await;
         let segments = self.segments().await.unwrap_or_default();
-        let used = segments.values().map(|row| row.bytes).sum();
-        let more = self.config.segment_bytes;
-        let is_room = |bytes| space::refusal(&self.config, self.space(), used, bytes + more).is_none();
         Ended {
             stuck: done.stuck.clone(),
             outcome: outcome.map(|()| done),
-            has_room: self.wanted.is_some_and(is_room),
+            has_room: self.wanted.is_some() && !self.is_short(&segments),
             left_over: segments.values().any(|row| row.seal == Seal::Drained),
         }
     }
@@ -122,7 +119,7 @@ where
             }
             done.stuck.retain(|id, live| segments.get(id).is_some_and(|row| row.live_bytes == *live));
             let is_out = |id, _: &SegmentRow| not_now.contains(&id) || done.stuck.contains_key(&id);
-            let Some(id) = victim(&segments, &self.bounds(), is_out) else { break };
+            let Some(id) = victim(&segments, &self.bounds(&segments), is_out) else { break };
             let is_stuck = match self.empty(id, &segments).await? {
                 Emptied::All | Emptied::Sealed => false,
                 Emptied::NotNow => !not_now.insert(id),
@@ -148,13 +145,23 @@ where
         self.reader.files().disk().space(&self.config.data_dir).ok()
     }
 
-    fn bounds(&self) -> Bounds {
-        let share = if self.wanted.is_some() { SEAL_SHARE_WHEN_FULL } else { SEAL_SHARE };
-        Bounds {
-            below: self.config.compact_below,
-            active_dead_min: self.config.segment_bytes / share,
-            room: self.space().map_or(u64::MAX, |space| space.free / COPY_SHARE),
-        }
+    /// Whether there is no room yet for what was refused.
+    fn is_short(&self, segments: &HashMap<u32, SegmentRow>) -> bool {
+        let used = segments.values().map(|row| row.bytes).sum();
+        let wanted = self.wanted.map(|bytes| bytes + self.config.segment_bytes);
+        wanted.is_some_and(|wanted| space::refusal(&self.config, self.space(), used, wanted).is_some())
+    }
+
+    /// As long as room is short, segments are compacted that are not worth it otherwise, one by one.
+    fn bounds(&self, segments: &HashMap<u32, SegmentRow>) -> Bounds {
+        let below = self.config.compact_below;
+        let (below, seal_share) = if self.is_short(segments) {
+            (below.max(BELOW_WHEN_SHORT), SEAL_SHARE_WHEN_SHORT)
+        } else {
+            (below, SEAL_SHARE)
+        };
+        let room = self.space().map_or(u64::MAX, |space| space.free / COPY_SHARE);
+        Bounds { below, active_dead_min: self.config.segment_bytes / seal_share, room }
     }
 
     /// Copies forward what counts.
@@ -305,5 +312,7 @@ const COPY_BYTES_MAX: u64 = 2 << 20;
 const COPY_SHARE: u64 = 2;
 /// The active segment is sealed when at least this part of a full one need not be kept.
 const SEAL_SHARE: u64 = 4;
-/// The same while room is short.
-const SEAL_SHARE_WHEN_FULL: u64 = 64;
+/// While room is short: at most three bytes are copied for each that is won.
+const BELOW_WHEN_SHORT: f64 = 0.75;
+/// As [`SEAL_SHARE`], while room is short.
+const SEAL_SHARE_WHEN_SHORT: u64 = 64;

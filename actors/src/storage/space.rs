@@ -37,8 +37,9 @@ pub(crate) fn floor(config: &StorageConfig, space: Space) -> u64 {
 }
 
 const FLOOR_SHARE: u64 = 20;
-/// A segment is at most this part of all room, unless that is very little.
-const SEGMENT_SHARE: u64 = 16;
+/// A segment is at most this part of all room, unless that is very little: there must be room for a copy of most of one
+/// in what is kept free.
+const SEGMENT_SHARE: u64 = 64;
 const SEGMENT_BYTES_MIN: u64 = 1 << 20;
 /// The WAL takes at most about this part of what is kept free, so that drops can be written when all else is full.
 const WAL_SHARE: u64 = 4;
@@ -80,8 +81,8 @@ mod tests {
             (fitted.segment_bytes >> 20, fitted.sqlite_wal_autocheckpoint_pages)
         };
         assert_eq!(fitted(None, 1 << 40), (256, 1000));
-        assert_eq!(fitted(None, 64 << 20), (4, 204));
-        assert_eq!(fitted(Some(320 << 20), 1 << 40), (20, 1000));
+        assert_eq!(fitted(None, 128 << 20), (2, 409));
+        assert_eq!(fitted(Some(320 << 20), 1 << 40), (5, 1000));
         assert_eq!(fitted(Some(1 << 20), 1 << 20), (1, 64));
     }
 

@@ -120,13 +120,34 @@ async fn full_node_that_is_being_told_to_forget_goes_on_giving_room_back() {
     }
     for stripe in 0..stripes {
         node.storage().drop_fragment(LOCAL, id(1, stripe)).await.unwrap();
-        if stripe == 6 {
+        if stripe == 4 {
             until("the first segment is gone", || !node.segment(1).exists()).await;
             node.storage().compact().await.unwrap();
         }
     }
     until("the others are gone", || (2..6).all(|segment| !node.segment(segment).exists())).await;
     check(&node).await;
+    node.stop().await;
+}
+
+/// Nowhere is so much dead that it would be compacted while there is room.
+#[tokio::test(flavor = "multi_thread")]
+async fn full_node_takes_puts_again_when_some_of_each_segment_is_dropped() {
+    let mut node = Node::new(1);
+    node.config.capacity_bytes = Some(100 << 10);
+    node.start().await.unwrap();
+    let mut stripes = 0;
+    while node.storage().put(LOCAL, id(1, stripes), fragment(stripes.into(), LENGTH)).await.is_ok() {
+        stripes += 1;
+    }
+    for stripe in (0..stripes).filter(|stripe| stripe.is_multiple_of(3)) {
+        node.storage().drop_fragment(LOCAL, id(1, stripe)).await.unwrap();
+    }
+    put_when_there_is_room(&node, 0).await;
+    check(&node).await;
+    for stripe in (0..stripes).filter(|stripe| !stripe.is_multiple_of(3)) {
+        assert_eq!(node.storage().get(id(1, stripe)).await.unwrap(), fragment(stripe.into(), LENGTH));
+    }
     node.stop().await;
 }
 
