@@ -265,7 +265,7 @@ impl Writer {
             self.note_purge(&submission.op, &outcome);
             replies.push((submission, outcome));
         }
-        self.tell_of_room(&replies, bytes);
+        self.tell_of_room(&replies, no_room.is_some().then_some(bytes));
         let (end, bytes) = (tape.end(), tape.bytes());
         self.planner.view.segment(end.segment, |row| row.bytes += bytes);
         let end = super::index::LogEnd { watermark: end, next_seq: self.planner.next_seq, clean: false };
@@ -315,13 +315,14 @@ impl Writer {
     }
 
     /// Tells the actor what it needs to know to make room in time.
-    fn tell_of_room(&self, replies: &[(Submission, Result<Outcome, ActorError>)], bytes: u64) {
-        let is_refusal = |outcome: &_| matches!(outcome, Err(ActorError::InsufficientStorage { .. }));
-        if replies.iter().any(|(_, outcome)| is_refusal(outcome)) {
+    fn tell_of_room(&self, replies: &[(Submission, Result<Outcome, ActorError>)], lacking: Option<u64>) {
+        let any = |is_it: fn(&Op) -> bool| replies.iter().any(|(submission, _)| is_it(&submission.op));
+        // Drops are never refused, but very many of them take what is kept free for them.
+        let takes_room = any(|op| op.needs_room() || matches!(op, Op::Drop { .. }));
+        if let Some(bytes) = lacking.filter(|_| takes_room) {
             (self.tools.notify)(Notice::NoRoom { bytes });
         }
-        if replies.iter().any(|(submission, _)| matches!(submission.op, Op::Abort { .. } | Op::Commit { .. }))
-        {
+        if any(|op| matches!(op, Op::Abort { .. } | Op::Commit { .. })) {
             (self.tools.notify)(Notice::SessionEnded);
         }
     }

@@ -130,6 +130,24 @@ async fn full_node_that_is_being_told_to_forget_goes_on_giving_room_back() {
     node.stop().await;
 }
 
+/// The records of drops take room, too: they must not fill what is kept free for them.
+#[tokio::test(flavor = "multi_thread")]
+async fn drops_below_the_floor_begin_a_compaction_without_any_refusal() {
+    let mut node = Node::new(1);
+    node.config.min_free_bytes = 1 << 20;
+    node.start().await.unwrap();
+    for stripe in 0..8 {
+        node.storage().put(LOCAL, id(1, stripe), fragment(stripe.into(), LENGTH)).await.unwrap();
+    }
+    node.disk.pretend_space(Some(Space { free: 500_000, total: 1 << 30 }));
+    for stripe in 0..8 {
+        node.storage().drop_fragment(LOCAL, id(1, stripe)).await.unwrap();
+    }
+    until("the segment is gone", || !node.segment(1).exists()).await;
+    check(&node).await;
+    node.stop().await;
+}
+
 /// Nowhere is so much dead that it would be compacted while there is room.
 #[tokio::test(flavor = "multi_thread")]
 async fn full_node_takes_puts_again_when_some_of_each_segment_is_dropped() {
