@@ -86,7 +86,8 @@ async fn full_node_takes_puts_again_when_what_it_held_is_dropped() {
     for stripe in 0..stripes {
         node.storage().drop_fragment(LOCAL, id(1, stripe)).await.unwrap();
     }
-    for stripe in 0..stripes {
+    // Not all of them: up to a quarter of the bytes may be dead and not worth a copy.
+    for stripe in 0..stripes / 2 {
         put_when_there_is_room(&node, stripe).await;
     }
     assert!(!node.segment(1).exists());
