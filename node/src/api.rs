@@ -245,6 +245,8 @@ pub(crate) enum State {
     Suspect,
     /// They are gone.
     Missing,
+    /// Of a manifest: a newer version of this software wrote it.
+    Newer,
 }
 
 impl From<BlobState> for State {

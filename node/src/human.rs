@@ -35,6 +35,7 @@ pub(crate) fn state(state: State) -> &'static str {
         State::Ok => "ok",
         State::Suspect => "suspect",
         State::Missing => "missing",
+        State::Newer => "newer",
     }
 }
 

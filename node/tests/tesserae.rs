@@ -14,11 +14,16 @@ use std::{
     },
 };
 
+use actors::{System, SystemConfig};
+use bytes::Bytes;
 use common::{Daemon, Place, failed, json, problem, stderr, stdout};
+use config::StorageConfig;
+use proto::{Checksum, Fragment, NodeKey, TesseraId, record::DocumentKind};
 use rustix::{
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
     termios::{Winsize, tcsetwinsize},
 };
+use serde_json::Value;
 
 /// A folder with the things that go wrong easily.
 fn tree(place: &Place) -> std::path::PathBuf {
@@ -291,6 +296,50 @@ fn manifest_that_is_damaged_is_not_called_absent() {
     assert_eq!(listed.as_array().unwrap().len(), 2, "it hides no other");
 }
 
+/// Keeps a fragment and a manifest that nobody here has checked, as a peer may send them; the node must not run.
+fn keep_unchecked(place: &Place, manifest: Vec<u8>) -> TesseraId {
+    let id = TesseraId::from(Checksum::of(&manifest));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let storage = StorageConfig::with_defaults(place.data_dir());
+        let system = System::start(SystemConfig::new(storage, NodeKey::from_seed([1; 32]))).await.unwrap();
+        let fragment = Fragment::hash(Bytes::from_static(b"of another node")).unwrap();
+        let mut session = system.storage.open_session().await.unwrap();
+        session.put_blob(fragment.clone()).await.unwrap();
+        session.put_document(id, DocumentKind::Manifest, manifest.into()).await.unwrap();
+        session.put_refs(id, &[(0, 0, fragment.checksum())]).await.unwrap();
+        session.commit(id).await.unwrap();
+        system.drain().await;
+    });
+    id
+}
+
+#[test]
+fn manifest_of_a_newer_version_or_of_nonsense_hides_no_other() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place);
+    let id = place.keep("a", b"a");
+    let folder = place.path().join("out");
+    place.node(["export", &id, folder.to_str().unwrap()]);
+    assert_eq!(daemon.stop(), Some(0));
+    let mut manifest = fs::read(folder.join("manifest.cbor")).unwrap();
+    // Field 0 is the version, 1; field 1 the author, 32 bytes.
+    let version = manifest.windows(5).position(|bytes| bytes == [0, 1, 1, 0x58, 32]).unwrap() + 1;
+    manifest[version] = 2;
+    let newer = keep_unchecked(&place, manifest).to_string();
+    let nonsense = keep_unchecked(&place, b"no manifest at all".to_vec()).to_string();
+    let _daemon = Daemon::start(&place);
+    let listed = json(&place.node(["list", "--json"]));
+    let state = |id: &String| {
+        let is_it = |tessera: &&Value| tessera["id"].as_str() == Some(id);
+        listed.as_array().unwrap().iter().find(is_it).unwrap()["manifest_state"].clone()
+    };
+    let states = [&id, &newer, &nonsense].map(state);
+    assert_eq!(states, ["ok", "newer", "suspect"].map(Value::from));
+    assert!(stdout(&place.node(["show", &newer])).contains("newer version"));
+    failed(&place.node(["export", &newer, "elsewhere"]), 78, "update it");
+}
+
 #[test]
 fn fragment_is_put_listed_read_and_dropped() {
     let place = Place::new();
@@ -340,7 +389,7 @@ fn attest_claims_every_fragment_and_reads_no_blob() {
     assert!(stderr(&text).contains(&format!("claims to hold {fragments} fragments")), "{}", stderr(&text));
     let pages = json(&place.node(["attest", "--json", &id]));
     assert_eq!(pages[0]["rows"].as_array().unwrap().len(), fragments);
-    assert_eq!(pages[0]["rows"][0]["verified_age_ms"], serde_json::Value::Null, "written is not verified");
+    assert_eq!(pages[0]["rows"][0]["verified_age_ms"], Value::Null, "written is not verified");
     assert_eq!(blob_reads(), 0);
     place.node(["verify", &id]);
     assert!(blob_reads() > 0);

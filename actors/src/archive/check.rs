@@ -8,7 +8,7 @@
 //! hold. Its bag is checked against itself only; `export --raw` gives what the signature covers.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     fs::{self, File},
     io::{self, Read, Write},
     os::unix::ffi::OsStrExt,
@@ -27,7 +27,7 @@ use super::{
     error::ArchiveError,
     listing::{LISTING_BYTES_MAX, Sum, parse_entries, parse_sums},
     mtime::Mtime,
-    names::{Kind, nfc, normalise},
+    names::{Kind, NAMES_BYTES_MAX, Names, nfc},
     pieces::{Pieces, read_some},
     rebuilt::{Content, Rebuilt, Tags},
     unpack::{MANIFEST_NAME, raw_name},
@@ -48,7 +48,7 @@ pub struct FolderReport {
     pub bytes: u64,
     /// How the content compares with the signed manifest.
     pub content: ContentState,
-    /// What is wrong with the files.
+    /// What is wrong with the files; of very many, the first.
     pub problems: Vec<Problem>,
 }
 
@@ -181,13 +181,13 @@ impl<P: FnMut(u64)> Check<P> {
         fs::symlink_metadata(&self.bag).map_err(ArchiveError::io("read", &self.bag))?;
         let mut rebuilt = Rebuilt::new(said);
         let tags = self.tags();
-        let lines = self.lines(&tags);
+        let (lines, names) = self.lines(&tags)?;
         rebuilt.before(&tags);
         for line in &lines {
             self.line(line, &mut rebuilt);
         }
         rebuilt.behind(&tags);
-        self.extras(&known_paths(&lines));
+        self.extras(&names);
         Ok(match rebuilt.finish() {
             _ if said.visibility == Visibility::Private => ContentState::Unpacked,
             Some(content) => content.compare(said),
@@ -201,7 +201,7 @@ impl<P: FnMut(u64)> Check<P> {
         for name in TAGS_BEFORE.into_iter().chain(TAGS_BEHIND) {
             match read_bounded(&self.bag.join(name), TAG_BYTES_MAX) {
                 Ok(bytes) => drop(tags.insert(name, bytes)),
-                Err(error) => self.problems.push(Problem::of(name, &error)),
+                Err(error) => self.note(Problem::of(name, &error)),
             }
         }
         let sums: HashMap<String, Sum> = self.sums(TAG_SUMS, &tags).collect();
@@ -209,24 +209,22 @@ impl<P: FnMut(u64)> Check<P> {
             let Some(bytes) = tags.get(name) else { continue };
             self.files += 1;
             if sums.get(name) != Some(&Sum::of(bytes)) {
-                self.problems.push(Problem::Damaged { path: name.to_owned() });
+                self.note(Problem::Damaged { path: name.to_owned() });
             }
         }
         tags
     }
 
-    /// What the lists say that there must be, in the order of the tar.
-    fn lines(&mut self, tags: &Tags) -> Vec<Line> {
+    /// What the lists say that there must be, in the order of the tar, and its names. They are bound to the rules that
+    /// they were made by, so that lists which nobody made so take no more memory than others.
+    fn lines(&mut self, tags: &Tags) -> Result<(Vec<Line>, Names), ArchiveError> {
         let mut sums: HashMap<String, Sum> = self.sums(SUMS, tags).collect();
-        let mut lines = Vec::new();
+        let (mut lines, mut names) = (Vec::new(), Names::default());
         for line in parse_entries(&text(tags, ENTRIES)) {
             match line {
-                Ok((path, Kind::Folder, mtime)) if is_data(&path) => {
-                    lines.push(Line { path, mtime, sum: None })
-                }
-                Ok((path, Kind::File, mtime)) if is_data(&path) && sums.contains_key(&path) => {
-                    let sum = sums.remove(&path);
-                    lines.push(Line { path, mtime, sum });
+                Ok((path, kind, mtime)) if kind == Kind::Folder || sums.contains_key(&path) => {
+                    let sum = if kind == Kind::File { sums.remove(&path) } else { None };
+                    self.admit(ENTRIES, Line { path, mtime, sum }, &mut names, &mut lines)?;
                 }
                 Ok((path, ..)) => {
                     self.unusable(ENTRIES, format!("{path:?} does not stand in the other list"))
@@ -236,11 +234,30 @@ impl<P: FnMut(u64)> Check<P> {
         }
         for (path, sum) in sums {
             self.unusable(SUMS, format!("{path:?} does not stand in the other list"));
-            if is_data(&path) {
-                lines.push(Line { path, mtime: Mtime::default(), sum: Some(sum) });
-            }
+            let line = Line { path, mtime: Mtime::default(), sum: Some(sum) };
+            self.admit(SUMS, line, &mut names, &mut lines)?;
         }
-        lines
+        Ok((lines, names))
+    }
+
+    /// Adds a line if its path leads nowhere but into the data.
+    fn admit(
+        &mut self,
+        list: &str,
+        line: Line,
+        names: &mut Names,
+        lines: &mut Vec<Line>,
+    ) -> Result<(), ArchiveError> {
+        let Some(inside) = in_data(line.path.as_bytes()) else {
+            self.unusable(list, format!("{:?} is not in the folder {DATA}", line.path));
+            return Ok(());
+        };
+        let kind = if line.sum.is_some() { Kind::File } else { Kind::Folder };
+        match names.admit(inside, kind) {
+            Ok(_) => lines.push(line),
+            Err(refusal) => self.unusable(list, refusal.to_string()),
+        }
+        names.fit(NAMES_BYTES_MAX)
     }
 
     fn sums(&mut self, name: &str, tags: &Tags) -> impl Iterator<Item = (String, Sum)> + use<P> {
@@ -264,7 +281,7 @@ impl<P: FnMut(u64)> Check<P> {
             }
         };
         if let Err(error) = checked {
-            self.problems.push(Problem::of(&line.path, &error));
+            self.note(Problem::of(&line.path, &error));
         }
     }
 
@@ -278,21 +295,21 @@ impl<P: FnMut(u64)> Check<P> {
             Ok(())
         })?;
         if Sum::finish(hasher) != *sum {
-            self.problems.push(Problem::Damaged { path: line.path.clone() });
+            self.note(Problem::Damaged { path: line.path.clone() });
         }
         Ok(())
     }
 
     /// Whatever lies in the bag and isn't known to it.
-    fn extras(&mut self, known: &HashSet<Vec<u8>>) {
+    fn extras(&mut self, names: &Names) {
         let mut folders = vec![PathBuf::new()];
         while let Some(folder) = folders.pop() {
             // A folder that can't be listed is one whose files were told to be missing.
             let Ok(children) = fs::read_dir(self.bag.join(&folder)) else { continue };
             for child in children.flatten() {
                 let path = folder.join(child.file_name());
-                if !known.contains(&nfc(path.as_os_str().as_bytes())) {
-                    self.problems.push(Problem::Extra { path: path.display().to_string() });
+                if !is_known(&nfc(path.as_os_str().as_bytes()), names) {
+                    self.note(Problem::Extra { path: path.display().to_string() });
                 } else if child.file_type().is_ok_and(|kind| kind.is_dir()) {
                     folders.push(path);
                 }
@@ -314,7 +331,14 @@ impl<P: FnMut(u64)> Check<P> {
     }
 
     fn unusable(&mut self, name: &str, reason: String) {
-        self.problems.push(Problem::Listing { path: name.to_owned(), reason });
+        let reason = reason.chars().take(REASON_CHARS_MAX).collect();
+        self.note(Problem::Listing { path: name.to_owned(), reason });
+    }
+
+    fn note(&mut self, problem: Problem) {
+        if self.problems.len() < PROBLEMS_MAX {
+            self.problems.push(problem);
+        }
     }
 }
 
@@ -332,21 +356,15 @@ fn text<'a>(tags: &'a Tags, name: &str) -> std::borrow::Cow<'a, str> {
     String::from_utf8_lossy(tags.get(name).map(Vec::as_slice).unwrap_or_default())
 }
 
-/// Is this a path that leads nowhere but into the data?
-fn is_data(path: &str) -> bool {
-    let inside = path.strip_prefix(DATA).and_then(|path| path.strip_prefix('/'));
-    inside.is_some_and(|path| normalise(path.as_bytes()).is_ok())
+/// What of a path is inside the data.
+fn in_data(path: &[u8]) -> Option<&[u8]> {
+    path.strip_prefix(DATA.as_bytes())?.strip_prefix(b"/")
 }
 
-/// All that may lie in the bag, folders on the way included.
-fn known_paths(lines: &[Line]) -> HashSet<Vec<u8>> {
-    let own = TAGS_BEFORE.into_iter().chain(TAGS_BEHIND).chain([DATA]);
-    let mut known: HashSet<Vec<u8>> = own.map(|name| name.as_bytes().to_vec()).collect();
-    for Line { path, .. } in lines {
-        let slashes = path.match_indices('/').filter_map(|(end, _)| path.get(..end));
-        known.extend(slashes.chain([path.as_str()]).map(|path| nfc(path.as_bytes())));
-    }
-    known
+/// May something with this path lie in the bag?
+fn is_known(path: &[u8], names: &Names) -> bool {
+    let mut own = TAGS_BEFORE.into_iter().chain(TAGS_BEHIND).chain([DATA]);
+    own.any(|name| name.as_bytes() == path) || in_data(path).is_some_and(|inside| names.knows(inside))
 }
 
 fn check_folder_at(path: &Path) -> io::Result<()> {
@@ -372,3 +390,7 @@ fn read_bounded(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
 
 /// The longest of the bag's own files: the lists, bounded together, and a description.
 const TAG_BYTES_MAX: usize = LISTING_BYTES_MAX + (1 << 20);
+/// Problems that are told.
+const PROBLEMS_MAX: usize = 10_000;
+/// Of a line that is not understood, so much is told.
+const REASON_CHARS_MAX: usize = 4096;

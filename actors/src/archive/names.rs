@@ -124,6 +124,11 @@ impl Names {
         Ok(path)
     }
 
+    /// Whether this path, in its one form, was admitted or passed on the way to another.
+    pub(crate) fn knows(&self, path: &[u8]) -> bool {
+        std::str::from_utf8(path).is_ok_and(|path| self.known.contains_key(path))
+    }
+
     /// Refuses names that take more memory than this. One path may stand for as many folders as it has letters, each
     /// remembered with all that is above it. Errors with [`ArchiveError::TooMany`].
     pub(crate) fn fit(&self, limit: usize) -> Result<(), ArchiveError> {

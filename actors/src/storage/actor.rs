@@ -1,6 +1,12 @@
 //! The storage actor: decides when; the files beside it decide what.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+mod compacting;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use config::StorageConfig;
@@ -9,14 +15,14 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::{
-    compact::{Compacted, Compaction},
+    compact::Compacted,
     disk::Disk,
     locations::Locations,
     lookup::Lookup,
     message::{Reply, StorageMsg, Usage},
     open,
-    ops::{Op, Outcome, Submission},
     pragmas::{self, Database, INDEX_FILE},
+    pressure::Pressure,
     queries,
     read::{Reader, Unread},
     readers::{Progress, Readers},
@@ -52,6 +58,9 @@ pub(super) struct State {
     /// For compactions: they go on for a moment when this actor falls.
     lease: Arc<OwnedMutexGuard<()>>,
     compacting: bool,
+    /// Who asked for a compaction while another one was running.
+    asked: VecDeque<(Slot, Reply<Compacted>)>,
+    pressure: Pressure,
     read_only: Option<String>,
     recovery: Report,
 }
@@ -105,8 +114,9 @@ impl Actor for StorageActor {
             }
             StorageMsg::Usage { slot, reply } => state.usage(&me, slot, reply),
             StorageMsg::Compact { slot, reply } => state.compact(&me, Some((slot, reply))),
-            StorageMsg::Compacted { outcome, reply } => state.compacted(&me, outcome, reply),
-            StorageMsg::Notice(notice) => state.notice(notice)?,
+            StorageMsg::Compacted { ended, reply } => state.compacted(&me, *ended, reply),
+            StorageMsg::Notice(notice) => state.notice(&me, notice)?,
+            StorageMsg::Relieve => state.look(&me),
             StorageMsg::Tick => {
                 state.compact(&me, None);
                 me.send_after(COMPACTION_INTERVAL, || StorageMsg::Tick);
@@ -132,6 +142,8 @@ impl State {
             reason: "the writes of the storage before this one have not ended in time".to_owned(),
         })?;
         let lease = Arc::new(lease);
+        let space = arguments.disk.space(&arguments.config.data_dir).ok();
+        let arguments = Arguments { config: space::fit(arguments.config, space), ..arguments };
         let (database, recovered) = open::open(&arguments.config, &arguments.disk).await?;
         tell_recovery(&recovered.report);
         let recovery = recovered.report.clone();
@@ -165,6 +177,8 @@ impl State {
             stuck: BTreeMap::new(),
             lease,
             compacting: false,
+            asked: VecDeque::new(),
+            pressure: Pressure::default(),
             read_only: None,
             recovery,
             arguments,
@@ -250,63 +264,22 @@ impl State {
         });
     }
 
-    fn compact(&mut self, me: &ActorRef<StorageMsg>, reply: Option<(Slot, Reply<Compacted>)>) {
-        if self.compacting {
-            if let Some((_, reply)) = reply {
-                // A caller that gave up has nothing to be told.
-                let _ = reply.send(Err(ActorError::Busy { actor: "compaction", limit: 1 }));
-            }
-            return;
-        }
-        self.compacting = true;
-        let writer = me.clone();
-        let compaction = Compaction {
-            config: self.arguments.config.clone(),
-            database: self.database.clone(),
-            index: self.index.clone(),
-            reader: self.reader.clone(),
-            metrics: self.arguments.metrics.clone(),
-            stuck: self.stuck.clone(),
-            _lease: self.lease.clone(),
-            submit: move |op| submit(writer.clone(), op),
-        };
-        let me = me.clone();
-        tokio::spawn(async move {
-            let task = tokio::spawn(compaction.run());
-            let outcome = task.await.unwrap_or_else(|error| Err(std::io::Error::other(error).into()));
-            // A fallen actor compacts again after its restart.
-            let _ = me.send_message(StorageMsg::Compacted { outcome, reply });
-        });
-    }
-
-    fn compacted(
-        &mut self,
-        me: &ActorRef<StorageMsg>,
-        outcome: Result<Compacted, ActorError>,
-        reply: Option<(Slot, Reply<Compacted>)>,
-    ) {
-        self.compacting = false;
-        let outcome = outcome.map_err(ActorError::or_no_room);
-        match &outcome {
-            Ok(done) => self.stuck.clone_from(&done.stuck),
-            Err(error) => {
-                tracing::warn!(%error, "compaction ended early");
-                report_damage(me, Some(error));
-            }
-        }
-        if let Some((_slot, reply)) = reply {
-            // A caller that gave up has nothing to be told.
-            let _ = reply.send(outcome);
-        }
-    }
-
     /// An error ends this actor; it then starts anew from what is on disk.
-    fn notice(&mut self, notice: Notice) -> Result<(), ActorProcessingErr> {
+    fn notice(&mut self, me: &ActorRef<StorageMsg>, notice: Notice) -> Result<(), ActorProcessingErr> {
         match notice {
-            Notice::Dropped(ids) => self.locations.forget(&ids),
+            Notice::Dropped(ids) => {
+                self.locations.forget(&ids);
+                self.freed(me);
+            }
+            Notice::SessionEnded => self.freed(me),
+            Notice::NoRoom { bytes } => self.refused(me, bytes),
             Notice::Writing(reason) => {
                 // What failed may have been found in the log and carried out after all: drops, too.
                 self.locations.clear();
+                if reason.is_none() {
+                    // All sessions have ended.
+                    self.freed(me);
+                }
                 self.read_only = reason;
             }
             Notice::Stopped => return Err("a stage of the writer panicked".into()),
@@ -321,15 +294,6 @@ impl State {
         }
         Ok(())
     }
-}
-
-/// Hands an operation to the writer and waits for its end.
-async fn submit(actor: ActorRef<StorageMsg>, op: Op) -> Result<Outcome, ActorError> {
-    let (reply, answer) = ractor::concurrency::oneshot();
-    let restarting = || ActorError::Restarting { actor: super::NAME };
-    let submission = Submission { op, reply: reply.into(), _slot: None };
-    actor.send_message(StorageMsg::Submit(submission)).map_err(|_| restarting())?;
-    answer.await.unwrap_or_else(|_| Err(restarting()))
 }
 
 async fn read_document(

@@ -4,7 +4,9 @@
 //! 1. Copies go through the writer like everything else, which decides anew whether each still counts.
 //! 2. A file is unlinked only after a checkpoint that holds all moves out of it, with the database file synced.
 //! 3. A segment with damage in it that still counts is left alone: it can be neither copied nor given up.
-//! 4. What cannot be given up yet is not copied from segment to segment: drops count as live as long as they must stay.
+//! 4. A segment that the disk does not give is read again when other bytes of it count, or after the next start: a
+//!    failing disk is not kept busy with what it cannot read.
+//! 5. What cannot be given up yet is not copied from segment to segment: drops count as live as long as they must stay.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -16,10 +18,12 @@ use proto::{
     Checksum,
     record::{Kind, Record},
 };
+use rustix::io::Errno;
 use sqlx::Row;
 use tokio::sync::{OwnedMutexGuard, mpsc};
 
 use super::{
+    disk::Space,
     facts::{self, place},
     ops::{Copied, Op, Outcome},
     pragmas::Database,
@@ -27,7 +31,8 @@ use super::{
     readers::Readers,
     rows::{Seal, SegmentRow},
     scan::{Found, Scan, read_chunks},
-    segment,
+    segment, space,
+    victim::{Bounds, oldest_elsewhere, victim},
 };
 use crate::{
     error::ActorError,
@@ -52,38 +57,29 @@ pub(crate) struct Compaction<S> {
     pub(crate) metrics: StorageMetrics,
     /// Segments found stuck before.
     pub(crate) stuck: BTreeMap<u32, u64>,
+    /// Bytes that were refused for lack of room.
+    pub(crate) wanted: Option<u64>,
     pub(crate) submit: S,
     /// Nobody else opens the store while this may still unlink a file.
     pub(crate) _lease: Arc<OwnedMutexGuard<()>>,
 }
 
-/// The segment that is worth compacting most: the one with the smallest share of bytes that must be kept, if that is
-/// below the threshold.
-pub(crate) fn victim(
-    segments: &HashMap<u32, SegmentRow>,
-    below: f64,
-    is_out: impl Fn(u32, &SegmentRow) -> bool,
-) -> Option<u32> {
-    let sealed = segments.iter().filter(|(id, row)| row.seal == Seal::Sealed && !is_out(**id, row));
-    let shares = sealed.map(|(id, row)| (*id, share(row, oldest_elsewhere(segments, *id))));
-    let worth = shares.filter(|(_, share)| *share < below);
-    worth.min_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0))).map(|(id, _)| id)
-}
-
-/// The oldest ref or document that any other segment can hold, one that is not yet gone for good included.
-pub(crate) fn oldest_elsewhere(segments: &HashMap<u32, SegmentRow>, from: u32) -> u64 {
-    let others = segments.iter().filter(|(id, _)| **id != from);
-    others.map(|(_, row)| row.min_seq).min().unwrap_or(u64::MAX)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a share need not be exact")]
-fn share(row: &SegmentRow, oldest_elsewhere: u64) -> f64 {
-    let drops = if oldest_elsewhere < row.drop_seq { row.drop_bytes } else { 0 };
-    (row.live_bytes + drops) as f64 / row.bytes.max(1) as f64
+/// How a compaction has ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) outcome: Result<Compacted, ActorError>,
+    /// As [`Compacted::stuck`], whatever the outcome.
+    pub(crate) stuck: BTreeMap<u32, u64>,
+    /// There is room for what was refused and for a segment more: with less it would soon be short again.
+    pub(crate) has_room: bool,
+    /// The index could not be made to let go of a segment yet.
+    pub(crate) left_over: bool,
 }
 
 /// How emptying a segment ended.
 enum Emptied {
+    /// It was the active one and is not any more, so it can be emptied.
+    Sealed,
     /// Nothing of it counts any more.
     All,
     /// Something remains that could not be read.
@@ -91,7 +87,7 @@ enum Emptied {
     /// A session needs it.
     NotNow,
     /// The disk did not give all of it. Nothing of it is given up.
-    Unread(ActorError),
+    Unread(std::io::Error),
 }
 
 impl<S, F> Compaction<S>
@@ -99,41 +95,84 @@ where
     S: Fn(Op) -> F + Send + Sync,
     F: Future<Output = Result<Outcome, ActorError>> + Send,
 {
-    /// Compacts until nothing is worth it. A segment that cannot be read does not keep the others from it; its error is
-    /// told in the end.
-    pub(crate) async fn run(self) -> Result<Compacted, ActorError> {
+    /// Compacts until nothing is worth it.
+    pub(crate) async fn run(self) -> Ended {
         let mut done = Compacted { stuck: self.stuck.clone(), ..Compacted::default() };
+        let outcome = self.empty_all(&mut done).await;
+        let segments = self.segments().await.unwrap_or_default();
+        Ended {
+            stuck: done.stuck.clone(),
+            outcome: outcome.map(|()| done),
+            has_room: self.wanted.is_some() && !self.is_short(&segments),
+            left_over: segments.values().any(|row| row.seal == Seal::Drained),
+        }
+    }
+
+    /// A segment that cannot be read does not keep the others from being compacted; its error is told in the end.
+    async fn empty_all(&self, done: &mut Compacted) -> Result<(), ActorError> {
         let (mut not_now, mut unread) = (HashSet::new(), None);
         loop {
-            let segments = facts::segments(&mut *self.index.as_it_is().await.acquire().await?).await?;
-            self.unlink_drained(&segments, &mut done).await?;
+            let segments = self.segments().await?;
+            if self.unlink_drained(&segments, done).await? {
+                // What is gone may have kept drops in others.
+                continue;
+            }
             done.stuck.retain(|id, live| segments.get(id).is_some_and(|row| row.live_bytes == *live));
             let is_out = |id, _: &SegmentRow| not_now.contains(&id) || done.stuck.contains_key(&id);
-            let Some(id) = victim(&segments, self.config.compact_below, is_out) else { break };
-            match self.empty(id, &segments).await? {
-                Emptied::All => {}
-                Emptied::NotNow => {
-                    not_now.insert(id);
-                }
+            let Some(id) = victim(&segments, &self.bounds(&segments), is_out) else { break };
+            let is_stuck = match self.empty(id, &segments).await? {
+                Emptied::All | Emptied::Sealed => false,
+                Emptied::NotNow => !not_now.insert(id),
+                Emptied::Stuck => true,
                 Emptied::Unread(error) => {
-                    not_now.insert(id);
-                    unread.get_or_insert(error);
+                    let is_lasting = !is_passing(&error);
+                    unread.get_or_insert(ActorError::io(format!("cannot read segment {id}"))(error));
+                    is_lasting || !not_now.insert(id)
                 }
-                Emptied::Stuck => {
-                    let now = facts::segments(&mut *self.index.as_it_is().await.acquire().await?).await?;
-                    done.stuck.extend(now.get(&id).map(|row| (id, row.live_bytes)));
-                }
+            };
+            if is_stuck {
+                done.stuck.extend(self.segments().await?.get(&id).map(|row| (id, row.live_bytes)));
             }
         }
-        unread.map_or(Ok(done), Err)
+        unread.map_or(Ok(()), Err)
+    }
+
+    async fn segments(&self) -> Result<HashMap<u32, SegmentRow>, ActorError> {
+        facts::segments(&mut *self.index.as_it_is().await.acquire().await?).await
+    }
+
+    fn space(&self) -> Option<Space> {
+        self.reader.files().disk().space(&self.config.data_dir).ok()
+    }
+
+    /// Whether there is no room yet for what was refused.
+    fn is_short(&self, segments: &HashMap<u32, SegmentRow>) -> bool {
+        let used = segments.values().map(|row| row.bytes).sum();
+        let wanted = self.wanted.map(|bytes| bytes + self.config.segment_bytes);
+        wanted.is_some_and(|wanted| space::refusal(&self.config, self.space(), used, wanted).is_some())
+    }
+
+    /// As long as room is short, segments are compacted that are not worth it otherwise, one by one.
+    fn bounds(&self, segments: &HashMap<u32, SegmentRow>) -> Bounds {
+        let below = self.config.compact_below;
+        let (below, seal_share) = if self.is_short(segments) {
+            (below.max(BELOW_WHEN_SHORT), SEAL_SHARE_WHEN_SHORT)
+        } else {
+            (below, SEAL_SHARE)
+        };
+        let room = self.space().map_or(u64::MAX, |space| space.free / COPY_SHARE);
+        Bounds { below, active_dead_min: self.config.segment_bytes / seal_share, room }
     }
 
     /// Copies forward what counts.
     async fn empty(&self, id: u32, segments: &HashMap<u32, SegmentRow>) -> Result<Emptied, ActorError> {
         let Some(row) = segments.get(&id).copied() else { return Ok(Emptied::NotNow) };
+        if row.seal == Seal::Active {
+            let sealed = (self.submit)(Op::Seal { segment: id }).await?;
+            return Ok(if sealed == Outcome::Done { Emptied::Sealed } else { Emptied::NotNow });
+        }
         let (sender, mut chunks) = mpsc::channel(1);
         let files = self.reader.files().clone();
-        let context = format!("cannot read segment {id}");
         let scan = tokio::task::spawn_blocking(move || {
             let file = files.open(id)?;
             let length = file.metadata()?.len().min(row.bytes);
@@ -150,7 +189,7 @@ where
             }
         }
         if let Err(error) = scan.await.map_err(std::io::Error::other)? {
-            return Ok(Emptied::Unread(ActorError::io(context)(error)));
+            return Ok(Emptied::Unread(error));
         }
         if read.bytes < row.bytes {
             tracing::error!(segment = id, "a part of the segment is damaged");
@@ -186,15 +225,16 @@ where
         }
     }
 
+    /// Whether any file went.
     async fn unlink_drained(
         &self,
         segments: &HashMap<u32, SegmentRow>,
         done: &mut Compacted,
-    ) -> Result<(), ActorError> {
+    ) -> Result<bool, ActorError> {
         let drained = segments.iter().filter(|(_, row)| row.seal == Seal::Drained).map(|(id, _)| *id);
         let drained: Vec<u32> = drained.collect();
         if drained.is_empty() || !self.checkpoint().await? {
-            return Ok(());
+            return Ok(false);
         }
         let folder = self.config.data_dir.join(segment::SEGMENTS_FOLDER);
         for id in drained {
@@ -212,7 +252,7 @@ where
             (self.submit)(Op::Unlinked { segment: id }).await?;
             done.unlinked.push(id);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Moves the whole WAL into the database file, which SQLite then syncs; `false` when a reader was in the way, which
@@ -243,6 +283,11 @@ impl Read {
     }
 }
 
+/// Whether the cause lies with this process or the system, and not with the disk or what is on it.
+fn is_passing(error: &std::io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM))
+}
+
 /// Valid records, in bounded portions. What is damaged is left out: where it counts, the segment stays.
 fn batches(chunk: Vec<Found>) -> impl Iterator<Item = Vec<Copied>> {
     let mut found = chunk.into_iter();
@@ -261,44 +306,11 @@ fn batches(chunk: Vec<Found>) -> impl Iterator<Item = Vec<Copied>> {
 
 const COPY_RECORDS_MAX: usize = 128;
 const COPY_BYTES_MAX: u64 = 2 << 20;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A sealed segment of 100 bytes.
-    fn sealed(live_bytes: u64) -> SegmentRow {
-        SegmentRow {
-            bytes: 100,
-            live_bytes,
-            seal: Seal::Sealed,
-            ..crate::storage::recover::new_segment(0, 0)
-        }
-    }
-
-    fn check(rows: &[SegmentRow], out: &[u32], expected: Option<u32>) {
-        let rows = (1..).zip(rows.iter().copied()).collect();
-        assert_eq!(victim(&rows, 0.5, |id, _| out.contains(&id)), expected, "{rows:?}");
-    }
-
-    #[test]
-    fn emptiest_sealed_segment_below_the_threshold_is_chosen() {
-        let with = |seal| SegmentRow { seal, ..sealed(0) };
-        check(&[sealed(50)], &[], None);
-        check(&[sealed(49), sealed(10)], &[], Some(2));
-        check(&[with(Seal::Active), with(Seal::Drained)], &[], None);
-        check(&[sealed(40), sealed(10)], &[2], Some(1));
-        check(&[SegmentRow { bytes: 0, ..sealed(0) }], &[], Some(1));
-    }
-
-    #[test]
-    fn drops_count_as_live_while_another_segment_may_hold_what_they_are_about() {
-        let dropping = SegmentRow { drop_bytes: 90, drop_seq: 7, ..sealed(0) };
-        let old = |min_seq| SegmentRow { min_seq, ..sealed(90) };
-        check(&[dropping], &[], Some(1));
-        check(&[dropping, old(6)], &[], None);
-        check(&[dropping, old(8)], &[], Some(1));
-        check(&[SegmentRow { min_seq: 1, ..dropping }, old(8)], &[], Some(1));
-        check(&[SegmentRow { drop_bytes: 40, ..dropping }, old(6)], &[], Some(1));
-    }
-}
+/// Copies take at most this part of what the disk has free, what is kept free included: the index needs some, too.
+const COPY_SHARE: u64 = 2;
+/// The active segment is sealed when at least this part of a full one need not be kept.
+const SEAL_SHARE: u64 = 4;
+/// While room is short: at most three bytes are copied for each that is won.
+const BELOW_WHEN_SHORT: f64 = 0.75;
+/// As [`SEAL_SHARE`], while room is short.
+const SEAL_SHARE_WHEN_SHORT: u64 = 64;

@@ -5,7 +5,7 @@ use proto::{Checksum, Fragment, FragmentId, TesseraId, record::DocumentKind};
 use ractor::RpcReplyPort;
 
 use super::{
-    compact::Compacted,
+    compact::{Compacted, Ended},
     locations::Location,
     ops::Submission,
     queries::{TesseraRow, Totals},
@@ -47,9 +47,11 @@ pub(super) enum StorageMsg {
     /// Compact now what is worth it.
     Compact { slot: Slot, reply: Reply<Compacted> },
     /// A compaction has ended.
-    Compacted { outcome: Result<Compacted, ActorError>, reply: Option<(Slot, Reply<Compacted>)> },
+    Compacted { ended: Box<Ended>, reply: Option<(Slot, Reply<Compacted>)> },
     /// From the writer.
     Notice(Notice),
+    /// Something was freed while room was short.
+    Relieve,
     /// Time to see whether anything is worth compacting.
     Tick,
     /// Fall, for the tests of supervision.

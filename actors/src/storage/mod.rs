@@ -29,6 +29,7 @@ mod open;
 mod ops;
 mod plan;
 mod pragmas;
+mod pressure;
 mod queries;
 mod read;
 mod readers;
@@ -43,6 +44,7 @@ mod sessions;
 mod space;
 mod stages;
 mod trouble;
+mod victim;
 mod view;
 mod writer;
 

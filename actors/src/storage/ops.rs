@@ -48,6 +48,8 @@ pub(crate) enum Op {
     Suspect { checksum: Checksum, place: Place },
     /// Records of a segment being compacted: copy forward those that count.
     Copy { from: u32, records: Vec<Copied> },
+    /// Append no more to this segment, so that it can be compacted.
+    Seal { segment: u32 },
     /// All that counted in a segment was copied.
     Drained { segment: u32 },
     /// The segment's file is gone for good.
@@ -95,6 +97,7 @@ impl Op {
             Self::OpenSession
             | Self::Abort { .. }
             | Self::Suspect { .. }
+            | Self::Seal { .. }
             | Self::Drained { .. }
             | Self::Unlinked { .. } => 0,
         }
@@ -120,6 +123,7 @@ impl Op {
             | Self::Purge { .. }
             | Self::Suspect { .. }
             | Self::Copy { .. }
+            | Self::Seal { .. }
             | Self::Drained { .. }
             | Self::Unlinked { .. } => false,
         }
@@ -159,6 +163,7 @@ impl Op {
             | Self::Commit { .. }
             | Self::Abort { .. }
             | Self::Purge { .. }
+            | Self::Seal { .. }
             | Self::Drained { .. }
             | Self::Unlinked { .. } => {}
         }

@@ -7,17 +7,18 @@
 //!    that ended it.
 //! 4. An operation that is refused leaves no record and no row.
 
+mod copies;
+
 use proto::{
     AccountId, Checksum, Fragment, FragmentId, TesseraId,
     record::{Claim, DocumentKind, Record, SessionId, record_len},
 };
 
 use super::{
-    compact::oldest_elsewhere,
     log::Tape,
     needed::Extra,
-    ops::{Copied, Op, Outcome},
-    rows::{BlobState, Place, Seal},
+    ops::{Op, Outcome},
+    rows::{BlobState, Place},
     sessions::Sessions,
     view::View,
 };
@@ -68,6 +69,7 @@ impl Planner {
             Op::Purge { tessera } => self.purge(*tessera, scene),
             Op::Suspect { checksum, place } => Ok(self.suspect(*checksum, *place)),
             Op::Copy { from, records } => self.copy(*from, records, scene),
+            Op::Seal { segment } => Ok(self.sealed(*segment)),
             Op::Drained { segment } => Ok(self.drained(*segment)),
             Op::Unlinked { segment } => {
                 self.view.segments.remove(segment);
@@ -260,81 +262,6 @@ impl Planner {
         }
     }
 
-    fn copy(&mut self, from: u32, records: &[Copied], scene: &mut Scene<'_>) -> Result<Outcome, ActorError> {
-        if self.sessions.first_segment().is_some_and(|first| first <= from) {
-            return Ok(Outcome::Stale);
-        }
-        let oldest_elsewhere = oldest_elsewhere(&self.view.segments, from);
-        for copied in records {
-            let at = |place: Place| place.segment == from && place.position == copied.position;
-            match &copied.record {
-                Record::Blob(bytes) => {
-                    let checksum = copied.header.payload_hash;
-                    let Some(row) = self.view.blobs.get(&checksum).filter(|row| at(row.place)) else {
-                        continue;
-                    };
-                    if row.refs > 0 || self.sessions.keeps(&checksum) {
-                        let place = scene.tape.blob(copied.header.sequence, checksum, bytes)?;
-                        // These bytes were read and are right, whatever was thought of them before.
-                        self.view.add_blob(checksum, place);
-                    } else {
-                        self.view.blobs.set(checksum, None, self.view.batch);
-                    }
-                }
-                Record::Ref(claim) => self.copy_ref(from, copied, claim, scene)?,
-                Record::Document { tessera, kind, bytes, .. } => {
-                    let key = (*tessera, *kind, Checksum::of(bytes));
-                    if self.view.documents.get(&key).is_some_and(at) {
-                        let record = self.as_it_counts(&copied.record, *tessera);
-                        let place = self.write(copied.header.sequence, &record, scene)?;
-                        self.view.add_document(key, place, SessionId::NONE, scene.now_ms);
-                    }
-                }
-                Record::Drop(_) | Record::Commit { .. } | Record::Forget { .. } => {
-                    if oldest_elsewhere < copied.header.sequence {
-                        self.write(copied.header.sequence, &copied.record, scene)?;
-                    }
-                }
-            }
-        }
-        Ok(Outcome::Done)
-    }
-
-    fn copy_ref(
-        &mut self,
-        from: u32,
-        copied: &Copied,
-        claim: &Claim,
-        scene: &mut Scene<'_>,
-    ) -> Result<(), ActorError> {
-        let key = (claim.account, claim.fragment);
-        let governs =
-            |row: &super::rows::DepositRow| row.segment == from && row.seq == copied.header.sequence;
-        if self.view.deposits.get(&key).is_some_and(|row| governs(&row)) {
-            let record = self.as_it_counts(&copied.record, claim.fragment.tessera);
-            let place = self.write(copied.header.sequence, &record, scene)?;
-            self.view.move_deposit(claim.account, claim.fragment, place.segment);
-        }
-        Ok(())
-    }
-
-    /// A record for its copy: without its session if that is complete. What an ended session left and a purge has not
-    /// come to yet must not count by being copied.
-    fn as_it_counts(&self, record: &Record, tessera: TesseraId) -> Record {
-        let counts = self.view.tesseras.get(&tessera).is_some_and(|row| row.session == 0);
-        if counts { without_session(record) } else { record.clone() }
-    }
-
-    fn drained(&mut self, segment: u32) -> Outcome {
-        match self.view.segments.get(&segment) {
-            Some(row) if row.live_bytes == 0 && row.seal == Seal::Sealed => {
-                self.view.segment(segment, |row| row.seal = Seal::Drained);
-                Outcome::Done
-            }
-            _ => Outcome::Stale,
-        }
-    }
-
     /// Appends bytes unless good ones are here.
     fn blob(&mut self, fragment: &Fragment, scene: &mut Scene<'_>) -> Result<Outcome, ActorError> {
         let checksum = fragment.checksum();
@@ -384,17 +311,6 @@ impl Planner {
         let seq = self.next_seq;
         self.next_seq += 1;
         seq
-    }
-}
-
-/// A record as it counts on its own: the session that wrote it is complete.
-fn without_session(record: &Record) -> Record {
-    match record.clone() {
-        Record::Ref(claim) => Record::Ref(Claim { session: SessionId::NONE, ..claim }),
-        Record::Document { tessera, kind, bytes, .. } => {
-            Record::Document { session: SessionId::NONE, tessera, kind, bytes }
-        }
-        other => other,
     }
 }
 

@@ -194,7 +194,7 @@ pub const INDEX_FILE: &str = "index.db";
 const SQLITE_MIN: [u32; 3] = [3, 51, 3];
 /// Checksums come in no order: each new row is a page of its own in the WAL, and again in the database. Pages of 1 KiB
 /// instead of 4 halve what is written for a small fragment.
-const PAGE_BYTES: u32 = 1024;
+pub(crate) const PAGE_BYTES: u32 = 1024;
 const READERS_MAX: u32 = 4;
 /// Multi-row statements come in a few fixed sizes per table, so that all of them stay prepared.
 const STATEMENTS_CACHED: usize = 200;

@@ -2,7 +2,21 @@
 
 use config::StorageConfig;
 
-use super::disk::Space;
+use super::{disk::Space, pragmas::PAGE_BYTES};
+
+/// The configuration with segments and a WAL that fit onto the disk: those of the defaults may be as large as all of a
+/// small one, and then nothing could be given back before all of it is forgotten.
+pub(crate) fn fit(config: StorageConfig, space: Option<Space>) -> StorageConfig {
+    let whole = [config.capacity_bytes, space.map(|space| space.total)].into_iter().flatten().min();
+    let segment = whole.map_or(u64::MAX, |whole| (whole / SEGMENT_SHARE).max(SEGMENT_BYTES_MIN));
+    let wal = space.map_or(u64::MAX, |space| floor(&config, space) / WAL_SHARE / u64::from(PAGE_BYTES));
+    let wal = u32::try_from(wal).unwrap_or(u32::MAX).max(WAL_PAGES_MIN);
+    StorageConfig {
+        segment_bytes: config.segment_bytes.min(segment),
+        sqlite_wal_autocheckpoint_pages: config.sqlite_wal_autocheckpoint_pages.min(wal),
+        ..config
+    }
+}
 
 /// Why there is no room for so many more bytes, if there is none. Without knowledge of the disk only the configured
 /// capacity counts: a write that finds it full fails by itself.
@@ -23,6 +37,13 @@ pub(crate) fn floor(config: &StorageConfig, space: Space) -> u64 {
 }
 
 const FLOOR_SHARE: u64 = 20;
+/// A segment is at most this part of all room, unless that is very little: there must be room for a copy of most of one
+/// in what is kept free.
+const SEGMENT_SHARE: u64 = 64;
+const SEGMENT_BYTES_MIN: u64 = 1 << 20;
+/// The WAL takes at most about this part of what is kept free, so that drops can be written when all else is full.
+const WAL_SHARE: u64 = 4;
+const WAL_PAGES_MIN: u32 = 256;
 
 #[cfg(test)]
 mod tests {
@@ -48,6 +69,19 @@ mod tests {
         check(None, 1000, 0, 901, true);
         check(Some(500), 100_000, 400, 100, false);
         check(Some(500), 100_000, 400, 101, true);
+    }
+
+    #[test]
+    fn segments_and_wal_are_a_small_part_of_a_small_disk() {
+        let fitted = |capacity_bytes, total| {
+            let config = StorageConfig { capacity_bytes, ..StorageConfig::with_defaults("unused") };
+            let fitted = fit(config, Some(Space { free: 0, total }));
+            (fitted.segment_bytes >> 20, fitted.sqlite_wal_autocheckpoint_pages)
+        };
+        assert_eq!(fitted(None, 1 << 40), (256, 8000));
+        assert_eq!(fitted(None, 128 << 20), (2, 1638));
+        assert_eq!(fitted(Some(320 << 20), 1 << 40), (5, 8000));
+        assert_eq!(fitted(Some(1 << 20), 1 << 20), (1, 256));
     }
 
     #[test]

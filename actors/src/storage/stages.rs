@@ -29,6 +29,9 @@ impl Flight {
     pub(crate) fn fail_first(self, tools: &Tools, trouble: &Trouble, error: &ActorError) {
         trouble.set(&error.to_string(), error.is_full_disk());
         (tools.notify)(Notice::Writing(Some(error.to_string())));
+        if error.is_full_disk() {
+            (tools.notify)(Notice::NoRoom { bytes: self.tape.bytes() });
+        }
         self.fail(trouble);
     }
 

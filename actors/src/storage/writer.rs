@@ -43,6 +43,10 @@ use crate::{clock, error::ActorError, metrics::StorageMetrics};
 pub(crate) enum Notice {
     /// These fragments may be gone: forget their places. Sent before the replies.
     Dropped(Vec<FragmentId>),
+    /// There was no room for so many bytes.
+    NoRoom { bytes: u64 },
+    /// It keeps no segment from compaction any more.
+    SessionEnded,
     /// The index contradicts itself or the log: it must be rebuilt.
     IndexDamaged(String),
     /// Writing stopped (with the reason) or works again.
@@ -261,6 +265,7 @@ impl Writer {
             self.note_purge(&submission.op, &outcome);
             replies.push((submission, outcome));
         }
+        self.tell_of_room(&replies, no_room.is_some().then_some(bytes));
         let (end, bytes) = (tape.end(), tape.bytes());
         self.planner.view.segment(end.segment, |row| row.bytes += bytes);
         let end = super::index::LogEnd { watermark: end, next_seq: self.planner.next_seq, clean: false };
@@ -270,10 +275,18 @@ impl Writer {
 
     /// Makes room in the log and reads the rows that the batch needs.
     async fn prepare(&mut self, batch: &[Submission], bytes: u64) -> Result<Extra, ActorError> {
-        if self.log.is_full_for(bytes) {
+        if self.log.is_full_for(bytes) || self.is_to_be_sealed(batch) {
             self.rotate().await?;
         }
         needed::load(&mut self.connection, &mut self.planner.view, batch).await
+    }
+
+    /// Whether the active segment is asked to end. A session that writes to it would keep it from compaction anyway.
+    fn is_to_be_sealed(&self, batch: &[Submission]) -> bool {
+        let end = self.log.end();
+        let is_it = |op: &Op| matches!(op, Op::Seal { segment } if *segment == end.segment);
+        let asked = batch.iter().any(|submission| is_it(&submission.op));
+        asked && end.position > 0 && self.planner.sessions.first_segment().is_none()
     }
 
     async fn rotate(&mut self) -> Result<(), ActorError> {
@@ -299,6 +312,19 @@ impl Writer {
             (_, Ok(Outcome::Emptied(tessera))) => self.purges.push_back(*tessera),
             (Op::Purge { tessera }, Ok(Outcome::More)) => self.purges.push_back(*tessera),
             _ => {}
+        }
+    }
+
+    /// Tells the actor what it needs to know to make room in time.
+    fn tell_of_room(&self, replies: &[(Submission, Result<Outcome, ActorError>)], lacking: Option<u64>) {
+        let any = |is_it: fn(&Op) -> bool| replies.iter().any(|(submission, _)| is_it(&submission.op));
+        // Drops are never refused, but very many of them take what is kept free for them.
+        let takes_room = any(|op| op.needs_room() || matches!(op, Op::Drop { .. }));
+        if let Some(bytes) = lacking.filter(|_| takes_room) {
+            (self.tools.notify)(Notice::NoRoom { bytes });
+        }
+        if any(|op| matches!(op, Op::Abort { .. } | Op::Commit { .. })) {
+            (self.tools.notify)(Notice::SessionEnded);
         }
     }
 

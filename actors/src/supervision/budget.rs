@@ -32,6 +32,12 @@ impl History {
         while self.0.front().is_some_and(|at| now.duration_since(*at) >= budget.window) {
             self.0.pop_front();
         }
+        self.not_started(now, budget)
+    }
+
+    /// The same when it could not be started. Nothing is forgotten meanwhile: a start may take longer than the window
+    /// allows for, and must not be tried for ever.
+    pub(crate) fn not_started(&mut self, now: Instant, budget: &RestartBudget) -> Option<Duration> {
         let before = self.0.len();
         if before >= budget.restarts_max {
             return None;
@@ -56,6 +62,19 @@ mod tests {
         let waits: Vec<_> = (0..6).map(|_| history.fell(start, &budget)).collect();
         let ms = |ms| Some(Duration::from_millis(ms));
         assert_eq!(waits, [ms(0), ms(50), ms(100), ms(200), ms(400), None]);
+    }
+
+    #[test]
+    fn starts_that_fail_slowly_are_bounded_too() {
+        let budget = RestartBudget { restarts_max: 3, ..RestartBudget::default() };
+        let start = Instant::now();
+        let mut history = History::default();
+        assert!(history.fell(start, &budget).is_some());
+        let waits: Vec<_> =
+            (1..4).map(|minute| history.not_started(start + budget.window * minute, &budget)).collect();
+        let ms = |ms| Some(Duration::from_millis(ms));
+        assert_eq!(waits, [ms(50), ms(100), None]);
+        assert_eq!(history.fell(start + budget.window * 5, &budget), ms(0), "it ran a whole window long");
     }
 
     #[test]

@@ -3,7 +3,9 @@
 //! # Invariants
 //! 1. One for one: only the actor that fell is started again, in the same way as the first time.
 //! 2. While it is down its seat is empty, so callers get `Restarting` and never wait for nobody.
-//! 3. Absent on purpose: no named actors and no registry, so two nodes run in one process.
+//! 3. A restart that fails counts as a fall, and is tried again as long as the budget lasts. Only the first start of
+//!    all must succeed at once.
+//! 4. Absent on purpose: no named actors and no registry, so two nodes run in one process.
 
 use std::{
     sync::Arc,
@@ -45,7 +47,7 @@ pub struct ActorStatus {
 pub struct Standing {
     /// All actors, in start order.
     pub actors: Vec<ActorStatus>,
-    /// Why the process must end, once an actor has fallen too often or could not be started again.
+    /// Why the process must end, once an actor has fallen too often or could not be started again so often.
     pub fatal: Option<String>,
 }
 
@@ -112,7 +114,7 @@ impl Actor for Supervisor {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            SupervisorMsg::Restarted { seat, outcome } => state.restarted(seat, outcome),
+            SupervisorMsg::Restarted { seat, outcome } => state.restarted(&me, seat, outcome),
             SupervisorMsg::Drain { done } => state.drain(&me, done),
         }
         Ok(())
@@ -148,14 +150,9 @@ impl State {
         }
         let name = seated.child.name();
         tracing::error!(actor = name, reason, "an actor fell");
-        let wait = seated.history.fell(Instant::now(), &self.budget);
         seated.last_fall = Some(reason.clone());
-        match wait {
-            Some(wait) => {
-                seated.restarts += 1;
-                self.metrics.restarted(name);
-                restart(me.clone(), seat, seated.child.clone(), wait);
-            }
+        match seated.history.fell(Instant::now(), &self.budget) {
+            Some(wait) => self.restart(me, seat, wait),
             None => {
                 let RestartBudget { restarts_max, window, .. } = self.budget;
                 self.give_up(format!(
@@ -167,17 +164,34 @@ impl State {
         self.publish();
     }
 
-    fn restarted(&mut self, seat: usize, outcome: Result<ActorCell, SpawnErr>) {
+    fn restart(&mut self, me: &ActorRef<SupervisorMsg>, seat: usize, wait: Duration) {
+        let Some(seated) = self.seats.get_mut(seat) else { return };
+        seated.restarts += 1;
+        self.metrics.restarted(seated.child.name());
+        restart(me.clone(), seat, seated.child.clone(), wait);
+    }
+
+    fn restarted(&mut self, me: &ActorRef<SupervisorMsg>, seat: usize, outcome: Result<ActorCell, SpawnErr>) {
         let Some(seated) = self.seats.get_mut(seat) else { return };
         match outcome {
             Ok(cell) if self.draining => cell.stop(None),
+            Err(_) if self.draining => {}
             Ok(cell) => {
                 tracing::info!(actor = seated.child.name(), "an actor runs again");
                 seated.current = Some(cell);
             }
             Err(error) => {
-                let name = seated.child.name();
-                self.give_up(format!("{name} could not be started again: {}", startup_error(error)));
+                let (name, reason) = (seated.child.name(), startup_error(error).to_string());
+                tracing::error!(actor = name, reason, "an actor could not be started again");
+                seated.last_fall = Some(reason.clone());
+                match seated.history.not_started(Instant::now(), &self.budget) {
+                    Some(wait) => self.restart(me, seat, wait),
+                    None => self.give_up(format!(
+                        "{name} fell and could not be started again within {} restarts, the last of which failed \
+                         because: {reason}",
+                        self.budget.restarts_max
+                    )),
+                }
             }
         }
         self.publish();

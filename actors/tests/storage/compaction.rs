@@ -6,7 +6,7 @@ use sqlx::Connection;
 
 use super::support::{
     LOCAL, audit,
-    disk::What,
+    disk::{EIO, EMFILE, Fault, What},
     fragment, id,
     index::{self, Wal},
     node::{DEADLINE, End, Node, until},
@@ -126,8 +126,41 @@ async fn segment_that_cannot_be_read_keeps_no_other_from_compaction() {
     assert!(!node.segment(2).exists() && !node.segment(3).exists(), "the others went");
     std::fs::remove_dir(&path).unwrap();
     std::fs::rename(&aside, &path).unwrap();
+    node.stop().await;
+    node.start().await.unwrap();
     assert_eq!(node.storage().compact().await.unwrap().unlinked, [1]);
     check(&node, &left, "readable again").await;
+    node.stop().await;
+}
+
+/// A disk that fails to read a place takes seconds to say so, each time.
+#[tokio::test(flavor = "multi_thread")]
+async fn segment_that_cannot_be_read_is_read_again_when_other_bytes_of_it_count() {
+    let mut node = Node::started(1).await;
+    fill(&node).await;
+    node.disk.fail(Fault { what: What::Read, after: 0, times: 1, errno: EIO, half: false });
+    node.storage().compact().await.unwrap_err();
+    assert_eq!(node.disk.heal(), 1);
+    let done = node.storage().compact().await.unwrap();
+    let [unread] = done.stuck.keys().copied().collect::<Vec<_>>()[..] else { panic!("{done:?}") };
+    assert!(node.segment(unread).exists() && done.unlinked.is_empty(), "{done:?}");
+    for stripe in [0, 5, 10] {
+        node.storage().drop_fragment(LOCAL, id(1, stripe)).await.unwrap();
+    }
+    assert!(node.storage().compact().await.unwrap().unlinked.contains(&unread));
+    check(&node, &[15], "read again").await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn segment_that_was_not_read_for_want_of_descriptors_is_read_again_soon() {
+    let mut node = Node::started(1).await;
+    let left = fill(&node).await;
+    node.disk.fail(Fault { what: What::Open, after: 0, times: 1, errno: EMFILE, half: false });
+    node.storage().compact().await.unwrap_err();
+    assert_eq!(node.disk.heal(), 1);
+    assert!(!node.storage().compact().await.unwrap().unlinked.is_empty());
+    check(&node, &left, "read again").await;
     node.stop().await;
 }
 

@@ -1,7 +1,7 @@
 //! Each call to the disk in turn fails, or writes half: nothing is acknowledged that is not durable, and writing goes
 //! on by itself when the fault has cleared.
 
-use actors::{ActorError, FragmentStore, storage::disk::Space};
+use actors::{ActorError, FragmentStore};
 
 use super::support::{
     LOCAL, audit,
@@ -138,6 +138,11 @@ async fn compaction_that_fails_loses_nothing_and_is_done_later() {
         node.disk.fail(Fault { what, after: 0, times: FOREVER, errno: EIO, half: false });
         assert!(node.storage().compact().await.is_err(), "{what:?}");
         node.disk.heal();
+        if what == What::Open {
+            // What could not be read is not read again before.
+            node.stop().await;
+            node.start().await.unwrap();
+        }
         put_in_the_end(&node).await;
         let done = node.storage().compact().await.unwrap();
         assert!(!done.unlinked.is_empty(), "{what:?}: {done:?}");
@@ -164,41 +169,4 @@ async fn damaged_index_that_cannot_be_set_aside_stays_where_it_is() {
     assert_eq!(node.storage().get(id(1, 0)).await.unwrap(), fragment(0, LENGTH));
     node.stop().await;
     index::remove(node.path());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn puts_below_the_floor_are_refused_and_reads_and_drops_are_not() {
-    let mut node = Node::new(1);
-    node.config.min_free_bytes = 1000;
-    node.start().await.unwrap();
-    node.storage().put(LOCAL, id(1, 0), fragment(0, LENGTH)).await.unwrap();
-    node.storage().put(LOCAL, id(1, 1), fragment(1, LENGTH)).await.unwrap();
-    node.disk.pretend_space(Some(Space { free: 1500, total: 1 << 30 }));
-    let refused = node.storage().put(LOCAL, id(1, 2), fragment(2, LENGTH)).await;
-    assert!(matches!(refused, Err(ActorError::InsufficientStorage { .. })), "{refused:?}");
-    assert!(node.storage().get(id(1, 0)).await.is_ok());
-    node.storage().drop_fragment(LOCAL, id(1, 0)).await.unwrap();
-    node.disk.pretend_space(None);
-    node.storage().put(LOCAL, id(1, 2), fragment(2, LENGTH)).await.unwrap();
-    audit::check(&node).await;
-    node.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn puts_above_the_capacity_are_refused_until_compaction_made_room() {
-    let mut node = Node::new(1);
-    node.config.capacity_bytes = Some(40 << 10);
-    node.start().await.unwrap();
-    let mut stripe = 0;
-    while node.storage().put(LOCAL, id(1, stripe), fragment(stripe.into(), LENGTH)).await.is_ok() {
-        stripe += 1;
-    }
-    assert!((5..14).contains(&stripe), "{stripe} puts of {LENGTH} bytes fit");
-    for dropped in 0..stripe {
-        node.storage().drop_fragment(LOCAL, id(1, dropped)).await.unwrap();
-    }
-    node.storage().compact().await.unwrap();
-    node.storage().put(LOCAL, id(2, 0), fragment(99, LENGTH)).await.unwrap();
-    audit::check(&node).await;
-    node.stop().await;
 }

@@ -27,3 +27,5 @@ mod recovery;
 mod session_races;
 #[cfg(test)]
 mod sessions;
+#[cfg(test)]
+mod space;

@@ -17,8 +17,9 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use proto::{TesseraId, manifest::SignedManifest, prefix::IdPrefix, record::DocumentKind};
+use proto::{ProtoError, TesseraId, manifest::SignedManifest, prefix::IdPrefix, record::DocumentKind};
 use serde::{Deserialize, Deserializer, de};
 
 use super::{
@@ -96,18 +97,22 @@ async fn describe(node: &Node, row: TesseraRow) -> Result<api::Tessera, Problem>
     if !row.has_manifest {
         return Ok(api::Tessera::new(&row, Err(api::State::Missing)));
     }
+    // One that is damaged, not understood, or was forgotten just now must not hide all others.
     let manifest = match node.system.storage.document(row.id, DocumentKind::Manifest, None).await {
-        Ok(bytes) => SignedManifest::parse(bytes)?,
-        // One that is damaged, or was forgotten just now, must not hide all others.
-        Err(ActorError::CorruptDocument { .. }) => {
-            return Ok(api::Tessera::new(&row, Err(api::State::Suspect)));
-        }
-        Err(ActorError::NotFound { .. }) => {
-            return Ok(api::Tessera::new(&row, Err(api::State::Missing)));
-        }
+        Ok(bytes) => about(bytes),
+        Err(ActorError::CorruptDocument { .. }) => Err(api::State::Suspect),
+        Err(ActorError::NotFound { .. }) => Err(api::State::Missing),
         Err(error) => return Err(error.into()),
     };
-    Ok(api::Tessera::new(&row, Ok(manifest.manifest().into())))
+    Ok(api::Tessera::new(&row, manifest))
+}
+
+fn about(manifest: Bytes) -> Result<api::About, api::State> {
+    match SignedManifest::parse(manifest) {
+        Ok(manifest) => Ok(manifest.manifest().into()),
+        Err(ProtoError::NewerVersion { .. }) => Err(api::State::Newer),
+        Err(_) => Err(api::State::Suspect),
+    }
 }
 
 fn prefix<'de, D: Deserializer<'de>>(text: D) -> Result<Option<IdPrefix<TesseraId>>, D::Error> {

@@ -36,12 +36,19 @@ fn fields(tessera: &Tessera) -> Vec<(&'static str, String)> {
     let mut fields = vec![("id", tessera.id.to_string())];
     match &tessera.manifest {
         Some(about) => fields.extend(said(about)),
-        None if tessera.manifest_state == State::Missing => fields.push(("manifest", "not here".to_owned())),
-        None => fields.push(("manifest", "damaged here: restore it from another copy".to_owned())),
+        None => fields.push(("manifest", why_unread(tessera.manifest_state).to_owned())),
     }
     let here = format!("{} in {} fragments", human::bytes(tessera.bytes), tessera.fragments);
     fields.push(("kept here", here));
     fields
+}
+
+fn why_unread(manifest: State) -> &'static str {
+    match manifest {
+        State::Missing => "not here",
+        State::Newer => "written by a newer version of this software: update it",
+        State::Ok | State::Suspect => "damaged here: restore it from another copy",
+    }
 }
 
 /// What the author said, without what was left out.

@@ -344,6 +344,33 @@ fn folder_whose_lists_were_changed_names_them() {
 }
 
 #[test]
+fn folder_whose_lists_would_outgrow_memory_is_refused() {
+    let made = made(&public());
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("export");
+    run(export(&made.store, made.id, &made.author, &folder));
+    // Two bytes for each folder, and all of its path to remember.
+    let deep = (10..60).map(|at| format!("0 data/{at}/{}x/\n", "d/".repeat(1500)));
+    fs::write(folder.join("tessera/entries.txt"), deep.collect::<String>()).unwrap();
+    let told = check_folder(&folder, |_| {});
+    assert!(matches!(told, Err(ArchiveError::TooMany { .. })), "{told:?}");
+}
+
+#[test]
+fn folder_with_very_many_problems_tells_the_first() {
+    let report = checked(&public(), |bag| {
+        fs::write(bag.join("entries.txt"), "nonsense\n".repeat(20_000)).unwrap();
+    });
+    assert_eq!(report.problems.len(), 10_000);
+    let twice = checked(&public(), |bag| {
+        fs::write(bag.join("entries.txt"), "0 data/x/\n0 data/x/\n").unwrap();
+    });
+    let is_it =
+        |problem: &Problem| matches!(problem, Problem::Listing { reason, .. } if reason.contains("twice"));
+    assert!(twice.problems.iter().any(is_it), "{:?}", twice.problems);
+}
+
+#[test]
 fn folder_changed_together_with_its_lists_is_not_what_was_signed() {
     use super::super::listing::Sum;
     let forge = |bag: &Path| {

@@ -9,7 +9,9 @@ use super::*;
 use crate::storage::{
     disk::RealDisk,
     log::Log,
+    ops::Copied,
     recover::new_segment,
+    rows::Seal,
     scan::{Found, Scan},
     segment,
 };
