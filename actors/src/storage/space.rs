@@ -9,7 +9,12 @@ use super::{disk::Space, pragmas::PAGE_BYTES};
 pub(crate) fn fit(config: StorageConfig, space: Option<Space>) -> StorageConfig {
     let whole = [config.capacity_bytes, space.map(|space| space.total)].into_iter().flatten().min();
     let segment = whole.map_or(u64::MAX, |whole| (whole / SEGMENT_SHARE).max(SEGMENT_BYTES_MIN));
-    let wal = space.map_or(u64::MAX, |space| floor(&config, space) / WAL_SHARE / u64::from(PAGE_BYTES));
+    // Where nothing is kept free, as where as much is as can be.
+    let kept = |space: Space| match floor(&config, space) {
+        0 => space.total / FLOOR_SHARE,
+        kept => kept,
+    };
+    let wal = space.map_or(u64::MAX, |space| kept(space) / WAL_SHARE / u64::from(PAGE_BYTES));
     let wal = u32::try_from(wal).unwrap_or(u32::MAX).max(WAL_PAGES_MIN);
     StorageConfig {
         segment_bytes: config.segment_bytes.min(segment),
@@ -82,6 +87,9 @@ mod tests {
         assert_eq!(fitted(None, 128 << 20), (2, 1638));
         assert_eq!(fitted(Some(320 << 20), 1 << 40), (5, 8000));
         assert_eq!(fitted(Some(1 << 20), 1 << 20), (1, 256));
+        let config = StorageConfig { min_free_bytes: 0, ..StorageConfig::with_defaults("unused") };
+        let fitted = fit(config, Some(Space { free: 0, total: 1 << 40 }));
+        assert_eq!(fitted.sqlite_wal_autocheckpoint_pages, 8000, "nothing is kept free");
     }
 
     #[test]
