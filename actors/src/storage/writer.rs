@@ -1,4 +1,4 @@
-//! The writer: group commit as a pipeline of three stages, one batch in each.
+//! The writer: group commit as a pipeline of three stages.
 //!
 //! ```text
 //! queue → decide + append ──→ one sync + replies ──→ one transaction for all that wait
@@ -6,7 +6,7 @@
 //!
 //! # Invariants
 //! 1. Nothing is acknowledged before its records are synced; what only the index says, not before that is committed.
-//!    Readers of the index wait for it ([`Readers`](super::readers::Readers)), so the log alone sets the pace.
+//!    Readers see what the index still lacks ([`Readers`](super::readers::Readers)), so the log alone sets the pace.
 //! 2. Batches know no timers: what arrives while one is under way is the next one.
 //! 3. A failed append, sync or transaction fails its batch and all behind it. It is never tried again (see
 //!    [`mend`]).
