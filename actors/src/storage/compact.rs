@@ -276,8 +276,9 @@ impl Read {
     fn note(&mut self, records: &[Copied]) {
         for Copied { header, .. } in records {
             self.bytes += header.record_len();
-            if matches!(header.kind, Kind::Drop | Kind::Commit | Kind::Forget) {
-                self.drop_bytes += header.record_len();
+            match header.kind {
+                Kind::Drop | Kind::Commit | Kind::Forget => self.drop_bytes += header.record_len(),
+                Kind::Blob | Kind::Ref | Kind::Document => {}
             }
         }
     }

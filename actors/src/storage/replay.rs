@@ -1,7 +1,8 @@
 //! Reading the log behind the watermark, in two passes.
 //!
-//! The first takes blobs, drops, commits and what was forgotten, the second refs and documents. Compaction copies a drop to the end of the
-//! log, far behind what was put after it: only who knows all drops beforehand can apply refs in the order of the log.
+//! The first takes blobs, drops, commits and what was forgotten, the second refs and documents. Compaction copies a
+//! drop to the end of the log, far behind what was put after it: only who knows all drops beforehand can apply refs in
+//! the order of the log.
 
 use proto::{
     AccountId, Checksum, TesseraId,
@@ -26,7 +27,8 @@ struct Applied<'a> {
 }
 
 impl Replay<'_> {
-    /// The first pass: blobs, drops, commits and what was forgotten. Damage is reported once something valid is found behind it.
+    /// The first pass: blobs, drops, commits and what was forgotten. Damage is reported once something valid is found
+    /// behind it.
     pub(super) async fn gather(
         &mut self,
         segment: u32,

@@ -52,7 +52,13 @@ async fn puts_above_the_capacity_are_refused_until_compaction_made_room() {
 /// A node with room for so many bytes, all of which may lie in one segment; and how many puts it took.
 async fn filled(capacity: u64) -> (Node, u32) {
     let mut node = Node::new(1);
-    (node.config.capacity_bytes, node.config.segment_bytes) = (Some(capacity), 1 << 20);
+    node.config.segment_bytes = 1 << 20;
+    fill(node, capacity).await
+}
+
+/// Starts a node that has room for so many bytes and puts until it is refused.
+async fn fill(mut node: Node, capacity: u64) -> (Node, u32) {
+    node.config.capacity_bytes = Some(capacity);
     node.start().await.unwrap();
     let mut stripe = 0;
     while node.storage().put(LOCAL, id(1, stripe), fragment(stripe.into(), LENGTH)).await.is_ok() {
@@ -112,13 +118,7 @@ async fn full_node_gives_room_back_without_being_asked_for_it_again() {
 /// The first drops of a tessera give room for the put that was refused; those behind them must not wait for another.
 #[tokio::test(flavor = "multi_thread")]
 async fn full_node_that_is_being_told_to_forget_goes_on_giving_room_back() {
-    let mut node = Node::new(1);
-    node.config.capacity_bytes = Some(100 << 10);
-    node.start().await.unwrap();
-    let mut stripes = 0;
-    while node.storage().put(LOCAL, id(1, stripes), fragment(stripes.into(), LENGTH)).await.is_ok() {
-        stripes += 1;
-    }
+    let (mut node, stripes) = fill(Node::new(1), 100 << 10).await;
     for stripe in 0..stripes {
         node.storage().drop_fragment(LOCAL, id(1, stripe)).await.unwrap();
         if stripe == 4 {
@@ -152,13 +152,7 @@ async fn drops_below_the_floor_begin_a_compaction_without_any_refusal() {
 /// Nowhere is so much dead that it would be compacted while there is room.
 #[tokio::test(flavor = "multi_thread")]
 async fn full_node_takes_puts_again_when_some_of_each_segment_is_dropped() {
-    let mut node = Node::new(1);
-    node.config.capacity_bytes = Some(100 << 10);
-    node.start().await.unwrap();
-    let mut stripes = 0;
-    while node.storage().put(LOCAL, id(1, stripes), fragment(stripes.into(), LENGTH)).await.is_ok() {
-        stripes += 1;
-    }
+    let (mut node, stripes) = fill(Node::new(1), 100 << 10).await;
     for stripe in (0..stripes).filter(|stripe| stripe.is_multiple_of(3)) {
         node.storage().drop_fragment(LOCAL, id(1, stripe)).await.unwrap();
     }
