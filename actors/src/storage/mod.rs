@@ -1,7 +1,7 @@
 //! StorageActor: the only owner of the segment log and of the SQLite index over it.
 //!
 //! # Invariants
-//! 1. Nothing is acknowledged before its records are synced and its rows committed.
+//! 1. Nothing is acknowledged before its records are synced; the index follows, and readers know by how much.
 //! 2. The log alone rebuilds everything that was acknowledged; the index is a view of it that may be thrown away.
 //! 3. No byte leaves without its hash being checked.
 //! 4. Decisions are made in log order, by one writer at a time, over restarts too.

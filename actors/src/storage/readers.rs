@@ -2,7 +2,8 @@
 //!
 //! # Invariants
 //! 1. Whoever reads finds everything that was acknowledged before he asked. One fragment or document is looked for in
-//!    the batches that are not committed yet, and then in the index; for a list, the index is waited for.
+//!    the batches that are not committed yet, and then in the index; for a list, the index is waited for, and written
+//!    at once.
 //! 2. While the index cannot be written (a full disk), nobody waits: a list is refused if the log says more of it.
 
 use std::{collections::VecDeque, ops::RangeInclusive, sync::Arc};
@@ -31,6 +32,8 @@ struct State {
     committed: u64,
     /// What was acknowledged after these, oldest first.
     behind: VecDeque<Arc<Changes>>,
+    /// So many batches are waited for.
+    awaited: u64,
     /// Why the index cannot be brought up to the log, if that is so.
     stuck: Option<Cause>,
 }
@@ -80,12 +83,31 @@ impl Progress {
         self.state.borrow().stuck.is_some()
     }
 
+    /// All that is acknowledged now is waited for. How many batches that are.
+    pub(crate) fn hurry(&self) -> u64 {
+        let mut acknowledged = 0;
+        self.state.send_if_modified(|state| {
+            acknowledged = state.acknowledged();
+            state.awaited = acknowledged;
+            !state.behind.is_empty()
+        });
+        acknowledged
+    }
+
+    /// Returns when someone waits for what is not committed yet.
+    pub(crate) async fn awaited(&self) {
+        self.until(|state| state.awaited > state.committed).await;
+    }
+
     /// Waits until all that is acknowledged now is committed, or cannot be.
     async fn caught_up(&self) {
-        let mut changes = self.state.subscribe();
-        let acknowledged = changes.borrow_and_update().acknowledged();
+        let acknowledged = self.hurry();
+        self.until(|state| state.committed >= acknowledged || state.stuck.is_some()).await;
+    }
+
+    async fn until(&self, so: impl FnMut(&State) -> bool) {
         // The sender is here, so there is no error.
-        let _ = changes.wait_for(|state| state.committed >= acknowledged || state.stuck.is_some()).await;
+        let _ = self.state.subscribe().wait_for(so).await;
     }
 
     /// Errors when the index will stay out of date on one of these tesserae.
@@ -209,6 +231,20 @@ mod tests {
         assert!(progress.caught_up().now_or_never().is_none());
         progress.commit(1);
         assert!(progress.caught_up().now_or_never().is_some());
+    }
+
+    #[test]
+    fn writer_knows_that_someone_waits_until_it_has_committed_what_for() {
+        let progress = Progress::new();
+        progress.hurry();
+        assert!(progress.awaited().now_or_never().is_none(), "there is nothing to wait for");
+        progress.acknowledge(&batch(1));
+        assert!(progress.awaited().now_or_never().is_none(), "nobody waits yet");
+        assert!(progress.caught_up().now_or_never().is_none());
+        progress.acknowledge(&batch(2));
+        assert!(progress.awaited().now_or_never().is_some());
+        progress.commit(1);
+        assert!(progress.awaited().now_or_never().is_none(), "what came later is not waited for");
     }
 
     #[test]

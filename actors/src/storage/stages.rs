@@ -1,14 +1,18 @@
 //! The second and third stage of the writer: sync and reply, then commit.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use proto::FragmentId;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::Instant,
+};
 
 use super::{
     index::{self, LogEnd},
     log::Tape,
     ops::{Outcome, Submission},
+    readers::Progress,
     trouble::{Cause, Trouble},
     view::Changes,
     writer::{Notice, Tools, watch},
@@ -20,75 +24,82 @@ pub(crate) struct Flight {
     pub(crate) tape: Tape,
     pub(crate) changes: Arc<Changes>,
     pub(crate) end: LogEnd,
-    pub(crate) replies: Vec<(Submission, Result<Outcome, ActorError>)>,
+    pub(crate) replies: Vec<Reply>,
     pub(crate) dropped: Vec<FragmentId>,
 }
+
+/// A batch that is durable, of which the index does not know yet.
+struct Landed {
+    changes: Arc<Changes>,
+    end: LogEnd,
+    /// Those that wait for the index.
+    replies: Vec<Reply>,
+}
+
+/// Someone who waits, and what is answered if all goes well.
+type Reply = (Submission, Result<Outcome, ActorError>);
 
 impl Flight {
     /// It is the first to fail. Whoever hears that it did finds that nothing is written until it is mended.
     pub(crate) fn fail_first(self, tools: &Tools, trouble: &Trouble, error: &ActorError) {
-        trouble.set(&error.to_string(), error.is_full_disk());
-        (tools.notify)(Notice::Writing(Some(error.to_string())));
+        stop_writing(tools, trouble, error);
         if error.is_full_disk() {
             (tools.notify)(Notice::NoRoom { bytes: self.tape.bytes() });
         }
-        self.fail(trouble);
+        fail(self.replies, trouble);
     }
 
     /// Answers everything that the log alone brings back. It is durable.
-    fn acknowledge(&mut self, tools: &Tools) {
+    fn land(mut self, tools: &Tools) -> Landed {
         tools.metrics.batch(self.replies.len());
         // First, so that whoever hears of the answer finds what it says in the index.
         tools.progress.acknowledge(&self.changes);
         if !self.dropped.is_empty() {
-            (tools.notify)(Notice::Dropped(std::mem::take(&mut self.dropped)));
+            (tools.notify)(Notice::Dropped(self.dropped));
         }
-        let answered = self.replies.extract_if(.., |(submission, _)| submission.op.is_logged());
-        answered.for_each(answer);
-    }
-
-    /// Tells everyone in it who was not answered yet that it is unknown whether it was done. Those that were refused too: what they were
-    /// refused for may have been decided in this batch or in one before it that failed with it.
-    pub(crate) fn fail(self, trouble: &Trouble) {
-        for (submission, _) in self.replies {
-            // A caller that gave up has nothing to be told.
-            let _ = submission.reply.send(Err(trouble.error()));
-        }
+        self.replies.extract_if(.., |(submission, _)| submission.op.is_logged()).for_each(answer);
+        Landed { changes: self.changes, end: self.end, replies: self.replies }
     }
 }
 
 /// The way into the two stages.
 pub(crate) struct Stages {
-    sync: Stage,
-    commit: Stage,
+    sync: Stage<Flight>,
+    commit: Stage<Landed>,
+    progress: Progress,
 }
 
-/// A stage holds a few batches; the next one waits until one of them has been passed on.
-#[derive(Clone)]
-struct Stage {
-    batches: u32,
+/// A stage has room for a few batches; the next one waits until enough of them have been passed on.
+struct Stage<T> {
+    room: u32,
     free: Arc<Semaphore>,
-    sender: mpsc::UnboundedSender<Inside>,
+    sender: mpsc::UnboundedSender<Inside<T>>,
 }
 
 /// A batch in a stage, and its place there.
-type Inside = (Flight, OwnedSemaphorePermit);
+type Inside<T> = (T, OwnedSemaphorePermit);
 
-impl Stage {
-    fn new(batches: u32) -> (Self, mpsc::UnboundedReceiver<Inside>) {
+impl<T> Stage<T> {
+    fn new(room: u32) -> (Self, mpsc::UnboundedReceiver<Inside<T>>) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        (Self { batches, free: Arc::new(Semaphore::new(batches as usize)), sender }, receiver)
+        (Self { room, free: Arc::new(Semaphore::new(room as usize)), sender }, receiver)
     }
 
-    async fn enter(&self, flight: Flight) {
+    /// Waits until there is room for it. One that is larger than the stage has it to itself.
+    async fn enter(&self, batch: T, size: u32) {
         // Neither is ever closed while the writer lives.
-        if let Ok(permit) = self.free.clone().acquire_owned().await {
-            let _ = self.sender.send((flight, permit));
+        if let Ok(permit) = self.free.clone().acquire_many_owned(size.clamp(1, self.room)).await {
+            let _ = self.sender.send((batch, permit));
         }
     }
 
     async fn idle(&self) {
-        drop(self.free.acquire_many(self.batches).await);
+        drop(self.free.acquire_many(self.room).await);
+    }
+
+    /// The same stage, for whoever hands batches over to it.
+    fn door(&self) -> Self {
+        Self { room: self.room, free: self.free.clone(), sender: self.sender.clone() }
     }
 }
 
@@ -99,23 +110,24 @@ impl Stages {
         trouble: &Trouble,
     ) -> (Self, mpsc::UnboundedReceiver<Arc<Changes>>) {
         let (sync, to_sync) = Stage::new(1);
-        let (commit, to_commit) = Stage::new(BEHIND_MAX);
+        let (commit, to_commit) = Stage::new(ROWS_BEHIND_MAX);
         let (settle, settled) = mpsc::unbounded_channel();
-        let syncing = sync_stage(tools.clone(), trouble.clone(), to_sync, commit.clone());
+        let syncing = sync_stage(tools.clone(), trouble.clone(), to_sync, commit.door());
         watch(tools, tokio::spawn(syncing));
         let committing = commit_stage(tools.clone(), trouble.clone(), to_commit, settle);
         watch(tools, tokio::spawn(committing));
-        (Self { sync, commit }, settled)
+        (Self { sync, commit, progress: tools.progress.clone() }, settled)
     }
 
     /// Hands an appended batch on, as soon as the one before it is durable.
     pub(crate) async fn hand_over(&self, flight: Flight) {
-        self.sync.enter(flight).await;
+        self.sync.enter(flight, 1).await;
     }
 
     /// Waits until no batch is in either stage. Only the writer puts any in, so none is afterwards.
     pub(crate) async fn idle(&self) {
         self.sync.idle().await;
+        self.progress.hurry();
         self.commit.idle().await;
     }
 }
@@ -123,19 +135,20 @@ impl Stages {
 async fn sync_stage(
     tools: Arc<Tools>,
     trouble: Trouble,
-    mut flights: mpsc::UnboundedReceiver<Inside>,
-    commit: Stage,
+    mut flights: mpsc::UnboundedReceiver<Inside<Flight>>,
+    commit: Stage<Landed>,
 ) {
-    while let Some((mut flight, permit)) = flights.recv().await {
+    while let Some((flight, permit)) = flights.recv().await {
         if trouble.is_set() {
-            flight.fail(&trouble);
+            fail(flight.replies, &trouble);
             continue;
         }
         match sync(&tools, &flight.tape).await {
             Ok(()) => {
                 trouble.note_durable(flight.end.watermark);
-                flight.acknowledge(&tools);
-                commit.enter(flight).await;
+                let landed = flight.land(&tools);
+                let rows = landed.changes.rows();
+                commit.enter(landed, u32::try_from(rows).unwrap_or(u32::MAX)).await;
             }
             Err(error) => {
                 let error = ActorError::io("cannot make the log durable")(error);
@@ -160,53 +173,184 @@ async fn sync(tools: &Arc<Tools>, tape: &Tape) -> std::io::Result<()> {
 async fn commit_stage(
     tools: Arc<Tools>,
     trouble: Trouble,
-    mut flights: mpsc::UnboundedReceiver<Inside>,
+    mut batches: mpsc::UnboundedReceiver<Inside<Landed>>,
     settle: mpsc::UnboundedSender<Arc<Changes>>,
 ) {
-    while let Some((first, permit)) = flights.recv().await {
-        let mut permits = vec![permit];
-        let mut group = vec![first];
-        // What has arrived by now goes into one transaction.
-        while let Ok((next, permit)) = flights.try_recv() {
+    let mut begun = None;
+    while let Some(first) = batches.recv().await {
+        let mut group = Group::default();
+        group.push(first);
+        let not_before = begun.map_or_else(Instant::now, |begun: Instant| begun + COMMIT_INTERVAL);
+        group.wait(&mut batches, not_before, &tools.progress).await;
+        while let Ok(next) = batches.try_recv() {
             group.push(next);
-            permits.push(permit);
         }
+        begun = Some(Instant::now());
+        let Group { batches: group, permits, .. } = group;
         if commit(&tools, &trouble, &group).await {
             tools.progress.commit(group.len());
-            group.into_iter().for_each(|flight| finish(flight, &settle));
+            group.into_iter().for_each(|landed| finish(landed, &settle));
         } else {
-            group.into_iter().for_each(|flight| flight.fail(&trouble));
+            group.into_iter().for_each(|landed| fail(landed.replies, &trouble));
         }
         drop(permits);
     }
 }
 
+/// Batches that are committed in one transaction.
+#[derive(Default)]
+struct Group {
+    batches: Vec<Landed>,
+    permits: Vec<OwnedSemaphorePermit>,
+}
+
+impl Group {
+    fn push(&mut self, (landed, permit): Inside<Landed>) {
+        self.batches.push(landed);
+        self.permits.push(permit);
+    }
+
+    /// Lets more batches join until this time comes, someone waits for the index, or half of the room is taken.
+    async fn wait(
+        &mut self,
+        more: &mut mpsc::UnboundedReceiver<Inside<Landed>>,
+        until: Instant,
+        progress: &Progress,
+    ) {
+        while !self.is_awaited() && self.rows() < ROWS_BEHIND_MAX as usize / 2 {
+            tokio::select! {
+                next = more.recv() => match next {
+                    Some(next) => self.push(next),
+                    None => return,
+                },
+                () = tokio::time::sleep_until(until) => return,
+                () = progress.awaited() => return,
+            }
+        }
+    }
+
+    fn is_awaited(&self) -> bool {
+        self.batches.iter().any(|landed| !landed.replies.is_empty())
+    }
+
+    fn rows(&self) -> usize {
+        self.batches.iter().map(|landed| landed.changes.rows()).sum()
+    }
+}
+
 /// Writes the rows of these batches, or tells that they and all behind them must come back from the log.
-async fn commit(tools: &Tools, trouble: &Trouble, group: &[Flight]) -> bool {
+async fn commit(tools: &Tools, trouble: &Trouble, group: &[Landed]) -> bool {
     let Some(last) = group.last().filter(|_| !tools.progress.is_stuck()) else { return false };
-    let changes = Changes::of_all(group.iter().map(|flight| flight.changes.as_ref()));
+    let changes = Changes::of_all(group.iter().map(|landed| landed.changes.as_ref()));
     let written = index::write(&tools.database.writer, &changes, last.end, clock::now_ms()).await;
     let Err(error) = written else { return true };
     tracing::error!(%error, "what is durable in the log could not be written into the index");
     if error.is_damaged_index() {
         (tools.notify)(Notice::IndexDamaged(error.to_string()));
     }
-    trouble.set(&error.to_string(), error.is_full_disk());
+    stop_writing(tools, trouble, &error);
     tools.progress.stick(Cause::of(&error));
-    (tools.notify)(Notice::Writing(Some(error.to_string())));
     false
 }
 
-fn finish(flight: Flight, settle: &mpsc::UnboundedSender<Arc<Changes>>) {
-    // The writer is there until this stage is idle.
-    let _ = settle.send(flight.changes);
-    flight.replies.into_iter().for_each(answer);
+/// Nothing more is written until what this error has left is mended.
+fn stop_writing(tools: &Tools, trouble: &Trouble, error: &ActorError) {
+    trouble.set(&error.to_string(), error.is_full_disk());
+    (tools.notify)(Notice::Writing(Some(error.to_string())));
 }
 
-fn answer((submission, outcome): (Submission, Result<Outcome, ActorError>)) {
+/// Tells those who were not answered yet that it is unknown whether it was done. Those that were refused, too: what
+/// they were refused for may have been decided in this batch or in one before it that failed with it.
+fn fail(replies: Vec<Reply>, trouble: &Trouble) {
+    for (submission, _) in replies {
+        // A caller that gave up has nothing to be told.
+        let _ = submission.reply.send(Err(trouble.error()));
+    }
+}
+
+fn finish(landed: Landed, settle: &mpsc::UnboundedSender<Arc<Changes>>) {
+    // The writer is there until this stage is idle.
+    let _ = settle.send(landed.changes);
+    landed.replies.into_iter().for_each(answer);
+}
+
+fn answer((submission, outcome): Reply) {
     // A caller that gave up has nothing to be told; what it asked for is done.
     let _ = submission.reply.send(outcome);
 }
 
-/// How many acknowledged batches the index may be behind.
-const BEHIND_MAX: u32 = 8;
+/// How many rows of acknowledged batches the index may lack; some hundred bytes of memory each.
+const ROWS_BEHIND_MAX: u32 = 16384;
+/// The index is not written more often than this, unless someone waits for it: rows that are written together share
+/// pages, and pages are what it costs. It sets the pace of nothing else.
+const COMMIT_INTERVAL: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use proto::{AccountId, TesseraId};
+
+    use super::*;
+    use crate::storage::{ops::Op, rows::Watermark};
+
+    /// A batch that changes so many rows.
+    fn landed(rows: usize) -> Landed {
+        let holding = ((AccountId::LOCAL, TesseraId::from_bytes([1; 32])), None);
+        let changes = Changes { holdings: vec![holding; rows], ..Changes::default() };
+        let watermark = Watermark { segment: 0, position: 0 };
+        let end = LogEnd { watermark, next_seq: 1, clean: false };
+        Landed { changes: Arc::new(changes), end, replies: Vec::new() }
+    }
+
+    fn unanswered(op: Op) -> Reply {
+        let (reply, _) = ractor::concurrency::oneshot();
+        (Submission { op, reply: reply.into(), _slot: None }, Ok(Outcome::Done))
+    }
+
+    #[tokio::test]
+    async fn stage_without_room_lets_nothing_in_until_enough_has_left() {
+        let (stage, mut inside) = Stage::new(4);
+        stage.enter("small", 3).await;
+        let mut next = Box::pin(stage.enter("next", 3));
+        assert!(next.as_mut().now_or_never().is_none());
+        let small = inside.try_recv().unwrap();
+        assert!(next.as_mut().now_or_never().is_none(), "it is still in the stage");
+        drop(small);
+        next.await;
+        assert_eq!(inside.try_recv().unwrap().0, "next");
+        stage.enter("larger than the stage", 100).await;
+        assert!(stage.enter("last", 1).now_or_never().is_none());
+        assert!(stage.idle().now_or_never().is_none());
+        drop(inside.try_recv().unwrap());
+        stage.idle().await;
+    }
+
+    /// What keeps a group from waiting until its time, which never comes here.
+    async fn check(first: Landed, behind: &[usize], is_someone_waiting: bool, expected: Option<usize>) {
+        let progress = Progress::new();
+        let (stage, mut more) = Stage::new(ROWS_BEHIND_MAX);
+        let mut group = Group::default();
+        progress.acknowledge(&first.changes);
+        stage.enter(first, 1).await;
+        group.push(more.try_recv().unwrap());
+        for rows in behind {
+            stage.enter(landed(*rows), 1).await;
+        }
+        if is_someone_waiting {
+            progress.hurry();
+        }
+        let never = Instant::now() + Duration::from_secs(1 << 30);
+        let waited = group.wait(&mut more, never, &progress).now_or_never();
+        assert_eq!(waited.map(|()| group.rows()), expected);
+    }
+
+    #[tokio::test]
+    async fn group_waits_only_while_nobody_waits_for_it_and_there_is_room() {
+        let half = ROWS_BEHIND_MAX as usize / 2;
+        check(landed(1), &[2, 3], false, None).await;
+        check(landed(1), &[2, half, 3], false, Some(half + 3)).await;
+        check(landed(1), &[], true, Some(1)).await;
+        let purge = Op::Purge { tessera: TesseraId::from_bytes([1; 32]) };
+        check(Landed { replies: vec![unanswered(purge)], ..landed(1) }, &[2], false, Some(1)).await;
+    }
+}

@@ -148,6 +148,13 @@ impl Changes {
             || self.documents.iter().any(|((tessera, ..), _)| tesseras.contains(tessera))
     }
 
+    /// How many rows it writes or deletes.
+    pub(crate) fn rows(&self) -> usize {
+        let of_tesserae = self.holdings.len() + self.tesseras.len() + self.documents.len();
+        let of_fragments = self.fragments.len() + self.deposits.len() + self.blobs.len() + self.jobs.len();
+        of_tesserae + of_fragments + self.segments.len() + self.accounts.len()
+    }
+
     /// What these batches, one after the other, come to.
     pub(crate) fn of_all<'a>(batches: impl Iterator<Item = &'a Self> + Clone) -> Self {
         let mut accounts = HashMap::<_, (i64, i64)>::new();
