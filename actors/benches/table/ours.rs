@@ -35,4 +35,10 @@ impl Put for StorageHandle {
         FragmentStore::put(self, AccountId::LOCAL, id, fragment).await?;
         Ok(())
     }
+
+    /// The index follows the log; whoever asks for totals waits for it.
+    async fn settle(&self) -> Result<()> {
+        self.usage().await?;
+        Ok(())
+    }
 }

@@ -1,5 +1,7 @@
 //! *Durable files*: what the seed of this project does, made durable. A file per fragment, its bytes and its name
-//! synced, then one transaction.
+//! synced, then one transaction; one put after the other, as an actor does that awaits the disk in its handler.
+//!
+//! *Side by side* is the same with as many puts at a time as there are clients, which meet at the database only.
 
 use std::{
     collections::HashSet,
@@ -10,7 +12,7 @@ use std::{
 };
 
 use proto::{Fragment, FragmentId, TesseraId};
-use tokio::task::spawn_blocking;
+use tokio::{sync::Semaphore, task::spawn_blocking};
 
 use super::index::{Entry, FileIndex};
 use crate::{Result, load::Put};
@@ -20,6 +22,8 @@ use crate::{Result, load::Put};
 pub(crate) struct DurableFiles {
     folders: Folders,
     index: FileIndex,
+    /// Puts that may be under way.
+    turns: Arc<Semaphore>,
 }
 
 /// A folder per tessera.
@@ -30,8 +34,19 @@ pub(super) struct Folders {
 }
 
 impl DurableFiles {
-    pub(crate) async fn open(folder: &Path) -> Result<Self> {
-        Ok(Self { folders: Folders::new(folder)?, index: FileIndex::open(folder).await? })
+    /// Files written one after the other.
+    pub(crate) async fn one_by_one(folder: &Path) -> Result<Self> {
+        Self::open(folder, 1).await
+    }
+
+    /// Files written as they come.
+    pub(crate) async fn side_by_side(folder: &Path) -> Result<Self> {
+        Self::open(folder, Semaphore::MAX_PERMITS).await
+    }
+
+    async fn open(folder: &Path, turns: usize) -> Result<Self> {
+        let (folders, index) = (Folders::new(folder)?, FileIndex::open(folder).await?);
+        Ok(Self { folders, index, turns: Arc::new(Semaphore::new(turns)) })
     }
 }
 
@@ -39,6 +54,7 @@ impl Put for DurableFiles {
     async fn put(&self, id: FragmentId, fragment: Fragment) -> Result<()> {
         let (folders, checksum) = (self.folders.clone(), fragment.checksum());
         let bytes = i64::try_from(fragment.bytes().len())?;
+        let _turn = self.turns.acquire().await?;
         spawn_blocking(move || {
             let folder = folders.write(id, fragment.bytes())?;
             sync_folder(&folder)

@@ -52,19 +52,22 @@ pub(crate) async fn alone(bench: &Bench) -> Result<Vec<Row>> {
 pub(crate) async fn large(bench: &Bench) -> Result<Vec<Row>> {
     let load = Load { bytes: 1 << 20, clients: 8, tesseras: 1 };
     let ours = Ours::start(&bench.fresh("ours")?).await?;
-    let files = DurableFiles::open(&bench.fresh("durable")?).await?;
+    let files = DurableFiles::one_by_one(&bench.fresh("durable")?).await?;
+    let beside = DurableFiles::side_by_side(&bench.fresh("beside")?).await?;
     let plain = SequentialWrite::create(&bench.folder.join("plain"), load.bytes, 8 << 20)?;
     let contenders: Vec<Box<dyn Contender>> = vec![
         Box::new(Puts::new("ours", ours.system.storage.clone(), load)),
         Box::new(Puts::new("durable files", files, load)),
+        Box::new(Puts::new("durable files, side by side", beside, load)),
         Box::new(plain),
     ];
     let series = interleave(&bench.plan, &ours.syncs, contenders).await?;
-    let [puts, files, plain] = sides(&series)?;
+    let [puts, files, beside, plain] = sides(&series)?;
     let mut row = row(load, puts)?;
     row.figure = speed(load, puts);
     row.judgements = vec![
         Judgement::ratio(files.name, speed(load, files), puts.over(files), Some(Target::AtLeast(2.0))),
+        Judgement::ratio(beside.name, speed(load, beside), puts.over(beside), None),
         Judgement::ratio(plain.name, speed(load, plain), puts.over(plain), Some(Target::AtLeast(0.6))),
     ];
     row.judgements.extend(costs(load, puts));
@@ -75,18 +78,21 @@ pub(crate) async fn large(bench: &Bench) -> Result<Vec<Row>> {
 
 async fn against_files(bench: &Bench, load: Load, durable: Target, grouped: Option<Target>) -> Result<Row> {
     let ours = Ours::start(&bench.fresh("ours")?).await?;
-    let durable_files = DurableFiles::open(&bench.fresh("durable")?).await?;
+    let durable_files = DurableFiles::one_by_one(&bench.fresh("durable")?).await?;
+    let beside = DurableFiles::side_by_side(&bench.fresh("beside")?).await?;
     let grouped_files = GroupedFiles::open(&bench.fresh("grouped")?).await?;
     let contenders: Vec<Box<dyn Contender>> = vec![
         Box::new(Puts::new("ours", ours.system.storage.clone(), load)),
         Box::new(Puts::new("durable files", durable_files, load)),
+        Box::new(Puts::new("durable files, side by side", beside, load)),
         Box::new(Puts::new("grouped files", grouped_files, load)),
     ];
     let series = interleave(&bench.plan, &ours.syncs, contenders).await?;
-    let [puts, one_by_one, in_groups] = sides(&series)?;
+    let [puts, one_by_one, beside, in_groups] = sides(&series)?;
     let mut row = row(load, puts)?;
     row.judgements = vec![
         Judgement::ratio(one_by_one.name, rate(one_by_one), puts.over(one_by_one), Some(durable)),
+        Judgement::ratio(beside.name, rate(beside), puts.over(beside), None),
         Judgement::ratio(in_groups.name, rate(in_groups), puts.over(in_groups), grouped),
     ];
     let syncs = Figure::new(puts.per_operation(|used| used.syncs as f64), "");
