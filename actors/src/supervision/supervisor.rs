@@ -5,7 +5,8 @@
 //! 2. While it is down its seat is empty, so callers get `Restarting` and never wait for nobody.
 //! 3. A restart that fails counts as a fall, and is tried again as long as the budget lasts. Only the first start of
 //!    all must succeed at once.
-//! 4. Absent on purpose: no named actors and no registry, so two nodes run in one process.
+//! 4. An actor is in its seat only if a fall of it will be heard of from then on.
+//! 5. Absent on purpose: no named actors and no registry, so two nodes run in one process.
 
 use std::{
     sync::Arc,
@@ -142,6 +143,10 @@ impl State {
         let is_it =
             |seated: &Seated| seated.current.as_ref().is_some_and(|cell| cell.get_id() == who.get_id());
         let Some(seat) = self.seats.iter().position(is_it) else { return };
+        self.vacant(me, seat, reason);
+    }
+
+    fn vacant(&mut self, me: &ActorRef<SupervisorMsg>, seat: usize, reason: String) {
         let Some(seated) = self.seats.get_mut(seat) else { return };
         seated.current = None;
         seated.child.vacate();
@@ -176,6 +181,10 @@ impl State {
         match outcome {
             Ok(cell) if self.draining => cell.stop(None),
             Err(_) if self.draining => {}
+            // The event of its fall came before it was known whose seat that was.
+            Ok(cell) if cell.get_status() >= ractor::ActorStatus::Stopping => {
+                return self.vacant(me, seat, "it fell as soon as it ran".to_owned());
+            }
             Ok(cell) => {
                 tracing::info!(actor = seated.child.name(), "an actor runs again");
                 seated.current = Some(cell);
@@ -255,3 +264,70 @@ pub(crate) fn startup_error(error: SpawnErr) -> ActorProcessingErr {
 
 /// How long one actor may take to end.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(20);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+    use crate::testbed::Measured;
+
+    struct Idle;
+
+    impl Actor for Idle {
+        type Msg = ();
+        type State = ();
+        type Arguments = ();
+
+        async fn pre_start(&self, _: ActorRef<()>, (): ()) -> Result<(), ActorProcessingErr> {
+            Ok(())
+        }
+    }
+
+    /// Its actor is gone by the time it is handed over, the second and the third time it is started.
+    struct Short {
+        starts: Arc<AtomicU64>,
+        first: watch::Sender<Option<ActorCell>>,
+    }
+
+    impl Child for Short {
+        fn name(&self) -> &'static str {
+            "short"
+        }
+
+        fn start(&self, supervisor: ActorCell) -> BoxFuture<'_, Result<ActorCell, SpawnErr>> {
+            Box::pin(async {
+                let (actor, ended) = Actor::spawn_linked(None, Idle, (), supervisor).await?;
+                match self.starts.fetch_add(1, Ordering::Relaxed) {
+                    0 => drop(self.first.send_replace(Some(actor.get_cell()))),
+                    1 | 2 => {
+                        actor.kill();
+                        ended.await.map_err(|error| SpawnErr::StartupFailed(error.into()))?;
+                    }
+                    _ => {}
+                }
+                Ok(actor.get_cell())
+            })
+        }
+
+        fn vacate(&self) {}
+    }
+
+    #[tokio::test]
+    async fn actor_that_falls_before_it_is_seated_is_started_again() {
+        let (starts, (first, first_seen)) = (Arc::new(AtomicU64::new(0)), watch::channel(None));
+        let (standing, mut standing_seen) = watch::channel(Standing::default());
+        let child = Short { starts: starts.clone(), first };
+        let budget = RestartBudget { backoff: Duration::ZERO, ..RestartBudget::default() };
+        let metrics = Measured::new().metrics.actors;
+        let arguments = Arguments { children: vec![Box::new(child)], budget, metrics, standing };
+        let (supervisor, _) = Actor::spawn(None, Supervisor, arguments).await.unwrap();
+        first_seen.borrow().as_ref().unwrap().kill();
+        let is_back =
+            |standing: &Standing| standing.actors.iter().any(|one| one.running && one.restarts == 3);
+        let back = tokio::time::timeout(Duration::from_secs(30), standing_seen.wait_for(is_back)).await;
+        assert!(back.is_ok(), "it stays away");
+        assert_eq!(starts.load(Ordering::Relaxed), 4);
+        supervisor.stop(None);
+    }
+}
