@@ -115,6 +115,11 @@ impl ActorError {
         move |source| Self::Io { context, source: Arc::new(source) }
     }
 
+    /// What was read from the index cannot be what was written.
+    pub(crate) fn damaged_index(reason: String) -> Self {
+        sqlx::Error::Decode(reason.into()).into()
+    }
+
     /// Whether it means that the index is damaged: SQLite says so, or what was read or written contradicts its schema
     /// or itself. All questions are fixed, so a flipped bit is what it takes for one to be wrong.
     pub(crate) fn is_damaged_index(&self) -> bool {

@@ -4,12 +4,14 @@ mod compacting;
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    num::NonZeroUsize,
     sync::Arc,
     time::Duration,
 };
 
 use bytes::Bytes;
 use config::StorageConfig;
+use lru::LruCache;
 use proto::{Checksum, Fragment, FragmentId, TesseraId, record::DocumentKind};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{Mutex, OwnedMutexGuard};
@@ -27,6 +29,7 @@ use super::{
     read::{Reader, Unread},
     readers::{Progress, Readers},
     recover::Report,
+    rows::Place,
     segment::{SEGMENTS_FOLDER, SegmentFiles},
     space,
     writer::{self, Notice, Queue, Tools},
@@ -53,6 +56,8 @@ pub(super) struct State {
     index: Readers,
     reader: Reader,
     locations: Locations,
+    /// Tesserae whose rows were found to add up since the start.
+    sound: LruCache<TesseraId, ()>,
     /// Segments that a compaction could not empty, with their live bytes then.
     stuck: BTreeMap<u32, u64>,
     /// For compactions: they go on for a moment when this actor falls.
@@ -91,6 +96,7 @@ impl Actor for StorageActor {
             StorageMsg::Get { id, slot, reply } => state.get(&me, id, slot, reply),
             StorageMsg::Located { id, location, epoch } => state.locations.note(id, location, epoch),
             StorageMsg::Moved { id } => state.locations.forget(&[id]),
+            StorageMsg::Sound { tessera } => drop(state.sound.put(tessera, ())),
             StorageMsg::Document { tessera, kind, hash, slot, reply } => {
                 state.document(&me, tessera, kind, hash, slot, reply);
             }
@@ -174,6 +180,7 @@ impl State {
             queue,
             reader: Reader::new(files, arguments.metrics.clone()),
             locations: Locations::new(arguments.config.location_map_bytes),
+            sound: LruCache::new(SOUND_MAX),
             stuck: BTreeMap::new(),
             lease,
             compacting: false,
@@ -194,6 +201,7 @@ impl State {
             index: self.index.clone(),
             reader: self.reader.clone(),
             epoch: self.locations.epoch(),
+            is_sound: self.sound.get(&id.tessera).is_some(),
         };
         let known = self.locations.get(&id);
         tokio::spawn(async move {
@@ -310,7 +318,12 @@ async fn read_document(
             // Moved by a compaction, unless the index says the same once more.
             Err(Unread::Gone) if before != Some(place) => before = Some(place),
             Err(Unread::Failed(error)) => return Err(error),
-            Err(Unread::Gone | Unread::Wrong | Unread::Misplaced) => {
+            Err(Unread::Misplaced) => {
+                let Place { segment, position, .. } = place;
+                let reason = format!("segment {segment} has no document {hash} at {position}");
+                return Err(ActorError::damaged_index(reason));
+            }
+            Err(Unread::Gone | Unread::Wrong) => {
                 tracing::error!(%tessera, ?kind, segment = place.segment, "a document is damaged");
                 return Err(ActorError::CorruptDocument { tessera, segment: place.segment });
             }
@@ -371,6 +384,8 @@ fn tell_recovery(report: &Report) {
     }
 }
 
+/// Tesserae that need not be looked through again when something of them is not here.
+const SOUND_MAX: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 /// How often the actor looks for something worth compacting.
 const COMPACTION_INTERVAL: Duration = Duration::from_secs(60);
 /// How long a restarted actor waits for the writer before it.

@@ -231,8 +231,9 @@ where
         segments: &HashMap<u32, SegmentRow>,
         done: &mut Compacted,
     ) -> Result<bool, ActorError> {
-        let drained = segments.iter().filter(|(_, row)| row.seal == Seal::Drained).map(|(id, _)| *id);
-        let drained: Vec<u32> = drained.collect();
+        // Both say so; one alone may be a flipped bit.
+        let is_empty = |row: &SegmentRow| row.seal == Seal::Drained && row.live_bytes == 0;
+        let drained: Vec<u32> = segments.iter().filter(|(_, row)| is_empty(row)).map(|(id, _)| *id).collect();
         if drained.is_empty() || !self.checkpoint().await? {
             return Ok(false);
         }

@@ -1,7 +1,7 @@
 //! The digest of a set of fragments: the sum modulo 2²⁵⁶ of BLAKE3(stripe, index, checksum), little-endian. Order
 //! does not matter and a drop subtracts. It detects a difference; it proves nothing.
 
-use proto::{Checksum, FragmentId};
+use proto::{Checksum, FragmentId, TesseraId};
 
 /// What is kept beside a fragment's checksum, so that a flipped bit in either or in the id shows.
 pub(crate) fn seal(id: &FragmentId, checksum: &Checksum) -> i64 {
@@ -9,7 +9,22 @@ pub(crate) fn seal(id: &FragmentId, checksum: &Checksum) -> i64 {
     let (tessera, rest) = bytes.split_at_mut(32);
     tessera.copy_from_slice(id.tessera.as_bytes());
     rest.copy_from_slice(&place_and_checksum(id, checksum));
-    let [a, b, c, d, e, f, g, h, ..] = *blake3::hash(&bytes).as_bytes();
+    first_of(&blake3::hash(&bytes))
+}
+
+/// What is kept beside a tessera's session and number of holdings, for the same reason.
+pub(crate) fn seal_of_tessera(tessera: TesseraId, session: u64, holdings: u32) -> i64 {
+    let mut bytes = [0; 44];
+    let (id, rest) = bytes.split_at_mut(32);
+    let (writing, held) = rest.split_at_mut(8);
+    id.copy_from_slice(tessera.as_bytes());
+    writing.copy_from_slice(&session.to_le_bytes());
+    held.copy_from_slice(&holdings.to_le_bytes());
+    first_of(&blake3::hash(&bytes))
+}
+
+fn first_of(hash: &blake3::Hash) -> i64 {
+    let [a, b, c, d, e, f, g, h, ..] = *hash.as_bytes();
     i64::from_le_bytes([a, b, c, d, e, f, g, h])
 }
 

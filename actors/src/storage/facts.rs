@@ -132,12 +132,12 @@ pub(crate) async fn load_tessera(
     view: &mut View,
     tessera: TesseraId,
 ) -> Result<(), ActorError> {
-    let row = sqlx::query("SELECT session, holdings, received_at FROM tesseras WHERE tessera = ?")
+    let row = sqlx::query("SELECT session, holdings, received_at, seal FROM tesseras WHERE tessera = ?")
         .bind(tessera.as_bytes().as_slice())
         .fetch_optional(&mut *connection)
         .await?;
     if let Some(row) = row {
-        view.tesseras.load(tessera, tessera_row(&row, 0)?);
+        view.tesseras.load(tessera, tessera_row(&row, tessera, 0)?);
     }
     Ok(())
 }
@@ -228,12 +228,12 @@ fn load_blob(view: &mut View, row: &SqliteRow, at: usize) -> Result<(), ActorErr
 fn load_holding(view: &mut View, row: &SqliteRow) -> Result<(), ActorError> {
     let account = AccountId::try_from(row.try_get::<&[u8], _>(0)?)?;
     let tessera = TesseraId::try_from(row.try_get::<&[u8], _>(1)?)?;
-    view.tesseras.load(tessera, tessera_row(row, 2)?);
-    if let Some(fragments) = row.try_get::<Option<i64>, _>(5)? {
-        let digest: [u8; 32] = row.try_get::<&[u8], _>(7)?.try_into().unwrap_or_default();
+    view.tesseras.load(tessera, tessera_row(row, tessera, 2)?);
+    if let Some(fragments) = row.try_get::<Option<i64>, _>(6)? {
+        let digest: [u8; 32] = row.try_get::<&[u8], _>(8)?.try_into().unwrap_or_default();
         let holding = HoldingRow {
             fragments: fragments.cast_unsigned(),
-            bytes: row.try_get::<i64, _>(6)?.cast_unsigned(),
+            bytes: row.try_get::<i64, _>(7)?.cast_unsigned(),
             digest: Digest::from_bytes(&digest),
         };
         view.holdings.load((account, tessera), holding);
@@ -248,7 +248,7 @@ pub(crate) fn checked(id: &FragmentId, checksum: Checksum, seal: i64) -> Result<
     if digest::seal(id, &checksum) == seal {
         return Ok(checksum);
     }
-    Err(sqlx::Error::Decode(format!("the row of fragment {id} is not as it was written").into()).into())
+    Err(ActorError::damaged_index(format!("the row of fragment {id} is not as it was written")))
 }
 
 /// A place from three columns: segment, position, len.
@@ -260,12 +260,33 @@ pub(crate) fn place(row: &SqliteRow, at: usize) -> Result<Place, sqlx::Error> {
     })
 }
 
-fn tessera_row(row: &SqliteRow, at: usize) -> Result<TesseraRow, sqlx::Error> {
-    Ok(TesseraRow {
+/// A tessera's row from four columns: session, holdings, received_at, seal.
+///
+/// Errors as damage of the index when it is not the one that was written for this id.
+pub(crate) fn tessera_row(row: &SqliteRow, id: TesseraId, at: usize) -> Result<TesseraRow, ActorError> {
+    let found = TesseraRow {
         session: row.try_get::<i64, _>(at)?.cast_unsigned(),
         holdings: row.try_get(at + 1)?,
         received_at_ms: row.try_get(at + 2)?,
-    })
+    };
+    if digest::seal_of_tessera(id, found.session, found.holdings) == row.try_get::<i64, _>(at + 3)? {
+        return Ok(found);
+    }
+    Err(ActorError::damaged_index(format!("the row of {id} is not as it was written")))
+}
+
+/// The tesserae that do not count: what is left of sessions, and those that nobody holds.
+pub(crate) async fn not_counting(
+    connection: &mut SqliteConnection,
+) -> Result<Vec<(TesseraId, TesseraRow)>, ActorError> {
+    let sql = "SELECT tessera, session, holdings, received_at, seal FROM tesseras \
+               WHERE session != 0 OR holdings = 0";
+    let rows = sqlx::query(sql).fetch_all(connection).await?;
+    let tessera = |row: &SqliteRow| -> Result<_, ActorError> {
+        let id = TesseraId::try_from(row.try_get::<&[u8], _>(0)?)?;
+        Ok((id, tessera_row(row, id, 1)?))
+    };
+    rows.iter().map(tessera).collect()
 }
 
 /// Adds an argument; errors only when it cannot be encoded, which the types used here always can.
@@ -291,6 +312,6 @@ const NEEDED: &str = "WITH q(account, tessera, stripe, idx, checksum) AS (VALUES
      LEFT JOIN blobs o ON o.checksum = f.checksum AND o.checksum IS NOT q.checksum \
      WHERE f.checksum IS NOT NULL OR b.checksum IS NOT NULL";
 const HELD: &str = "WITH q(account, tessera) AS (VALUES ?) \
-     SELECT q.account, q.tessera, t.session, t.holdings, t.received_at, h.fragments, h.bytes, h.digest \
+     SELECT q.account, q.tessera, t.session, t.holdings, t.received_at, t.seal, h.fragments, h.bytes, h.digest \
      FROM q JOIN tesseras t ON t.tessera = q.tessera \
      LEFT JOIN holdings h ON h.account = q.account AND h.tessera = q.tessera";

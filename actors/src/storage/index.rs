@@ -67,7 +67,10 @@ struct Form {
 
 impl Script {
     fn changes(&mut self, changes: &Changes, now_ms: i64) -> Result<(), ActorError> {
-        self.table(&TESSERAS, &changes.tesseras)?;
+        let sealed = |(id, row): &(TesseraId, Option<TesseraRow>)| {
+            (*id, row.map(|row| (row, digest::seal_of_tessera(*id, row.session, row.holdings))))
+        };
+        self.table(&TESSERAS, &changes.tesseras.iter().map(sealed).collect::<Vec<_>>())?;
         self.table(&BLOBS, &changes.blobs)?;
         self.table(&DOCUMENTS, &changes.documents)?;
         let sealed = |(id, row): &(FragmentId, Option<FragmentRow>)| {
@@ -192,7 +195,7 @@ bind!(
 bind!((FragmentRow, i64), |row| row.0.checksum.as_bytes().as_slice(), row.0.deposits, row.1);
 bind!(DepositRow, |row| row.segment, row.seq.cast_signed());
 bind!(HoldingRow, |row| row.fragments.cast_signed(), row.bytes.cast_signed(), row.digest.to_bytes().to_vec());
-bind!(TesseraRow, |row| row.session.cast_signed(), row.holdings, row.received_at_ms);
+bind!((TesseraRow, i64), |row| row.0.session.cast_signed(), row.0.holdings, row.0.received_at_ms, row.1);
 bind!(
     SegmentRow,
     |row| row.bytes.cast_signed(),
@@ -211,8 +214,8 @@ const CHUNK_SIZES: [usize; 6] = [32, 16, 8, 4, 2, 1];
 const TESSERAS: [Form; 2] = [
     Form {
         head: "INSERT INTO tesseras VALUES ",
-        row: "(?,?,?,?)",
-        tail: " ON CONFLICT DO UPDATE SET session=excluded.session, holdings=excluded.holdings;",
+        row: "(?,?,?,?,?)",
+        tail: " ON CONFLICT DO UPDATE SET session=excluded.session, holdings=excluded.holdings, seal=excluded.seal;",
     },
     Form { head: "DELETE FROM tesseras WHERE tessera IN (", row: "?", tail: ");" },
 ];

@@ -178,12 +178,9 @@ fn not_migrated(error: MigrateError) -> ActorError {
                 "{INDEX_FILE} has schema {found}, made by a newer version of this program: use that, or a later one"
             ),
         },
-        MigrateError::VersionMismatch(found) => ActorError::Version {
-            what: format!(
-                "{INDEX_FILE} has another schema {found} than this version of the program: use the version that made \
-                 it, or move {INDEX_FILE} away, so that it is made anew from the segments"
-            ),
-        },
+        MigrateError::VersionMismatch(found) | MigrateError::Dirty(found) => {
+            ActorError::damaged_index(format!("its schema {found} is not the one that was made"))
+        }
         error => ActorError::Index { reason: format!("its schema cannot be brought up to date: {error}") },
     }
 }

@@ -8,7 +8,7 @@ use sqlx::{Row, SqlitePool, sqlite::SqliteRow};
 
 use super::{
     digest::Digest,
-    facts::{checked, place},
+    facts::{checked, place, tessera_row},
     locations::Location,
     readers::Pending,
     rows::{BlobState, Place},
@@ -57,6 +57,8 @@ pub(crate) enum Found {
     Damaged(Checksum),
     /// The index names a checksum that it does not know: it contradicts itself.
     Contradiction(Checksum),
+    /// There is no row of it, though there are some of its tessera.
+    Lacking,
     /// There is no such fragment.
     Nothing,
 }
@@ -78,18 +80,26 @@ pub(crate) async fn locate(
         .bind(known.as_ref().map(|checksum| checksum.as_bytes().as_slice()))
         .fetch_one(pool)
         .await?;
-    let session = tessera.flatten().map(|row| row.session.cast_signed());
-    if session.or(row.try_get(0)?) != Some(0) {
+    let indexed = row.try_get::<Option<&[u8]>, _>(4)?;
+    let tessera = match (tessera.flatten(), row.try_get::<Option<i64>, _>(0)?) {
+        (Some(tessera), _) => tessera,
+        (None, Some(_)) => tessera_row(&row, id.tessera, 0)?,
+        (None, None) if indexed.is_none() => return Ok(Found::Nothing),
+        (None, None) => {
+            return Err(ActorError::damaged_index(format!("fragment {id} has lost the row of its tessera")));
+        }
+    };
+    if tessera.session != 0 {
         return Ok(Found::Nothing);
     }
-    let checksum = match (known, row.try_get::<Option<&[u8]>, _>(1)?) {
+    let checksum = match (known, indexed) {
         (Some(checksum), _) => checksum,
-        (None, Some(sum)) => checked(id, Checksum::try_from(sum)?, row.try_get(2)?)?,
-        (None, None) => return Ok(Found::Nothing),
+        (None, Some(sum)) => checked(id, Checksum::try_from(sum)?, row.try_get(5)?)?,
+        (None, None) => return Ok(Found::Lacking),
     };
-    let (place, state) = match (pending.blob(&checksum).flatten(), row.try_get::<Option<i64>, _>(3)?) {
+    let (place, state) = match (pending.blob(&checksum).flatten(), row.try_get::<Option<i64>, _>(6)?) {
         (Some(blob), _) => (blob.place, blob.state),
-        (None, Some(state)) => (place(&row, 4)?, BlobState::from_code(state)),
+        (None, Some(state)) => (place(&row, 7)?, BlobState::from_code(state)),
         (None, None) => return Ok(Found::Contradiction(checksum)),
     };
     Ok(match state {
@@ -222,7 +232,8 @@ pub(crate) async fn totals(pool: &SqlitePool) -> Result<Totals, ActorError> {
 }
 
 /// One row, whatever there is.
-const LOCATE: &str = "SELECT t.session, f.checksum, f.seal, b.state, b.segment, b.position, b.len \
+const LOCATE: &str = "SELECT t.session, t.holdings, t.received_at, t.seal, f.checksum, f.seal, \
+     b.state, b.segment, b.position, b.len \
      FROM (SELECT ?1 AS tessera, ?2 AS stripe, ?3 AS idx, ?4 AS checksum) q \
      LEFT JOIN tesseras t ON t.tessera = q.tessera \
      LEFT JOIN fragments f ON f.tessera = q.tessera AND f.stripe = q.stripe AND f.idx = q.idx \

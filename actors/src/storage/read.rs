@@ -5,7 +5,7 @@ use std::{io, sync::Arc};
 use bytes::Bytes;
 use proto::{
     Checksum, Fragment,
-    limits::RECORD_HEADER_BYTES,
+    limits::{RECORD_HEADER_BYTES, RECORD_PAYLOAD_BYTES_MAX},
     record::{Header, Kind, Record},
 };
 use tokio::sync::Semaphore;
@@ -51,12 +51,12 @@ impl Reader {
     pub(crate) async fn fragment(&self, location: &Location) -> Result<Fragment, Unread> {
         self.metrics.read(ReadReason::Get, location.place.len.into());
         if let Some(bytes) = self.cached(&location.place) {
-            return Fragment::check(location.checksum, bytes.into()).map_err(|_| self.cause(location));
+            return Fragment::check(location.checksum, bytes.into()).map_err(|_| self.misread(location));
         }
         let (reader, location) = (self.clone(), *location);
         self.blocking(move || {
             let bytes = reader.read(&location.place)?;
-            Fragment::check(location.checksum, bytes.into()).map_err(|_| reader.cause(&location))
+            Fragment::check(location.checksum, bytes.into()).map_err(|_| reader.misread(&location))
         })
         .await
     }
@@ -65,10 +65,15 @@ impl Reader {
     pub(crate) async fn document(&self, place: Place, hash: Checksum) -> Result<Bytes, Unread> {
         let reader = self.clone();
         self.blocking(move || {
-            let payload = reader.read(&place)?;
-            match Record::decode(Kind::Document, &payload.into()) {
+            let payload = reader.read(&place)?.into();
+            match Record::decode(Kind::Document, &payload) {
                 Ok(Record::Document { bytes, .. }) if Checksum::of(&bytes) == hash => Ok(bytes),
-                _ => Err(Unread::Wrong),
+                // A record that is whole and says something else is another one.
+                _ => Err(reader.cause(&place, |header| {
+                    header.kind == Kind::Document
+                        && header.payload_len == place.len
+                        && header.payload_hash != Checksum::of(&payload)
+                })),
             }
         })
         .await
@@ -76,7 +81,7 @@ impl Reader {
 
     /// The payload, if it is small and no wait for the device is needed.
     fn cached(&self, place: &Place) -> Option<Vec<u8>> {
-        let length = usize::try_from(place.len).ok().filter(|length| *length <= INLINE_BYTES_MAX)?;
+        let length = payload_length(place).ok().filter(|length| *length <= INLINE_BYTES_MAX)?;
         let file = self.files.opened(place.segment)?;
         let mut bytes = vec![0; length];
         let read = self.files.disk().read_cached(&file, &mut bytes, payload_position(place));
@@ -84,7 +89,7 @@ impl Reader {
     }
 
     fn read(&self, place: &Place) -> Result<Vec<u8>, Unread> {
-        let mut bytes = vec![0; place.len as usize];
+        let mut bytes = vec![0; payload_length(place)?];
         self.read_into(place.segment, payload_position(place), &mut bytes)?;
         Ok(bytes)
     }
@@ -103,12 +108,17 @@ impl Reader {
         })
     }
 
+    fn misread(&self, location: &Location) -> Unread {
+        let Location { checksum, place } = location;
+        self.cause(place, |header| header.payload_hash == *checksum && header.payload_len == place.len)
+    }
+
     /// Wrong bytes: are they damaged, or does the index point to the wrong place?
-    fn cause(&self, location: &Location) -> Unread {
+    fn cause(&self, place: &Place, is_right: impl Fn(&Header) -> bool) -> Unread {
         let mut header = [0; RECORD_HEADER_BYTES];
-        let read = self.read_into(location.place.segment, location.place.position, &mut header);
+        let read = self.read_into(place.segment, place.position, &mut header);
         match (read, Header::decode(&header)) {
-            (Ok(()), Ok(header)) if is_of(&header, location) => Unread::Wrong,
+            (Ok(()), Ok(header)) if is_right(&header) => Unread::Wrong,
             (Err(error), _) => error,
             _ => Unread::Misplaced,
         }
@@ -127,14 +137,19 @@ impl Reader {
     }
 }
 
-fn is_of(header: &Header, location: &Location) -> bool {
-    header.payload_hash == location.checksum && header.payload_len == location.place.len
-}
-
 fn payload_position(place: &Place) -> u64 {
     place.position + RECORD_HEADER_BYTES as u64
 }
 
+/// Errors for a place that no record can have: no memory is taken for it, and no system is asked.
+fn payload_length(place: &Place) -> Result<usize, Unread> {
+    let length = place.len as usize;
+    let is_possible = length <= RECORD_PAYLOAD_BYTES_MAX && place.position < FILE_BYTES_MAX;
+    if is_possible { Ok(length) } else { Err(Unread::Misplaced) }
+}
+
+/// No file is as long as this.
+const FILE_BYTES_MAX: u64 = 1 << 62;
 /// Read and hashed inline up to this length: 64 KiB take about 10 µs from the page cache.
 const INLINE_BYTES_MAX: usize = 64 << 10;
 /// Reads that wait for the device at a time.

@@ -249,9 +249,8 @@ impl Replay<'_> {
         self.state.watermark = log.end();
         self.flush().await?;
         self.write_lost_refs(&mut log).await?;
-        let sql = "SELECT tessera FROM tesseras WHERE session != 0 OR holdings = 0";
-        let purge: Vec<Vec<u8>> = sqlx::query_scalar(sql).fetch_all(&mut self.connection).await?;
-        let purge = purge.iter().map(|id| TesseraId::try_from(id.as_slice())).collect::<Result<_, _>>()?;
+        let purge = facts::not_counting(&mut self.connection).await?;
+        let purge = purge.into_iter().map(|(tessera, _)| tessera).collect();
         let (next_seq, was_clean) = (self.state.next_seq, clean.is_some());
         Ok(Recovered { view: self.view, log, next_seq, purge, was_clean, report: self.report })
     }

@@ -87,13 +87,8 @@ impl Replay<'_> {
     /// Takes back what sessions left behind that were never completed. No session outlives its process, and what
     /// comes next in the log may be about the same tesserae.
     pub(super) async fn purge_ended_sessions(&mut self) -> Result<(), ActorError> {
-        let rows = sqlx::query("SELECT tessera, session FROM tesseras WHERE session != 0")
-            .fetch_all(&mut self.connection)
-            .await?;
-        for row in &rows {
-            let tessera = TesseraId::try_from(row.try_get::<&[u8], _>(0)?)?;
-            let session = SessionId(row.try_get::<i64, _>(1)?.cast_unsigned());
-            if !self.committed.contains(&session) {
+        for (tessera, row) in facts::not_counting(&mut self.connection).await? {
+            if row.session != 0 && !self.committed.contains(&SessionId(row.session)) {
                 self.purge(tessera).await?;
             }
         }

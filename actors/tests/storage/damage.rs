@@ -19,6 +19,11 @@ use super::support::{
 
 const LENGTH: usize = 3000;
 const COUNT: u32 = 12;
+const MANIFEST: &[u8] = b"manifest";
+/// A flipped bit in a key hides a row; so does this.
+const ASTRAY: &str = "DELETE FROM fragments WHERE stripe = 3";
+/// Prime, so that over the pages all places in a row come up.
+const FLIPS_APART: usize = 131;
 /// Bytes of a header, and of the record of a blob of [`LENGTH`] bytes.
 const HEADER: u64 = 64;
 const RECORD: u64 = HEADER + 3008;
@@ -36,6 +41,16 @@ fn flip(path: &Path, position: u64) {
     let mut bytes = std::fs::read(path).unwrap();
     bytes[usize::try_from(position).unwrap()] ^= 0x10;
     std::fs::write(path, bytes).unwrap();
+}
+
+/// A tessera of one fragment that has a manifest.
+async fn with_manifest(node: &Node) {
+    let one = fragment(1, LENGTH);
+    let mut session = node.storage().open_session().await.unwrap();
+    session.put_blob(one.clone()).await.unwrap();
+    session.put_document(tessera(1), DocumentKind::Manifest, Bytes::from_static(MANIFEST)).await.unwrap();
+    session.put_refs(tessera(1), &[(0, 0, one.checksum())]).await.unwrap();
+    session.commit(tessera(1)).await.unwrap();
 }
 
 /// Which of the fragments are served; what is served must be right.
@@ -96,12 +111,7 @@ async fn payload_flipped_after_it_was_served_is_not_served_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn flipped_document_is_named_and_not_served() {
     let mut node = Node::started(1).await;
-    let one = fragment(1, LENGTH);
-    let mut session = node.storage().open_session().await.unwrap();
-    session.put_blob(one.clone()).await.unwrap();
-    session.put_document(tessera(1), DocumentKind::Manifest, Bytes::from_static(b"manifest")).await.unwrap();
-    session.put_refs(tessera(1), &[(0, 0, one.checksum())]).await.unwrap();
-    session.commit(tessera(1)).await.unwrap();
+    with_manifest(&node).await;
     let (_, log) = audit::check(&node).await;
     let is_it = |record: &Record| matches!(record, Record::Document { .. });
     let placed = log.records.iter().find(|placed| is_it(&placed.record)).unwrap();
@@ -155,6 +165,11 @@ async fn wrong_row_of_the_index_is_noticed_and_the_index_made_anew() {
         "UPDATE blobs SET segment = segment + 1",
         "UPDATE fragments SET checksum = zeroblob(32) WHERE stripe = 3",
         "UPDATE blobs SET len = len - 1",
+        // As if a session had left it, or nobody wanted it any more.
+        "UPDATE tesseras SET session = 8",
+        "UPDATE tesseras SET holdings = 0",
+        "UPDATE tesseras SET tessera = zeroblob(32)",
+        "UPDATE _sqlx_migrations SET checksum = x'00'",
     ] {
         let mut node = filled().await;
         node.stop().await;
@@ -199,7 +214,7 @@ async fn row_that_names_the_bytes_of_another_fragment_is_not_believed() {
 async fn row_that_lacks_its_other_half_is_found_after_an_unclean_end() {
     for change in [
         "UPDATE fragments SET stripe = stripe + 256 WHERE stripe = 3",
-        "DELETE FROM fragments WHERE stripe = 3",
+        ASTRAY,
         "UPDATE deposits SET idx = 1 WHERE stripe = 3",
     ] {
         let mut node = filled().await;
@@ -251,6 +266,77 @@ async fn flipped_bit_in_the_schema_is_noticed_and_the_index_made_anew() {
         rebuilt(&node, text).await;
         assert_eq!(served(&node).await, all_but(&[]), "{text}");
         audit::check(&node).await;
+        node.stop().await;
+    }
+}
+
+/// Nothing was unclean, so nobody has looked through the index: the answer itself must not be believed.
+#[tokio::test(flavor = "multi_thread")]
+async fn fragment_whose_row_has_gone_astray_is_not_said_to_be_absent() {
+    for change in ["UPDATE fragments SET stripe = stripe + 256 WHERE stripe = 3", ASTRAY] {
+        let mut node = filled().await;
+        node.stop().await;
+        execute(&node, change).await;
+        node.start().await.unwrap();
+        let asked = node.storage().get(id(1, 3)).await;
+        assert!(matches!(asked, Err(ActorError::Sqlite(_))), "{change}: {asked:?}");
+        rebuilt(&node, change).await;
+        assert_eq!(served(&node).await, all_but(&[]), "{change}");
+        let absent = node.storage().get(id(1, COUNT)).await;
+        assert!(matches!(absent, Err(ActorError::NotFound { .. })), "{change}: {absent:?}");
+        audit::check(&node).await;
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_row_of_a_document_is_noticed_and_the_index_made_anew() {
+    for change in [
+        "UPDATE documents SET position = position + 64",
+        "UPDATE documents SET position = position - (1 << 62)",
+        "UPDATE documents SET len = len + (1 << 30)",
+        "UPDATE documents SET hash = zeroblob(32)",
+    ] {
+        let mut node = Node::started(1).await;
+        with_manifest(&node).await;
+        node.stop().await;
+        execute(&node, change).await;
+        node.start().await.unwrap();
+        let asked = node.storage().document(tessera(1), DocumentKind::Manifest, None).await;
+        assert!(matches!(asked, Err(ActorError::Sqlite(_))), "{change}: {asked:?}");
+        rebuilt(&node, change).await;
+        let asked = node.storage().document(tessera(1), DocumentKind::Manifest, None).await;
+        assert_eq!(asked.unwrap(), MANIFEST, "{change}");
+        node.stop().await;
+    }
+}
+
+/// One bit in every so many bytes of the index, in turn. Where it changes what is answered, that is noticed.
+#[tokio::test(flavor = "multi_thread")]
+async fn bit_that_flips_anywhere_in_the_index_costs_nothing() {
+    let mut node = filled().await;
+    node.stop().await;
+    let good = std::fs::read(node.path().join(INDEX_FILE)).unwrap();
+    for at in (0..good.len()).step_by(FLIPS_APART) {
+        let mut bytes = good.clone();
+        bytes[at] ^= 1 << (at % 8);
+        index::remove(node.path());
+        std::fs::write(node.path().join(INDEX_FILE), &bytes).unwrap();
+        match node.start().await {
+            Err(ActorError::Version { what }) => {
+                assert!(what.contains("newer version of this program"), "{at}: {what}");
+                continue;
+            }
+            started => started.unwrap(),
+        }
+        let deadline = std::time::Instant::now() + DEADLINE;
+        while !is_whole(&node).await {
+            assert!(std::time::Instant::now() < deadline, "byte {at}: not everything is served any more");
+            for stripe in 0..COUNT {
+                // Heals what is only said to be damaged.
+                let _ = node.storage().put(LOCAL, id(1, stripe), fragment(stripe.into(), LENGTH)).await;
+            }
+        }
         node.stop().await;
     }
 }

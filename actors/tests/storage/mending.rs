@@ -85,6 +85,7 @@ async fn drop_that_only_the_log_has_counts() {
     node.storage().put(LOCAL, id(1, 0), one.clone()).await.unwrap();
     node.storage().put(LOCAL, id(2, 0), other_one.clone()).await.unwrap();
     assert_eq!(node.storage().get(id(1, 0)).await.unwrap(), one, "its place is known now");
+    node.storage().usage().await.unwrap();
     let mut other = audit::connect(node.path()).await;
     sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
     node.storage().drop_fragment(LOCAL, id(1, 0)).await.unwrap();

@@ -228,12 +228,6 @@ async fn newer_schema_is_refused_with_what_to_do() {
     check_refused(newer, &["index.db", "schema 99", "newer version", "use that"]).await;
 }
 
-#[tokio::test]
-async fn migration_altered_since_it_was_applied_is_refused_with_what_to_do() {
-    let altered = "UPDATE _sqlx_migrations SET checksum = x'00' WHERE version = 1";
-    check_refused(altered, &["index.db", "schema 1", "the version that made it", "move index.db away"]).await;
-}
-
 #[test]
 fn sqlite_before_the_fix_of_the_wal_is_refused() {
     for (version, is_old) in [
