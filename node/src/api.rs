@@ -65,6 +65,8 @@ pub(crate) struct Storage {
     pub(crate) segment_bytes: u64,
     /// Bytes in them that count.
     pub(crate) live_bytes: u64,
+    /// Bytes of records in them that end older ones.
+    pub(crate) drop_bytes: u64,
     /// The configured bound on segment bytes.
     pub(crate) capacity_bytes: Option<u64>,
     /// Free on the disk.
@@ -100,6 +102,7 @@ impl From<Usage> for Storage {
             fragment_bytes: usage.totals.fragment_bytes,
             segment_bytes: usage.totals.segment_bytes,
             live_bytes: usage.totals.live_bytes,
+            drop_bytes: usage.totals.drop_bytes,
             capacity_bytes: usage.capacity_bytes,
             free_bytes: usage.free_bytes,
             min_free_bytes: usage.min_free_bytes,

@@ -4,14 +4,12 @@ mod compacting;
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    num::NonZeroUsize,
     sync::Arc,
     time::Duration,
 };
 
 use bytes::Bytes;
 use config::StorageConfig;
-use lru::LruCache;
 use proto::{Checksum, Fragment, FragmentId, TesseraId, record::DocumentKind};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{Mutex, OwnedMutexGuard};
@@ -31,6 +29,7 @@ use super::{
     recover::Report,
     rows::Place,
     segment::{SEGMENTS_FOLDER, SegmentFiles},
+    soundness::Soundness,
     space,
     writer::{self, Notice, Queue, Tools},
 };
@@ -56,8 +55,7 @@ pub(super) struct State {
     index: Readers,
     reader: Reader,
     locations: Locations,
-    /// Tesserae whose rows were found to add up since the start.
-    sound: LruCache<TesseraId, ()>,
+    soundness: Soundness,
     /// Segments that a compaction could not empty, with their live bytes then.
     stuck: BTreeMap<u32, u64>,
     /// For compactions: they go on for a moment when this actor falls.
@@ -96,13 +94,13 @@ impl Actor for StorageActor {
             StorageMsg::Get { id, slot, reply } => state.get(&me, id, slot, reply),
             StorageMsg::Located { id, location, epoch } => state.locations.note(id, location, epoch),
             StorageMsg::Moved { id } => state.locations.forget(&[id]),
-            StorageMsg::Sound { tessera } => drop(state.sound.put(tessera, ())),
             StorageMsg::Document { tessera, kind, hash, slot, reply } => {
                 state.document(&me, tessera, kind, hash, slot, reply);
             }
             StorageMsg::Checksums { tessera, from, limit, slot, reply } => {
-                let index = state.index.clone();
+                let (index, soundness) = (state.index.clone(), state.soundness.clone());
                 let rows = async move {
+                    soundness.check(&index, tessera).await?;
                     queries::checksums(index.about(tessera).await?, tessera, from, limit).await
                 };
                 state.answer(&me, slot, reply, rows);
@@ -180,7 +178,7 @@ impl State {
             queue,
             reader: Reader::new(files, arguments.metrics.clone()),
             locations: Locations::new(arguments.config.location_map_bytes),
-            sound: LruCache::new(SOUND_MAX),
+            soundness: Soundness::new(),
             stuck: BTreeMap::new(),
             lease,
             compacting: false,
@@ -201,7 +199,7 @@ impl State {
             index: self.index.clone(),
             reader: self.reader.clone(),
             epoch: self.locations.epoch(),
-            is_sound: self.sound.get(&id.tessera).is_some(),
+            soundness: self.soundness.clone(),
         };
         let known = self.locations.get(&id);
         tokio::spawn(async move {
@@ -320,6 +318,7 @@ async fn read_document(
             Err(Unread::Failed(error)) => return Err(error),
             Err(Unread::Misplaced) => {
                 let Place { segment, position, .. } = place;
+                tracing::error!(%tessera, ?kind, segment, position, "a document is not where it should be");
                 let reason = format!("segment {segment} has no document {hash} at {position}");
                 return Err(ActorError::damaged_index(reason));
             }
@@ -384,8 +383,6 @@ fn tell_recovery(report: &Report) {
     }
 }
 
-/// Tesserae that need not be looked through again when something of them is not here.
-const SOUND_MAX: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 /// How often the actor looks for something worth compacting.
 const COMPACTION_INTERVAL: Duration = Duration::from_secs(60);
 /// How long a restarted actor waits for the writer before it.

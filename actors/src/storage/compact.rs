@@ -231,9 +231,12 @@ where
         segments: &HashMap<u32, SegmentRow>,
         done: &mut Compacted,
     ) -> Result<bool, ActorError> {
-        // Both say so; one alone may be a flipped bit.
-        let is_empty = |row: &SegmentRow| row.seal == Seal::Drained && row.live_bytes == 0;
-        let drained: Vec<u32> = segments.iter().filter(|(_, row)| is_empty(row)).map(|(id, _)| *id).collect();
+        let drained = segments.iter().filter(|(_, row)| row.seal == Seal::Drained);
+        if let Some((id, _)) = drained.clone().find(|(_, row)| row.live_bytes > 0) {
+            let reason = format!("segment {id} is given up and yet counts");
+            return Err(ActorError::damaged_index(reason));
+        }
+        let drained: Vec<u32> = drained.map(|(id, _)| *id).collect();
         if drained.is_empty() || !self.checkpoint().await? {
             return Ok(false);
         }

@@ -228,6 +228,9 @@ fn load_blob(view: &mut View, row: &SqliteRow, at: usize) -> Result<(), ActorErr
 fn load_holding(view: &mut View, row: &SqliteRow) -> Result<(), ActorError> {
     let account = AccountId::try_from(row.try_get::<&[u8], _>(0)?)?;
     let tessera = TesseraId::try_from(row.try_get::<&[u8], _>(1)?)?;
+    if row.try_get::<Option<i64>, _>(2)?.is_none() {
+        return Err(ActorError::damaged_index(format!("what is held of {tessera} has lost its row")));
+    }
     view.tesseras.load(tessera, tessera_row(row, tessera, 2)?);
     if let Some(fragments) = row.try_get::<Option<i64>, _>(6)? {
         let digest: [u8; 32] = row.try_get::<&[u8], _>(8)?.try_into().unwrap_or_default();
@@ -313,5 +316,6 @@ const NEEDED: &str = "WITH q(account, tessera, stripe, idx, checksum) AS (VALUES
      WHERE f.checksum IS NOT NULL OR b.checksum IS NOT NULL";
 const HELD: &str = "WITH q(account, tessera) AS (VALUES ?) \
      SELECT q.account, q.tessera, t.session, t.holdings, t.received_at, t.seal, h.fragments, h.bytes, h.digest \
-     FROM q JOIN tesseras t ON t.tessera = q.tessera \
-     LEFT JOIN holdings h ON h.account = q.account AND h.tessera = q.tessera";
+     FROM q LEFT JOIN tesseras t ON t.tessera = q.tessera \
+     LEFT JOIN holdings h ON h.account = q.account AND h.tessera = q.tessera \
+     WHERE t.tessera IS NOT NULL OR h.tessera IS NOT NULL";

@@ -1,7 +1,7 @@
 //! Writing a batch's rows into the index: one transaction, few statements.
 //!
 //! A statement costs a thread hop, whatever its number of rows. Rows are written in chunks of fixed sizes (so that
-//! the statements stay prepared), the chunks of one size of all tables in one call.
+//! the statements stay prepared), the smaller chunks of one size of all tables in one call.
 
 use proto::{AccountId, Checksum, FragmentId, TesseraId};
 use sqlx::{AssertSqlSafe, SqliteConnection, SqlitePool, sqlite::SqliteArguments};
@@ -46,9 +46,11 @@ pub(crate) async fn write(
     outcome
 }
 
-/// Statements of one transaction, grouped by the number of rows they take.
+/// Statements of one transaction: those of a few rows grouped by the number of rows they take, and before them those
+/// of many rows, a table's a few at a time. So there are few combinations of them, and all stay prepared.
 #[derive(Debug, Default)]
 struct Script {
+    full: Vec<Group>,
     groups: [Group; CHUNK_SIZES.len()],
 }
 
@@ -56,6 +58,26 @@ struct Script {
 struct Group {
     sql: String,
     arguments: SqliteArguments,
+    rows: usize,
+}
+
+impl Group {
+    fn statement<T>(
+        &mut self,
+        form: &Form,
+        rows: &[T],
+        bind: impl Fn(&T, &mut SqliteArguments) -> Result<(), ActorError>,
+    ) -> Result<(), ActorError> {
+        self.sql.push_str(form.head);
+        for (at, row) in rows.iter().enumerate() {
+            self.sql.push_str(if at == 0 { "" } else { "," });
+            self.sql.push_str(form.row);
+            bind(row, &mut self.arguments)?;
+        }
+        self.sql.push_str(form.tail);
+        self.rows += rows.len();
+        Ok(())
+    }
 }
 
 /// How the rows of one table are written or deleted: what stands before and after the list of rows.
@@ -118,32 +140,33 @@ impl Script {
         mut rows: &[T],
         bind: impl Fn(&T, &mut SqliteArguments) -> Result<(), ActorError>,
     ) -> Result<(), ActorError> {
+        while rows.len() >= FULL_ROWS {
+            let mut group = Group::default();
+            for chunk in rows.chunks_exact(FULL_ROWS).take(FULL_CHUNKS_PER_CALL) {
+                group.statement(form, chunk, &bind)?;
+            }
+            rows = rows.get(group.rows..).unwrap_or_default();
+            self.full.push(group);
+        }
         for (size, group) in CHUNK_SIZES.into_iter().zip(&mut self.groups) {
-            while let Some((chunk, rest)) = rows.split_at_checked(size) {
+            if let Some((chunk, rest)) = rows.split_at_checked(size) {
                 rows = rest;
-                group.sql.push_str(form.head);
-                for (at, row) in chunk.iter().enumerate() {
-                    group.sql.push_str(if at == 0 { "" } else { "," });
-                    group.sql.push_str(form.row);
-                    bind(row, &mut group.arguments)?;
-                }
-                group.sql.push_str(form.tail);
+                group.statement(form, chunk, &bind)?;
             }
         }
         Ok(())
     }
 
     async fn run(self, connection: &mut SqliteConnection) -> Result<(), ActorError> {
-        let last = self.groups.len() - 1;
+        let last = self.full.len() + self.groups.len() - 1;
         let mut begin = "BEGIN IMMEDIATE;";
-        for (at, group) in self.groups.into_iter().enumerate() {
+        for (at, group) in self.full.into_iter().chain(self.groups).enumerate() {
             if group.sql.is_empty() {
                 continue;
             }
             let end = if at == last { "COMMIT;" } else { "" };
             let sql = format!("{begin}{}{end}", group.sql);
             begin = "";
-            // More rows of a size than its statement was cached for are rare; they are not worth a place in the cache.
             sqlx::query_with(AssertSqlSafe(sql), group.arguments).execute(&mut *connection).await?;
         }
         Ok(())
@@ -208,8 +231,12 @@ bind!(
     row.verified_at_ms
 );
 
-/// Largest first; the last is one, so every number of rows can be cut into these.
-const CHUNK_SIZES: [usize; 6] = [32, 16, 8, 4, 2, 1];
+/// Rows of the largest statement.
+const FULL_ROWS: usize = 32;
+/// Of these, so many in one call: calls cost a thread hop, and each number of them is kept prepared.
+const FULL_CHUNKS_PER_CALL: usize = 4;
+/// Largest first; the last is one, so what is left of any number of rows can be cut into these, each at most once.
+const CHUNK_SIZES: [usize; 5] = [16, 8, 4, 2, 1];
 
 const TESSERAS: [Form; 2] = [
     Form {
@@ -300,3 +327,26 @@ const JOBS: [Form; 2] = [
     },
     Form { head: "DELETE FROM jobs WHERE checksum IN (", row: "?", tail: ");" },
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    /// SQLite keeps each of them prepared, at some kilobytes for every row.
+    #[test]
+    fn numbers_of_rows_come_to_few_different_calls() {
+        let mut calls = HashSet::new();
+        for rows in 0..1000_u32 {
+            let blobs = (0..rows).map(|number| (Checksum::of(&number.to_le_bytes()), None)).collect();
+            let mut script = Script::default();
+            script.changes(&Changes { blobs, ..Changes::default() }, 0).unwrap();
+            let written: usize = script.full.iter().chain(&script.groups).map(|group| group.rows).sum();
+            assert_eq!(written, rows as usize, "none is left out");
+            calls.extend(script.full.into_iter().chain(script.groups).map(|group| group.sql));
+        }
+        // None, one for each of the smaller sizes, and one for each number of full chunks.
+        assert_eq!(calls.len(), 1 + CHUNK_SIZES.len() + FULL_CHUNKS_PER_CALL);
+    }
+}

@@ -1,6 +1,6 @@
 //! One get: find the place, read, check, and say what is wrong when it is.
 
-use proto::{Fragment, FragmentId, TesseraId};
+use proto::{Fragment, FragmentId};
 use ractor::ActorRef;
 
 use super::{
@@ -11,6 +11,7 @@ use super::{
     queries::{self, Found},
     read::{Reader, Unread},
     readers::Readers,
+    soundness::Soundness,
     writer::Notice,
 };
 use crate::error::ActorError;
@@ -22,8 +23,7 @@ pub(super) struct Lookup {
     pub(super) reader: Reader,
     /// Of the location map when the get began.
     pub(super) epoch: u64,
-    /// Whether the rows of the tessera are known to be all there.
-    pub(super) is_sound: bool,
+    pub(super) soundness: Soundness,
 }
 
 impl Lookup {
@@ -73,24 +73,12 @@ impl Lookup {
                 Err(ActorError::Corrupt { fragment: id, checksum })
             }
             Found::Lacking => {
-                self.miss(id.tessera).await.inspect_err(|error| report_damage(&self.storage, Some(error)))?;
+                let sound = self.soundness.check(&self.index, id.tessera).await;
+                sound.inspect_err(|error| report_damage(&self.storage, Some(error)))?;
                 Err(ActorError::not_found(format!("fragment {id}")))
             }
             Found::Nothing => Err(ActorError::not_found(format!("fragment {id}"))),
         }
-    }
-
-    /// A fragment is said not to be here only if no row of its tessera has gone astray: a flipped bit in a row's key
-    /// hides a fragment without a trace in any other row, but the sums show it.
-    async fn miss(&self, tessera: TesseraId) -> Result<(), ActorError> {
-        if self.is_sound {
-            return Ok(());
-        }
-        if !queries::adds_up(self.index.about(tessera).await?, tessera).await? {
-            return Err(ActorError::damaged_index(format!("the rows of {tessera} do not add up")));
-        }
-        self.tell(StorageMsg::Sound { tessera });
-        Ok(())
     }
 
     /// Marks the bytes as suspect before anyone is told. `false` when the index no longer names this place. When it

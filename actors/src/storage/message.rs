@@ -28,8 +28,6 @@ pub(super) enum StorageMsg {
     Located { id: FragmentId, location: Location, epoch: u64 },
     /// A place turned out to be out of date.
     Moved { id: FragmentId },
-    /// The rows of a tessera were found to add up.
-    Sound { tessera: TesseraId },
     /// The bytes of a document.
     Document {
         tessera: TesseraId,

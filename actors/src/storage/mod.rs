@@ -41,6 +41,7 @@ mod scan;
 mod segment;
 mod session;
 mod sessions;
+mod soundness;
 mod space;
 mod stages;
 mod trouble;

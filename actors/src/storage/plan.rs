@@ -15,6 +15,7 @@ use proto::{
 };
 
 use super::{
+    digest::Digest,
     log::Tape,
     needed::Extra,
     ops::{Op, Outcome},
@@ -116,6 +117,7 @@ impl Planner {
         let (Some(fragment), Some(_)) = (fragment, held) else {
             return Err(ActorError::not_found(format!("fragment {id}")));
         };
+        self.check_last(account, id, fragment.checksum)?;
         let length = self.view.blobs.get(&fragment.checksum).map_or(0, |row| row.place.len);
         let session = SessionId::NONE;
         let claim = Claim { session, account, fragment: id, checksum: fragment.checksum, length };
@@ -126,6 +128,17 @@ impl Planner {
             self.forget(id.tessera, scene)?;
         }
         Ok(Outcome::Done)
+    }
+
+    /// A drop that seems to be an account's last one must leave nothing: what comes with it is not taken back.
+    fn check_last(&self, account: AccountId, id: FragmentId, checksum: Checksum) -> Result<(), ActorError> {
+        let holding = self.view.holdings.get(&(account, id.tessera)).unwrap_or_default();
+        let is_last = holding.fragments <= 1;
+        if is_last && holding.digest != Digest::of(&id, &checksum) {
+            let reason = format!("more of {} is held than is counted", id.tessera);
+            return Err(ActorError::damaged_index(reason));
+        }
+        Ok(())
     }
 
     /// Nobody holds anything of a tessera any more: its documents go, and never come back.

@@ -43,8 +43,8 @@ impl Database {
 
 /// Opens (and, if needed, makes or migrates) the index below `config.data_dir`.
 ///
-/// Errors with [`ActorError::Sqlite`] when the file is no database or damaged, and with [`ActorError::Version`] for an
-/// SQLite older than 3.51.3 or a schema that is not of this program, newer ones above all.
+/// Errors with [`ActorError::Sqlite`] when the file is no database or damaged, its schema included, and with
+/// [`ActorError::Version`] for an SQLite older than 3.51.3 or a schema newer than this program.
 pub async fn open_database(config: &StorageConfig) -> Result<Database, ActorError> {
     open(&config.data_dir.join(INDEX_FILE), config, SQLITE_MIN).await
 }

@@ -45,6 +45,8 @@ pub struct Totals {
     pub segment_bytes: u64,
     /// Bytes of records in them that count.
     pub live_bytes: u64,
+    /// Bytes of records in them that end older ones: they stay as long as any older one may still be there.
+    pub drop_bytes: u64,
     /// Repairs queued.
     pub jobs: u64,
 }
@@ -227,7 +229,8 @@ pub(crate) async fn totals(pool: &SqlitePool) -> Result<Totals, ActorError> {
         segments: at(3)?,
         segment_bytes: at(4)?,
         live_bytes: at(5)?,
-        jobs: at(6)?,
+        drop_bytes: at(6)?,
+        jobs: at(7)?,
     })
 }
 
@@ -258,4 +261,5 @@ const TESSERAS: &str = "SELECT t.tessera, t.received_at, coalesce(h.fragments, 0
      WHERE t.tessera BETWEEN ?3 AND ?4 AND t.session = 0 AND t.holdings > 0 ORDER BY t.tessera LIMIT ?5 + 0";
 const TOTALS: &str = "SELECT (SELECT count(*) FROM tesseras WHERE session = 0 AND holdings > 0), \
      (SELECT coalesce(sum(fragments), 0) FROM accounts), (SELECT coalesce(sum(bytes), 0) FROM accounts), \
-     count(*), coalesce(sum(bytes), 0), coalesce(sum(live_bytes), 0), (SELECT count(*) FROM jobs) FROM segments";
+     count(*), coalesce(sum(bytes), 0), coalesce(sum(live_bytes), 0), coalesce(sum(drop_bytes), 0), \
+     (SELECT count(*) FROM jobs) FROM segments";

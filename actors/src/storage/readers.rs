@@ -4,7 +4,8 @@
 //! 1. Whoever reads finds everything that was acknowledged before he asked. One fragment or document is looked for in
 //!    the batches that are not committed yet, and then in the index; for a list, the index is waited for, and written
 //!    at once.
-//! 2. While the index cannot be written (a full disk), nobody waits: a list is refused if the log says more of it.
+//! 2. While the index cannot be written (a full disk), nobody waits: a list is refused if the log says more of it, and
+//!    so is the answer that a fragment is not here.
 
 use std::{collections::VecDeque, ops::RangeInclusive, sync::Arc};
 
@@ -97,6 +98,11 @@ impl Progress {
     /// Returns when someone waits for what is not committed yet.
     pub(crate) async fn awaited(&self) {
         self.until(|state| state.awaited > state.committed).await;
+    }
+
+    /// Whether all that is acknowledged is committed.
+    pub(crate) fn is_level(&self) -> bool {
+        self.state.borrow().behind.is_empty()
     }
 
     /// Waits until all that is acknowledged now is committed, or cannot be.
@@ -227,10 +233,11 @@ mod tests {
         assert!(early.as_mut().now_or_never().is_none());
         progress.acknowledge(&batch(2));
         progress.commit(1);
+        assert!(!progress.is_level());
         assert!(early.now_or_never().is_some(), "the second batch came after it");
         assert!(progress.caught_up().now_or_never().is_none());
         progress.commit(1);
-        assert!(progress.caught_up().now_or_never().is_some());
+        assert!(progress.is_level() && progress.caught_up().now_or_never().is_some());
     }
 
     #[test]

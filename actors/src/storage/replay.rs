@@ -99,11 +99,16 @@ impl Replay<'_> {
         loop {
             let needs = facts::deposits_of(&mut self.connection, tessera, PURGED_PER_WRITE).await?;
             facts::load(&mut self.connection, &mut self.view, &needs).await?;
-            for need in &needs {
-                self.view.remove_deposit(need.account, need.fragment);
-            }
             if needs.is_empty() {
                 break;
+            }
+            let is_known = |need: &Need| self.view.deposits.get(&(need.account, need.fragment)).is_some();
+            if !needs.iter().any(is_known) {
+                // It would be read again and again.
+                return Err(ActorError::damaged_index(format!("deposits of {tessera} lack their fragments")));
+            }
+            for need in &needs {
+                self.view.remove_deposit(need.account, need.fragment);
             }
             self.flush().await?;
         }

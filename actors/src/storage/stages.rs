@@ -69,7 +69,7 @@ pub(crate) struct Stages {
     progress: Progress,
 }
 
-/// A stage has room for a few batches; the next one waits until enough of them have been passed on.
+/// A stage has room for some batches; the next one waits until enough of them have been passed on.
 struct Stage<T> {
     room: u32,
     free: Arc<Semaphore>,
@@ -91,6 +91,10 @@ impl<T> Stage<T> {
         if let Ok(permit) = self.free.clone().acquire_many_owned(size.clamp(1, self.room)).await {
             let _ = self.sender.send((batch, permit));
         }
+    }
+
+    fn has_room(&self, size: u32) -> bool {
+        self.free.available_permits() >= size.min(self.room) as usize
     }
 
     async fn idle(&self) {
@@ -147,8 +151,11 @@ async fn sync_stage(
             Ok(()) => {
                 trouble.note_durable(flight.end.watermark);
                 let landed = flight.land(&tools);
-                let rows = landed.changes.rows();
-                commit.enter(landed, u32::try_from(rows).unwrap_or(u32::MAX)).await;
+                let rows = u32::try_from(landed.changes.rows()).unwrap_or(u32::MAX);
+                if !commit.has_room(rows) {
+                    tools.progress.hurry();
+                }
+                commit.enter(landed, rows).await;
             }
             Err(error) => {
                 let error = ActorError::io("cannot make the log durable")(error);
@@ -281,7 +288,7 @@ fn answer((submission, outcome): Reply) {
 
 /// How many rows of acknowledged batches the index may lack; some hundred bytes of memory each.
 const ROWS_BEHIND_MAX: u32 = 16384;
-/// The index is not written more often than this, unless someone waits for it: rows that are written together share
+/// The index is not written more often than this, unless someone waits for it or there is no room left: rows that are written together share
 /// pages, and pages are what it costs. It sets the pace of nothing else.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(50);
 

@@ -262,6 +262,9 @@ impl Writer {
                 dropped: &mut dropped,
             };
             let outcome = self.planner.decide(&submission.op, &mut scene);
+            if let Some(error) = outcome.as_ref().err().filter(|error| error.is_damaged_index()) {
+                (self.tools.notify)(Notice::IndexDamaged(error.to_string()));
+            }
             self.note_purge(&submission.op, &outcome);
             replies.push((submission, outcome));
         }
@@ -351,7 +354,8 @@ impl Writer {
     }
 
     async fn close(mut self, reply: oneshot::Sender<()>) {
-        if !self.trouble.is_set() {
+        // A stage that fell has left batches behind: the next start finds them in the log.
+        if !self.trouble.is_set() && self.tools.progress.is_level() {
             let changes = self.planner.view.take_changes();
             let end = super::index::LogEnd {
                 watermark: self.log.end(),
