@@ -251,7 +251,9 @@ const CHECKSUMS: &str = "SELECT f.stripe, f.idx, f.checksum, f.seal, b.len, b.st
      LEFT JOIN blobs b ON b.checksum = f.checksum LEFT JOIN segments s ON s.id = b.segment \
      WHERE f.tessera = ? AND t.session = 0 AND (f.stripe, f.idx) >= (?, ?) \
      ORDER BY f.stripe, f.idx LIMIT ? + 0";
-const HOLDINGS: &str = "SELECT account, fragments, digest FROM holdings WHERE tessera = ?";
+/// Only of a tessera whose own row is there: without it, lists are empty.
+const HOLDINGS: &str = "SELECT h.account, h.fragments, h.digest FROM holdings h \
+     JOIN tesseras t ON t.tessera = h.tessera WHERE h.tessera = ?";
 const DEPOSITS: &str = "SELECT d.account, d.stripe, d.idx, f.checksum, f.seal \
      FROM deposits d JOIN fragments f ON f.tessera = d.tessera AND f.stripe = d.stripe AND f.idx = d.idx \
      WHERE d.tessera = ?";

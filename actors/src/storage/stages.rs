@@ -288,8 +288,8 @@ fn answer((submission, outcome): Reply) {
 
 /// How many rows of acknowledged batches the index may lack; some hundred bytes of memory each.
 const ROWS_BEHIND_MAX: u32 = 16384;
-/// The index is not written more often than this, unless someone waits for it or there is no room left: rows that are written together share
-/// pages, and pages are what it costs. It sets the pace of nothing else.
+/// The index is not written more often than this, unless someone waits for it or there is no room left: rows that are
+/// written together share pages, and pages are what it costs.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(50);
 
 #[cfg(test)]

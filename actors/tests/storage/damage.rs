@@ -275,7 +275,15 @@ async fn flipped_bit_in_the_schema_is_noticed_and_the_index_made_anew() {
 #[tokio::test(flavor = "multi_thread")]
 async fn fragment_whose_row_has_gone_astray_is_not_said_to_be_absent() {
     let moved = "UPDATE fragments SET stripe = stripe + 256 WHERE stripe = 3";
-    for (change, question) in [(moved, "get"), (ASTRAY, "get"), (moved, "list"), (ASTRAY, "list")] {
+    let renamed = "UPDATE tesseras SET tessera = zeroblob(32)";
+    for (change, question) in [
+        (moved, "get"),
+        (ASTRAY, "get"),
+        (moved, "list"),
+        (ASTRAY, "list"),
+        (renamed, "get"),
+        (renamed, "list"),
+    ] {
         let mut node = filled().await;
         node.stop().await;
         execute(&node, change).await;
