@@ -36,8 +36,9 @@ CREATE TABLE tesseras (
     session     INTEGER NOT NULL, -- 0, or the session that is still writing it
     holdings    INTEGER NOT NULL, -- accounts that have deposits in it
     received_at INTEGER NOT NULL,
-    seal        INTEGER NOT NULL  -- first 8 bytes of BLAKE3(tessera, session, holdings): what seems to belong to a
-                                  -- session that has ended is purged, so a flipped bit must show here
+    documents   INTEGER NOT NULL, -- sum modulo 2^64 of the first 8 bytes of BLAKE3(tessera, hash, kind) of each
+    seal        INTEGER NOT NULL  -- first 8 bytes of BLAKE3(tessera, session, holdings, documents): what seems to
+                                  -- belong to a session that has ended is purged, so a flipped bit must show here
 ) WITHOUT ROWID;
 
 CREATE TABLE documents (

@@ -183,7 +183,10 @@ fn tessera_that_was_forgotten_is_gone() {
     let _daemon = Daemon::start(&place);
     let (kept, gone) = (place.keep("a", b"kept"), place.keep("a", b"gone"));
     assert_eq!(place.node(["cat", &gone, "a"]).stdout, b"gone", "so that the cache has seen it");
+    let ends = |place: &Place| json(&place.node(["status", "--json"]))["storage"]["drop_bytes"].as_u64();
+    let before = ends(&place).unwrap();
     assert_eq!(place.node(["forget", &gone]).status.code(), Some(0));
+    assert!(ends(&place).unwrap() > before, "what says so stays in the log");
     for command in [["show", &gone].as_slice(), &["cat", &gone, "a"], &["verify", &gone], &["forget", &gone]]
     {
         let output = place.node(command.iter().copied().chain(["--json"]));

@@ -28,8 +28,8 @@ pub struct Opening {
     pub rebuilt: bool,
     /// Bytes in segments.
     pub segment_bytes: u64,
-    /// Bytes of records in them that count or end others.
-    pub kept_bytes: u64,
+    /// Bytes of records in them that count.
+    pub live_bytes: u64,
 }
 
 /// Reads all of a store. Gives every promise that is broken.
@@ -49,8 +49,13 @@ pub async fn inspect(system: &System, mut ledger: Ledger, created: &[u32]) -> Re
     faults.extend(recovery_faults(&usage.recovery));
     let Report { records, rebuilt, .. } = usage.recovery;
     let totals = usage.totals;
-    let kept_bytes = totals.live_bytes + totals.drop_bytes;
-    let opening = Opening { ledger, records, rebuilt, segment_bytes: totals.segment_bytes, kept_bytes };
+    let opening = Opening {
+        ledger,
+        records,
+        rebuilt,
+        segment_bytes: totals.segment_bytes,
+        live_bytes: totals.live_bytes,
+    };
     if faults.is_empty() { Ok(opening) } else { Err(faults) }
 }
 

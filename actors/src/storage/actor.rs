@@ -24,10 +24,9 @@ use super::{
     pragmas::{self, Database, INDEX_FILE},
     pressure::Pressure,
     queries,
-    read::{Reader, Unread},
+    read::Reader,
     readers::{Progress, Readers},
     recover::Report,
-    rows::Place,
     segment::{SEGMENTS_FOLDER, SegmentFiles},
     soundness::Soundness,
     space,
@@ -194,13 +193,7 @@ impl State {
         if reply.is_closed() {
             return;
         }
-        let lookup = Lookup {
-            storage: me.clone(),
-            index: self.index.clone(),
-            reader: self.reader.clone(),
-            epoch: self.locations.epoch(),
-            soundness: self.soundness.clone(),
-        };
+        let lookup = self.lookup(me);
         let known = self.locations.get(&id);
         tokio::spawn(async move {
             let outcome = lookup.fragment(id, known).await;
@@ -208,6 +201,16 @@ impl State {
             let _ = reply.send(outcome);
             drop(slot);
         });
+    }
+
+    fn lookup(&self, me: &ActorRef<StorageMsg>) -> Lookup {
+        Lookup {
+            storage: me.clone(),
+            index: self.index.clone(),
+            reader: self.reader.clone(),
+            epoch: self.locations.epoch(),
+            soundness: self.soundness.clone(),
+        }
     }
 
     fn document(
@@ -219,8 +222,8 @@ impl State {
         slot: Slot,
         reply: Reply<Bytes>,
     ) {
-        let (index, reader) = (self.index.clone(), self.reader.clone());
-        let document = async move { read_document(&index, &reader, tessera, kind, hash).await };
+        let lookup = self.lookup(me);
+        let document = async move { lookup.document(tessera, kind, hash).await };
         self.answer(me, slot, reply, document);
     }
 
@@ -300,35 +303,6 @@ impl State {
         }
         Ok(())
     }
-}
-
-async fn read_document(
-    index: &Readers,
-    reader: &Reader,
-    tessera: TesseraId,
-    kind: DocumentKind,
-    hash: Option<Checksum>,
-) -> Result<Bytes, ActorError> {
-    let mut before = None;
-    while let Some((hash, place)) = queries::document(index.now(), tessera, kind, hash).await? {
-        match reader.document(place, hash).await {
-            Ok(bytes) => return Ok(bytes),
-            // Moved by a compaction, unless the index says the same once more.
-            Err(Unread::Gone) if before != Some(place) => before = Some(place),
-            Err(Unread::Failed(error)) => return Err(error),
-            Err(Unread::Misplaced) => {
-                let Place { segment, position, .. } = place;
-                tracing::error!(%tessera, ?kind, segment, position, "a document is not where it should be");
-                let reason = format!("segment {segment} has no document {hash} at {position}");
-                return Err(ActorError::damaged_index(reason));
-            }
-            Err(Unread::Gone | Unread::Wrong) => {
-                tracing::error!(%tessera, ?kind, segment = place.segment, "a document is damaged");
-                return Err(ActorError::CorruptDocument { tessera, segment: place.segment });
-            }
-        }
-    }
-    Err(ActorError::not_found(format!("the {kind:?} of {tessera}")))
 }
 
 /// Looks through the whole index, beside everything else: a crash may have damaged pages that nobody reads for long.

@@ -7,7 +7,7 @@ use proto::{
 };
 
 use super::{
-    digest::Digest,
+    digest::{self, Digest},
     rows::{BlobRow, BlobState, DepositRow, DocumentKey, FragmentRow, Place, TesseraRow},
     view::View,
 };
@@ -106,16 +106,8 @@ impl View {
 
     /// The ref of a deposit was written anew.
     pub(crate) fn renew_deposit(&mut self, account: AccountId, id: FragmentId, segment: u32, seq: u64) {
-        self.move_deposit(account, id, segment);
-        if self.deposits.get(&(account, id)).is_some() {
-            self.deposits.set((account, id), Some(DepositRow { segment, seq }), self.batch);
-        }
-    }
-
-    /// The ref of a deposit was copied forward.
-    pub(crate) fn move_deposit(&mut self, account: AccountId, id: FragmentId, segment: u32) {
         if let Some(old) = self.deposits.get(&(account, id)) {
-            self.deposits.set((account, id), Some(DepositRow { segment, ..old }), self.batch);
+            self.deposits.set((account, id), Some(DepositRow { segment, seq }), self.batch);
             self.add_live(old.segment, -REF_LIVE);
             self.add_live(segment, REF_LIVE);
         }
@@ -126,9 +118,13 @@ impl View {
         if let Some(old) = self.documents.get(&key) {
             self.add_live(old.segment, -live(old.len));
         }
+        let is_new = self.documents.get(&key).is_none();
         self.documents.set(key, Some(place), self.batch);
         self.add_live(place.segment, live(place.len));
         self.touch_tessera(key.0, session, now_ms);
+        if is_new {
+            self.count_document(key, u64::wrapping_add);
+        }
     }
 
     /// A document is no longer wanted.
@@ -136,6 +132,14 @@ impl View {
         if let Some(old) = self.documents.get(&key) {
             self.documents.set(key, None, self.batch);
             self.add_live(old.segment, -live(old.len));
+            self.count_document(key, u64::wrapping_sub);
+        }
+    }
+
+    fn count_document(&mut self, key: DocumentKey, step: fn(u64, u64) -> u64) {
+        if let Some(old) = self.tesseras.get(&key.0) {
+            let documents = step(old.documents, digest::seal_of_document(&key));
+            self.tesseras.set(key.0, Some(TesseraRow { documents, ..old }), self.batch);
         }
     }
 
@@ -149,7 +153,7 @@ impl View {
     /// Makes the tessera's row if there is none yet. One that is complete stays so.
     pub(crate) fn touch_tessera(&mut self, tessera: TesseraId, session: SessionId, now_ms: i64) {
         if self.tesseras.get(&tessera).is_none() {
-            let row = TesseraRow { session: session.0, holdings: 0, received_at_ms: now_ms };
+            let row = TesseraRow { session: session.0, holdings: 0, received_at_ms: now_ms, documents: 0 };
             self.tesseras.set(tessera, Some(row), self.batch);
         }
     }

@@ -7,6 +7,8 @@
 //! 4. A segment that the disk does not give is read again when other bytes of it count, or after the next start: a
 //!    failing disk is not kept busy with what it cannot read.
 //! 5. What cannot be given up yet is not copied from segment to segment: drops count as live as long as they must stay.
+//! 6. Drops do not pile up for ever because something old is kept for ever: when they come to a quarter of what counts,
+//!    the oldest segments are copied forward although they are full.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -32,7 +34,7 @@ use super::{
     rows::{Seal, SegmentRow},
     scan::{Found, Scan, read_chunks},
     segment, space,
-    victim::{Bounds, oldest_elsewhere, victim},
+    victim::{Bounds, oldest, oldest_elsewhere, victim},
 };
 use crate::{
     error::ActorError,
@@ -119,7 +121,9 @@ where
             }
             done.stuck.retain(|id, live| segments.get(id).is_some_and(|row| row.live_bytes == *live));
             let is_out = |id, _: &SegmentRow| not_now.contains(&id) || done.stuck.contains_key(&id);
-            let Some(id) = victim(&segments, &self.bounds(&segments), is_out) else { break };
+            let bounds = self.bounds(&segments);
+            let next = victim(&segments, &bounds, is_out).or_else(|| oldest(&segments, &bounds, is_out));
+            let Some(id) = next else { break };
             let is_stuck = match self.empty(id, &segments).await? {
                 Emptied::All | Emptied::Sealed => false,
                 Emptied::NotNow => !not_now.insert(id),
@@ -160,8 +164,14 @@ where
         } else {
             (below, SEAL_SHARE)
         };
-        let room = self.space().map_or(u64::MAX, |space| space.free / COPY_SHARE);
-        Bounds { below, active_dead_min: self.config.segment_bytes / seal_share, room }
+        let active_dead_min = self.config.segment_bytes / seal_share;
+        let live: u64 = segments.values().map(|row| row.live_bytes).sum();
+        Bounds {
+            below,
+            active_dead_min,
+            drops_max: active_dead_min.max(live / DROPS_SHARE),
+            room: self.space().map_or(u64::MAX, |space| space.free / COPY_SHARE),
+        }
     }
 
     /// Copies forward what counts.
@@ -315,6 +325,8 @@ const COPY_BYTES_MAX: u64 = 2 << 20;
 const COPY_SHARE: u64 = 2;
 /// The active segment is sealed when at least this part of a full one need not be kept.
 const SEAL_SHARE: u64 = 4;
+/// Drops that must stay take at most this part of what counts, or of a segment that is sealed before it is full.
+const DROPS_SHARE: u64 = 4;
 /// While room is short: at most three bytes are copied for each that is won.
 const BELOW_WHEN_SHORT: f64 = 0.75;
 /// As [`SEAL_SHARE`], while room is short.

@@ -3,6 +3,8 @@
 
 use proto::{Checksum, FragmentId, TesseraId};
 
+use super::rows::{DocumentKey, TesseraRow};
+
 /// What is kept beside a fragment's checksum, so that a flipped bit in either or in the id shows.
 pub(crate) fn seal(id: &FragmentId, checksum: &Checksum) -> i64 {
     let mut bytes = [0; 70];
@@ -12,15 +14,28 @@ pub(crate) fn seal(id: &FragmentId, checksum: &Checksum) -> i64 {
     first_of(&blake3::hash(&bytes))
 }
 
-/// What is kept beside a tessera's session and number of holdings, for the same reason.
-pub(crate) fn seal_of_tessera(tessera: TesseraId, session: u64, holdings: u32) -> i64 {
-    let mut bytes = [0; 44];
+/// What is kept in a tessera's row, for the same reason.
+pub(crate) fn seal_of_tessera(tessera: TesseraId, row: &TesseraRow) -> i64 {
+    let mut bytes = [0; 52];
     let (id, rest) = bytes.split_at_mut(32);
-    let (writing, held) = rest.split_at_mut(8);
+    let (session, rest) = rest.split_at_mut(8);
+    let (holdings, documents) = rest.split_at_mut(4);
     id.copy_from_slice(tessera.as_bytes());
-    writing.copy_from_slice(&session.to_le_bytes());
-    held.copy_from_slice(&holdings.to_le_bytes());
+    session.copy_from_slice(&row.session.to_le_bytes());
+    holdings.copy_from_slice(&row.holdings.to_le_bytes());
+    documents.copy_from_slice(&row.documents.to_le_bytes());
     first_of(&blake3::hash(&bytes))
+}
+
+/// What a document adds to its tessera's row, so that one that has gone astray is missed.
+pub(crate) fn seal_of_document((tessera, kind, hash): &DocumentKey) -> u64 {
+    let mut bytes = [0; 65];
+    let (id, rest) = bytes.split_at_mut(32);
+    let (sum, code) = rest.split_at_mut(32);
+    id.copy_from_slice(tessera.as_bytes());
+    sum.copy_from_slice(hash.as_bytes());
+    code.fill(kind.code());
+    first_of(&blake3::hash(&bytes)).cast_unsigned()
 }
 
 fn first_of(hash: &blake3::Hash) -> i64 {

@@ -132,10 +132,11 @@ pub(crate) async fn load_tessera(
     view: &mut View,
     tessera: TesseraId,
 ) -> Result<(), ActorError> {
-    let row = sqlx::query("SELECT session, holdings, received_at, seal FROM tesseras WHERE tessera = ?")
-        .bind(tessera.as_bytes().as_slice())
-        .fetch_optional(&mut *connection)
-        .await?;
+    let row =
+        sqlx::query("SELECT session, holdings, received_at, documents, seal FROM tesseras WHERE tessera = ?")
+            .bind(tessera.as_bytes().as_slice())
+            .fetch_optional(&mut *connection)
+            .await?;
     if let Some(row) = row {
         view.tesseras.load(tessera, tessera_row(&row, tessera, 0)?);
     }
@@ -232,11 +233,11 @@ fn load_holding(view: &mut View, row: &SqliteRow) -> Result<(), ActorError> {
         return Err(ActorError::damaged_index(format!("what is held of {tessera} has lost its row")));
     }
     view.tesseras.load(tessera, tessera_row(row, tessera, 2)?);
-    if let Some(fragments) = row.try_get::<Option<i64>, _>(6)? {
-        let digest: [u8; 32] = row.try_get::<&[u8], _>(8)?.try_into().unwrap_or_default();
+    if let Some(fragments) = row.try_get::<Option<i64>, _>(7)? {
+        let digest: [u8; 32] = row.try_get::<&[u8], _>(9)?.try_into().unwrap_or_default();
         let holding = HoldingRow {
             fragments: fragments.cast_unsigned(),
-            bytes: row.try_get::<i64, _>(7)?.cast_unsigned(),
+            bytes: row.try_get::<i64, _>(8)?.cast_unsigned(),
             digest: Digest::from_bytes(&digest),
         };
         view.holdings.load((account, tessera), holding);
@@ -263,7 +264,7 @@ pub(crate) fn place(row: &SqliteRow, at: usize) -> Result<Place, sqlx::Error> {
     })
 }
 
-/// A tessera's row from four columns: session, holdings, received_at, seal.
+/// A tessera's row from five columns: session, holdings, received_at, documents, seal.
 ///
 /// Errors as damage of the index when it is not the one that was written for this id.
 pub(crate) fn tessera_row(row: &SqliteRow, id: TesseraId, at: usize) -> Result<TesseraRow, ActorError> {
@@ -271,8 +272,9 @@ pub(crate) fn tessera_row(row: &SqliteRow, id: TesseraId, at: usize) -> Result<T
         session: row.try_get::<i64, _>(at)?.cast_unsigned(),
         holdings: row.try_get(at + 1)?,
         received_at_ms: row.try_get(at + 2)?,
+        documents: row.try_get::<i64, _>(at + 3)?.cast_unsigned(),
     };
-    if digest::seal_of_tessera(id, found.session, found.holdings) == row.try_get::<i64, _>(at + 3)? {
+    if digest::seal_of_tessera(id, &found) == row.try_get::<i64, _>(at + 4)? {
         return Ok(found);
     }
     Err(ActorError::damaged_index(format!("the row of {id} is not as it was written")))
@@ -282,7 +284,7 @@ pub(crate) fn tessera_row(row: &SqliteRow, id: TesseraId, at: usize) -> Result<T
 pub(crate) async fn not_counting(
     connection: &mut SqliteConnection,
 ) -> Result<Vec<(TesseraId, TesseraRow)>, ActorError> {
-    let sql = "SELECT tessera, session, holdings, received_at, seal FROM tesseras \
+    let sql = "SELECT tessera, session, holdings, received_at, documents, seal FROM tesseras \
                WHERE session != 0 OR holdings = 0";
     let rows = sqlx::query(sql).fetch_all(connection).await?;
     let tessera = |row: &SqliteRow| -> Result<_, ActorError> {
@@ -315,7 +317,7 @@ const NEEDED: &str = "WITH q(account, tessera, stripe, idx, checksum) AS (VALUES
      LEFT JOIN blobs o ON o.checksum = f.checksum AND o.checksum IS NOT q.checksum \
      WHERE f.checksum IS NOT NULL OR b.checksum IS NOT NULL";
 const HELD: &str = "WITH q(account, tessera) AS (VALUES ?) \
-     SELECT q.account, q.tessera, t.session, t.holdings, t.received_at, t.seal, h.fragments, h.bytes, h.digest \
+     SELECT q.account, q.tessera, t.session, t.holdings, t.received_at, t.documents, t.seal, h.fragments, h.bytes, h.digest \
      FROM q LEFT JOIN tesseras t ON t.tessera = q.tessera \
      LEFT JOIN holdings h ON h.account = q.account AND h.tessera = q.tessera \
      WHERE t.tessera IS NOT NULL OR h.tessera IS NOT NULL";

@@ -90,7 +90,7 @@ struct Form {
 impl Script {
     fn changes(&mut self, changes: &Changes, now_ms: i64) -> Result<(), ActorError> {
         let sealed = |(id, row): &(TesseraId, Option<TesseraRow>)| {
-            (*id, row.map(|row| (row, digest::seal_of_tessera(*id, row.session, row.holdings))))
+            (*id, row.map(|row| (row, digest::seal_of_tessera(*id, &row))))
         };
         self.table(&TESSERAS, &changes.tesseras.iter().map(sealed).collect::<Vec<_>>())?;
         self.table(&BLOBS, &changes.blobs)?;
@@ -218,7 +218,14 @@ bind!(
 bind!((FragmentRow, i64), |row| row.0.checksum.as_bytes().as_slice(), row.0.deposits, row.1);
 bind!(DepositRow, |row| row.segment, row.seq.cast_signed());
 bind!(HoldingRow, |row| row.fragments.cast_signed(), row.bytes.cast_signed(), row.digest.to_bytes().to_vec());
-bind!((TesseraRow, i64), |row| row.0.session.cast_signed(), row.0.holdings, row.0.received_at_ms, row.1);
+bind!(
+    (TesseraRow, i64),
+    |row| row.0.session.cast_signed(),
+    row.0.holdings,
+    row.0.received_at_ms,
+    row.0.documents.cast_signed(),
+    row.1
+);
 bind!(
     SegmentRow,
     |row| row.bytes.cast_signed(),
@@ -241,8 +248,9 @@ const CHUNK_SIZES: [usize; 5] = [16, 8, 4, 2, 1];
 const TESSERAS: [Form; 2] = [
     Form {
         head: "INSERT INTO tesseras VALUES ",
-        row: "(?,?,?,?,?)",
-        tail: " ON CONFLICT DO UPDATE SET session=excluded.session, holdings=excluded.holdings, seal=excluded.seal;",
+        row: "(?,?,?,?,?,?)",
+        tail: " ON CONFLICT DO UPDATE SET session=excluded.session, holdings=excluded.holdings, \
+               documents=excluded.documents, seal=excluded.seal;",
     },
     Form { head: "DELETE FROM tesseras WHERE tessera IN (", row: "?", tail: ");" },
 ];

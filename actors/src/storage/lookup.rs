@@ -1,6 +1,7 @@
-//! One get: find the place, read, check, and say what is wrong when it is.
+//! One get, of a fragment or a document: find the place, read, check, and say what is wrong when it is.
 
-use proto::{Fragment, FragmentId};
+use bytes::Bytes;
+use proto::{Checksum, Fragment, FragmentId, TesseraId, record::DocumentKind};
 use ractor::ActorRef;
 
 use super::{
@@ -8,9 +9,10 @@ use super::{
     locations::Location,
     message::StorageMsg,
     ops::{Op, Outcome, Submission},
-    queries::{self, Found},
+    queries::{self, Found, FoundDocument},
     read::{Reader, Unread},
     readers::Readers,
+    rows::Place,
     soundness::Soundness,
     writer::Notice,
 };
@@ -96,11 +98,55 @@ impl Lookup {
         self.tell(StorageMsg::Moved { id });
         let (segment, position) = (place.segment, place.position);
         tracing::error!(fragment = %id, %checksum, segment, position, "stored bytes are damaged");
-        if matches!(wrong, Unread::Misplaced) {
+        if self.is_misled(wrong, &place).await {
             let reason = format!("segment {segment} has no blob {checksum} at {position}");
             self.tell(StorageMsg::Notice(Notice::IndexDamaged(reason)));
         }
         true
+    }
+
+    /// A document's bytes; without a hash, of the only one of its kind.
+    pub(super) async fn document(
+        &self,
+        tessera: TesseraId,
+        kind: DocumentKind,
+        hash: Option<Checksum>,
+    ) -> Result<Bytes, ActorError> {
+        let mut before = None;
+        let absent = || ActorError::not_found(format!("the {kind:?} of {tessera}"));
+        loop {
+            let (hash, place) = match queries::document(self.index.now(), tessera, kind, hash).await? {
+                FoundDocument::At(hash, place) => (hash, place),
+                FoundDocument::Nothing => return Err(absent()),
+                FoundDocument::Lacking => {
+                    self.soundness.check(&self.index, tessera).await?;
+                    return Err(absent());
+                }
+            };
+            let Place { segment, position, .. } = place;
+            let wrong = match self.reader.document(place, hash).await {
+                Ok(bytes) => return Ok(bytes),
+                Err(Unread::Failed(error)) => return Err(error),
+                Err(Unread::Gone) if before != Some(place) => {
+                    // Moved by a compaction, unless the index says the same once more.
+                    before = Some(place);
+                    continue;
+                }
+                Err(wrong) => wrong,
+            };
+            tracing::error!(%tessera, ?kind, segment, position, "a document is damaged");
+            if self.is_misled(&wrong, &place).await {
+                let reason = format!("segment {segment} has no document {hash} at {position}");
+                return Err(ActorError::damaged_index(reason));
+            }
+            return Err(ActorError::CorruptDocument { tessera, segment });
+        }
+    }
+
+    /// Whether it is the index that is wrong, and not the bytes.
+    async fn is_misled(&self, wrong: &Unread, place: &Place) -> bool {
+        let nowhere = async { queries::is_nowhere(self.index.as_it_is().await, place).await };
+        matches!(wrong, Unread::Misplaced) || matches!(nowhere.await, Ok(true))
     }
 
     fn tell(&self, message: StorageMsg) {

@@ -8,7 +8,7 @@ use proto::{
 use sqlx::{Row, sqlite::SqliteRow};
 
 use super::{
-    facts::{self, Need, place},
+    facts::{self, Need},
     log::Log,
     ops,
     recover::Replay,
@@ -61,13 +61,13 @@ impl Replay<'_> {
             }
             self.flush().await?;
         }
-        let sql = "SELECT tessera, kind, hash, segment, position, len FROM documents \
+        let sql = "SELECT tessera, kind, hash FROM documents \
                    WHERE segment = ? AND position + 64 + len > ?";
         for row in &self.lost(sql, id, length).await? {
             let tessera = TesseraId::try_from(row.try_get::<&[u8], _>(0)?)?;
             let Some(kind) = DocumentKind::from_code(row.try_get(1)?) else { continue };
             let key = (tessera, kind, Checksum::try_from(row.try_get::<&[u8], _>(2)?)?);
-            self.view.documents.load(key, place(row, 3)?);
+            facts::load_document(&mut self.connection, &mut self.view, key).await?;
             self.view.remove_document(key);
             self.report.lost_documents.push(tessera);
         }

@@ -16,6 +16,7 @@ use proto::{
 
 use super::{
     digest::Digest,
+    facts::Need,
     log::Tape,
     needed::Extra,
     ops::{Op, Outcome},
@@ -250,17 +251,27 @@ impl Planner {
         if self.sessions.is_open(SessionId(row.session)) || (row.session == 0 && row.holdings > 0) {
             return Ok(Outcome::Stale);
         }
-        for need in scene.extra.deposits.get(&tessera).into_iter().flatten() {
+        let deposits = scene.extra.deposits.get(&tessera).map_or(&[][..], Vec::as_slice);
+        for need in deposits {
             self.view.remove_deposit(need.account, need.fragment);
             scene.dropped.push(need.fragment);
         }
         match self.view.tesseras.get(&tessera) {
-            Some(left) if left.holdings > 0 => return Ok(Outcome::More),
+            Some(left) if left.holdings > 0 && self.knows_any(deposits) => return Ok(Outcome::More),
+            // It would be tried again and again.
+            Some(left) if left.holdings > 0 => {
+                return Err(ActorError::damaged_index(format!("what is held of {tessera} is not there")));
+            }
             // A replay found the last drop but not that the tessera was forgotten with it.
             Some(left) if left.session == 0 => self.forget(tessera, scene)?,
             _ => self.remove_tessera(tessera, scene),
         }
         Ok(Outcome::Done)
+    }
+
+    /// Whether one of these deposits was there when the batch began: an earlier purge may have taken it.
+    fn knows_any(&self, deposits: &[Need]) -> bool {
+        deposits.iter().any(|need| self.view.deposits.knows(&(need.account, need.fragment)))
     }
 
     fn suspect(&mut self, checksum: Checksum, place: Place) -> Outcome {

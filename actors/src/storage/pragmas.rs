@@ -88,6 +88,7 @@ async fn open(path: &Path, config: &StorageConfig, sqlite_min: [u32; 3]) -> Resu
         .max_connections(1)
         .idle_timeout(None)
         .max_lifetime(None)
+        .test_before_acquire(false)
         .connect_with(base.clone().create_if_missing(true).pragma("cache_size", kib(writer_kib)))
         .await?;
     check_sqlite_version(&writer, sqlite_min).await?;
@@ -96,6 +97,7 @@ async fn open(path: &Path, config: &StorageConfig, sqlite_min: [u32; 3]) -> Resu
         .max_connections(readers_max)
         .idle_timeout(None)
         .max_lifetime(None)
+        .test_before_acquire(false)
         .connect_with(base.read_only(true).pragma("cache_size", kib(reader_kib)))
         .await?;
     Ok(Database { writer, readers, _scratch: None })

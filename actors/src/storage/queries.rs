@@ -3,15 +3,18 @@
 use std::collections::HashMap;
 
 use futures::TryStreamExt;
-use proto::{AccountId, Checksum, FragmentId, TesseraId, record::DocumentKind};
+use proto::{
+    AccountId, Checksum, FragmentId, TesseraId,
+    record::{DocumentKind, record_len},
+};
 use sqlx::{Row, SqlitePool, sqlite::SqliteRow};
 
 use super::{
-    digest::Digest,
+    digest::{self, Digest},
     facts::{checked, place, tessera_row},
     locations::Location,
     readers::Pending,
-    rows::{BlobState, Place},
+    rows::{self, BlobState, Place},
 };
 use crate::{error::ActorError, store::FragmentRow};
 
@@ -65,6 +68,16 @@ pub(crate) enum Found {
     Nothing,
 }
 
+/// Where a document is, as far as the index knows.
+pub(crate) enum FoundDocument {
+    /// The one with this hash is here.
+    At(Checksum, Place),
+    /// There is no row of it, though there are some of its tessera.
+    Lacking,
+    /// There is nothing of this tessera.
+    Nothing,
+}
+
 /// Looks a fragment up.
 pub(crate) async fn locate(
     (pool, pending): (&SqlitePool, Pending),
@@ -82,32 +95,45 @@ pub(crate) async fn locate(
         .bind(known.as_ref().map(|checksum| checksum.as_bytes().as_slice()))
         .fetch_one(pool)
         .await?;
-    let indexed = row.try_get::<Option<&[u8]>, _>(4)?;
-    let tessera = match (tessera.flatten(), row.try_get::<Option<i64>, _>(0)?) {
-        (Some(tessera), _) => tessera,
-        (None, Some(_)) => tessera_row(&row, id.tessera, 0)?,
-        (None, None) if indexed.is_none() => return Ok(Found::Nothing),
-        (None, None) => {
-            return Err(ActorError::damaged_index(format!("fragment {id} has lost the row of its tessera")));
-        }
-    };
+    let Some(tessera) = known_tessera(tessera, &row, id.tessera)? else { return Ok(Found::Nothing) };
     if tessera.session != 0 {
         return Ok(Found::Nothing);
     }
-    let checksum = match (known, indexed) {
+    let checksum = match (known, row.try_get::<Option<&[u8]>, _>(6)?) {
         (Some(checksum), _) => checksum,
-        (None, Some(sum)) => checked(id, Checksum::try_from(sum)?, row.try_get(5)?)?,
+        (None, Some(sum)) => checked(id, Checksum::try_from(sum)?, row.try_get(7)?)?,
         (None, None) => return Ok(Found::Lacking),
     };
-    let (place, state) = match (pending.blob(&checksum).flatten(), row.try_get::<Option<i64>, _>(6)?) {
+    let (place, state) = match (pending.blob(&checksum).flatten(), row.try_get::<Option<i64>, _>(8)?) {
         (Some(blob), _) => (blob.place, blob.state),
-        (None, Some(state)) => (place(&row, 7)?, BlobState::from_code(state)),
+        (None, Some(state)) => (place(&row, 9)?, BlobState::from_code(state)),
         (None, None) => return Ok(Found::Contradiction(checksum)),
     };
     Ok(match state {
         BlobState::Ok => Found::At(Location { checksum, place }),
         BlobState::Suspect | BlobState::Missing => Found::Damaged(checksum),
     })
+}
+
+/// A tessera's row as a batch in flight has it, or else from the first columns of what the index answered: those of
+/// [`tessera_row`], and whether anyone holds something of it.
+///
+/// Errors as damage of the index when someone does although there is no such row.
+fn known_tessera(
+    pending: Option<Option<rows::TesseraRow>>,
+    row: &SqliteRow,
+    id: TesseraId,
+) -> Result<Option<rows::TesseraRow>, ActorError> {
+    if let Some(known) = pending {
+        return Ok(known);
+    }
+    if row.try_get::<Option<i64>, _>(0)?.is_some() {
+        return tessera_row(row, id, 0).map(Some);
+    }
+    if row.try_get(TESSERA_COLUMNS)? {
+        return Err(ActorError::damaged_index(format!("what is held of {id} has lost its row")));
+    }
+    Ok(None)
 }
 
 /// A tessera's fragments from a place on, in order.
@@ -117,34 +143,65 @@ pub(crate) async fn checksums(
     from: (u32, u16),
     limit: u32,
 ) -> Result<Vec<FragmentRow>, ActorError> {
-    let rows = sqlx::query(CHECKSUMS)
+    let lists = sqlx::query(CHECKSUMS)
         .bind(tessera.as_bytes().as_slice())
         .bind(from.0)
         .bind(from.1)
         .bind(limit)
-        .fetch_all(pool)
+        .fetch_one(pool)
         .await?;
-    rows.iter().map(|row| fragment_row(row, tessera)).collect()
+    let mut rows = fragment_rows(&lists, tessera)?;
+    // SQLite promises no order inside of a list.
+    rows.sort_unstable_by_key(|row| (row.stripe, row.index));
+    Ok(rows)
 }
 
-fn fragment_row(row: &SqliteRow, tessera: TesseraId) -> Result<FragmentRow, ActorError> {
-    let id = FragmentId { tessera, stripe: row.try_get(0)?, index: row.try_get(1)? };
-    let state = row.try_get::<Option<i64>, _>(5)?;
-    Ok(FragmentRow {
-        stripe: id.stripe,
-        index: id.index,
-        checksum: checked(&id, Checksum::try_from(row.try_get::<&[u8], _>(2)?)?, row.try_get(3)?)?,
-        length: row.try_get::<Option<u32>, _>(4)?.unwrap_or(0),
-        state: state.map_or(BlobState::Missing, BlobState::from_code),
-        written_at_ms: row.try_get::<Option<i64>, _>(6)?.unwrap_or(0),
-        verified_at_ms: row.try_get(7)?,
-    })
+/// The rows from the lists of their values, a list for each column.
+fn fragment_rows(lists: &SqliteRow, tessera: TesseraId) -> Result<Vec<FragmentRow>, ActorError> {
+    let uneven = || ActorError::damaged_index(format!("the rows of {tessera} are not as they were written"));
+    let (sums, rest) =
+        lists.try_get::<Option<&[u8]>, _>(0)?.unwrap_or_default().as_chunks::<CHECKSUM_BYTES>();
+    let mut columns = [1, 2, 3, 4, 5, 6, 7]
+        .map(|at| lists.try_get::<&str, _>(at).unwrap_or_default().split_terminator(','));
+    let mut row = |sum: &[u8; CHECKSUM_BYTES]| {
+        let values =
+            columns.each_mut().map(|column| column.next().and_then(|value| value.parse::<i64>().ok()));
+        let [Some(stripe), Some(index), Some(seal), length, state, written_at_ms, verified_at_ms] = values
+        else {
+            return Err(uneven());
+        };
+        let stripe = u32::try_from(stripe).map_err(|_| uneven())?;
+        let id = FragmentId { tessera, stripe, index: u16::try_from(index).map_err(|_| uneven())? };
+        Ok(FragmentRow {
+            stripe: id.stripe,
+            index: id.index,
+            checksum: checked(&id, Checksum::from_bytes(*sum), seal)?,
+            length: u32::try_from(length.unwrap_or(0)).map_err(|_| uneven())?,
+            state: state.map_or(BlobState::Missing, BlobState::from_code),
+            written_at_ms: written_at_ms.unwrap_or(0),
+            verified_at_ms,
+        })
+    };
+    let rows = sums.iter().map(&mut row).collect::<Result<Vec<_>, _>>()?;
+    let is_even = rest.is_empty() && columns.iter_mut().all(|column| column.next().is_none());
+    if is_even { Ok(rows) } else { Err(uneven()) }
 }
 
-/// Whether each account's fragments of a tessera are as many as are counted, and add up to the digest, as kept beside
-/// them. In one transaction, so that what is written meanwhile is seen as a whole or not at all.
+/// Whether the rows of a tessera are all there: each account's fragments are as many as are counted, and add up to the
+/// digest, and so do the documents. In one transaction, so that what is written meanwhile is seen as a whole or not at
+/// all.
 pub(crate) async fn adds_up(pool: &SqlitePool, tessera: TesseraId) -> Result<bool, ActorError> {
     let mut snapshot = pool.begin().await?;
+    let row = sqlx::query(TESSERA).bind(tessera.as_bytes().as_slice()).fetch_one(&mut *snapshot).await?;
+    let Some(row) = known_tessera(None, &row, tessera)? else { return Ok(true) };
+    let mut documents = 0_u64;
+    let mut rows = sqlx::query(DOCUMENTS).bind(tessera.as_bytes().as_slice()).fetch(&mut *snapshot);
+    while let Some(row) = rows.try_next().await? {
+        let Some(kind) = DocumentKind::from_code(row.try_get(0)?) else { return Ok(false) };
+        let hash = Checksum::try_from(row.try_get::<&[u8], _>(1)?)?;
+        documents = documents.wrapping_add(digest::seal_of_document(&(tessera, kind, hash)));
+    }
+    drop(rows);
     let mut kept = HashMap::new();
     let mut rows = sqlx::query(HOLDINGS).bind(tessera.as_bytes().as_slice()).fetch(&mut *snapshot);
     while let Some(row) = rows.try_next().await? {
@@ -161,7 +218,7 @@ pub(crate) async fn adds_up(pool: &SqlitePool, tessera: TesseraId) -> Result<boo
         let (count, sum) = found.entry(AccountId::try_from(row.try_get::<&[u8], _>(0)?)?).or_default();
         (*count, *sum) = (*count + 1, sum.plus(Digest::of(&id, &checksum)));
     }
-    Ok(found == kept)
+    Ok(found == kept && kept.len() == row.holdings as usize && documents == row.documents)
 }
 
 /// Tesserae whose ids lie in a range, in order.
@@ -171,6 +228,10 @@ pub(crate) async fn tesseras(
     to: TesseraId,
     limit: u32,
 ) -> Result<Vec<TesseraRow>, ActorError> {
+    if from == to {
+        let row = sqlx::query(TESSERA).bind(from.as_bytes().as_slice()).fetch_one(pool).await?;
+        known_tessera(None, &row, from)?;
+    }
     let rows = sqlx::query(TESSERAS)
         .bind(AccountId::LOCAL.as_bytes().as_slice())
         .bind(DocumentKind::Manifest.code())
@@ -180,12 +241,13 @@ pub(crate) async fn tesseras(
         .fetch_all(pool)
         .await?;
     let tessera = |row: &SqliteRow| -> Result<TesseraRow, ActorError> {
+        let id = TesseraId::try_from(row.try_get::<&[u8], _>(TESSERA_COLUMNS)?)?;
         Ok(TesseraRow {
-            id: TesseraId::try_from(row.try_get::<&[u8], _>(0)?)?,
-            received_at_ms: row.try_get(1)?,
-            fragments: row.try_get::<i64, _>(2)?.cast_unsigned(),
-            bytes: row.try_get::<i64, _>(3)?.cast_unsigned(),
-            has_manifest: row.try_get(4)?,
+            id,
+            received_at_ms: tessera_row(row, id, 0)?.received_at_ms,
+            fragments: row.try_get::<i64, _>(TESSERA_COLUMNS + 1)?.cast_unsigned(),
+            bytes: row.try_get::<i64, _>(TESSERA_COLUMNS + 2)?.cast_unsigned(),
+            has_manifest: row.try_get(TESSERA_COLUMNS + 3)?,
         })
     };
     rows.iter().map(tessera).collect()
@@ -197,25 +259,23 @@ pub(crate) async fn document(
     tessera: TesseraId,
     kind: DocumentKind,
     hash: Option<Checksum>,
-) -> Result<Option<(Checksum, Place)>, ActorError> {
+) -> Result<FoundDocument, ActorError> {
     let row = sqlx::query(DOCUMENT)
         .bind(tessera.as_bytes().as_slice())
         .bind(kind.code())
         .bind(hash.as_ref().map(|hash| hash.as_bytes().as_slice()))
         .fetch_one(pool)
         .await?;
-    let counts = match pending.tessera(tessera) {
-        Some(row) => row.is_some_and(|row| row.session == 0 && row.holdings > 0),
-        None => row.try_get(0)?,
+    let counts = known_tessera(pending.tessera(tessera), &row, tessera)?;
+    if counts.is_none_or(|row| row.session != 0 || row.holdings == 0) {
+        return Ok(FoundDocument::Nothing);
+    }
+    let found = match (pending.document(tessera, kind, hash), row.try_get::<Option<&[u8]>, _>(6)?) {
+        (Some(known), _) => known,
+        (None, Some(hash)) => Some((Checksum::try_from(hash)?, place(&row, 7)?)),
+        (None, None) => None,
     };
-    if !counts {
-        return Ok(None);
-    }
-    if let Some(known) = pending.document(tessera, kind, hash) {
-        return Ok(known);
-    }
-    let hash = row.try_get::<Option<&[u8]>, _>(1)?.map(Checksum::try_from).transpose()?;
-    hash.map(|hash| Ok((hash, place(&row, 2)?))).transpose()
+    Ok(found.map_or(FoundDocument::Lacking, |(hash, place)| FoundDocument::At(hash, place)))
 }
 
 /// The counts.
@@ -234,30 +294,52 @@ pub(crate) async fn totals(pool: &SqlitePool) -> Result<Totals, ActorError> {
     })
 }
 
+/// Whether the index names a place that its own row of the segment does not have.
+pub(crate) async fn is_nowhere(pool: &SqlitePool, place: &Place) -> Result<bool, ActorError> {
+    let bytes: Option<i64> = sqlx::query_scalar("SELECT bytes FROM segments WHERE id = ?")
+        .bind(place.segment)
+        .fetch_optional(pool)
+        .await?;
+    let end = place.position.saturating_add(record_len(place.len as usize));
+    Ok(bytes.is_none_or(|bytes| end > bytes.cast_unsigned()))
+}
+
+/// Columns that [`tessera_row`] reads.
+const TESSERA_COLUMNS: usize = 5;
 /// One row, whatever there is.
-const LOCATE: &str = "SELECT t.session, t.holdings, t.received_at, t.seal, f.checksum, f.seal, \
+const TESSERA: &str = "SELECT t.session, t.holdings, t.received_at, t.documents, t.seal, \
+     t.seal IS NULL AND EXISTS (SELECT 1 FROM holdings h WHERE h.tessera = ?1) \
+     FROM (SELECT 1) LEFT JOIN tesseras t ON t.tessera = ?1";
+const DOCUMENTS: &str = "SELECT kind, hash FROM documents WHERE tessera = ?";
+/// One row, whatever there is.
+const LOCATE: &str = "SELECT t.session, t.holdings, t.received_at, t.documents, t.seal, \
+     t.seal IS NULL AND EXISTS (SELECT 1 FROM holdings h WHERE h.tessera = ?1), f.checksum, f.seal, \
      b.state, b.segment, b.position, b.len \
      FROM (SELECT ?1 AS tessera, ?2 AS stripe, ?3 AS idx, ?4 AS checksum) q \
      LEFT JOIN tesseras t ON t.tessera = q.tessera \
      LEFT JOIN fragments f ON f.tessera = q.tessera AND f.stripe = q.stripe AND f.idx = q.idx \
      LEFT JOIN blobs b ON b.checksum = coalesce(q.checksum, f.checksum)";
 /// One row, whatever there is.
-const DOCUMENT: &str = "SELECT EXISTS (SELECT 1 FROM tesseras WHERE tessera = ?1 AND session = 0 AND holdings > 0), \
+const DOCUMENT: &str = "SELECT t.session, t.holdings, t.received_at, t.documents, t.seal, \
+     t.seal IS NULL AND EXISTS (SELECT 1 FROM holdings h WHERE h.tessera = ?1), \
      d.hash, d.segment, d.position, d.len \
-     FROM (SELECT 1) LEFT JOIN documents d ON d.tessera = ?1 AND d.kind = ?2 AND (?3 IS NULL OR d.hash = ?3) LIMIT 1";
-/// The sum keeps SQLite from looking at the limit's value while it prepares, which it would do again every time.
-const CHECKSUMS: &str = "SELECT f.stripe, f.idx, f.checksum, f.seal, b.len, b.state, s.written_at, s.verified_at \
+     FROM (SELECT 1) LEFT JOIN tesseras t ON t.tessera = ?1 LEFT JOIN documents d ON d.tessera = ?1 AND d.kind = ?2 AND (?3 IS NULL OR d.hash = ?3) LIMIT 1";
+/// One row of lists: each row that SQLite's thread hands over costs about as much as finding it. The sum keeps SQLite from
+/// looking at the limit's value while it prepares, which it would do again every time.
+const CHECKSUMS: &str = "SELECT group_concat(checksum, ''), group_concat(stripe) || ',', group_concat(idx) || ',', \
+     group_concat(seal) || ',', group_concat(coalesce(len, '')) || ',', group_concat(coalesce(state, '')) || ',', \
+     group_concat(coalesce(written_at, '')) || ',', group_concat(coalesce(verified_at, '')) || ',' FROM ( \
+     SELECT f.stripe, f.idx, f.checksum, f.seal, b.len, b.state, s.written_at, s.verified_at \
      FROM fragments f JOIN tesseras t ON t.tessera = f.tessera \
      LEFT JOIN blobs b ON b.checksum = f.checksum LEFT JOIN segments s ON s.id = b.segment \
      WHERE f.tessera = ? AND t.session = 0 AND (f.stripe, f.idx) >= (?, ?) \
-     ORDER BY f.stripe, f.idx LIMIT ? + 0";
-/// Only of a tessera whose own row is there: without it, lists are empty.
-const HOLDINGS: &str = "SELECT h.account, h.fragments, h.digest FROM holdings h \
-     JOIN tesseras t ON t.tessera = h.tessera WHERE h.tessera = ?";
+     ORDER BY f.stripe, f.idx LIMIT ? + 0)";
+const CHECKSUM_BYTES: usize = 32;
+const HOLDINGS: &str = "SELECT account, fragments, digest FROM holdings WHERE tessera = ?";
 const DEPOSITS: &str = "SELECT d.account, d.stripe, d.idx, f.checksum, f.seal \
      FROM deposits d JOIN fragments f ON f.tessera = d.tessera AND f.stripe = d.stripe AND f.idx = d.idx \
      WHERE d.tessera = ?";
-const TESSERAS: &str = "SELECT t.tessera, t.received_at, coalesce(h.fragments, 0), coalesce(h.bytes, 0), \
+const TESSERAS: &str = "SELECT t.session, t.holdings, t.received_at, t.documents, t.seal, t.tessera, coalesce(h.fragments, 0), coalesce(h.bytes, 0), \
      EXISTS (SELECT 1 FROM documents d WHERE d.tessera = t.tessera AND d.kind = ?2) \
      FROM tesseras t LEFT JOIN holdings h ON h.account = ?1 AND h.tessera = t.tessera \
      WHERE t.tessera BETWEEN ?3 AND ?4 AND t.session = 0 AND t.holdings > 0 ORDER BY t.tessera LIMIT ?5 + 0";

@@ -89,6 +89,8 @@ pub(crate) struct TesseraRow {
     /// Accounts with a holding in it.
     pub(crate) holdings: u32,
     pub(crate) received_at_ms: i64,
+    /// The sum modulo 2⁶⁴ of the seals of its documents.
+    pub(crate) documents: u64,
 }
 
 /// `segments`: one file of the log.

@@ -1,9 +1,9 @@
-//! Whether all rows of a tessera are there. A flipped bit in a row's key hides a fragment without a trace in any other
+//! Whether all rows of a tessera are there. A flipped bit in a row's key hides what it is about without a trace in any other
 //! row, but the sums show it.
 //!
 //! # Invariant
-//! A fragment is said not to be here, and a list to be whole, only of a tessera whose rows added up once since the
-//! start. One tessera is looked through at a time.
+//! A fragment or document is said not to be here, and a list to be whole, only of a tessera whose rows added up once
+//! since the start. One tessera is looked through at a time.
 
 use std::{num::NonZeroUsize, sync::Arc};
 

@@ -317,7 +317,9 @@ mod tests {
     #[tokio::test]
     async fn stage_without_room_lets_nothing_in_until_enough_has_left() {
         let (stage, mut inside) = Stage::new(4);
+        assert!(stage.has_room(100), "what is larger than the stage has it to itself");
         stage.enter("small", 3).await;
+        assert!(stage.has_room(1) && !stage.has_room(2));
         let mut next = Box::pin(stage.enter("next", 3));
         assert!(next.as_mut().now_or_never().is_none());
         let small = inside.try_recv().unwrap();

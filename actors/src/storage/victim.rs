@@ -11,6 +11,8 @@ pub(crate) struct Bounds {
     pub(crate) below: f64,
     /// If it is the active one, which would have to be sealed first, at least so many bytes need not be kept.
     pub(crate) active_dead_min: u64,
+    /// Records that end older ones may take so many bytes.
+    pub(crate) drops_max: u64,
     /// There is room for copies of so many bytes.
     pub(crate) room: u64,
 }
@@ -26,6 +28,23 @@ pub(crate) fn victim(
     let worth = kept.filter(|(_, row, kept)| is_worth(row, *kept, bounds));
     let shares = worth.map(|(id, row, kept)| (id, share(row, kept)));
     shares.min_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0))).map(|(id, _)| id)
+}
+
+/// When drops that must stay take too much: the segment with the oldest refs of all. Their copies are new, so with its
+/// file goes the reason to keep the oldest drops. As long as it has to stay, no other would help.
+pub(crate) fn oldest(
+    segments: &HashMap<u32, SegmentRow>,
+    bounds: &Bounds,
+    is_out: impl Fn(u32, &SegmentRow) -> bool,
+) -> Option<u32> {
+    let drops = |(id, row): (&u32, &SegmentRow)| kept(row, oldest_elsewhere(segments, *id)) - row.live_bytes;
+    let there = segments.iter().filter(|(_, row)| row.seal != Seal::Drained);
+    if there.map(drops).sum::<u64>() <= bounds.drops_max {
+        return None;
+    }
+    let (id, row) = segments.iter().min_by_key(|(id, row)| (row.min_seq, **id))?;
+    let may_go = row.seal == Seal::Sealed && row.live_bytes <= bounds.room && !is_out(*id, row);
+    may_go.then_some(*id)
 }
 
 fn is_worth(row: &SegmentRow, kept: u64, bounds: &Bounds) -> bool {
@@ -73,7 +92,7 @@ mod tests {
         assert_eq!(victim(&rows, &BOUNDS, |id, _| out.contains(&id)), expected, "{rows:?}");
     }
 
-    const BOUNDS: Bounds = Bounds { below: 0.5, active_dead_min: 60, room: 45 };
+    const BOUNDS: Bounds = Bounds { below: 0.5, active_dead_min: 60, drops_max: 30, room: 45 };
 
     #[test]
     fn emptiest_sealed_segment_below_the_threshold_is_chosen() {
@@ -112,5 +131,27 @@ mod tests {
         check(&[dropping, old(8)], &[], Some(1));
         check(&[SegmentRow { min_seq: 1, ..dropping }, old(8)], &[], Some(1));
         check(&[SegmentRow { drop_bytes: 40, ..dropping }, old(6)], &[], Some(1));
+    }
+
+    fn check_oldest(rows: &[SegmentRow], out: &[u32], expected: Option<u32>) {
+        let rows = (1..).zip(rows.iter().copied()).collect();
+        assert_eq!(oldest(&rows, &BOUNDS, |id, _| out.contains(&id)), expected, "{rows:?}");
+    }
+
+    #[test]
+    fn oldest_segment_is_chosen_when_it_keeps_too_many_drops() {
+        let old = |min_seq| SegmentRow { min_seq, ..sealed(40) };
+        let dropping = |drop_bytes| SegmentRow { drop_bytes, drop_seq: 7, ..sealed(60) };
+        check_oldest(&[dropping(31), old(5), old(3)], &[], Some(3));
+        check_oldest(&[dropping(30), old(5), old(3)], &[], None);
+        check_oldest(&[dropping(20), dropping(20), old(3)], &[], Some(3));
+        // Nothing older is elsewhere: these drops go with their segment.
+        check_oldest(&[dropping(31), old(8)], &[], None);
+        check_oldest(&[SegmentRow { min_seq: 3, ..dropping(31) }], &[], None);
+        // What would be left is as old, or nearly.
+        check_oldest(&[dropping(31), old(5), old(3)], &[3], None);
+        check_oldest(&[dropping(31), old(5), SegmentRow { seal: Seal::Drained, ..old(3) }], &[], None);
+        check_oldest(&[dropping(31), old(5), SegmentRow { seal: Seal::Active, ..old(3) }], &[], None);
+        check_oldest(&[dropping(31), old(5), SegmentRow { live_bytes: 46, ..old(3) }], &[], None);
     }
 }

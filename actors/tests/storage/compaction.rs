@@ -277,6 +277,37 @@ async fn drops_that_must_stay_are_not_copied_again_and_again() {
     node.stop().await;
 }
 
+/// Something that is kept for ever must not have the log keep every drop of what came later.
+#[tokio::test(flavor = "multi_thread")]
+async fn drops_do_not_pile_up_beside_something_old() {
+    let mut node = Node::started(1).await;
+    let old = fragment(1, 60_000);
+    node.storage().put(LOCAL, id(1, 0), old.clone()).await.unwrap();
+    let small = fragment(2, 10);
+    let mut most = 0;
+    for round in 0..ROUNDS {
+        for stripe in 0..DROPPED {
+            node.storage().put(LOCAL, id(2, stripe), small.clone()).await.unwrap();
+            node.storage().drop_fragment(LOCAL, id(2, stripe)).await.unwrap();
+        }
+        node.storage().compact().await.unwrap();
+        let (rows, _) = audit::check(&node).await;
+        most = most.max(rows.segments.values().map(|row| row.bytes).sum());
+        assert!(most < MOST_BYTES, "{most} bytes in segments after {round} rounds");
+    }
+    let drops = u64::from(ROUNDS * DROPPED) * 192;
+    assert!(drops > 2 * MOST_BYTES, "so they would show");
+    node.rebuild().await;
+    assert_eq!(node.storage().get(id(1, 0)).await.unwrap(), old);
+    let (rows, _) = audit::check(&node).await;
+    assert_eq!(rows.fragments.len(), 1, "nothing that was dropped is back");
+    node.stop().await;
+}
+
+const ROUNDS: u32 = 40;
+const DROPPED: u32 = 50;
+const MOST_BYTES: u64 = 120_000;
+
 pub(crate) fn flip(node: &Node, segment: u32, position: u64) {
     let path = node.segment(segment);
     let mut bytes = std::fs::read(&path).unwrap();

@@ -17,11 +17,11 @@ use super::support::{
     tessera,
 };
 
-const LENGTH: usize = 3000;
-const COUNT: u32 = 12;
-const MANIFEST: &[u8] = b"manifest";
+pub(crate) const LENGTH: usize = 3000;
+pub(crate) const COUNT: u32 = 12;
+pub(crate) const MANIFEST: &[u8] = b"manifest";
 /// A flipped bit in a key hides a row; so does this.
-const ASTRAY: &str = "DELETE FROM fragments WHERE stripe = 3";
+pub(crate) const ASTRAY: &str = "DELETE FROM fragments WHERE stripe = 3";
 /// Prime, so that over the pages all places in a row come up.
 const FLIPS_APART: usize = 131;
 /// Bytes of a header, and of the record of a blob of [`LENGTH`] bytes.
@@ -29,7 +29,7 @@ const HEADER: u64 = 64;
 const RECORD: u64 = HEADER + 3008;
 
 /// A node with some fragments in a few segments.
-async fn filled() -> Node {
+pub(crate) async fn filled() -> Node {
     let node = Node::started(1).await;
     for stripe in 0..COUNT {
         node.storage().put(LOCAL, id(1, stripe), fragment(stripe.into(), LENGTH)).await.unwrap();
@@ -44,7 +44,7 @@ fn flip(path: &Path, position: u64) {
 }
 
 /// A tessera of one fragment that has a manifest.
-async fn with_manifest(node: &Node) {
+pub(crate) async fn with_manifest(node: &Node) {
     let one = fragment(1, LENGTH);
     let mut session = node.storage().open_session().await.unwrap();
     session.put_blob(one.clone()).await.unwrap();
@@ -54,7 +54,7 @@ async fn with_manifest(node: &Node) {
 }
 
 /// Which of the fragments are served; what is served must be right.
-async fn served(node: &Node) -> Vec<u32> {
+pub(crate) async fn served(node: &Node) -> Vec<u32> {
     let mut served = Vec::new();
     for stripe in 0..COUNT {
         match node.storage().get(id(1, stripe)).await {
@@ -72,11 +72,11 @@ async fn served(node: &Node) -> Vec<u32> {
     served
 }
 
-fn all_but(lost: &[u32]) -> Vec<u32> {
+pub(crate) fn all_but(lost: &[u32]) -> Vec<u32> {
     (0..COUNT).filter(|stripe| !lost.contains(stripe)).collect()
 }
 
-async fn usage(node: &Node) -> Usage {
+pub(crate) async fn usage(node: &Node) -> Usage {
     node.storage().usage().await.unwrap()
 }
 
@@ -271,74 +271,6 @@ async fn flipped_bit_in_the_schema_is_noticed_and_the_index_made_anew() {
     }
 }
 
-/// Nothing was unclean, so nobody has looked through the index: the answer itself must not be believed.
-#[tokio::test(flavor = "multi_thread")]
-async fn fragment_whose_row_has_gone_astray_is_not_said_to_be_absent() {
-    let moved = "UPDATE fragments SET stripe = stripe + 256 WHERE stripe = 3";
-    let renamed = "UPDATE tesseras SET tessera = zeroblob(32)";
-    for (change, question) in [
-        (moved, "get"),
-        (ASTRAY, "get"),
-        (moved, "list"),
-        (ASTRAY, "list"),
-        (renamed, "get"),
-        (renamed, "list"),
-    ] {
-        let mut node = filled().await;
-        node.stop().await;
-        execute(&node, change).await;
-        node.start().await.unwrap();
-        let asked = match question {
-            "get" => node.storage().get(id(1, 3)).await.map(|_| ()),
-            _ => node.storage().checksums(id(1, 0).tessera, (0, 0), 100).await.map(|_| ()),
-        };
-        assert!(matches!(asked, Err(ActorError::Sqlite(_))), "{change}, {question}: {asked:?}");
-        rebuilt(&node, change).await;
-        assert_eq!(served(&node).await, all_but(&[]), "{change}");
-        let absent = node.storage().get(id(1, COUNT)).await;
-        assert!(matches!(absent, Err(ActorError::NotFound { .. })), "{change}: {absent:?}");
-        audit::check(&node).await;
-        node.stop().await;
-    }
-}
-
-/// A put would begin the tessera anew, and its last drop would forget what is there.
-#[tokio::test(flavor = "multi_thread")]
-async fn tessera_that_has_lost_its_row_is_not_begun_anew() {
-    let mut node = filled().await;
-    node.stop().await;
-    execute(&node, "UPDATE tesseras SET tessera = zeroblob(32)").await;
-    node.start().await.unwrap();
-    let put = node.storage().put(LOCAL, id(1, COUNT), fragment(COUNT.into(), LENGTH)).await;
-    assert!(matches!(put, Err(ActorError::ReadOnly { .. })), "{put:?}");
-    rebuilt(&node, "a tessera without a row").await;
-    assert_eq!(served(&node).await, all_but(&[]));
-    audit::check(&node).await;
-    node.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn wrong_row_of_a_document_is_noticed_and_the_index_made_anew() {
-    for change in [
-        "UPDATE documents SET position = position + 64",
-        "UPDATE documents SET position = position - (1 << 62)",
-        "UPDATE documents SET len = len + (1 << 30)",
-        "UPDATE documents SET hash = zeroblob(32)",
-    ] {
-        let mut node = Node::started(1).await;
-        with_manifest(&node).await;
-        node.stop().await;
-        execute(&node, change).await;
-        node.start().await.unwrap();
-        let asked = node.storage().document(tessera(1), DocumentKind::Manifest, None).await;
-        assert!(matches!(asked, Err(ActorError::Sqlite(_))), "{change}: {asked:?}");
-        rebuilt(&node, change).await;
-        let asked = node.storage().document(tessera(1), DocumentKind::Manifest, None).await;
-        assert_eq!(asked.unwrap(), MANIFEST, "{change}");
-        node.stop().await;
-    }
-}
-
 /// One bit in every so many bytes of the index, in turn. Where it changes what is answered, that is noticed.
 #[tokio::test(flavor = "multi_thread")]
 async fn bit_that_flips_anywhere_in_the_index_costs_no_fragment() {
@@ -370,7 +302,7 @@ async fn bit_that_flips_anywhere_in_the_index_costs_no_fragment() {
 }
 
 /// Changes the index of a node that is stopped, whatever SQLite thinks of it.
-async fn execute(node: &Node, change: &'static str) {
+pub(crate) async fn execute(node: &Node, change: &'static str) {
     let options = SqliteConnectOptions::new().filename(node.path().join(INDEX_FILE)).foreign_keys(false);
     let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
     sqlx::query(change).execute(&mut connection).await.unwrap();
@@ -378,7 +310,7 @@ async fn execute(node: &Node, change: &'static str) {
 }
 
 /// Asks and puts until the index was made anew.
-async fn rebuilt(node: &Node, case: &str) {
+pub(crate) async fn rebuilt(node: &Node, case: &str) {
     let deadline = std::time::Instant::now() + DEADLINE;
     while !node.storage().usage().await.is_ok_and(|usage| usage.recovery.rebuilt) {
         assert!(std::time::Instant::now() < deadline, "{case}: it is not made anew");

@@ -4,6 +4,8 @@
 mod support;
 
 #[cfg(test)]
+mod astray;
+#[cfg(test)]
 mod bad_sectors;
 #[cfg(test)]
 mod basics;

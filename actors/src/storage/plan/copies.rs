@@ -16,6 +16,8 @@ use crate::{
 };
 
 impl Planner {
+    /// Refs and documents get new sequence numbers: they count here and now, so no drop that is older can concern
+    /// them. What ends others keeps its own.
     pub(super) fn copy(
         &mut self,
         from: u32,
@@ -47,7 +49,7 @@ impl Planner {
                     let key = (*tessera, *kind, Checksum::of(bytes));
                     if self.view.documents.get(&key).is_some_and(at) {
                         let record = self.as_it_counts(&copied.record, *tessera);
-                        let place = self.write(copied.header.sequence, &record, scene)?;
+                        let (_, place) = self.append(&record, scene)?;
                         self.view.add_document(key, place, SessionId::NONE, scene.now_ms);
                     }
                 }
@@ -72,8 +74,8 @@ impl Planner {
         let governs = |row: &DepositRow| row.segment == from && row.seq == copied.header.sequence;
         if self.view.deposits.get(&key).is_some_and(|row| governs(&row)) {
             let record = self.as_it_counts(&copied.record, claim.fragment.tessera);
-            let place = self.write(copied.header.sequence, &record, scene)?;
-            self.view.move_deposit(claim.account, claim.fragment, place.segment);
+            let (seq, place) = self.append(&record, scene)?;
+            self.view.renew_deposit(claim.account, claim.fragment, place.segment, seq);
         }
         Ok(())
     }

@@ -14,6 +14,8 @@ pub(super) struct History {
     pub(super) seed: u64,
     pub(super) synchronous_full: bool,
     pub(super) autocheckpoint_pages: u32,
+    /// Of the smaller ones, the oldest must go for a few drops.
+    pub(super) segment_bytes: u64,
     pub(super) steps: Vec<Step>,
 }
 
@@ -23,6 +25,11 @@ pub(super) enum Step {
     Together(Vec<Op>),
     /// The same during a compaction.
     Compact(Vec<Op>),
+    /// Puts and drops of a fragment in turn: what ends older records piles up.
+    Churn {
+        key: Key,
+        times: u8,
+    },
     Checkpoint,
     Restart,
     /// A stop, and a start without the index.
@@ -41,11 +48,13 @@ pub(super) enum Step {
 
 pub(super) fn history() -> impl Strategy<Value = History> {
     let pages = prop_oneof![Just(4_u32), Just(40), Just(1000)];
-    (any::<u64>(), any::<bool>(), pages, vec(step(), 1..24)).prop_map(
-        |(seed, synchronous_full, autocheckpoint_pages, steps)| History {
+    let segment_bytes = prop_oneof![Just(2_u64 << 10), Just(16 << 10)];
+    (any::<u64>(), any::<bool>(), pages, segment_bytes, vec(step(), 1..24)).prop_map(
+        |(seed, synchronous_full, autocheckpoint_pages, segment_bytes, steps)| History {
             seed,
             synchronous_full,
             autocheckpoint_pages,
+            segment_bytes,
             steps,
         },
     )
@@ -65,6 +74,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => ops().prop_map(Step::Together),
         3 => ops().prop_map(Step::Compact),
+        2 => (key(), 1..30_u8).prop_map(|(key, times)| Step::Churn { key, times }),
         1 => Just(Step::Checkpoint),
         1 => Just(Step::Restart),
         1 => Just(Step::Rebuild),
@@ -100,7 +110,6 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
 }
 
 fn op() -> impl Strategy<Value = Op> {
-    let key = || (prop_oneof![1..=TESSERAS, SESSIONS..SESSIONS + TESSERAS], 0..STRIPES);
     prop_oneof![
         8 => (0..2_u8, key(), 0..CONTENTS)
             .prop_map(|(account, key, content)| Op::Put { account, key, content }),
@@ -109,6 +118,10 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(tessera, contents, commits)| Op::Session { tessera, contents, commits }),
         1 => key().prop_map(|(tessera, _)| Op::Forget { tessera }),
     ]
+}
+
+fn key() -> impl Strategy<Value = Key> {
+    (prop_oneof![1..=TESSERAS, SESSIONS..SESSIONS + TESSERAS], 0..STRIPES)
 }
 
 const TESSERAS: u8 = 2;

@@ -22,6 +22,7 @@ pub(super) async fn run(history: &History) {
     let mut node = Node::new(history.seed);
     node.config.sqlite_synchronous_full = history.synchronous_full;
     node.config.sqlite_wal_autocheckpoint_pages = history.autocheckpoint_pages;
+    node.config.segment_bytes = history.segment_bytes;
     node.start().await.unwrap();
     let mut model = Model::default();
     for step in &history.steps {
@@ -38,6 +39,12 @@ async fn carry_out(step: &Step, node: &mut Node, model: &mut Model) {
         Step::Compact(ops) => {
             let (_, compacted) = tokio::join!(together(ops, node, model), node.storage().compact());
             assert!(compacted.unwrap().stuck.is_empty(), "there is no damage, so all can be emptied");
+        }
+        Step::Churn { key, times } => {
+            for _ in 0..*times {
+                together(&[Op::Put { account: 0, key: *key, content: 0 }], node, model).await;
+                together(&[Op::Drop { account: 0, key: *key }], node, model).await;
+            }
         }
         Step::Checkpoint => audit::checkpoint(node.path()).await,
         Step::Restart => {
