@@ -1,4 +1,5 @@
 -- The index over the segments. Ids and hashes are 32-byte BLOBs, times integer milliseconds since 1970.
+-- A seal is the first 8 bytes of BLAKE3 keyed with the tessera: it tells a row that is not as it was written.
 -- Foreign keys are deferred: a batch writes its rows in any order and is checked as a whole.
 
 CREATE TABLE log (
@@ -36,9 +37,9 @@ CREATE TABLE tesseras (
     session     INTEGER NOT NULL, -- 0, or the session that is still writing it
     holdings    INTEGER NOT NULL, -- accounts that have deposits in it
     received_at INTEGER NOT NULL,
-    documents   INTEGER NOT NULL, -- sum modulo 2^64 of the first 8 bytes of BLAKE3(tessera, hash, kind) of each
-    seal        INTEGER NOT NULL  -- first 8 bytes of BLAKE3(tessera, session, holdings, documents): what seems to
-                                  -- belong to a session that has ended is purged, so a flipped bit must show here
+    documents   INTEGER NOT NULL, -- sum modulo 2^64 of the seals of each: of (hash, kind)
+    seal        INTEGER NOT NULL  -- of (session, holdings, documents): what seems to belong to a session that has ended
+                                  -- is purged, so a flipped bit must show here
 ) WITHOUT ROWID;
 
 CREATE TABLE documents (
@@ -57,8 +58,8 @@ CREATE TABLE fragments (
     idx         INTEGER NOT NULL,
     checksum    BLOB NOT NULL,
     deposits    INTEGER NOT NULL, -- accounts that want it
-    seal        INTEGER NOT NULL, -- first 8 bytes of BLAKE3(tessera, stripe, idx, checksum): nothing in the log says
-                                  -- which bytes are right for an id, so a flipped bit must show here
+    seal        INTEGER NOT NULL, -- of (stripe, idx, checksum): nothing in the log says which bytes are right for an
+                                  -- id, so a flipped bit must show here
     PRIMARY KEY (tessera, stripe, idx)
 ) WITHOUT ROWID;
 

@@ -232,15 +232,18 @@ pub(crate) fn texts(decoder: &mut Decoder<'_>) -> Result<Vec<String>, decode::Er
 /// Writes a map of numbered fields; they must be given in ascending order. Writing to a `Vec` cannot fail, so the
 /// results of the encoder are ignored.
 pub(crate) struct Writer {
-    count: u64,
+    count: u8,
     highest: Option<u64>,
+    /// The head, which is right in the end, and behind it the fields.
     body: Encoder<Vec<u8>>,
 }
 
 impl Writer {
     /// An empty map.
     pub(crate) fn new() -> Self {
-        Self { count: 0, highest: None, body: Encoder::new(Vec::new()) }
+        let mut body = Vec::with_capacity(MAP_CAPACITY);
+        body.push(HEAD);
+        Self { count: 0, highest: None, body: Encoder::new(body) }
     }
 
     /// A document of this version, which is field 0.
@@ -285,10 +288,9 @@ impl Writer {
 
     /// The bytes of the map.
     pub(crate) fn finish(self) -> Vec<u8> {
-        let mut out = Encoder::new(Vec::new());
-        out.map(self.count).ok();
-        let mut out = out.into_writer();
-        out.extend_from_slice(self.body.writer());
+        debug_assert!(self.count < 24, "a head of one byte");
+        let mut out = self.body.into_writer();
+        out.iter_mut().take(1).for_each(|head| *head = HEAD + self.count);
         out
     }
 
@@ -301,6 +303,10 @@ impl Writer {
     }
 }
 
+/// The head of a map without fields.
+const HEAD: u8 = MAP << 5;
+/// Maps of which there are many have room in so many bytes.
+const MAP_CAPACITY: usize = 64;
 const UNSIGNED: u8 = 0;
 const NEGATIVE: u8 = 1;
 const BYTES: u8 = 2;

@@ -5,37 +5,29 @@ use proto::{Checksum, FragmentId, TesseraId};
 
 use super::rows::{DocumentKey, TesseraRow};
 
-/// What is kept beside a fragment's checksum, so that a flipped bit in either or in the id shows.
+/// What is kept beside a fragment's checksum, so that a flipped bit in either or in the id shows. The tessera is the key
+/// of the hash: what is left to be hashed is one block.
 pub(crate) fn seal(id: &FragmentId, checksum: &Checksum) -> i64 {
-    let mut bytes = [0; 70];
-    let (tessera, rest) = bytes.split_at_mut(32);
-    tessera.copy_from_slice(id.tessera.as_bytes());
-    rest.copy_from_slice(&place_and_checksum(id, checksum));
-    first_of(&blake3::hash(&bytes))
+    first_of(&blake3::keyed_hash(id.tessera.as_bytes(), &place_and_checksum(id, checksum)))
 }
 
 /// What is kept in a tessera's row, for the same reason.
 pub(crate) fn seal_of_tessera(tessera: TesseraId, row: &TesseraRow) -> i64 {
-    let mut bytes = [0; 52];
-    let (id, rest) = bytes.split_at_mut(32);
-    let (session, rest) = rest.split_at_mut(8);
+    let mut bytes = [0; 20];
+    let (session, rest) = bytes.split_at_mut(8);
     let (holdings, documents) = rest.split_at_mut(4);
-    id.copy_from_slice(tessera.as_bytes());
     session.copy_from_slice(&row.session.to_le_bytes());
     holdings.copy_from_slice(&row.holdings.to_le_bytes());
     documents.copy_from_slice(&row.documents.to_le_bytes());
-    first_of(&blake3::hash(&bytes))
+    first_of(&blake3::keyed_hash(tessera.as_bytes(), &bytes))
 }
 
 /// What a document adds to its tessera's row, so that one that has gone astray is missed.
 pub(crate) fn seal_of_document((tessera, kind, hash): &DocumentKey) -> u64 {
-    let mut bytes = [0; 65];
-    let (id, rest) = bytes.split_at_mut(32);
-    let (sum, code) = rest.split_at_mut(32);
-    id.copy_from_slice(tessera.as_bytes());
+    let mut bytes = [kind.code(); 33];
+    let (sum, _kind) = bytes.split_at_mut(32);
     sum.copy_from_slice(hash.as_bytes());
-    code.fill(kind.code());
-    first_of(&blake3::hash(&bytes)).cast_unsigned()
+    first_of(&blake3::keyed_hash(tessera.as_bytes(), &bytes)).cast_unsigned()
 }
 
 fn first_of(hash: &blake3::Hash) -> i64 {

@@ -12,6 +12,7 @@ use sqlx::{Row, SqlitePool, sqlite::SqliteRow};
 use super::{
     digest::{self, Digest},
     facts::{checked, place, tessera_row},
+    lists,
     locations::Location,
     readers::Pending,
     rows::{self, BlobState, Place},
@@ -143,48 +144,17 @@ pub(crate) async fn checksums(
     from: (u32, u16),
     limit: u32,
 ) -> Result<Vec<FragmentRow>, ActorError> {
-    let lists = sqlx::query(CHECKSUMS)
+    let lists = sqlx::query(lists::FRAGMENTS)
         .bind(tessera.as_bytes().as_slice())
         .bind(from.0)
         .bind(from.1)
         .bind(limit)
         .fetch_one(pool)
         .await?;
-    let mut rows = fragment_rows(&lists, tessera)?;
+    let mut rows = lists::fragments(&lists, tessera)?;
     // SQLite promises no order inside of a list.
     rows.sort_unstable_by_key(|row| (row.stripe, row.index));
     Ok(rows)
-}
-
-/// The rows from the lists of their values, a list for each column.
-fn fragment_rows(lists: &SqliteRow, tessera: TesseraId) -> Result<Vec<FragmentRow>, ActorError> {
-    let uneven = || ActorError::damaged_index(format!("the rows of {tessera} are not as they were written"));
-    let (sums, rest) =
-        lists.try_get::<Option<&[u8]>, _>(0)?.unwrap_or_default().as_chunks::<CHECKSUM_BYTES>();
-    let mut columns = [1, 2, 3, 4, 5, 6, 7]
-        .map(|at| lists.try_get::<&str, _>(at).unwrap_or_default().split_terminator(','));
-    let mut row = |sum: &[u8; CHECKSUM_BYTES]| {
-        let values =
-            columns.each_mut().map(|column| column.next().and_then(|value| value.parse::<i64>().ok()));
-        let [Some(stripe), Some(index), Some(seal), length, state, written_at_ms, verified_at_ms] = values
-        else {
-            return Err(uneven());
-        };
-        let stripe = u32::try_from(stripe).map_err(|_| uneven())?;
-        let id = FragmentId { tessera, stripe, index: u16::try_from(index).map_err(|_| uneven())? };
-        Ok(FragmentRow {
-            stripe: id.stripe,
-            index: id.index,
-            checksum: checked(&id, Checksum::from_bytes(*sum), seal)?,
-            length: u32::try_from(length.unwrap_or(0)).map_err(|_| uneven())?,
-            state: state.map_or(BlobState::Missing, BlobState::from_code),
-            written_at_ms: written_at_ms.unwrap_or(0),
-            verified_at_ms,
-        })
-    };
-    let rows = sums.iter().map(&mut row).collect::<Result<Vec<_>, _>>()?;
-    let is_even = rest.is_empty() && columns.iter_mut().all(|column| column.next().is_none());
-    if is_even { Ok(rows) } else { Err(uneven()) }
 }
 
 /// Whether the rows of a tessera are all there: each account's fragments are as many as are counted, and add up to the
@@ -324,17 +294,6 @@ const DOCUMENT: &str = "SELECT t.session, t.holdings, t.received_at, t.documents
      t.seal IS NULL AND EXISTS (SELECT 1 FROM holdings h WHERE h.tessera = ?1), \
      d.hash, d.segment, d.position, d.len \
      FROM (SELECT 1) LEFT JOIN tesseras t ON t.tessera = ?1 LEFT JOIN documents d ON d.tessera = ?1 AND d.kind = ?2 AND (?3 IS NULL OR d.hash = ?3) LIMIT 1";
-/// One row of lists: each row that SQLite's thread hands over costs about as much as finding it. The sum keeps SQLite from
-/// looking at the limit's value while it prepares, which it would do again every time.
-const CHECKSUMS: &str = "SELECT group_concat(checksum, ''), group_concat(stripe) || ',', group_concat(idx) || ',', \
-     group_concat(seal) || ',', group_concat(coalesce(len, '')) || ',', group_concat(coalesce(state, '')) || ',', \
-     group_concat(coalesce(written_at, '')) || ',', group_concat(coalesce(verified_at, '')) || ',' FROM ( \
-     SELECT f.stripe, f.idx, f.checksum, f.seal, b.len, b.state, s.written_at, s.verified_at \
-     FROM fragments f JOIN tesseras t ON t.tessera = f.tessera \
-     LEFT JOIN blobs b ON b.checksum = f.checksum LEFT JOIN segments s ON s.id = b.segment \
-     WHERE f.tessera = ? AND t.session = 0 AND (f.stripe, f.idx) >= (?, ?) \
-     ORDER BY f.stripe, f.idx LIMIT ? + 0)";
-const CHECKSUM_BYTES: usize = 32;
 const HOLDINGS: &str = "SELECT account, fragments, digest FROM holdings WHERE tessera = ?";
 const DEPOSITS: &str = "SELECT d.account, d.stripe, d.idx, f.checksum, f.seal \
      FROM deposits d JOIN fragments f ON f.tessera = d.tessera AND f.stripe = d.stripe AND f.idx = d.idx \

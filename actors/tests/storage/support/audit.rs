@@ -206,8 +206,9 @@ impl Rows {
         assert_eq!(kept.collect::<HashMap<_, _>>(), tesseras, "holdings of tesserae");
         let mut sums: HashMap<_, u64> = self.tesseras.keys().map(|id| (*id, 0)).collect();
         for (tessera, kind, hash) in self.documents.keys() {
-            let bytes = [tessera.as_bytes().as_slice(), hash.as_bytes(), &[*kind]].concat();
-            let seal = u64::from_le_bytes(blake3::hash(&bytes).as_bytes()[..8].try_into().unwrap());
+            let seal =
+                blake3::keyed_hash(tessera.as_bytes(), &[hash.as_bytes().as_slice(), &[*kind]].concat());
+            let seal = u64::from_le_bytes(seal.as_bytes()[..8].try_into().unwrap());
             let sum = sums.get_mut(tessera).unwrap();
             *sum = sum.wrapping_add(seal);
         }

@@ -1,0 +1,69 @@
+//! Rows that come as one row of lists, a list for each column: each row that SQLite's thread hands over costs about as
+//! much as finding it.
+
+use std::str::{FromStr, SplitTerminator};
+
+use proto::{Checksum, FragmentId, TesseraId};
+use sqlx::{Row, sqlite::SqliteRow};
+
+use super::{digest, rows::BlobState};
+use crate::{error::ActorError, store::FragmentRow};
+
+/// A tessera's fragments from a place on. The sum keeps SQLite from looking at the limit's value while it prepares,
+/// which it would do again every time.
+pub(super) const FRAGMENTS: &str = "SELECT group_concat(checksum, ''), group_concat(stripe) || ',', group_concat(idx) || ',', \
+     group_concat(seal) || ',', group_concat(coalesce(len, '')) || ',', group_concat(coalesce(state, '')) || ',', \
+     group_concat(coalesce(written_at, '')) || ',', group_concat(coalesce(verified_at, '')) || ',' FROM ( \
+     SELECT f.stripe, f.idx, f.checksum, f.seal, b.len, b.state, s.written_at, s.verified_at \
+     FROM fragments f JOIN tesseras t ON t.tessera = f.tessera \
+     LEFT JOIN blobs b ON b.checksum = f.checksum LEFT JOIN segments s ON s.id = b.segment \
+     WHERE f.tessera = ? AND t.session = 0 AND (f.stripe, f.idx) >= (?, ?) \
+     ORDER BY f.stripe, f.idx LIMIT ? + 0)";
+
+/// The rows that [`FRAGMENTS`] found, in any order.
+///
+/// Errors as damage of the index when they are not as they were written.
+pub(super) fn fragments(found: &SqliteRow, tessera: TesseraId) -> Result<Vec<FragmentRow>, ActorError> {
+    let sums = found.try_get::<Option<&[u8]>, _>(0)?.unwrap_or_default();
+    let mut lists = Lists {
+        columns: [1, 2, 3, 4, 5, 6, 7]
+            .map(|at| found.try_get::<&str, _>(at).unwrap_or_default().split_terminator(',')),
+    };
+    let (sums, rest) = sums.as_chunks();
+    let rows: Option<Vec<_>> =
+        sums.iter().map(|sum| lists.fragment(tessera, Checksum::from_bytes(*sum))).collect();
+    rows.filter(|_| rest.is_empty() && lists.are_empty()).ok_or_else(|| {
+        ActorError::damaged_index(format!("the rows of {tessera} are not as they were written"))
+    })
+}
+
+struct Lists<'a> {
+    columns: [SplitTerminator<'a, char>; 7],
+}
+
+impl Lists<'_> {
+    fn fragment(&mut self, tessera: TesseraId, checksum: Checksum) -> Option<FragmentRow> {
+        let id = FragmentId { tessera, stripe: self.next(0)??, index: self.next(1)?? };
+        let seal = self.next::<i64>(2)??;
+        let row = FragmentRow {
+            stripe: id.stripe,
+            index: id.index,
+            checksum,
+            length: self.next(3)?.unwrap_or(0),
+            state: self.next(4)?.map_or(BlobState::Missing, BlobState::from_code),
+            written_at_ms: self.next(5)?.unwrap_or(0),
+            verified_at_ms: self.next(6)?,
+        };
+        (digest::seal(&id, &checksum) == seal).then_some(row)
+    }
+
+    /// The next value of a column; an empty one is NULL.
+    fn next<T: FromStr>(&mut self, column: usize) -> Option<Option<T>> {
+        let value = self.columns.get_mut(column)?.next()?;
+        if value.is_empty() { Some(None) } else { value.parse().ok().map(Some) }
+    }
+
+    fn are_empty(&mut self) -> bool {
+        self.columns.iter_mut().all(|column| column.next().is_none())
+    }
+}
