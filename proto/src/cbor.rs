@@ -288,7 +288,7 @@ impl Writer {
 
     /// The bytes of the map.
     pub(crate) fn finish(self) -> Vec<u8> {
-        debug_assert!(self.count < 24, "a head of one byte");
+        debug_assert!(self.count <= FIELDS_MAX, "a head of one byte");
         let mut out = self.body.into_writer();
         out.iter_mut().take(1).for_each(|head| *head = HEAD + self.count);
         out
@@ -305,6 +305,8 @@ impl Writer {
 
 /// The head of a map without fields.
 const HEAD: u8 = MAP << 5;
+/// Fields of a map whose head is one byte (RFC 8949 §3).
+const FIELDS_MAX: u8 = 23;
 /// Maps of which there are many have room in so many bytes.
 const MAP_CAPACITY: usize = 64;
 const UNSIGNED: u8 = 0;

@@ -167,7 +167,7 @@ pub struct Header {
     pub kind: Kind,
     /// Of the store that wrote it. Whoever reads a record decides whose records count.
     pub salt: Salt,
-    /// Grows by at least one with each record; a compacted copy keeps the one it had.
+    /// Grows by at least one with each record; a copy of what ends others keeps the one it had.
     pub sequence: u64,
     /// Length of the payload in bytes.
     pub payload_len: u32,

@@ -55,6 +55,10 @@ pub async fn run(start: Start) {
     // An error of standard input ends it as well.
     let _ = tokio::io::stdin().read(&mut [0]).await;
     clients.shutdown().await;
+    // A life is often over before a compaction is. What that must come to in the end, the next start finds.
+    if let Err(error) = system.storage.compact().await {
+        write(&Line::Fault(format!("the last compaction: {error}")));
+    }
     system.drain().await;
     write(&Line::Closed);
 }

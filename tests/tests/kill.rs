@@ -62,9 +62,9 @@ fn check(chain: &Chain, life: &Life, rebuild: bool, clean: bool) {
     chain.expect(rebuild || !clean || opening.records == 0, "a clean stop needs no recovery");
     let (bytes, live) = (opening.segment_bytes, opening.live_bytes);
     // As compaction leaves it: at least half of every segment counts or ends older records, and these come to a quarter
-    // of what counts at most, although here the first tesserae stay to the end.
+    // of what counts at most.
     let expected = 2 * (live + live / 4) + UNCOMPACTED_BYTES_MAX;
-    chain.expect(bytes < expected, &format!("{bytes} bytes in segments, {live} count"));
+    chain.expect(!clean || bytes < expected, &format!("{bytes} bytes in segments, {live} count"));
 }
 
 fn remove_index(folder: &Path) {
@@ -80,5 +80,5 @@ fn remove_index(folder: &Path) {
 const DEEDS: u64 = 500;
 /// About as long as it takes until work begins.
 const START_MICROS: u64 = 150_000;
-/// What dropped and uncommitted things leave behind must not pile up: a life is often over before it is compacted.
-const UNCOMPACTED_BYTES_MAX: u64 = 16 << 20;
+/// A few small segments may be left as they are.
+const UNCOMPACTED_BYTES_MAX: u64 = 1 << 20;

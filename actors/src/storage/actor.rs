@@ -55,7 +55,7 @@ pub(super) struct State {
     reader: Reader,
     locations: Locations,
     soundness: Soundness,
-    /// Segments that a compaction could not empty, with their live bytes then.
+    /// As [`Compacted::stuck`].
     stuck: BTreeMap<u32, u64>,
     /// For compactions: they go on for a moment when this actor falls.
     lease: Arc<OwnedMutexGuard<()>>,

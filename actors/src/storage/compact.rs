@@ -8,7 +8,8 @@
 //!    failing disk is not kept busy with what it cannot read.
 //! 5. What cannot be given up yet is not copied from segment to segment: drops count as live as long as they must stay.
 //! 6. Drops do not pile up for ever because something old is kept for ever: when they come to a quarter of what counts,
-//!    the oldest segments are copied forward although they are full.
+//!    the oldest segments are copied forward although they are full. (One that is damaged cannot be until what is
+//!    damaged is put again.)
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -34,7 +35,7 @@ use super::{
     rows::{Seal, SegmentRow},
     scan::{Found, Scan, read_chunks},
     segment, space,
-    victim::{Bounds, oldest, oldest_elsewhere, victim},
+    victim::{Bounds, holding_up, kept, oldest, oldest_elsewhere, victim},
 };
 use crate::{
     error::ActorError,
@@ -46,7 +47,8 @@ use crate::{
 pub struct Compacted {
     /// Segments whose files are gone.
     pub unlinked: Vec<u32>,
-    /// Segments that could not be emptied, with their live bytes: not tried again as long as these stay the same.
+    /// Segments that could not be emptied, with the bytes that must be kept of them: not tried again as long as these
+    /// stay the same.
     pub stuck: BTreeMap<u32, u64>,
 }
 
@@ -115,14 +117,18 @@ where
         let (mut not_now, mut unread) = (HashSet::new(), None);
         loop {
             let segments = self.segments().await?;
-            if self.unlink_drained(&segments, done).await? {
+            done.stuck
+                .retain(|id, bytes| segments.get(id).is_some_and(|row| kept(&segments, *id, row) == *bytes));
+            let is_out = |id, _: &SegmentRow| not_now.contains(&id) || done.stuck.contains_key(&id);
+            let bounds = self.bounds(&segments);
+            // First what keeps all others from being emptied: under load there may always be another victim.
+            let next = oldest(&segments, &bounds, is_out).or_else(|| victim(&segments, &bounds, is_out));
+            if (next.is_none() || self.is_time_to_unlink(&segments, &bounds))
+                && self.unlink_drained(&segments, done).await?
+            {
                 // What is gone may have kept drops in others.
                 continue;
             }
-            done.stuck.retain(|id, live| segments.get(id).is_some_and(|row| row.live_bytes == *live));
-            let is_out = |id, _: &SegmentRow| not_now.contains(&id) || done.stuck.contains_key(&id);
-            let bounds = self.bounds(&segments);
-            let next = victim(&segments, &bounds, is_out).or_else(|| oldest(&segments, &bounds, is_out));
             let Some(id) = next else { break };
             let is_stuck = match self.empty(id, &segments).await? {
                 Emptied::All | Emptied::Sealed => false,
@@ -135,10 +141,19 @@ where
                 }
             };
             if is_stuck {
-                done.stuck.extend(self.segments().await?.get(&id).map(|row| (id, row.live_bytes)));
+                let segments = self.segments().await?;
+                done.stuck.extend(segments.get(&id).map(|row| (id, kept(&segments, id, row))));
             }
         }
         unread.map_or(Ok(()), Err)
+    }
+
+    /// A checkpoint is not made for each small segment.
+    fn is_time_to_unlink(&self, segments: &HashMap<u32, SegmentRow>, bounds: &Bounds) -> bool {
+        let drained = segments.values().filter(|row| row.seal == Seal::Drained).map(|row| row.bytes);
+        drained.sum::<u64>() >= self.config.segment_bytes
+            || holding_up(segments, bounds).is_some_and(|(_, row)| row.seal == Seal::Drained)
+            || self.is_short(segments)
     }
 
     async fn segments(&self) -> Result<HashMap<u32, SegmentRow>, ActorError> {
@@ -169,7 +184,7 @@ where
         Bounds {
             below,
             active_dead_min,
-            drops_max: active_dead_min.max(live / DROPS_SHARE),
+            drop_bytes_max: active_dead_min.max(live / DROPS_SHARE),
             room: self.space().map_or(u64::MAX, |space| space.free / COPY_SHARE),
         }
     }

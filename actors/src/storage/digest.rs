@@ -5,8 +5,8 @@ use proto::{Checksum, FragmentId, TesseraId};
 
 use super::rows::{DocumentKey, TesseraRow};
 
-/// What is kept beside a fragment's checksum, so that a flipped bit in either or in the id shows. The tessera is the key
-/// of the hash: what is left to be hashed is one block.
+/// What is kept beside a fragment's checksum, so that a flipped bit in either or in the id shows. The tessera is the
+/// key of the hash: what is left to be hashed is one block.
 pub(crate) fn seal(id: &FragmentId, checksum: &Checksum) -> i64 {
     first_of(&blake3::keyed_hash(id.tessera.as_bytes(), &place_and_checksum(id, checksum)))
 }

@@ -317,7 +317,8 @@ const NEEDED: &str = "WITH q(account, tessera, stripe, idx, checksum) AS (VALUES
      LEFT JOIN blobs o ON o.checksum = f.checksum AND o.checksum IS NOT q.checksum \
      WHERE f.checksum IS NOT NULL OR b.checksum IS NOT NULL";
 const HELD: &str = "WITH q(account, tessera) AS (VALUES ?) \
-     SELECT q.account, q.tessera, t.session, t.holdings, t.received_at, t.documents, t.seal, h.fragments, h.bytes, h.digest \
+     SELECT q.account, q.tessera, t.session, t.holdings, t.received_at, t.documents, t.seal, \
+     h.fragments, h.bytes, h.digest \
      FROM q LEFT JOIN tesseras t ON t.tessera = q.tessera \
      LEFT JOIN holdings h ON h.account = q.account AND h.tessera = q.tessera \
      WHERE t.tessera IS NOT NULL OR h.tessera IS NOT NULL";

@@ -147,8 +147,8 @@ impl ChecksumHandle {
         self.0.checksums(tessera, from, limit).await
     }
 
-    /// Whether the rows of a tessera add up, for each account, to the count and the digest that are kept beside them. A
-    /// tessera that is not here does.
+    /// Whether the rows of a tessera add up to what is kept beside them: for each account a count and a digest, and a sum
+    /// of the documents. A tessera that is not here does.
     pub async fn add_up(&self, tessera: TesseraId) -> Result<bool, ActorError> {
         self.0.seat.call(|slot, reply| StorageMsg::AddsUp { tessera, slot, reply }).await
     }

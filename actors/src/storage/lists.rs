@@ -11,8 +11,9 @@ use crate::{error::ActorError, store::FragmentRow};
 
 /// A tessera's fragments from a place on. The sum keeps SQLite from looking at the limit's value while it prepares,
 /// which it would do again every time.
-pub(super) const FRAGMENTS: &str = "SELECT group_concat(checksum, ''), group_concat(stripe) || ',', group_concat(idx) || ',', \
-     group_concat(seal) || ',', group_concat(coalesce(len, '')) || ',', group_concat(coalesce(state, '')) || ',', \
+pub(super) const FRAGMENTS: &str = "SELECT group_concat(checksum, ''), \
+     group_concat(stripe) || ',', group_concat(idx) || ',', group_concat(seal) || ',', \
+     group_concat(coalesce(len, '')) || ',', group_concat(coalesce(state, '')) || ',', \
      group_concat(coalesce(written_at, '')) || ',', group_concat(coalesce(verified_at, '')) || ',' FROM ( \
      SELECT f.stripe, f.idx, f.checksum, f.seal, b.len, b.state, s.written_at, s.verified_at \
      FROM fragments f JOIN tesseras t ON t.tessera = f.tessera \

@@ -59,10 +59,16 @@ impl Lookup {
     }
 
     async fn locate(&self, id: FragmentId) -> Result<Location, ActorError> {
-        let found = queries::locate(self.index.now(), &id).await.inspect_err(|error| {
-            report_damage(&self.storage, Some(error));
-        });
-        match found? {
+        let locate = async || {
+            let found = queries::locate(self.index.now(), &id).await;
+            found.inspect_err(|error| report_damage(&self.storage, Some(error)))
+        };
+        let found = match locate().await? {
+            // What was about to be committed may have been decided before a drop that is committed by now.
+            Found::Contradiction(_) => locate().await?,
+            found => found,
+        };
+        match found {
             Found::At(location) => {
                 self.tell(StorageMsg::Located { id, location, epoch: self.epoch });
                 Ok(location)
@@ -87,6 +93,7 @@ impl Lookup {
     /// cannot be noted, the next read finds it again.
     async fn doubt(&self, id: FragmentId, location: &Location, wrong: &Unread) -> bool {
         let (checksum, place) = (location.checksum, location.place);
+        let misled = self.is_misled(id.tessera, wrong, &place).await;
         let (reply, answer) = ractor::concurrency::oneshot();
         let submission = Submission { op: Op::Suspect { checksum, place }, reply: reply.into(), _slot: None };
         self.tell(StorageMsg::Submit(submission));
@@ -98,7 +105,7 @@ impl Lookup {
         self.tell(StorageMsg::Moved { id });
         let (segment, position) = (place.segment, place.position);
         tracing::error!(fragment = %id, %checksum, segment, position, "stored bytes are damaged");
-        if self.is_misled(wrong, &place).await {
+        if misled {
             let reason = format!("segment {segment} has no blob {checksum} at {position}");
             self.tell(StorageMsg::Notice(Notice::IndexDamaged(reason)));
         }
@@ -127,15 +134,15 @@ impl Lookup {
             let wrong = match self.reader.document(place, hash).await {
                 Ok(bytes) => return Ok(bytes),
                 Err(Unread::Failed(error)) => return Err(error),
-                Err(Unread::Gone) if before != Some(place) => {
-                    // Moved by a compaction, unless the index says the same once more.
-                    before = Some(place);
-                    continue;
-                }
                 Err(wrong) => wrong,
             };
+            let Some((_, misled)) = before.filter(|(at, _)| *at == place) else {
+                // Moved by a compaction, unless the index says the same once more.
+                before = Some((place, self.is_misled(tessera, &wrong, &place).await));
+                continue;
+            };
             tracing::error!(%tessera, ?kind, segment, position, "a document is damaged");
-            if self.is_misled(&wrong, &place).await {
+            if misled {
                 let reason = format!("segment {segment} has no document {hash} at {position}");
                 return Err(ActorError::damaged_index(reason));
             }
@@ -143,9 +150,10 @@ impl Lookup {
         }
     }
 
-    /// Whether it is the index that is wrong, and not the bytes.
-    async fn is_misled(&self, wrong: &Unread, place: &Place) -> bool {
-        let nowhere = async { queries::is_nowhere(self.index.as_it_is().await, place).await };
+    /// Whether it is the index that is wrong, and not the bytes, if it still names this place afterwards. Nothing is said
+    /// of an index that cannot be written.
+    async fn is_misled(&self, tessera: TesseraId, wrong: &Unread, place: &Place) -> bool {
+        let nowhere = async { queries::is_nowhere(self.index.about(tessera).await?, place).await };
         matches!(wrong, Unread::Misplaced) || matches!(nowhere.await, Ok(true))
     }
 

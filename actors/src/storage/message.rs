@@ -40,7 +40,7 @@ pub(super) enum StorageMsg {
     Checksums { tessera: TesseraId, from: (u32, u16), limit: u32, slot: Slot, reply: Reply<Vec<FragmentRow>> },
     /// What the index says of the tesserae in a range of ids.
     Tesseras { from: TesseraId, to: TesseraId, limit: u32, slot: Slot, reply: Reply<Vec<TesseraRow>> },
-    /// Whether the rows of a tessera add up to the counts and digests kept beside them.
+    /// Whether the rows of a tessera add up to what is kept beside them.
     AddsUp { tessera: TesseraId, slot: Slot, reply: Reply<bool> },
     /// How much is stored.
     Usage { slot: Slot, reply: Reply<Usage> },

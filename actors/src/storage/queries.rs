@@ -30,8 +30,8 @@ pub struct TesseraRow {
     pub bytes: u64,
     /// When it came here, in milliseconds since 1970.
     pub received_at_ms: i64,
-    /// Whether its manifest is here.
-    pub has_manifest: bool,
+    /// Whether any document of it is here.
+    pub has_documents: bool,
 }
 
 /// Counts of what is stored.
@@ -204,7 +204,6 @@ pub(crate) async fn tesseras(
     }
     let rows = sqlx::query(TESSERAS)
         .bind(AccountId::LOCAL.as_bytes().as_slice())
-        .bind(DocumentKind::Manifest.code())
         .bind(from.as_bytes().as_slice())
         .bind(to.as_bytes().as_slice())
         .bind(limit)
@@ -212,12 +211,13 @@ pub(crate) async fn tesseras(
         .await?;
     let tessera = |row: &SqliteRow| -> Result<TesseraRow, ActorError> {
         let id = TesseraId::try_from(row.try_get::<&[u8], _>(TESSERA_COLUMNS)?)?;
+        let sealed = tessera_row(row, id, 0)?;
         Ok(TesseraRow {
             id,
-            received_at_ms: tessera_row(row, id, 0)?.received_at_ms,
+            received_at_ms: sealed.received_at_ms,
             fragments: row.try_get::<i64, _>(TESSERA_COLUMNS + 1)?.cast_unsigned(),
             bytes: row.try_get::<i64, _>(TESSERA_COLUMNS + 2)?.cast_unsigned(),
-            has_manifest: row.try_get(TESSERA_COLUMNS + 3)?,
+            has_documents: sealed.documents != 0,
         })
     };
     rows.iter().map(tessera).collect()
@@ -293,15 +293,16 @@ const LOCATE: &str = "SELECT t.session, t.holdings, t.received_at, t.documents, 
 const DOCUMENT: &str = "SELECT t.session, t.holdings, t.received_at, t.documents, t.seal, \
      t.seal IS NULL AND EXISTS (SELECT 1 FROM holdings h WHERE h.tessera = ?1), \
      d.hash, d.segment, d.position, d.len \
-     FROM (SELECT 1) LEFT JOIN tesseras t ON t.tessera = ?1 LEFT JOIN documents d ON d.tessera = ?1 AND d.kind = ?2 AND (?3 IS NULL OR d.hash = ?3) LIMIT 1";
+     FROM (SELECT 1) LEFT JOIN tesseras t ON t.tessera = ?1 \
+     LEFT JOIN documents d ON d.tessera = ?1 AND d.kind = ?2 AND (?3 IS NULL OR d.hash = ?3) LIMIT 1";
 const HOLDINGS: &str = "SELECT account, fragments, digest FROM holdings WHERE tessera = ?";
 const DEPOSITS: &str = "SELECT d.account, d.stripe, d.idx, f.checksum, f.seal \
      FROM deposits d JOIN fragments f ON f.tessera = d.tessera AND f.stripe = d.stripe AND f.idx = d.idx \
      WHERE d.tessera = ?";
-const TESSERAS: &str = "SELECT t.session, t.holdings, t.received_at, t.documents, t.seal, t.tessera, coalesce(h.fragments, 0), coalesce(h.bytes, 0), \
-     EXISTS (SELECT 1 FROM documents d WHERE d.tessera = t.tessera AND d.kind = ?2) \
+const TESSERAS: &str = "SELECT t.session, t.holdings, t.received_at, t.documents, t.seal, \
+     t.tessera, coalesce(h.fragments, 0), coalesce(h.bytes, 0) \
      FROM tesseras t LEFT JOIN holdings h ON h.account = ?1 AND h.tessera = t.tessera \
-     WHERE t.tessera BETWEEN ?3 AND ?4 AND t.session = 0 AND t.holdings > 0 ORDER BY t.tessera LIMIT ?5 + 0";
+     WHERE t.tessera BETWEEN ?2 AND ?3 AND t.session = 0 AND t.holdings > 0 ORDER BY t.tessera LIMIT ?4 + 0";
 const TOTALS: &str = "SELECT (SELECT count(*) FROM tesseras WHERE session = 0 AND holdings > 0), \
      (SELECT coalesce(sum(fragments), 0) FROM accounts), (SELECT coalesce(sum(bytes), 0) FROM accounts), \
      count(*), coalesce(sum(bytes), 0), coalesce(sum(live_bytes), 0), coalesce(sum(drop_bytes), 0), \

@@ -5,7 +5,7 @@
 //!    the batches that are not committed yet, and then in the index; for a list, the index is waited for, and written
 //!    at once.
 //! 2. While the index cannot be written (a full disk), nobody waits: a list is refused if the log says more of it, and
-//!    so is the answer that a fragment is not here.
+//!    so is the answer that a fragment or document is not here.
 
 use std::{collections::VecDeque, ops::RangeInclusive, sync::Arc};
 

@@ -1,15 +1,17 @@
-//! Whether all rows of a tessera are there. A flipped bit in a row's key hides what it is about without a trace in any other
-//! row, but the sums show it.
+//! Whether all rows of a tessera are there. A flipped bit in a row's key hides what it is about without a trace in any
+//! other row, but the sums show it.
 //!
 //! # Invariant
 //! A fragment or document is said not to be here, and a list to be whole, only of a tessera whose rows added up once
-//! since the start. One tessera is looked through at a time.
+//! since the start. One tessera is looked through at a time, and those that are known do not wait for it.
 
-use std::{num::NonZeroUsize, sync::Arc};
+use std::{
+    num::NonZeroUsize,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use lru::LruCache;
 use proto::TesseraId;
-use tokio::sync::Mutex;
 
 use super::{queries, readers::Readers};
 use crate::error::ActorError;
@@ -18,25 +20,37 @@ use crate::error::ActorError;
 #[derive(Debug, Clone)]
 pub(super) struct Soundness {
     known: Arc<Mutex<LruCache<TesseraId, ()>>>,
+    looking: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Soundness {
     /// Nothing was looked through yet.
     pub(super) fn new() -> Self {
-        Self { known: Arc::new(Mutex::new(LruCache::new(KNOWN_MAX))) }
+        Self { known: Arc::new(Mutex::new(LruCache::new(KNOWN_MAX))), looking: Arc::default() }
     }
 
     /// Errors as damage of the index when the rows of the tessera do not add up.
     pub(super) async fn check(&self, index: &Readers, tessera: TesseraId) -> Result<(), ActorError> {
-        let mut known = self.known.lock().await;
-        if known.get(&tessera).is_some() {
+        if self.is_known(tessera) {
+            return Ok(());
+        }
+        let _looking = self.looking.lock().await;
+        if self.is_known(tessera) {
             return Ok(());
         }
         if !queries::adds_up(index.about(tessera).await?, tessera).await? {
             return Err(ActorError::damaged_index(format!("the rows of {tessera} do not add up")));
         }
-        known.put(tessera, ());
+        self.known().put(tessera, ());
         Ok(())
+    }
+
+    fn is_known(&self, tessera: TesseraId) -> bool {
+        self.known().get(&tessera).is_some()
+    }
+
+    fn known(&self) -> MutexGuard<'_, LruCache<TesseraId, ()>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

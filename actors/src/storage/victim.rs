@@ -12,7 +12,7 @@ pub(crate) struct Bounds {
     /// If it is the active one, which would have to be sealed first, at least so many bytes need not be kept.
     pub(crate) active_dead_min: u64,
     /// Records that end older ones may take so many bytes.
-    pub(crate) drops_max: u64,
+    pub(crate) drop_bytes_max: u64,
     /// There is room for copies of so many bytes.
     pub(crate) room: u64,
 }
@@ -24,7 +24,7 @@ pub(crate) fn victim(
     is_out: impl Fn(u32, &SegmentRow) -> bool,
 ) -> Option<u32> {
     let inside = segments.iter().filter(|(id, row)| !is_out(**id, row));
-    let kept = inside.map(|(id, row)| (*id, row, kept(row, oldest_elsewhere(segments, *id))));
+    let kept = inside.map(|(id, row)| (*id, row, kept(segments, *id, row)));
     let worth = kept.filter(|(_, row, kept)| is_worth(row, *kept, bounds));
     let shares = worth.map(|(id, row, kept)| (id, share(row, kept)));
     shares.min_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0))).map(|(id, _)| id)
@@ -37,14 +37,20 @@ pub(crate) fn oldest(
     bounds: &Bounds,
     is_out: impl Fn(u32, &SegmentRow) -> bool,
 ) -> Option<u32> {
-    let drops = |(id, row): (&u32, &SegmentRow)| kept(row, oldest_elsewhere(segments, *id)) - row.live_bytes;
+    let (id, row) = holding_up(segments, bounds)?;
+    let may_go = row.seal == Seal::Sealed && kept(segments, id, row) <= bounds.room && !is_out(id, row);
+    may_go.then_some(id)
+}
+
+/// When drops that must stay take too much: the segment because of which most of them must.
+pub(crate) fn holding_up<'a>(
+    segments: &'a HashMap<u32, SegmentRow>,
+    bounds: &Bounds,
+) -> Option<(u32, &'a SegmentRow)> {
     let there = segments.iter().filter(|(_, row)| row.seal != Seal::Drained);
-    if there.map(drops).sum::<u64>() <= bounds.drops_max {
-        return None;
-    }
-    let (id, row) = segments.iter().min_by_key(|(id, row)| (row.min_seq, **id))?;
-    let may_go = row.seal == Seal::Sealed && row.live_bytes <= bounds.room && !is_out(*id, row);
-    may_go.then_some(*id)
+    let drops: u64 = there.map(|(id, row)| kept_drops(segments, *id, row)).sum();
+    let oldest = segments.iter().min_by_key(|(id, row)| (row.min_seq, **id));
+    oldest.filter(|_| drops > bounds.drop_bytes_max).map(|(id, row)| (*id, row))
 }
 
 fn is_worth(row: &SegmentRow, kept: u64, bounds: &Bounds) -> bool {
@@ -63,9 +69,12 @@ pub(crate) fn oldest_elsewhere(segments: &HashMap<u32, SegmentRow>, from: u32) -
 }
 
 /// Bytes of a segment that must be copied forward.
-fn kept(row: &SegmentRow, oldest_elsewhere: u64) -> u64 {
-    let drops = if oldest_elsewhere < row.drop_seq { row.drop_bytes } else { 0 };
-    row.live_bytes + drops
+pub(crate) fn kept(segments: &HashMap<u32, SegmentRow>, id: u32, row: &SegmentRow) -> u64 {
+    row.live_bytes + kept_drops(segments, id, row)
+}
+
+fn kept_drops(segments: &HashMap<u32, SegmentRow>, id: u32, row: &SegmentRow) -> u64 {
+    if oldest_elsewhere(segments, id) < row.drop_seq { row.drop_bytes } else { 0 }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a share need not be exact")]
@@ -92,7 +101,7 @@ mod tests {
         assert_eq!(victim(&rows, &BOUNDS, |id, _| out.contains(&id)), expected, "{rows:?}");
     }
 
-    const BOUNDS: Bounds = Bounds { below: 0.5, active_dead_min: 60, drops_max: 30, room: 45 };
+    const BOUNDS: Bounds = Bounds { below: 0.5, active_dead_min: 60, drop_bytes_max: 30, room: 45 };
 
     #[test]
     fn emptiest_sealed_segment_below_the_threshold_is_chosen() {

@@ -240,6 +240,10 @@ impl Writer {
         if batch.iter().any(|submission| matches!(submission.op, Op::Purge { .. })) {
             // A purge takes back all rows of a tessera, so none may be on its way.
             self.stages.idle().await;
+            if self.trouble.is_set() {
+                // What failed meanwhile is in the view and not in the index.
+                return Err((batch, self.trouble.error()));
+            }
         }
         while let Ok(changes) = self.settled.try_recv() {
             self.planner.view.settle(&changes);

@@ -95,7 +95,7 @@ async fn tessera_whose_row_has_gone_astray_is_not_said_to_be_absent() {
         };
         assert!(matches!(asked, Err(ActorError::Sqlite(_))), "{question}: {asked:?}");
         rebuilt(&node, question).await;
-        assert!(node.storage().records().tessera(tessera(1)).await.unwrap().has_manifest, "{question}");
+        assert!(node.storage().records().tessera(tessera(1)).await.unwrap().has_documents, "{question}");
         let absent = node.storage().records().tessera(tessera(2)).await;
         assert!(matches!(absent, Err(ActorError::NotFound { .. })), "{question}: {absent:?}");
         audit::check(&node).await;

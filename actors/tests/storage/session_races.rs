@@ -2,14 +2,14 @@
 
 use actors::{ActorError, FragmentStore, storage::Session};
 use bytes::Bytes;
-use proto::{Fragment, TesseraId, record::DocumentKind};
+use proto::{Checksum, Fragment, TesseraId, record::DocumentKind};
 use tokio::task::JoinHandle;
 
 use super::{
     races::in_one_batch,
     support::{
         LOCAL, audit,
-        disk::{Hold, What},
+        disk::{Fault, Hold, What},
         fragment, id,
         index::Wal,
         node::{DEADLINE, End, Node, until},
@@ -38,8 +38,11 @@ async fn with_blobs(node: &Node, number: u64) -> Result<Session, ActorError> {
 /// Writes what refers to the blobs. Waits for these, not for what it writes.
 async fn refer(session: &mut Session, tessera: TesseraId, number: u64) -> Result<(), ActorError> {
     session.put_document(tessera, DocumentKind::Manifest, manifest(number)).await?;
-    let refs: Vec<_> = (0..).zip(contents(number)).map(|(stripe, one)| (stripe, 0, one.checksum())).collect();
-    session.put_refs(tessera, &refs).await
+    session.put_refs(tessera, &refs(number)).await
+}
+
+fn refs(number: u64) -> Vec<(u32, u16, Checksum)> {
+    (0..).zip(contents(number)).map(|(stripe, one)| (stripe, 0, one.checksum())).collect()
 }
 
 async fn write(node: &Node, tessera: TesseraId, number: u64) -> Result<(), ActorError> {
@@ -54,7 +57,10 @@ async fn write_in_the_end(node: &Node, tessera: TesseraId, number: u64) {
     loop {
         match write(node, tessera, number).await {
             Ok(()) => return,
-            Err(ActorError::Conflict { .. }) => {}
+            // In the way of, or ended by, what failed.
+            Err(
+                ActorError::Conflict { .. } | ActorError::ReadOnly { .. } | ActorError::SessionEnded { .. },
+            ) => {}
             Err(other) => panic!("{other:?}"),
         }
         assert!(std::time::Instant::now() < deadline, "it stays in the way");
@@ -91,6 +97,38 @@ async fn check_for_good(node: &mut Node, number: Option<u64>, case: &str) {
     node.rebuild().await;
     check(node, number, case).await;
     node.stop().await;
+}
+
+/// What a failed batch has decided is not in the index, which is no damage.
+#[tokio::test(flavor = "multi_thread")]
+async fn purge_behind_a_sync_that_fails_does_not_doubt_the_index() {
+    let mut node = Node::started(1).await;
+    let mut session = with_blobs(&node, 1).await.unwrap();
+    session.put_document(tessera(1), DocumentKind::Manifest, manifest(1)).await.unwrap();
+    audit::tesseras(node.path(), 1).await;
+    let (storage, other) = (node.storage().clone(), fragment(9, 700));
+    let before = node.disk.hold_next(What::Write);
+    let put = tokio::spawn(async move { storage.put(LOCAL, id(2, 0), other).await });
+    until("another batch is being written", || before.is_reached()).await;
+    // Behind it, together.
+    session.put_refs(tessera(1), &refs(1)).await.unwrap();
+    until("both have been asked", || node.storage().load().0 == 2).await;
+    drop(session);
+    let first = node.disk.hold_next(What::Sync);
+    drop(before);
+    until("the other batch is being synced", || first.is_reached()).await;
+    let second = node.disk.hold_next(What::Sync);
+    drop(first);
+    put.await.unwrap().unwrap();
+    until("the session's batch is being synced", || second.is_reached()).await;
+    // The purge waits for it by then.
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    node.disk.fail(Fault { what: What::Sync, after: 0, times: 1, errno: 5, half: false });
+    drop(second);
+    write_in_the_end(&node, tessera(1), 2).await;
+    assert_eq!(node.disk.heal(), 1, "the sync has failed");
+    assert!(!node.storage().usage().await.unwrap().recovery.rebuilt);
+    check_for_good(&mut node, Some(2), "at the end").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -94,7 +94,7 @@ pub(super) async fn forget(
 }
 
 async fn describe(node: &Node, row: TesseraRow) -> Result<api::Tessera, Problem> {
-    if !row.has_manifest {
+    if !row.has_documents {
         return Ok(api::Tessera::new(&row, Err(api::State::Missing)));
     }
     // One that is damaged, not understood, or was forgotten just now must not hide all others.

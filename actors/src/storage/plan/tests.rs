@@ -124,6 +124,27 @@ async fn record_of_an_ended_session_is_copied_as_one_that_does_not_count() {
     assert_eq!(desk.outline(2).len(), 3);
 }
 
+/// So no drop that is older can concern them, and need not stay for them.
+#[tokio::test]
+async fn copies_of_what_counts_get_new_sequence_numbers() {
+    let mut desk = Desk::new();
+    let Outcome::Session(session) = desk.decide(Op::OpenSession).unwrap() else { panic!() };
+    let one = blob(b"one");
+    desk.decide(Op::Pin { session, fragment: one.clone() }).unwrap();
+    let (tessera, kind, bytes) = (tessera(), DocumentKind::Manifest, Bytes::from_static(b"manifest"));
+    desk.decide(Op::Document { session, tessera, kind, bytes }).unwrap();
+    desk.decide(Op::Refs { session, tessera, refs: vec![(0, 0, one.checksum())] }).unwrap();
+    desk.decide(Op::Commit { session, tessera }).unwrap();
+    desk.rotate().await;
+    let next = desk.planner.next_seq;
+    assert_eq!(desk.compact(1), Outcome::Done);
+    let copies: Vec<_> = desk.outline(2).into_iter().filter(|(kind, _)| *kind != Kind::Blob).collect();
+    assert_eq!(copies, [(Kind::Document, next), (Kind::Ref, next + 1)]);
+    assert_eq!(desk.planner.view.segments[&2].min_seq, next);
+    let deposit = desk.planner.view.deposits.get(&(AccountId::LOCAL, id(0))).unwrap();
+    assert_eq!((deposit.segment, deposit.seq), (2, next + 1), "so the next copy finds it");
+}
+
 #[tokio::test]
 async fn drop_is_copied_as_long_as_another_segment_may_hold_its_ref() {
     let mut desk = Desk::new();
