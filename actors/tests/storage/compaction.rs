@@ -369,12 +369,15 @@ async fn segment_with_damage_that_counts_stays() {
         assert!(!done.unlinked.contains(&damaged.segment), "{case}");
         let usage = node.storage().usage().await.unwrap();
         assert_eq!(usage.totals.jobs, u64::from(case == "blob"), "a repair is queued for what is wanted");
-        if case == "blob" {
-            node.storage().put(LOCAL, id(1, 10), fragment(10, LENGTH)).await.unwrap();
-            let done = node.storage().compact().await.unwrap();
-            assert!(done.unlinked.contains(&damaged.segment), "healed, so it can go: {done:?}");
-            audit::check(&node).await;
+        match case {
+            // It is about nothing that is left.
+            "drop" => node.storage().drop_fragment(LOCAL, id(2, 0)).await.unwrap(),
+            // It is healed.
+            _ => drop(node.storage().put(LOCAL, id(1, 10), fragment(10, LENGTH)).await.unwrap()),
         }
+        let done = node.storage().compact().await.unwrap();
+        assert!(done.unlinked.contains(&damaged.segment), "{case}: so it can go: {done:?}");
+        audit::check(&node).await;
         node.stop().await;
     }
 }
