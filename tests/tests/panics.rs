@@ -1,7 +1,7 @@
 //! Actors that panic under load, each in turn: nothing acknowledged is lost, and the service is back at once.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -15,7 +15,8 @@ use proto::{AccountId, Fragment, FragmentId, NodeId, NodeKey, TesseraId};
 use tests::chain::scaled;
 use tokio::task::JoinSet;
 
-type Kept = Arc<Mutex<BTreeMap<FragmentId, Fragment>>>;
+/// What was acknowledged, by client and stripe: its bytes follow from these.
+type Kept = Arc<Mutex<BTreeSet<(u8, u32)>>>;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn service_is_back_within_100_ms_of_every_panic() {
@@ -41,8 +42,9 @@ async fn service_is_back_within_100_ms_of_every_panic() {
     }
     clients.shutdown().await;
     let kept = std::mem::take(&mut *kept.lock().unwrap());
-    for (id, fragment) in kept {
-        assert_eq!(system.storage.get(id).await.unwrap(), fragment, "{id} was acknowledged");
+    for (client, stripe) in kept {
+        let id = id(client, stripe);
+        assert_eq!(system.storage.get(id).await.unwrap(), fragment(client, stripe), "{id} was acknowledged");
     }
     for (actor, mut times) in absences {
         times.sort_unstable();
@@ -79,20 +81,19 @@ async fn start(folder: &tempfile::TempDir) -> System {
 /// Puts one fragment after the other, each until it is acknowledged.
 async fn put_for_ever(store: impl FragmentStore, client: u8, kept: Kept) {
     for stripe in 0.. {
-        let id = FragmentId { tessera: TesseraId::from_bytes([client; 32]), stripe, index: 0 };
         let fragment = fragment(client, stripe);
-        while let Err(error) = store.put(AccountId::LOCAL, id, fragment.clone()).await {
+        while let Err(error) = store.put(AccountId::LOCAL, id(client, stripe), fragment.clone()).await {
             assert!(matches!(error, ActorError::Restarting { .. }), "{error}");
             tokio::time::sleep(RETRY_AFTER).await;
         }
-        kept.lock().expect("nobody panics with it").insert(id, fragment);
+        kept.lock().expect("nobody panics with it").insert((client, stripe));
     }
 }
 
 /// How long it takes until a fragment can be put and read through the cache and its tessera attested.
 async fn absence(system: &System, round: u32) -> Duration {
     let start = Instant::now();
-    let id = FragmentId { tessera: TesseraId::from_bytes([0; 32]), stripe: round, index: 0 };
+    let id = id(0, round);
     while let Err(error) = serve(system, id).await {
         assert!(matches!(error, ActorError::Restarting { .. }), "{error}");
         assert!(start.elapsed() < PATIENCE, "no service after {PATIENCE:?}: {error}");
@@ -112,6 +113,10 @@ async fn serve(system: &System, id: FragmentId) -> Result<(), ActorError> {
         binding: [0; 32],
     };
     system.attestation.attest(question).await.map(|_| ())
+}
+
+fn id(client: u8, stripe: u32) -> FragmentId {
+    FragmentId { tessera: TesseraId::from_bytes([client; 32]), stripe, index: 0 }
 }
 
 fn fragment(client: u8, number: u32) -> Fragment {
