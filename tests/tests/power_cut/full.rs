@@ -30,8 +30,7 @@ fn below_the_floor(image: &Image, chain: &mut Chain) {
     chain.start.min_free_bytes = FLOOR_BYTES;
     let mut victim = chain.live();
     victim.work(chain.rng.u64(..DEEDS));
-    image.fill(FLOOR_BYTES - (1 << 20));
-    until(chain, &mut victim, |life| puts_refused(life) >= SOME);
+    fill(image, chain, &mut victim, FLOOR_BYTES - (1 << 20));
     let dropped = victim.life().answers;
     until(chain, &mut victim, |life| life.answers >= dropped + SOME);
     let only_what_needs_room =
@@ -47,8 +46,8 @@ fn without_a_byte(image: &Image, chain: &mut Chain) {
     chain.start.min_free_bytes = 0;
     let mut victim = chain.live();
     victim.work(chain.rng.u64(..DEEDS));
-    image.fill(chain.rng.u64(..LEFT_BYTES));
-    until(chain, &mut victim, |life| puts_refused(life) >= SOME);
+    let left = chain.rng.u64(..LEFT_BYTES);
+    fill(image, chain, &mut victim, left);
     if chain.rng.bool() {
         image.clear();
         end(chain, victim);
@@ -80,6 +79,17 @@ fn check(chain: &Chain, life: &Life) {
     chain.expect(wrong.is_none(), &format!("{wrong:?}"));
 }
 
+/// Leaves so many bytes of the disk free, again and again: the node makes room by itself, and may go on for long.
+fn fill(image: &Image, chain: &Chain, victim: &mut Victim, but_bytes: u64) {
+    let deadline = Instant::now() + DEADLINE;
+    while puts_refused(victim.life()) < SOME {
+        image.fill(but_bytes);
+        let answers = victim.life().answers + ANSWERS_BETWEEN;
+        until(chain, victim, |life| puts_refused(life) >= SOME || life.answers >= answers);
+        chain.expect(Instant::now() < deadline, "puts are not refused");
+    }
+}
+
 fn until(chain: &Chain, victim: &mut Victim, enough: impl Fn(&Life) -> bool) {
     let deadline = Instant::now() + DEADLINE;
     let ended = !victim.work_until(|life| enough(life) || Instant::now() > deadline);
@@ -91,6 +101,8 @@ fn puts_refused(life: &Life) -> u64 {
 }
 
 const DEEDS: u64 = 300;
+/// The disk is filled again after so many.
+const ANSWERS_BETWEEN: u64 = 1000;
 const SOME: u64 = 50;
 const FLOOR_BYTES: u64 = 12 << 20;
 /// Left free at most when the disk is filled.
