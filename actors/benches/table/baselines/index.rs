@@ -48,7 +48,7 @@ impl FileIndex {
     }
 }
 
-const TESSERA: &str = "INSERT INTO tesseras VALUES (?, 0, 1, 0, 0) ON CONFLICT DO NOTHING";
+const TESSERA: &str = "INSERT INTO tesseras VALUES (?, 0, 1, 0, 0, 0) ON CONFLICT DO NOTHING";
 const BLOB: &str = "INSERT INTO blobs VALUES (?, 0, 0, ?, 1, 0)";
 const FRAGMENT: &str = "INSERT INTO fragments VALUES (?, ?, ?, ?, 1, 0)";
 const DEPOSIT: &str = "INSERT INTO deposits VALUES (?, ?, ?, ?, 0, 0)";
