@@ -115,15 +115,13 @@ impl View {
 
     /// A document is now at a place.
     pub(crate) fn add_document(&mut self, key: DocumentKey, place: Place, session: SessionId, now_ms: i64) {
-        if let Some(old) = self.documents.get(&key) {
-            self.add_live(old.segment, -live(old.len));
-        }
-        let is_new = self.documents.get(&key).is_none();
+        let old = self.documents.get(&key);
         self.documents.set(key, Some(place), self.batch);
         self.add_live(place.segment, live(place.len));
         self.touch_tessera(key.0, session, now_ms);
-        if is_new {
-            self.count_document(key, u64::wrapping_add);
+        match old {
+            Some(old) => self.add_live(old.segment, -live(old.len)),
+            None => self.count_document(key, u64::wrapping_add),
         }
     }
 

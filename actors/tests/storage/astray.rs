@@ -10,22 +10,34 @@ use super::{
     support::{LOCAL, audit, fragment, id, node::Node, tessera},
 };
 
+const RENAMED: &str = "UPDATE tesseras SET tessera = zeroblob(32)";
+
+/// Stopped, its index changed, and started again.
+async fn changed(mut node: Node, change: &'static str) -> Node {
+    node.stop().await;
+    execute(&node, change).await;
+    node.start().await.unwrap();
+    node
+}
+
+async fn one_with_manifest() -> Node {
+    let node = Node::started(1).await;
+    with_manifest(&node).await;
+    node
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn fragment_whose_row_has_gone_astray_is_not_said_to_be_absent() {
     let moved = "UPDATE fragments SET stripe = stripe + 256 WHERE stripe = 3";
-    let renamed = "UPDATE tesseras SET tessera = zeroblob(32)";
     for (change, question) in [
         (moved, "get"),
         (ASTRAY, "get"),
         (moved, "list"),
         (ASTRAY, "list"),
-        (renamed, "get"),
-        (renamed, "list"),
+        (RENAMED, "get"),
+        (RENAMED, "list"),
     ] {
-        let mut node = filled().await;
-        node.stop().await;
-        execute(&node, change).await;
-        node.start().await.unwrap();
+        let mut node = changed(filled().await, change).await;
         let asked = match question {
             "get" => node.storage().get(id(1, 3)).await.map(|_| ()),
             _ => node.storage().checksums(id(1, 0).tessera, (0, 0), 100).await.map(|_| ()),
@@ -40,13 +52,32 @@ async fn fragment_whose_row_has_gone_astray_is_not_said_to_be_absent() {
     }
 }
 
+/// That its rows added up once is no reason to believe each of them later.
+#[tokio::test(flavor = "multi_thread")]
+async fn list_does_not_believe_a_row_that_has_changed_since_all_added_up() {
+    for change in [
+        "UPDATE fragments SET checksum = (SELECT checksum FROM fragments WHERE stripe = 4) WHERE stripe = 3",
+        "UPDATE fragments SET checksum = x'00' WHERE stripe = 3",
+        "UPDATE fragments SET seal = 'x' WHERE stripe = 3",
+        "UPDATE blobs SET len = '3000,1'",
+    ] {
+        let mut node = filled().await;
+        let list = async || node.storage().checksums(tessera(1), (0, 0), 100).await.map(|rows| rows.len());
+        assert_eq!(list().await.unwrap(), COUNT as usize);
+        execute(&node, change).await;
+        let asked = list().await;
+        assert!(matches!(asked, Err(ActorError::Sqlite(_))), "{change}: {asked:?}");
+        rebuilt(&node, change).await;
+        assert_eq!(served(&node).await, all_but(&[]), "{change}");
+        audit::check(&node).await;
+        node.stop().await;
+    }
+}
+
 /// A put would begin the tessera anew, and its last drop would forget what is there.
 #[tokio::test(flavor = "multi_thread")]
 async fn tessera_that_has_lost_its_row_is_not_begun_anew() {
-    let mut node = filled().await;
-    node.stop().await;
-    execute(&node, "UPDATE tesseras SET tessera = zeroblob(32)").await;
-    node.start().await.unwrap();
+    let mut node = changed(filled().await, RENAMED).await;
     let put = node.storage().put(LOCAL, id(1, COUNT), fragment(COUNT.into(), LENGTH)).await;
     assert!(matches!(put, Err(ActorError::ReadOnly { .. })), "{put:?}");
     rebuilt(&node, "a tessera without a row").await;
@@ -63,11 +94,7 @@ async fn wrong_row_of_a_document_is_noticed_and_the_index_made_anew() {
         "UPDATE documents SET len = len + (1 << 30)",
         "UPDATE documents SET hash = zeroblob(32)",
     ] {
-        let mut node = Node::started(1).await;
-        with_manifest(&node).await;
-        node.stop().await;
-        execute(&node, change).await;
-        node.start().await.unwrap();
+        let mut node = changed(one_with_manifest().await, change).await;
         let asked = node.storage().document(tessera(1), DocumentKind::Manifest, None).await;
         assert!(matches!(asked, Err(ActorError::Sqlite(_))), "{change}: {asked:?}");
         rebuilt(&node, change).await;
@@ -81,11 +108,7 @@ async fn wrong_row_of_a_document_is_noticed_and_the_index_made_anew() {
 #[tokio::test(flavor = "multi_thread")]
 async fn tessera_whose_row_has_gone_astray_is_not_said_to_be_absent() {
     for question in ["show", "list", "document"] {
-        let mut node = Node::started(1).await;
-        with_manifest(&node).await;
-        node.stop().await;
-        execute(&node, "UPDATE tesseras SET tessera = zeroblob(32)").await;
-        node.start().await.unwrap();
+        let mut node = changed(one_with_manifest().await, RENAMED).await;
         let all = (TesseraId::from_bytes([0; 32]), TesseraId::from_bytes([255; 32]));
         let records = node.storage().records();
         let asked = match question {
@@ -112,11 +135,7 @@ async fn document_whose_row_has_gone_astray_is_not_said_to_be_absent() {
         "DELETE FROM documents",
         "UPDATE tesseras SET documents = documents + 1",
     ] {
-        let mut node = Node::started(1).await;
-        with_manifest(&node).await;
-        node.stop().await;
-        execute(&node, change).await;
-        node.start().await.unwrap();
+        let mut node = changed(one_with_manifest().await, change).await;
         let asked = node.storage().document(tessera(1), DocumentKind::Manifest, None).await;
         assert!(matches!(asked, Err(ActorError::Sqlite(_))), "{change}: {asked:?}");
         rebuilt(&node, change).await;
@@ -138,11 +157,7 @@ async fn place_outside_of_its_segment_is_the_fault_of_the_index() {
         "UPDATE documents SET position = position + (1 << 30)",
         "UPDATE documents SET segment = segment + 128",
     ] {
-        let mut node = Node::started(1).await;
-        with_manifest(&node).await;
-        node.stop().await;
-        execute(&node, change).await;
-        node.start().await.unwrap();
+        let mut node = changed(one_with_manifest().await, change).await;
         let fragment = node.storage().get(id(1, 0)).await.map(|_| ());
         let document = node.storage().document(tessera(1), DocumentKind::Manifest, None).await.map(|_| ());
         let asked = fragment.and(document);
@@ -163,10 +178,7 @@ async fn place_outside_of_its_segment_is_the_fault_of_the_index() {
 /// Its file would go, and what counts in it with it.
 #[tokio::test(flavor = "multi_thread")]
 async fn segment_that_is_said_to_be_given_up_and_counts_is_kept() {
-    let mut node = filled().await;
-    node.stop().await;
-    execute(&node, "UPDATE segments SET sealed = 2 WHERE id = 1").await;
-    node.start().await.unwrap();
+    let mut node = changed(filled().await, "UPDATE segments SET sealed = 2 WHERE id = 1").await;
     // It may be the restart that answers.
     let _ = node.storage().compact().await;
     rebuilt(&node, "a segment that is given up").await;

@@ -59,6 +59,17 @@ impl Desk {
         self.decide(Op::Put { account: AccountId::LOCAL, id: id(stripe), fragment }).unwrap()
     }
 
+    /// All of a tessera of one fragment but the commit.
+    fn write_session(&mut self) -> SessionId {
+        let Outcome::Session(session) = self.decide(Op::OpenSession).unwrap() else { panic!() };
+        let one = blob(b"one");
+        self.decide(Op::Pin { session, fragment: one.clone() }).unwrap();
+        let (tessera, kind, bytes) = (tessera(), DocumentKind::Manifest, Bytes::from_static(b"manifest"));
+        self.decide(Op::Document { session, tessera, kind, bytes }).unwrap();
+        self.decide(Op::Refs { session, tessera, refs: vec![(0, 0, one.checksum())] }).unwrap();
+        session
+    }
+
     fn drop(&mut self, stripe: u32) -> Outcome {
         self.decide(Op::Drop { account: AccountId::LOCAL, id: id(stripe) }).unwrap()
     }
@@ -104,12 +115,7 @@ fn id(stripe: u32) -> FragmentId {
 #[tokio::test]
 async fn record_of_an_ended_session_is_copied_as_one_that_does_not_count() {
     let mut desk = Desk::new();
-    let Outcome::Session(session) = desk.decide(Op::OpenSession).unwrap() else { panic!() };
-    let one = blob(b"one");
-    desk.decide(Op::Pin { session, fragment: one.clone() }).unwrap();
-    let (tessera, kind, bytes) = (tessera(), DocumentKind::Manifest, Bytes::from_static(b"manifest"));
-    desk.decide(Op::Document { session, tessera, kind, bytes }).unwrap();
-    desk.decide(Op::Refs { session, tessera, refs: vec![(0, 0, one.checksum())] }).unwrap();
+    let session = desk.write_session();
     desk.rotate().await;
     desk.decide(Op::Abort { session }).unwrap();
     assert_eq!(desk.compact(1), Outcome::Done, "all of it was moved, although it will be purged");
@@ -128,13 +134,8 @@ async fn record_of_an_ended_session_is_copied_as_one_that_does_not_count() {
 #[tokio::test]
 async fn copies_of_what_counts_get_new_sequence_numbers() {
     let mut desk = Desk::new();
-    let Outcome::Session(session) = desk.decide(Op::OpenSession).unwrap() else { panic!() };
-    let one = blob(b"one");
-    desk.decide(Op::Pin { session, fragment: one.clone() }).unwrap();
-    let (tessera, kind, bytes) = (tessera(), DocumentKind::Manifest, Bytes::from_static(b"manifest"));
-    desk.decide(Op::Document { session, tessera, kind, bytes }).unwrap();
-    desk.decide(Op::Refs { session, tessera, refs: vec![(0, 0, one.checksum())] }).unwrap();
-    desk.decide(Op::Commit { session, tessera }).unwrap();
+    let session = desk.write_session();
+    desk.decide(Op::Commit { session, tessera: tessera() }).unwrap();
     desk.rotate().await;
     let next = desk.planner.next_seq;
     assert_eq!(desk.compact(1), Outcome::Done);
