@@ -4,7 +4,10 @@ mod compacting;
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -45,6 +48,8 @@ pub(super) struct Arguments {
     pub(super) metrics: StorageMetrics,
     /// Held by the one writer alive, over restarts of this actor.
     pub(super) lease: Arc<Mutex<()>>,
+    /// Whether the index is known to be sound since this process started: a panic damages no pages.
+    pub(super) checked: Arc<AtomicBool>,
 }
 
 pub(super) struct State {
@@ -165,8 +170,10 @@ impl State {
             notify: Arc::new(notify),
             _lease: lease.clone(),
         };
-        if !recovered.was_clean && !recovered.report.rebuilt {
-            tokio::spawn(check_index(me.clone(), database.clone()));
+        if recovered.was_clean || recovered.report.rebuilt {
+            arguments.checked.store(true, Ordering::Relaxed);
+        } else if !arguments.checked.load(Ordering::Relaxed) {
+            tokio::spawn(check_index(me.clone(), database.clone(), arguments.checked.clone()));
         }
         let folder = arguments.config.data_dir.join(SEGMENTS_FOLDER);
         let files = SegmentFiles::new(arguments.disk.clone(), folder, recovered.log.salt());
@@ -306,13 +313,13 @@ impl State {
 }
 
 /// Looks through the whole index, beside everything else: a crash may have damaged pages that nobody reads for long.
-async fn check_index(me: ActorRef<StorageMsg>, database: Database) {
-    let checked = async {
+async fn check_index(me: ActorRef<StorageMsg>, database: Database, checked: Arc<AtomicBool>) {
+    let outcome = async {
         let mut connection = database.planner().await?;
         Ok(pragmas::wrong(&mut connection).await?)
     };
-    match checked.await {
-        Ok(None) => {}
+    match outcome.await {
+        Ok(None) => checked.store(true, Ordering::Relaxed),
         // A fallen actor looks at the index anew by itself.
         Ok(Some(wrong)) => drop(me.send_message(StorageMsg::Notice(Notice::IndexDamaged(wrong)))),
         Err(error) => report_damage(&me, Some(&error)),

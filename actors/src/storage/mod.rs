@@ -55,7 +55,7 @@ use std::sync::Arc;
 use config::StorageConfig;
 use futures::future::BoxFuture;
 use ractor::{Actor, ActorCell, ActorRef, SpawnErr};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::watch;
 
 pub use compact::Compacted;
 pub use handle::{ChecksumHandle, RecordsHandle, StorageHandle};
@@ -88,8 +88,9 @@ impl Starter {
     ) -> (StorageHandle, Self) {
         let (seat, sender) = Seat::new(Gate::new(NAME, REQUESTS_MAX), actors);
         let handle = StorageHandle::new(seat, metrics.clone());
-        let lease = Arc::new(Mutex::new(()));
-        (handle, Self { arguments: actor::Arguments { config, disk, metrics, lease }, seat: sender })
+        let arguments =
+            actor::Arguments { config, disk, metrics, lease: Arc::default(), checked: Arc::default() };
+        (handle, Self { arguments, seat: sender })
     }
 }
 
