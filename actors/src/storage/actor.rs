@@ -105,19 +105,24 @@ impl Actor for StorageActor {
                 let (index, soundness) = (state.index.clone(), state.soundness.clone());
                 let rows = async move {
                     soundness.check(&index, tessera).await?;
-                    queries::checksums(index.about(tessera).await?, tessera, from, limit).await
+                    let listed = async |index: &mut _| queries::checksums(index, tessera, from, limit).await;
+                    index.about(tessera, listed).await
                 };
                 state.answer(&me, slot, reply, rows);
             }
             StorageMsg::Tesseras { from, to, limit, slot, reply } => {
                 let index = state.index.clone();
-                let rows =
-                    async move { queries::tesseras(index.between(from, to).await?, from, to, limit).await };
+                let rows = async move {
+                    let listed = async |index: &mut _| queries::tesseras(index, from, to, limit).await;
+                    index.between(from, to, listed).await
+                };
                 state.answer(&me, slot, reply, rows);
             }
             StorageMsg::AddsUp { tessera, slot, reply } => {
                 let index = state.index.clone();
-                let sums = async move { queries::adds_up(index.about(tessera).await?, tessera).await };
+                let sums = async move {
+                    index.about(tessera, async |index| queries::adds_up(index, tessera).await).await
+                };
                 state.answer(&me, slot, reply, sums);
             }
             StorageMsg::Usage { slot, reply } => state.usage(&me, slot, reply),
@@ -138,6 +143,7 @@ impl Actor for StorageActor {
 
     async fn post_stop(&self, _: ActorRef<StorageMsg>, state: &mut State) -> Result<(), ActorProcessingErr> {
         state.queue.close().await;
+        state.index.close().await;
         state.database.close().await;
         Ok(())
     }
@@ -240,7 +246,7 @@ impl State {
         let (read_only, recovery) = (self.read_only.clone(), self.recovery.clone());
         self.answer(me, slot, reply, async move {
             let config = &arguments.config;
-            let totals = queries::totals(index.as_it_is().await).await?;
+            let totals = index.as_it_is(queries::totals).await?;
             let wal = tokio::fs::metadata(config.data_dir.join(format!("{INDEX_FILE}-wal"))).await;
             let wal_bytes = wal.map_or(0, |wal| wal.len());
             let space = arguments.disk.space(&config.data_dir).ok();

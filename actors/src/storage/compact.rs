@@ -157,7 +157,7 @@ where
     }
 
     async fn segments(&self) -> Result<HashMap<u32, SegmentRow>, ActorError> {
-        facts::segments(&mut *self.index.as_it_is().await.acquire().await?).await
+        self.index.as_it_is(facts::segments).await
     }
 
     fn space(&self) -> Option<Space> {
@@ -231,10 +231,9 @@ where
     /// Blobs that the index still has in a segment all of which was read are damaged. Those that nobody wants must be
     /// forgotten too, or they would be taken for good when somebody puts the same bytes.
     async fn give_up_blobs(&self, segment: u32) -> Result<(), ActorError> {
-        let rows = sqlx::query("SELECT checksum, segment, position, len FROM blobs WHERE segment = ?")
-            .bind(segment)
-            .fetch_all(self.index.as_it_is().await)
-            .await?;
+        let blobs = sqlx::query("SELECT checksum, segment, position, len FROM blobs WHERE segment = ?");
+        let blobs = async |index: &mut _| Ok(blobs.bind(segment).fetch_all(index).await?);
+        let rows = self.index.as_it_is(blobs).await?;
         for row in &rows {
             let (checksum, place) = (Checksum::try_from(row.try_get::<&[u8], _>(0)?)?, place(row, 1)?);
             (self.submit)(Op::Suspect { checksum, place }).await?;

@@ -1,7 +1,7 @@
 //! Rows that come as one row of lists, a list for each column: each row that SQLite's thread hands over costs about as
 //! much as finding it.
 
-use std::str::{FromStr, SplitTerminator};
+use std::str::FromStr;
 
 use proto::{Checksum, FragmentId, TesseraId};
 use sqlx::{Row, sqlite::SqliteRow};
@@ -9,13 +9,13 @@ use sqlx::{Row, sqlite::SqliteRow};
 use super::{digest, rows::BlobState};
 use crate::{error::ActorError, store::FragmentRow};
 
-/// A tessera's fragments from a place on. The sum keeps SQLite from looking at the limit's value while it prepares,
-/// which it would do again every time.
+/// A tessera's fragments from a place on: stripe and index come as one number. The sum keeps SQLite from looking at the
+/// limit's value while it prepares, which it would do again every time.
 pub(super) const FRAGMENTS: &str = "SELECT group_concat(checksum, ''), \
-     group_concat(stripe) || ',', group_concat(idx) || ',', group_concat(seal) || ',', \
+     group_concat(place) || ',', group_concat(seal) || ',', \
      group_concat(coalesce(len, '')) || ',', group_concat(coalesce(state, '')) || ',', \
      group_concat(coalesce(written_at, '')) || ',', group_concat(coalesce(verified_at, '')) || ',' FROM ( \
-     SELECT f.stripe, f.idx, f.checksum, f.seal, b.len, b.state, s.written_at, s.verified_at \
+     SELECT (f.stripe << 16) | f.idx AS place, f.checksum, f.seal, b.len, b.state, s.written_at, s.verified_at \
      FROM fragments f JOIN tesseras t ON t.tessera = f.tessera \
      LEFT JOIN blobs b ON b.checksum = f.checksum LEFT JOIN segments s ON s.id = b.segment \
      WHERE f.tessera = ? AND t.session = 0 AND (f.stripe, f.idx) >= (?, ?) \
@@ -26,10 +26,7 @@ pub(super) const FRAGMENTS: &str = "SELECT group_concat(checksum, ''), \
 /// Errors as damage of the index when they are not as they were written.
 pub(super) fn fragments(found: &SqliteRow, tessera: TesseraId) -> Result<Vec<FragmentRow>, ActorError> {
     let sums = found.try_get::<Option<&[u8]>, _>(0)?.unwrap_or_default();
-    let mut lists = Lists {
-        columns: [1, 2, 3, 4, 5, 6, 7]
-            .map(|at| found.try_get::<&str, _>(at).unwrap_or_default().split_terminator(',')),
-    };
+    let mut lists = Lists { columns: [1, 2, 3, 4, 5, 6].map(|at| found.try_get(at).unwrap_or_default()) };
     let (sums, rest) = sums.as_chunks();
     let rows: Option<Vec<_>> =
         sums.iter().map(|sum| lists.fragment(tessera, Checksum::from_bytes(*sum))).collect();
@@ -38,33 +35,40 @@ pub(super) fn fragments(found: &SqliteRow, tessera: TesseraId) -> Result<Vec<Fra
     })
 }
 
+/// What is left of each list. A value ends with a comma.
 struct Lists<'a> {
-    columns: [SplitTerminator<'a, char>; 7],
+    columns: [&'a str; 6],
 }
 
 impl Lists<'_> {
     fn fragment(&mut self, tessera: TesseraId, checksum: Checksum) -> Option<FragmentRow> {
-        let id = FragmentId { tessera, stripe: self.next(0)??, index: self.next(1)?? };
-        let seal = self.next::<i64>(2)??;
+        let place = self.next::<u64>(0)??;
+        let (stripe, index) = (place >> u16::BITS, place & u64::from(u16::MAX));
+        let id = FragmentId { tessera, stripe: stripe.try_into().ok()?, index: index.try_into().ok()? };
+        let seal = self.next::<i64>(1)??;
         let row = FragmentRow {
             stripe: id.stripe,
             index: id.index,
             checksum,
-            length: self.next(3)?.unwrap_or(0),
-            state: self.next(4)?.map_or(BlobState::Missing, BlobState::from_code),
-            written_at_ms: self.next(5)?.unwrap_or(0),
-            verified_at_ms: self.next(6)?,
+            length: self.next(2)?.unwrap_or(0),
+            state: self.next(3)?.map_or(BlobState::Missing, BlobState::from_code),
+            written_at_ms: self.next(4)?.unwrap_or(0),
+            verified_at_ms: self.next(5)?,
         };
         (digest::seal(&id, &checksum) == seal).then_some(row)
     }
 
     /// The next value of a column; an empty one is NULL.
     fn next<T: FromStr>(&mut self, column: usize) -> Option<Option<T>> {
-        let value = self.columns.get_mut(column)?.next()?;
+        let list = self.columns.get_mut(column)?;
+        // The values are short: looking for one comma after the other beats a search that prepares itself for long ones.
+        let end = list.bytes().position(|byte| byte == b',')?;
+        let (value, rest) = list.split_at_checked(end)?;
+        *list = rest.get(1..)?;
         if value.is_empty() { Some(None) } else { value.parse().ok().map(Some) }
     }
 
-    fn are_empty(&mut self) -> bool {
-        self.columns.iter_mut().all(|column| column.next().is_none())
+    fn are_empty(&self) -> bool {
+        self.columns.iter().all(|column| column.is_empty())
     }
 }

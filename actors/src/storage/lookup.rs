@@ -60,7 +60,8 @@ impl Lookup {
 
     async fn locate(&self, id: FragmentId) -> Result<Location, ActorError> {
         let locate = async || {
-            let found = queries::locate(self.index.now(), &id).await;
+            let found =
+                self.index.now(async |index, pending| queries::locate(index, pending, &id).await).await;
             found.inspect_err(|error| report_damage(&self.storage, Some(error)))
         };
         let found = match locate().await? {
@@ -122,7 +123,10 @@ impl Lookup {
         let mut before = None;
         let absent = || ActorError::not_found(format!("the {kind:?} of {tessera}"));
         loop {
-            let (hash, place) = match queries::document(self.index.now(), tessera, kind, hash).await? {
+            let found = self
+                .index
+                .now(async |index, pending| queries::document(index, pending, tessera, kind, hash).await);
+            let (hash, place) = match found.await? {
                 FoundDocument::At(hash, place) => (hash, place),
                 FoundDocument::Nothing => return Err(absent()),
                 FoundDocument::Lacking => {
@@ -153,7 +157,7 @@ impl Lookup {
     /// Whether it is the index that is wrong, and not the bytes, if it still names this place afterwards. Nothing is said
     /// of an index that cannot be written.
     async fn is_misled(&self, tessera: TesseraId, wrong: &Unread, place: &Place) -> bool {
-        let nowhere = async { queries::is_nowhere(self.index.about(tessera).await?, place).await };
+        let nowhere = self.index.about(tessera, async |index| queries::is_nowhere(index, place).await);
         matches!(wrong, Unread::Misplaced) || matches!(nowhere.await, Ok(true))
     }
 

@@ -19,6 +19,7 @@ pub mod disk;
 mod facts;
 mod handle;
 mod index;
+mod lending;
 mod lists;
 mod locations;
 mod log;

@@ -7,7 +7,7 @@ use proto::{
     AccountId, Checksum, FragmentId, TesseraId,
     record::{DocumentKind, record_len},
 };
-use sqlx::{Row, SqlitePool, sqlite::SqliteRow};
+use sqlx::{Connection, Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
     digest::{self, Digest},
@@ -81,7 +81,8 @@ pub(crate) enum FoundDocument {
 
 /// Looks a fragment up.
 pub(crate) async fn locate(
-    (pool, pending): (&SqlitePool, Pending),
+    index: &mut SqliteConnection,
+    pending: Pending,
     id: &FragmentId,
 ) -> Result<Found, ActorError> {
     let (fragment, tessera) = (pending.fragment(id), pending.tessera(id.tessera));
@@ -94,7 +95,7 @@ pub(crate) async fn locate(
         .bind(id.stripe)
         .bind(id.index)
         .bind(known.as_ref().map(|checksum| checksum.as_bytes().as_slice()))
-        .fetch_one(pool)
+        .fetch_one(index)
         .await?;
     let Some(tessera) = known_tessera(tessera, &row, id.tessera)? else { return Ok(Found::Nothing) };
     if tessera.session != 0 {
@@ -139,7 +140,7 @@ fn known_tessera(
 
 /// A tessera's fragments from a place on, in order.
 pub(crate) async fn checksums(
-    pool: &SqlitePool,
+    index: &mut SqliteConnection,
     tessera: TesseraId,
     from: (u32, u16),
     limit: u32,
@@ -149,7 +150,7 @@ pub(crate) async fn checksums(
         .bind(from.0)
         .bind(from.1)
         .bind(limit)
-        .fetch_one(pool)
+        .fetch_one(index)
         .await?;
     let mut rows = lists::fragments(&lists, tessera)?;
     // SQLite promises no order inside of a list.
@@ -160,8 +161,8 @@ pub(crate) async fn checksums(
 /// Whether the rows of a tessera are all there: each account's fragments are as many as are counted, and add up to the
 /// digest, and so do the documents. In one transaction, so that what is written meanwhile is seen as a whole or not at
 /// all.
-pub(crate) async fn adds_up(pool: &SqlitePool, tessera: TesseraId) -> Result<bool, ActorError> {
-    let mut snapshot = pool.begin().await?;
+pub(crate) async fn adds_up(index: &mut SqliteConnection, tessera: TesseraId) -> Result<bool, ActorError> {
+    let mut snapshot = index.begin().await?;
     let row = sqlx::query(TESSERA).bind(tessera.as_bytes().as_slice()).fetch_one(&mut *snapshot).await?;
     let Some(row) = known_tessera(None, &row, tessera)? else { return Ok(true) };
     let mut documents = 0_u64;
@@ -193,13 +194,13 @@ pub(crate) async fn adds_up(pool: &SqlitePool, tessera: TesseraId) -> Result<boo
 
 /// Tesserae whose ids lie in a range, in order.
 pub(crate) async fn tesseras(
-    pool: &SqlitePool,
+    index: &mut SqliteConnection,
     from: TesseraId,
     to: TesseraId,
     limit: u32,
 ) -> Result<Vec<TesseraRow>, ActorError> {
     if from == to {
-        let row = sqlx::query(TESSERA).bind(from.as_bytes().as_slice()).fetch_one(pool).await?;
+        let row = sqlx::query(TESSERA).bind(from.as_bytes().as_slice()).fetch_one(&mut *index).await?;
         known_tessera(None, &row, from)?;
     }
     let rows = sqlx::query(TESSERAS)
@@ -207,7 +208,7 @@ pub(crate) async fn tesseras(
         .bind(from.as_bytes().as_slice())
         .bind(to.as_bytes().as_slice())
         .bind(limit)
-        .fetch_all(pool)
+        .fetch_all(index)
         .await?;
     let tessera = |row: &SqliteRow| -> Result<TesseraRow, ActorError> {
         let id = TesseraId::try_from(row.try_get::<&[u8], _>(TESSERA_COLUMNS)?)?;
@@ -225,7 +226,8 @@ pub(crate) async fn tesseras(
 
 /// Where a document of a tessera lies; without a hash, the only one of its kind.
 pub(crate) async fn document(
-    (pool, pending): (&SqlitePool, Pending),
+    index: &mut SqliteConnection,
+    pending: Pending,
     tessera: TesseraId,
     kind: DocumentKind,
     hash: Option<Checksum>,
@@ -234,7 +236,7 @@ pub(crate) async fn document(
         .bind(tessera.as_bytes().as_slice())
         .bind(kind.code())
         .bind(hash.as_ref().map(|hash| hash.as_bytes().as_slice()))
-        .fetch_one(pool)
+        .fetch_one(index)
         .await?;
     let counts = known_tessera(pending.tessera(tessera), &row, tessera)?;
     if counts.is_none_or(|row| row.session != 0 || row.holdings == 0) {
@@ -249,8 +251,8 @@ pub(crate) async fn document(
 }
 
 /// The counts.
-pub(crate) async fn totals(pool: &SqlitePool) -> Result<Totals, ActorError> {
-    let row = sqlx::query(TOTALS).fetch_one(pool).await?;
+pub(crate) async fn totals(index: &mut SqliteConnection) -> Result<Totals, ActorError> {
+    let row = sqlx::query(TOTALS).fetch_one(index).await?;
     let at = |column: usize| row.try_get::<i64, _>(column).map(i64::cast_unsigned);
     Ok(Totals {
         tesseras: at(0)?,
@@ -265,10 +267,10 @@ pub(crate) async fn totals(pool: &SqlitePool) -> Result<Totals, ActorError> {
 }
 
 /// Whether the index names a place that its own row of the segment does not have.
-pub(crate) async fn is_nowhere(pool: &SqlitePool, place: &Place) -> Result<bool, ActorError> {
+pub(crate) async fn is_nowhere(index: &mut SqliteConnection, place: &Place) -> Result<bool, ActorError> {
     let bytes: Option<i64> = sqlx::query_scalar("SELECT bytes FROM segments WHERE id = ?")
         .bind(place.segment)
-        .fetch_optional(pool)
+        .fetch_optional(index)
         .await?;
     let end = place.position.saturating_add(record_len(place.len as usize));
     Ok(bytes.is_none_or(|bytes| end > bytes.cast_unsigned()))

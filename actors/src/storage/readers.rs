@@ -10,10 +10,11 @@
 use std::{collections::VecDeque, ops::RangeInclusive, sync::Arc};
 
 use proto::{Checksum, FragmentId, TesseraId, record::DocumentKind};
-use sqlx::SqlitePool;
+use sqlx::SqliteConnection;
 use tokio::sync::watch;
 
 use super::{
+    lending::Lending,
     pragmas::Database,
     rows::{BlobRow, FragmentRow, Place, TesseraRow},
     trouble::Cause,
@@ -46,7 +47,7 @@ pub(crate) struct Pending(Vec<Arc<Changes>>);
 /// The index for reading.
 #[derive(Debug, Clone)]
 pub(crate) struct Readers {
-    pool: SqlitePool,
+    connections: Lending,
     progress: Progress,
 }
 
@@ -139,33 +140,54 @@ impl State {
 
 impl Readers {
     pub(crate) fn new(database: &Database, progress: Progress) -> Self {
-        Self { pool: database.readers.clone(), progress }
+        Self { connections: Lending::new(database), progress }
     }
 
-    /// The index as it is, and beside it what it may lack of all that was acknowledged before this was called.
-    pub(crate) fn now(&self) -> (&SqlitePool, Pending) {
+    /// Asks the index as it is, and beside it what it may lack of all that was acknowledged before this was called.
+    pub(crate) async fn now<T>(
+        &self,
+        question: impl AsyncFnOnce(&mut SqliteConnection, Pending) -> Result<T, ActorError>,
+    ) -> Result<T, ActorError> {
         let behind = self.progress.state.borrow().behind.iter().cloned().collect();
-        (&self.pool, Pending(behind))
+        self.connections.lend(async |index| question(index, Pending(behind)).await).await
     }
 
-    /// The index with everything that was acknowledged before this was called, or as it is when it cannot be written.
-    pub(crate) async fn as_it_is(&self) -> &SqlitePool {
+    /// Asks the index with everything that was acknowledged before this was called, or as it is when it cannot be
+    /// written.
+    pub(crate) async fn as_it_is<T>(
+        &self,
+        question: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, ActorError>,
+    ) -> Result<T, ActorError> {
         self.progress.caught_up().await;
-        &self.pool
+        self.connections.lend(question).await
     }
 
-    /// The index with everything that was acknowledged of a tessera before this was called.
+    /// Asks the index with everything that was acknowledged of a tessera before this was called.
     ///
     /// Errors with [`ActorError::ReadOnly`] while that cannot be written.
-    pub(crate) async fn about(&self, tessera: TesseraId) -> Result<&SqlitePool, ActorError> {
-        self.between(tessera, tessera).await
+    pub(crate) async fn about<T>(
+        &self,
+        tessera: TesseraId,
+        question: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, ActorError>,
+    ) -> Result<T, ActorError> {
+        self.between(tessera, tessera, question).await
     }
 
     /// As [`Readers::about`], of all tesserae whose ids lie between these two.
-    pub(crate) async fn between(&self, from: TesseraId, to: TesseraId) -> Result<&SqlitePool, ActorError> {
-        let pool = self.as_it_is().await;
+    pub(crate) async fn between<T>(
+        &self,
+        from: TesseraId,
+        to: TesseraId,
+        question: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, ActorError>,
+    ) -> Result<T, ActorError> {
+        self.progress.caught_up().await;
         self.progress.check(&(from..=to))?;
-        Ok(pool)
+        self.connections.lend(question).await
+    }
+
+    /// Lets the connections go. Nothing may be asked any more.
+    pub(crate) async fn close(&self) {
+        self.connections.close().await;
     }
 }
 

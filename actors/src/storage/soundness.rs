@@ -38,7 +38,8 @@ impl Soundness {
         if self.is_known(tessera) {
             return Ok(());
         }
-        if !queries::adds_up(index.about(tessera).await?, tessera).await? {
+        let adds_up = async |index: &mut _| queries::adds_up(index, tessera).await;
+        if !index.about(tessera, adds_up).await? {
             return Err(ActorError::damaged_index(format!("the rows of {tessera} do not add up")));
         }
         self.known().put(tessera, ());
