@@ -251,7 +251,7 @@ fn performance(r: &mut Reader) -> (MemoryConfig, Sqlite) {
     );
     let wal_autocheckpoint_pages = r.read(
         "performance.sqlite_wal_autocheckpoint_pages",
-        8000_u32,
+        32_000_u32,
         "The write-ahead log is moved into the database when it has grown to this many pages (1 KiB each).",
     );
     let fragment_cache_mb = r.read_preset(

@@ -39,7 +39,7 @@ impl StorageConfig {
             sqlite_cache_kib: 64_000,
             sqlite_synchronous_full: false,
             sqlite_busy_timeout: Duration::from_millis(5000),
-            sqlite_wal_autocheckpoint_pages: 8000,
+            sqlite_wal_autocheckpoint_pages: 32_000,
             location_map_bytes: 32 << 20,
         }
     }

@@ -83,13 +83,13 @@ mod tests {
             let fitted = fit(config, Some(Space { free: 0, total }));
             (fitted.segment_bytes >> 20, fitted.sqlite_wal_autocheckpoint_pages)
         };
-        assert_eq!(fitted(None, 1 << 40), (256, 8000));
+        assert_eq!(fitted(None, 1 << 40), (256, 32_000));
         assert_eq!(fitted(None, 128 << 20), (2, 1638));
-        assert_eq!(fitted(Some(320 << 20), 1 << 40), (5, 8000));
+        assert_eq!(fitted(Some(320 << 20), 1 << 40), (5, 32_000));
         assert_eq!(fitted(Some(1 << 20), 1 << 20), (1, 256));
         let config = StorageConfig { min_free_bytes: 0, ..StorageConfig::with_defaults("unused") };
         let fitted = fit(config, Some(Space { free: 0, total: 1 << 40 }));
-        assert_eq!(fitted.sqlite_wal_autocheckpoint_pages, 8000, "nothing is kept free");
+        assert_eq!(fitted.sqlite_wal_autocheckpoint_pages, 32_000, "nothing is kept free");
     }
 
     #[test]
