@@ -59,6 +59,7 @@ pub(crate) struct Presets {
     pub(crate) memory_budget_mb: u32,
     pub(crate) fragment_cache_size_mb: u32,
     pub(crate) sqlite_cache_size_kb: u32,
+    pub(crate) sqlite_wal_autocheckpoint_pages: u32,
     pub(crate) segment_size: Size,
 }
 
@@ -69,12 +70,14 @@ impl Profile {
                 memory_budget_mb: 192,
                 fragment_cache_size_mb: 32,
                 sqlite_cache_size_kb: 16 << 10,
+                sqlite_wal_autocheckpoint_pages: 8_000,
                 segment_size: Size(32 << 20),
             },
             Self::Standard => Presets {
                 memory_budget_mb: 256,
                 fragment_cache_size_mb: 128,
                 sqlite_cache_size_kb: 64_000,
+                sqlite_wal_autocheckpoint_pages: 32_000,
                 segment_size: Size(256 << 20),
             },
         }

@@ -249,10 +249,11 @@ fn performance(r: &mut Reader) -> (MemoryConfig, Sqlite) {
         5000_u32,
         "How long a statement waits for a lock, in milliseconds.",
     );
-    let wal_autocheckpoint_pages = r.read(
+    let wal_autocheckpoint_pages = r.read_preset(
         "performance.sqlite_wal_autocheckpoint_pages",
-        32_000_u32,
-        "The write-ahead log is moved into the database when it has grown to this many pages (1 KiB each).",
+        |preset| preset.sqlite_wal_autocheckpoint_pages,
+        "The write-ahead log is moved into the database when it has grown to this many pages (1 KiB each).\n\
+         More write less in all; fewer keep whoever lists or attests meanwhile waiting for a shorter time.",
     );
     let fragment_cache_mb = r.read_preset(
         "performance.fragment_cache_size_mb",

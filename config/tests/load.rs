@@ -87,6 +87,7 @@ fn small_machine_has_small_defaults_and_says_so() {
     };
     check("node.profile", r#""auto""#, "default");
     check("performance.sqlite_cache_size_kb", "16384", "profile small");
+    check("performance.sqlite_wal_autocheckpoint_pages", "8000", "profile small");
     check("performance.fragment_cache_size_mb", "64", "node.toml:2");
     check("storage.min_free", r#""1 GiB""#, "default");
 }

@@ -48,7 +48,8 @@ pub(super) struct Arguments {
     pub(super) metrics: StorageMetrics,
     /// Held by the one writer alive, over restarts of this actor.
     pub(super) lease: Arc<Mutex<()>>,
-    /// Whether the index is known to be sound since this process started: a panic damages no pages.
+    /// Whether the index need not be looked through in this process any more: it was closed in good order, made anew, or
+    /// looked through, and nobody has found it damaged since. A panic damages no pages.
     pub(super) checked: Arc<AtomicBool>,
 }
 
@@ -306,6 +307,7 @@ impl State {
             }
             Notice::Stopped => return Err("a stage of the writer panicked".into()),
             Notice::IndexDamaged(reason) => {
+                self.arguments.checked.store(false, Ordering::Relaxed);
                 tracing::error!(
                     reason,
                     "the index contradicts the log: it will be made anew from the segments"
@@ -326,16 +328,19 @@ async fn check_index(me: ActorRef<StorageMsg>, database: Database, checked: Arc<
     };
     match outcome.await {
         Ok(None) => checked.store(true, Ordering::Relaxed),
-        // A fallen actor looks at the index anew by itself.
+        // An actor that fell meanwhile has begun to look itself.
         Ok(Some(wrong)) => drop(me.send_message(StorageMsg::Notice(Notice::IndexDamaged(wrong)))),
-        Err(error) => report_damage(&me, Some(&error)),
+        Err(error) => {
+            tracing::warn!(%error, "the index could not be looked through: the next start does");
+            report_damage(&me, Some(&error));
+        }
     }
 }
 
 /// SQLite finding its file damaged is for the actor to know, whoever stumbled over it.
 pub(super) fn report_damage(me: &ActorRef<StorageMsg>, error: Option<&ActorError>) {
     if let Some(error) = error.filter(|error| error.is_damaged_index()) {
-        // A fallen actor looks at the index anew by itself.
+        // When the actor has fallen meanwhile, whoever stumbles over it next tells the one after it.
         let _ = me.send_message(StorageMsg::Notice(Notice::IndexDamaged(error.to_string())));
     }
 }

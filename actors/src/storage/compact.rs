@@ -232,8 +232,8 @@ where
     /// forgotten too, or they would be taken for good when somebody puts the same bytes.
     async fn give_up_blobs(&self, segment: u32) -> Result<(), ActorError> {
         let blobs = sqlx::query("SELECT checksum, segment, position, len FROM blobs WHERE segment = ?");
-        let blobs = async |index: &mut _| Ok(blobs.bind(segment).fetch_all(index).await?);
-        let rows = self.index.as_it_is(blobs).await?;
+        let of_segment = async |index: &mut _| Ok(blobs.bind(segment).fetch_all(index).await?);
+        let rows = self.index.as_it_is(of_segment).await?;
         for row in &rows {
             let (checksum, place) = (Checksum::try_from(row.try_get::<&[u8], _>(0)?)?, place(row, 1)?);
             (self.submit)(Op::Suspect { checksum, place }).await?;

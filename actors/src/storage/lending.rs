@@ -1,23 +1,30 @@
 //! Connections that read the index, lent to one question at a time.
 //!
 //! sqlx's pool asks a connection behind every question whether it is still there, which costs SQLite's thread and two
-//! of ours as much as a short answer. Only one whose question failed, or was given up, goes back through the pool.
+//! of ours as much as a short answer. Here it stays at hand. One whose question failed is closed, and the pool opens
+//! another: sqlx may believe in a transaction that SQLite has ended by itself, and then open one that never ends.
+//!
+//! # Invariant
+//! Connections at hand and connections lent are never more than there are turns, which are as many as the pool opens:
+//! whoever has a turn has a connection, or gets one from the pool.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use sqlx::{Sqlite, SqliteConnection, SqlitePool, pool::PoolConnection};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::pragmas::Database;
 use crate::error::ActorError;
 
-/// The connections.
+/// All connections that read.
 #[derive(Debug, Clone)]
 pub(super) struct Lending {
     pool: SqlitePool,
     /// Taken from the pool and at hand.
     idle: Arc<Mutex<Vec<PoolConnection<Sqlite>>>>,
-    /// As many as the pool has: who waits for a connection waits for one that is lent.
     turns: Arc<Semaphore>,
 }
 
@@ -32,22 +39,28 @@ impl Lending {
     }
 
     /// Asks as soon as a connection is free.
+    ///
+    /// Errors with [`ActorError::Sqlite`] when none is for too long, and after [`Lending::close`].
     pub(super) async fn lend<T>(
         &self,
         question: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, ActorError>,
     ) -> Result<T, ActorError> {
-        let _turn = self.turns.acquire().await.map_err(|_| sqlx::Error::PoolClosed)?;
+        let _turn = self.turn().await?;
+        // In a statement of its own: the lock is not held while the pool opens one.
         let idle = self.idle().pop();
         let mut connection = match idle {
             Some(connection) => connection,
             None => self.pool.acquire().await?,
         };
-        let answer = question(&mut connection).await?;
-        self.idle().push(connection);
-        Ok(answer)
+        let answer = question(&mut connection).await;
+        match answer {
+            Ok(_) => self.idle().push(connection),
+            Err(_) => connection.close_on_drop(),
+        }
+        answer
     }
 
-    /// Lets all connections go as soon as nobody has one. Whoever asks afterwards is refused.
+    /// Lets all connections go as soon as nobody has one, so that the pool can be closed.
     pub(super) async fn close(&self) {
         let all = self.turns.acquire_many(self.pool.options().get_max_connections()).await;
         self.turns.close();
@@ -55,16 +68,24 @@ impl Lending {
         drop(all);
     }
 
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, sqlx::Error> {
+        let turn = tokio::time::timeout(TURN_DEADLINE, self.turns.acquire()).await;
+        turn.map_err(|_| sqlx::Error::PoolTimedOut)?.map_err(|_| sqlx::Error::PoolClosed)
+    }
+
     fn idle(&self) -> MutexGuard<'_, Vec<PoolConnection<Sqlite>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// How long a question waits for a connection: a disk that hangs keeps those that have one.
+const TURN_DEADLINE: Duration = Duration::from_secs(30);
+
 #[cfg(test)]
 mod tests {
     use futures::{FutureExt, future::join_all};
     use sqlx::{Connection, query_scalar};
-    use tokio::sync::oneshot;
+    use tokio::sync::{Barrier, oneshot};
 
     use super::*;
     use crate::storage::pragmas::open_in_memory;
@@ -105,24 +126,55 @@ mod tests {
         assert_eq!(lending.idle().len(), connections, "they stay at hand");
     }
 
+    /// A transaction that SQLite ends by itself, as it does when it cannot read a page.
+    async fn fail_in_a_transaction(index: &mut SqliteConnection) -> Result<(), ActorError> {
+        let mut snapshot = index.begin().await?;
+        sqlx::raw_sql("ROLLBACK").execute(&mut *snapshot).await?;
+        sqlx::query("SELECT nothing").execute(&mut *snapshot).await?;
+        Ok(())
+    }
+
+    /// What each connection sees.
+    async fn next_seqs(lending: &Lending) -> Vec<u32> {
+        let connections = lending.turns.available_permits();
+        let all_lent = Barrier::new(connections);
+        let questions = (0..connections).map(|_| {
+            lending.lend(async |index| {
+                all_lent.wait().await;
+                drop(index.begin().await?);
+                Ok(query_scalar("SELECT next_seq FROM log").fetch_one(index).await?)
+            })
+        });
+        join_all(questions).await.into_iter().map(Result::unwrap).collect()
+    }
+
     #[tokio::test]
-    async fn connection_of_a_question_that_failed_or_was_given_up_is_replaced() {
+    async fn question_that_failed_or_was_given_up_leaves_no_old_snapshot() {
         let database = open_in_memory().await.unwrap();
         let lending = Lending::new(&database);
-        for _ in 0..2 * lending.turns.available_permits() {
-            let failed = lending.lend(async |index| {
-                sqlx::query("SELECT nothing").execute(index).await?;
-                Ok(())
-            });
-            failed.await.unwrap_err();
-            let given_up = lending.lend(async |index| {
-                let _begun = index.begin().await?;
-                std::future::pending::<Result<(), ActorError>>().await
-            });
-            let timeout = tokio::time::timeout(std::time::Duration::from_millis(5), given_up);
-            timeout.await.unwrap_err();
-            assert_eq!(lending.lend(two).await.unwrap(), 2);
+        let write = async |next_seq: u32| {
+            let written = sqlx::query("UPDATE log SET next_seq = ?").bind(next_seq);
+            written.execute(&database.writer).await.unwrap();
+            let seen = next_seqs(&lending).await;
+            assert!(seen.iter().all(|seen| *seen == next_seq), "{seen:?} and not {next_seq}");
+        };
+        lending.lend(fail_in_a_transaction).await.unwrap_err();
+        write(2).await;
+        write(3).await;
+        let (begin, begun) = oneshot::channel();
+        let mut given_up = Box::pin(lending.lend(async |index| {
+            let mut snapshot = index.begin().await?;
+            two(&mut snapshot).await?;
+            begin.send(()).unwrap();
+            std::future::pending::<Result<(), ActorError>>().await
+        }));
+        tokio::select! {
+            _ = &mut given_up => unreachable!(),
+            begun = begun => begun.unwrap(),
         }
+        drop(given_up);
+        write(4).await;
+        write(5).await;
     }
 
     #[tokio::test]

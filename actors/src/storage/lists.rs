@@ -9,13 +9,13 @@ use sqlx::{Row, sqlite::SqliteRow};
 use super::{digest, rows::BlobState};
 use crate::{error::ActorError, store::FragmentRow};
 
-/// A tessera's fragments from a place on: stripe and index come as one number. The sum keeps SQLite from looking at the
-/// limit's value while it prepares, which it would do again every time.
+/// A tessera's fragments from a place on. The sum keeps SQLite from looking at the limit's value while it prepares,
+/// which it would do again every time.
 pub(super) const FRAGMENTS: &str = "SELECT group_concat(checksum, ''), \
-     group_concat(place) || ',', group_concat(seal) || ',', \
+     group_concat(stripe) || ',', group_concat(idx) || ',', group_concat(seal) || ',', \
      group_concat(coalesce(len, '')) || ',', group_concat(coalesce(state, '')) || ',', \
      group_concat(coalesce(written_at, '')) || ',', group_concat(coalesce(verified_at, '')) || ',' FROM ( \
-     SELECT (f.stripe << 16) | f.idx AS place, f.checksum, f.seal, b.len, b.state, s.written_at, s.verified_at \
+     SELECT f.stripe, f.idx, f.checksum, f.seal, b.len, b.state, s.written_at, s.verified_at \
      FROM fragments f JOIN tesseras t ON t.tessera = f.tessera \
      LEFT JOIN blobs b ON b.checksum = f.checksum LEFT JOIN segments s ON s.id = b.segment \
      WHERE f.tessera = ? AND t.session = 0 AND (f.stripe, f.idx) >= (?, ?) \
@@ -26,7 +26,7 @@ pub(super) const FRAGMENTS: &str = "SELECT group_concat(checksum, ''), \
 /// Errors as damage of the index when they are not as they were written.
 pub(super) fn fragments(found: &SqliteRow, tessera: TesseraId) -> Result<Vec<FragmentRow>, ActorError> {
     let sums = found.try_get::<Option<&[u8]>, _>(0)?.unwrap_or_default();
-    let mut lists = Lists { columns: [1, 2, 3, 4, 5, 6].map(|at| found.try_get(at).unwrap_or_default()) };
+    let mut lists = Lists { columns: [1, 2, 3, 4, 5, 6, 7].map(|at| found.try_get(at).unwrap_or_default()) };
     let (sums, rest) = sums.as_chunks();
     let rows: Option<Vec<_>> =
         sums.iter().map(|sum| lists.fragment(tessera, Checksum::from_bytes(*sum))).collect();
@@ -37,23 +37,21 @@ pub(super) fn fragments(found: &SqliteRow, tessera: TesseraId) -> Result<Vec<Fra
 
 /// What is left of each list. A value ends with a comma.
 struct Lists<'a> {
-    columns: [&'a str; 6],
+    columns: [&'a str; 7],
 }
 
 impl Lists<'_> {
     fn fragment(&mut self, tessera: TesseraId, checksum: Checksum) -> Option<FragmentRow> {
-        let place = self.next::<u64>(0)??;
-        let (stripe, index) = (place >> u16::BITS, place & u64::from(u16::MAX));
-        let id = FragmentId { tessera, stripe: stripe.try_into().ok()?, index: index.try_into().ok()? };
-        let seal = self.next::<i64>(1)??;
+        let id = FragmentId { tessera, stripe: self.next(0)??, index: self.next(1)?? };
+        let seal = self.next::<i64>(2)??;
         let row = FragmentRow {
             stripe: id.stripe,
             index: id.index,
             checksum,
-            length: self.next(2)?.unwrap_or(0),
-            state: self.next(3)?.map_or(BlobState::Missing, BlobState::from_code),
-            written_at_ms: self.next(4)?.unwrap_or(0),
-            verified_at_ms: self.next(5)?,
+            length: self.next(3)?.unwrap_or(0),
+            state: self.next(4)?.map_or(BlobState::Missing, BlobState::from_code),
+            written_at_ms: self.next(5)?.unwrap_or(0),
+            verified_at_ms: self.next(6)?,
         };
         (digest::seal(&id, &checksum) == seal).then_some(row)
     }
