@@ -168,10 +168,11 @@ fn clean_stop_leaves_nothing_in_the_write_ahead_log_and_nothing_to_recover() {
     assert_eq!(place.node(["cat", &id, "photo.jpg"]).stdout, b"bytes");
 }
 
-/// Overwrites the index where it lies, as a disk does that forgets what it was given.
+/// Overwrites the index where it lies, as a disk does that forgets what it was given. With what connections share of it
+/// in memory, or they would go on with the pages that they know.
 fn damage_index(place: &Place) {
-    for name in ["index.db", "index.db-wal"] {
-        // The write-ahead log is there only while the index is in use.
+    for name in ["index.db", "index.db-wal", "index.db-shm"] {
+        // Only the first is there while the index is not in use.
         let Ok(mut file) = File::options().write(true).open(place.data_dir().join(name)) else { continue };
         let length = file.metadata().unwrap().len();
         file.write_all(&vec![0xa5; length.try_into().unwrap()]).unwrap();
