@@ -82,8 +82,7 @@ impl Contender for SequentialWrite {
     fn round(&mut self, length: Duration) -> BoxFuture<'_, Result<Work>> {
         let (file, bytes, writes_per_sync) = (self.file.clone(), self.bytes.clone(), self.writes_per_sync);
         Box::pin(async move {
-            // It is as fast after a quarter of the time, and leaves the others some of what the disk has to give.
-            let until = Instant::now() + length / 4;
+            let until = Instant::now() + length;
             spawn_blocking(move || Self::write_until(&file, &bytes, writes_per_sync, until)).await?
         })
     }
