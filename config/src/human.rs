@@ -51,6 +51,14 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     parse(text, TIME_UNITS).map(Duration::from_millis)
 }
 
+/// The shortest exact text for a span, to the millisecond: what [`parse_duration`] reads back.
+pub fn duration(span: Duration) -> String {
+    let ms = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    let units = [("days", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000), ("ms", 1)];
+    let exact = units.iter().find(|(_, factor)| ms >= *factor && ms.is_multiple_of(*factor));
+    exact.map_or_else(|| String::from("0 s"), |(name, factor)| format!("{} {name}", ms / factor))
+}
+
 fn parse(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let text = text.trim();
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
@@ -124,6 +132,14 @@ mod tests {
         fn size_printed_and_read_again_is_the_same(mantissa in 0u64..1 << 24, shift in 0u32..40) {
             let bytes = mantissa << shift;
             prop_assert_eq!(parse_size(&size(bytes)), Some(bytes));
+        }
+
+        #[test]
+        fn duration_printed_and_read_again_is_the_same(mantissa in 0u64..1 << 16, factor in prop::sample::select(
+            vec![1, 1000, 60_000, 3_600_000, 86_400_000]
+        )) {
+            let span = Duration::from_millis(mantissa * factor);
+            prop_assert_eq!(parse_duration(&duration(span)), Some(span));
         }
 
         #[test]

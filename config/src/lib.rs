@@ -12,6 +12,7 @@
 mod error;
 mod example;
 pub mod human;
+pub mod integrity;
 mod machine;
 mod origin;
 mod paths;
@@ -30,6 +31,7 @@ use sections::Surroundings;
 
 pub use error::{ConfigError, ConfigErrors};
 pub use example::{defaults, example};
+pub use integrity::IntegrityConfig;
 pub use machine::{Machine, environment};
 pub use origin::{Origin, Place};
 pub use profile::Profile;

@@ -153,7 +153,7 @@ fn of_item(item: &Item) -> Value {
     }
 }
 
-/// A TOML value as figment knows it. No setting takes an array or a table yet: that they are one is all that counts.
+/// A TOML value as figment knows it. No setting takes a table: that it is one is all that counts.
 pub(crate) fn value(toml: &toml_edit::Value) -> Value {
     match toml {
         toml_edit::Value::String(text) => Value::from(text.value().as_str()),
@@ -161,7 +161,7 @@ pub(crate) fn value(toml: &toml_edit::Value) -> Value {
         toml_edit::Value::Float(number) => Value::from(*number.value()),
         toml_edit::Value::Boolean(value) => Value::from(*value.value()),
         toml_edit::Value::Datetime(time) => Value::from(time.value().to_string()),
-        toml_edit::Value::Array(_) => Value::from(Vec::<Value>::new()),
+        toml_edit::Value::Array(values) => Value::from(values.iter().map(value).collect::<Vec<_>>()),
         toml_edit::Value::InlineTable(_) => Value::from(Dict::new()),
     }
 }

@@ -9,8 +9,9 @@ use proto::limits::{
 };
 
 use crate::{
-    StorageConfig,
+    IntegrityConfig, StorageConfig,
     error::ConfigError,
+    integrity,
     machine::Machine,
     paths,
     profile::{Profile, ProfileChoice},
@@ -43,6 +44,8 @@ pub struct Config {
     pub memory: MemoryConfig,
     /// The segment log and its index.
     pub storage: StorageConfig,
+    /// Reading back what is stored.
+    pub integrity: IntegrityConfig,
     /// Metrics and logs.
     pub observability: ObservabilityConfig,
 }
@@ -154,6 +157,7 @@ pub(crate) fn read(r: &mut Reader, around: &Surroundings<'_>) -> Config {
     let (memory, sqlite) = performance(r);
     let location_map_bytes = memory.budget_bytes / LOCATION_MAP_DIVISOR;
     let storage = storage(r);
+    let integrity = integrity::read(r);
     let observability = observability(r);
     relations(r, &admin, &memory, location_map_bytes, &storage);
     let storage = StorageConfig {
@@ -168,7 +172,7 @@ pub(crate) fn read(r: &mut Reader, around: &Surroundings<'_>) -> Config {
         segment_bytes: storage.segment_size.0,
         compact_below: storage.compact_below,
     };
-    Config { node, admin, memory, storage, observability }
+    Config { node, admin, memory, storage, integrity, observability }
 }
 
 fn node(r: &mut Reader, around: &Surroundings<'_>) -> (NodeConfig, Option<Size>) {
