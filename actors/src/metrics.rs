@@ -6,6 +6,8 @@ use opentelemetry::{
     metrics::{Counter, Gauge, Histogram, Meter},
 };
 
+use crate::scrub::Outlook;
+
 /// The instruments of all actors.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -15,6 +17,8 @@ pub struct Metrics {
     pub cache: CacheMetrics,
     /// Attestation.
     pub attestation: AttestationMetrics,
+    /// Scrubbing.
+    pub scrub: ScrubMetrics,
     /// Supervision.
     pub actors: ActorMetrics,
 }
@@ -40,6 +44,8 @@ pub enum ReadReason {
     Get,
     /// Its segment is being compacted.
     Compact,
+    /// Its segment is being verified.
+    Scrub,
 }
 
 /// What the cache counts.
@@ -56,6 +62,15 @@ pub struct CacheMetrics {
 pub struct AttestationMetrics {
     attestations: Counter<u64>,
     duration: Histogram<f64>,
+}
+
+/// What scrubbing counts.
+#[derive(Debug, Clone)]
+pub struct ScrubMetrics {
+    bytes: Counter<u64>,
+    damaged: Counter<u64>,
+    oldest_age: Gauge<u64>,
+    overdue: Gauge<u64>,
 }
 
 /// What the supervisor counts.
@@ -80,6 +95,12 @@ impl Metrics {
             attestation: AttestationMetrics {
                 attestations: meter.u64_counter("attestations").build(),
                 duration: seconds(meter, "attestation_duration"),
+            },
+            scrub: ScrubMetrics {
+                bytes: meter.u64_counter("scrub").with_unit("By").build(),
+                damaged: meter.u64_counter("scrub_damaged").build(),
+                oldest_age: meter.u64_gauge("oldest_verification_age").with_unit("s").build(),
+                overdue: meter.u64_gauge("verification_overdue").with_unit("By").build(),
             },
             actors: ActorMetrics {
                 restarts: meter.u64_counter("actor_restarts").build(),
@@ -114,12 +135,18 @@ impl StorageMetrics {
     }
 
     pub(crate) fn read(&self, reason: ReadReason, bytes: u64) {
+        self.reads(reason, 1, bytes);
+    }
+
+    /// So many blobs were read, of so many bytes together.
+    pub(crate) fn reads(&self, reason: ReadReason, blobs: u64, bytes: u64) {
         let reason = match reason {
             ReadReason::Get => "get",
             ReadReason::Compact => "compact",
+            ReadReason::Scrub => "scrub",
         };
         let labels = [KeyValue::new("reason", reason)];
-        self.blob_reads.add(1, &labels);
+        self.blob_reads.add(blobs, &labels);
         self.blob_read_bytes.add(bytes, &labels);
     }
 
@@ -150,6 +177,18 @@ impl AttestationMetrics {
         let outcome = if ok { "ok" } else { "refused" };
         self.attestations.add(1, &[KeyValue::new("outcome", outcome)]);
         self.duration.record(seconds, &[]);
+    }
+}
+
+impl ScrubMetrics {
+    pub(crate) fn verified(&self, bytes: u64, damaged: u64) {
+        self.bytes.add(bytes, &[]);
+        self.damaged.add(damaged, &[]);
+    }
+
+    pub(crate) fn outlook(&self, outlook: &Outlook) {
+        self.oldest_age.record(outlook.oldest_age_ms / 1000, &[]);
+        self.overdue.record(outlook.overdue_bytes, &[]);
     }
 }
 

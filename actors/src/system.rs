@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use config::StorageConfig;
+use config::{IntegrityConfig, StorageConfig};
 use proto::NodeKey;
 use ractor::{Actor, ActorRef, SpawnErr};
 use tokio::sync::watch;
@@ -12,6 +12,7 @@ use crate::{
     cache::{self, CacheHandle},
     error::ActorError,
     metrics::{ActorMetrics, Metrics},
+    scrub::{self, ScrubHandle},
     storage::{
         self, StorageHandle,
         disk::{Disk, RealDisk},
@@ -27,6 +28,8 @@ use crate::{
 pub struct SystemConfig {
     /// The segment log and its index.
     pub storage: StorageConfig,
+    /// How often what is stored is read back, and how loudly.
+    pub integrity: IntegrityConfig,
     /// The cap of the fragment cache, in bytes.
     pub cache_bytes_max: u64,
     /// This machine's key: it signs what is attested.
@@ -48,6 +51,8 @@ pub struct System {
     pub cache: CacheHandle<StorageHandle>,
     /// Signed claims of what is held.
     pub attestation: AttestationHandle,
+    /// Reading back what is stored.
+    pub scrub: ScrubHandle,
     /// Which actors run, and whether the process must end.
     pub standing: watch::Receiver<Standing>,
     supervisor: ActorRef<SupervisorMsg>,
@@ -59,6 +64,7 @@ impl SystemConfig {
     pub fn new(storage: StorageConfig, node_key: NodeKey) -> Self {
         Self {
             storage,
+            integrity: IntegrityConfig::default(),
             cache_bytes_max: CACHE_BYTES_MAX,
             node_key,
             budget: RestartBudget::default(),
@@ -71,19 +77,23 @@ impl SystemConfig {
 impl System {
     /// Starts all actors; returns when they answer, which is after recovery.
     pub async fn start(config: SystemConfig) -> Result<Self, ActorError> {
-        let Metrics { storage, cache, attestation, actors } = config.metrics;
+        let Metrics { storage, cache, attestation, scrub, actors } = config.metrics;
         let (storage, store) = storage::Starter::new(config.storage, config.disk, storage, actors.clone());
         let (cache, shelves) =
             cache::Starter::new(config.cache_bytes_max, storage.clone(), cache, actors.clone());
         let doors = (storage.checksums_door(), storage.records());
         let (attestation, witness) =
             attestation::Starter::new(config.node_key, doors.0, doors.1, attestation, actors.clone());
-        let children: Vec<Box<dyn Child>> = vec![Box::new(store), Box::new(shelves), Box::new(witness)];
+        let segments = storage.segments_door();
+        let (scrub, verifier) = scrub::Starter::new(config.integrity, segments, scrub, actors.clone());
+        let children: Vec<Box<dyn Child>> =
+            vec![Box::new(store), Box::new(shelves), Box::new(witness), Box::new(verifier)];
         let (standing, standing_seen) = watch::channel(Standing::default());
         let budget = config.budget;
         let arguments = supervisor::Arguments { children, budget, metrics: actors.clone(), standing };
         let (supervisor, _) = Actor::spawn(None, Supervisor, arguments).await.map_err(typed)?;
-        Ok(Self { storage, cache, attestation, standing: standing_seen, supervisor, metrics: actors })
+        let standing = standing_seen;
+        Ok(Self { storage, cache, attestation, scrub, standing, supervisor, metrics: actors })
     }
 
     /// Brings the gauges up to date: what is stored, and how many requests wait or run. For whoever is about to read
@@ -92,15 +102,17 @@ impl System {
         for (actor, waiting) in self.waiting() {
             self.metrics.waiting(actor, waiting);
         }
+        self.scrub.status().await?;
         self.storage.usage().await.map(|_| ())
     }
 
     /// Requests waiting or running in each actor.
-    pub fn waiting(&self) -> [(&'static str, usize); 3] {
+    pub fn waiting(&self) -> [(&'static str, usize); 4] {
         [
             (storage::NAME, self.storage.load().0),
             (cache::NAME, self.cache.load().0),
             (attestation::NAME, self.attestation.load().0),
+            (scrub::NAME, self.scrub.load().0),
         ]
     }
 

@@ -1,6 +1,7 @@
 //! The storage actor: decides when; the files beside it decide what.
 
 mod compacting;
+mod verifying;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -18,8 +19,10 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::{
+    background::Background,
     compact::Compacted,
     disk::Disk,
+    doubts::Doubts,
     locations::Locations,
     lookup::Lookup,
     message::{Reply, StorageMsg, Usage},
@@ -33,6 +36,7 @@ use super::{
     segment::{SEGMENTS_FOLDER, SegmentFiles},
     soundness::Soundness,
     space,
+    verify::Stock,
     writer::{self, Notice, Queue, Tools},
 };
 use crate::{error::ActorError, metrics::StorageMetrics, supervision::gate::Slot};
@@ -46,6 +50,7 @@ pub(super) struct Arguments {
     pub(super) config: StorageConfig,
     pub(super) disk: Arc<dyn Disk>,
     pub(super) metrics: StorageMetrics,
+    pub(super) doubts: Doubts,
     /// Held by the one writer alive, over restarts of this actor.
     pub(super) lease: Arc<Mutex<()>>,
     /// Whether the index need not be looked through in this process any more: it was closed in good order, made anew, or
@@ -61,6 +66,9 @@ pub(super) struct State {
     reader: Reader,
     locations: Locations,
     soundness: Soundness,
+    background: Background,
+    /// What verifying knows of the segments it is at.
+    stock: Stock,
     /// As [`Compacted::stuck`].
     stuck: BTreeMap<u32, u64>,
     /// For compactions: they go on for a moment when this actor falls.
@@ -126,6 +134,9 @@ impl Actor for StorageActor {
                 };
                 state.answer(&me, slot, reply, sums);
             }
+            StorageMsg::Segments { slot, reply } => state.segments(&me, slot, reply),
+            StorageMsg::Verify { piece, slot, reply } => state.verify(&me, piece, slot, reply),
+            StorageMsg::LookThrough { from, slot, reply } => state.look_through(&me, from, slot, reply),
             StorageMsg::Usage { slot, reply } => state.usage(&me, slot, reply),
             StorageMsg::Compact { slot, reply } => state.compact(&me, Some((slot, reply))),
             StorageMsg::Compacted { ended, reply } => state.compacted(&me, *ended, reply),
@@ -192,6 +203,8 @@ impl State {
             reader: Reader::new(files, arguments.metrics.clone()),
             locations: Locations::new(arguments.config.location_map_bytes),
             soundness: Soundness::new(),
+            background: Background::start("verify").map_err(ActorError::io("cannot start a thread"))?,
+            stock: Stock::default(),
             stuck: BTreeMap::new(),
             lease,
             compacting: false,
@@ -224,6 +237,7 @@ impl State {
             reader: self.reader.clone(),
             epoch: self.locations.epoch(),
             soundness: self.soundness.clone(),
+            doubts: self.arguments.doubts.clone(),
         }
     }
 

@@ -3,11 +3,15 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, IoSlice, IoSliceMut},
+    num::NonZeroU64,
     os::unix::fs::{FileExt, OpenOptionsExt},
     path::Path,
 };
 
-use rustix::io::{Errno, ReadWriteFlags};
+use rustix::{
+    fs::{Advice, OFlags},
+    io::{Errno, ReadWriteFlags},
+};
 
 /// File operations of the segment log. All may block.
 pub trait Disk: std::fmt::Debug + Send + Sync + 'static {
@@ -40,6 +44,22 @@ pub trait Disk: std::fmt::Debug + Send + Sync + 'static {
 
     /// As [`Disk::read`], but only if no wait for the device is needed: `false` when it would be.
     fn read_cached(&self, file: &File, buffer: &mut [u8], position: u64) -> io::Result<bool>;
+
+    /// Opens a file for [`Disk::read_past_cache`].
+    fn open_past_cache(&self, path: &Path) -> io::Result<File> {
+        self.open(path)
+    }
+
+    /// Fills the buffer from a position as far as the file goes, from the device itself and without a trace in the page
+    /// cache, where the file system can do that. Returns how many bytes there were. The buffer's place in memory, its
+    /// length and the position are multiples of [`DEVICE_BLOCK_BYTES`].
+    fn read_past_cache(&self, file: &File, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        let left = file.metadata()?.len().saturating_sub(position);
+        let there = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+        let (buffer, _) = buffer.split_at_mut(there);
+        self.read(file, buffer, position)?;
+        Ok(there)
+    }
 
     /// Space of the file system that holds a folder.
     fn space(&self, folder: &Path) -> io::Result<Space>;
@@ -125,13 +145,84 @@ impl Disk for RealDisk {
         }
     }
 
+    fn open_past_cache(&self, path: &Path) -> io::Result<File> {
+        let direct = OFlags::DIRECT.bits().cast_signed();
+        match OpenOptions::new().read(true).custom_flags(direct).open(path) {
+            // This file system has no other way than the page cache.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                let file = File::open(path)?;
+                rustix::fs::fadvise(&file, 0, None, Advice::DontNeed)?;
+                Ok(file)
+            }
+            opened => opened,
+        }
+    }
+
+    fn read_past_cache(&self, file: &File, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        let mut read = 0;
+        while let Some(rest) = buffer.get_mut(read..).filter(|rest| !rest.is_empty()) {
+            match file.read_at(rest, position + read as u64) {
+                Ok(0) => break,
+                Ok(more) => read += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+            // Only the end of a file comes in less than whole blocks.
+            if read % DEVICE_BLOCK_BYTES != 0 {
+                break;
+            }
+        }
+        if !rustix::fs::fcntl_getfl(file)?.contains(OFlags::DIRECT) {
+            rustix::fs::fadvise(file, position, NonZeroU64::new(read as u64), Advice::DontNeed)?;
+        }
+        Ok(read)
+    }
+
     fn space(&self, folder: &Path) -> io::Result<Space> {
         let stat = rustix::fs::statvfs(folder)?;
         Ok(Space { free: stat.f_bavail * stat.f_frsize, total: stat.f_blocks * stat.f_frsize })
     }
 }
 
+/// What reads past the page cache are cut into; enough for every device.
+pub const DEVICE_BLOCK_BYTES: usize = 4096;
 /// Linux takes at most 1024 parts in one call.
 const PARTS_PER_CALL_MAX: usize = 1024;
 const UNREADABLE: [Errno; 5] = [Errno::IO, Errno::NODATA, Errno::ILSEQ, Errno::BADMSG, Errno::UCLEAN];
 const FILE_MODE: u32 = 0o600;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes that this process had read from devices.
+    fn read_from_devices() -> u64 {
+        let counts = std::fs::read_to_string("/proc/self/io").unwrap();
+        let line = counts.lines().find_map(|line| line.strip_prefix("read_bytes: ")).unwrap();
+        line.parse().unwrap()
+    }
+
+    #[test]
+    fn read_past_the_cache_asks_the_device_and_ends_with_the_file() {
+        // Not where temporary files are: that may be memory.
+        let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
+        std::fs::create_dir_all(&target).unwrap();
+        let folder = tempfile::tempdir_in(target).unwrap();
+        let path = folder.path().join("file");
+        let bytes: Vec<u8> = (0..200_001_u32).map(|at| at.to_le_bytes()[at as usize % 2]).collect();
+        std::fs::write(&path, &bytes).unwrap();
+        File::open(&path).unwrap().sync_all().unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), bytes, "it is in the cache");
+        let before = read_from_devices();
+        let file = RealDisk.open_past_cache(&path).unwrap();
+        let mut memory = vec![0; 66 * DEVICE_BLOCK_BYTES];
+        let start = memory.as_ptr().align_offset(DEVICE_BLOCK_BYTES);
+        let buffer = &mut memory[start..start + 64 * DEVICE_BLOCK_BYTES];
+        let block = DEVICE_BLOCK_BYTES as u64;
+        assert_eq!(RealDisk.read_past_cache(&file, buffer, block).unwrap(), bytes.len() - DEVICE_BLOCK_BYTES);
+        assert_eq!(buffer[..bytes.len() - DEVICE_BLOCK_BYTES], bytes[DEVICE_BLOCK_BYTES..]);
+        let behind = (bytes.len() as u64).next_multiple_of(block);
+        assert_eq!(RealDisk.read_past_cache(&file, buffer, behind).unwrap(), 0);
+        assert!(read_from_devices() >= before + bytes.len() as u64 - block, "the device was not asked");
+    }
+}

@@ -6,8 +6,8 @@ use sqlx::{AssertSqlSafe, Row, SqliteConnection, sqlite::SqliteArguments, sqlite
 use super::{
     digest::{self, Digest},
     rows::{
-        BlobRow, BlobState, DepositRow, DocumentKey, FragmentRow, HoldingRow, Place, Seal, SegmentRow,
-        TesseraRow, Watermark,
+        BlobRow, BlobState, DepositRow, DocumentKey, FragmentRow, HoldingRow, Place, ScrubRow, Seal,
+        SegmentRow, TesseraRow, Watermark,
     },
     view::View,
 };
@@ -166,23 +166,44 @@ pub(crate) async fn deposits_of(
 pub(crate) async fn segments(
     connection: &mut SqliteConnection,
 ) -> Result<std::collections::HashMap<u32, SegmentRow>, ActorError> {
-    let sql = "SELECT id, bytes, live_bytes, min_seq, drop_bytes, drop_seq, sealed, written_at, verified_at \
-               FROM segments";
-    let rows = sqlx::query(sql).fetch_all(connection).await?;
-    let segment = |row: &SqliteRow| -> Result<(u32, SegmentRow), ActorError> {
-        let segment = SegmentRow {
-            bytes: row.try_get::<i64, _>(1)?.cast_unsigned(),
-            live_bytes: row.try_get::<i64, _>(2)?.cast_unsigned(),
-            min_seq: row.try_get::<i64, _>(3)?.cast_unsigned(),
-            drop_bytes: row.try_get::<i64, _>(4)?.cast_unsigned(),
-            drop_seq: row.try_get::<i64, _>(5)?.cast_unsigned(),
-            seal: Seal::from_code(row.try_get(6)?),
-            written_at_ms: row.try_get(7)?,
-            verified_at_ms: row.try_get(8)?,
-        };
-        Ok((row.try_get(0)?, segment))
+    let rows = sqlx::query(SEGMENTS).fetch_all(connection).await?;
+    rows.iter().map(segment_row).collect()
+}
+
+/// One segment.
+pub(crate) async fn segment(
+    connection: &mut SqliteConnection,
+    id: u32,
+) -> Result<Option<SegmentRow>, ActorError> {
+    let row = sqlx::query(SEGMENT).bind(id).fetch_optional(connection).await?;
+    row.map(|row| segment_row(&row).map(|(_, row)| row)).transpose()
+}
+
+fn segment_row(row: &SqliteRow) -> Result<(u32, SegmentRow), ActorError> {
+    let segment = SegmentRow {
+        bytes: row.try_get::<i64, _>(1)?.cast_unsigned(),
+        live_bytes: row.try_get::<i64, _>(2)?.cast_unsigned(),
+        min_seq: row.try_get::<i64, _>(3)?.cast_unsigned(),
+        drop_bytes: row.try_get::<i64, _>(4)?.cast_unsigned(),
+        drop_seq: row.try_get::<i64, _>(5)?.cast_unsigned(),
+        seal: Seal::from_code(row.try_get(6)?),
+        written_at_ms: row.try_get(7)?,
+        verified_at_ms: row.try_get(8)?,
     };
-    rows.iter().map(segment).collect()
+    Ok((row.try_get(0)?, segment))
+}
+
+/// How far scrubbing has come.
+pub(crate) async fn scrub(connection: &mut SqliteConnection) -> Result<ScrubRow, ActorError> {
+    let sql = "SELECT segment, position, before, paused_until, index_at FROM scrub";
+    let row = sqlx::query(sql).fetch_one(connection).await?;
+    Ok(ScrubRow {
+        segment: row.try_get(0)?,
+        position: row.try_get::<i64, _>(1)?.cast_unsigned(),
+        before_ms: row.try_get(2)?,
+        paused_until_ms: row.try_get(3)?,
+        index_at_ms: row.try_get(4)?,
+    })
 }
 
 /// The state of the log.
@@ -303,6 +324,10 @@ where
         .map_err(|error| ActorError::Index { reason: format!("a value cannot be stored: {error}") })
 }
 
+const SEGMENTS: &str = "SELECT id, bytes, live_bytes, min_seq, drop_bytes, drop_seq, sealed, written_at, verified_at \
+     FROM segments";
+const SEGMENT: &str = "SELECT id, bytes, live_bytes, min_seq, drop_bytes, drop_seq, sealed, written_at, verified_at \
+     FROM segments WHERE id = ?";
 const KEYS_PER_QUERY_MAX: usize = 64;
 /// Only what is found comes back: most puts are of something new, and a row costs more than its look-up.
 const NEEDED: &str = "WITH q(account, tessera, stripe, idx, checksum) AS (VALUES ?) \

@@ -1,16 +1,19 @@
 //! The way to ask storage, and the narrow doors for those who may ask only part of the questions.
 
-use std::time::Instant;
+use std::{collections::BTreeSet, time::Instant};
 
 use bytes::Bytes;
 use proto::{AccountId, Checksum, Fragment, FragmentId, TesseraId, record::DocumentKind};
 
 use super::{
     compact::Compacted,
-    message::{StorageMsg, Usage},
-    ops::{Op, Outcome, Submission},
+    doubts::Doubts,
+    message::{Segments, StorageMsg, Usage},
+    ops::{Op, Outcome, ScrubNote, Submission},
+    pulse::{Beats, Pulse},
     queries::TesseraRow,
     session::Session,
+    verify::{Piece, Verified},
 };
 use crate::{
     error::ActorError,
@@ -24,19 +27,25 @@ use crate::{
 pub struct StorageHandle {
     seat: Seat<StorageMsg>,
     metrics: StorageMetrics,
+    pulse: Pulse,
+    doubts: Doubts,
 }
 
 /// The checksum door: what the index says of fragments. Whoever holds only this cannot ask for a blob.
 #[derive(Debug, Clone)]
 pub struct ChecksumHandle(StorageHandle);
 
+/// The segments door: verifying what is stored, from the device. No bytes come through it.
+#[derive(Debug, Clone)]
+pub struct SegmentsHandle(StorageHandle);
+
 /// The records door: what the index says of tesserae. No bytes.
 #[derive(Debug, Clone)]
 pub struct RecordsHandle(StorageHandle);
 
 impl StorageHandle {
-    pub(super) fn new(seat: Seat<StorageMsg>, metrics: StorageMetrics) -> Self {
-        Self { seat, metrics }
+    pub(super) fn new(seat: Seat<StorageMsg>, metrics: StorageMetrics, pulse: Pulse, doubts: Doubts) -> Self {
+        Self { seat, metrics, pulse, doubts }
     }
 
     /// The checksum door.
@@ -47,6 +56,11 @@ impl StorageHandle {
     /// The records door.
     pub fn records(&self) -> RecordsHandle {
         RecordsHandle(self.clone())
+    }
+
+    /// The segments door.
+    pub fn segments_door(&self) -> SegmentsHandle {
+        SegmentsHandle(self.clone())
     }
 
     /// Begins a session: what is written in it counts only from its commit on.
@@ -115,11 +129,15 @@ impl FragmentStore for StorageHandle {
         let start = Instant::now();
         let outcome = self.submit(Op::Put { account, id, fragment }).await?;
         self.metrics.put(start.elapsed().as_secs_f64());
+        self.pulse.beat(start.elapsed());
         Ok(if outcome == Outcome::Held { PutOutcome::Held } else { PutOutcome::Stored })
     }
 
     async fn get(&self, id: FragmentId) -> Result<Fragment, ActorError> {
-        self.seat.call(|slot, reply| StorageMsg::Get { id, slot, reply }).await
+        let start = Instant::now();
+        let fragment = self.seat.call(|slot, reply| StorageMsg::Get { id, slot, reply }).await?;
+        self.pulse.beat(start.elapsed());
+        Ok(fragment)
     }
 
     async fn drop_fragment(&self, account: AccountId, id: FragmentId) -> Result<(), ActorError> {
@@ -151,6 +169,43 @@ impl ChecksumHandle {
     /// of the documents. A tessera that is not here does.
     pub async fn add_up(&self, tessera: TesseraId) -> Result<bool, ActorError> {
         self.0.seat.call(|slot, reply| StorageMsg::AddsUp { tessera, slot, reply }).await
+    }
+}
+
+impl SegmentsHandle {
+    /// What there is to verify, and how far that has come.
+    pub async fn segments(&self) -> Result<Segments, ActorError> {
+        self.0.seat.call(|slot, reply| StorageMsg::Segments { slot, reply }).await
+    }
+
+    /// Verifies a piece of a segment, from the device. What is damaged is marked, and its repair queued, before this
+    /// returns. Nothing more is appended to the segment from then on.
+    ///
+    /// Errors when it could not be read or noted, which says nothing about the bytes; with [`ActorError::Conflict`] while
+    /// a session writes to it.
+    pub async fn verify(&self, piece: Piece) -> Result<Verified, ActorError> {
+        self.0.seat.call(|slot, reply| StorageMsg::Verify { piece, slot, reply }).await
+    }
+
+    /// Looks through the index, from a tessera on; the first time, all zeros, through its pages as well. Returns where to
+    /// go on. An index that is damaged is made anew: then this errors with [`ActorError::Restarting`] or as SQLite did.
+    pub async fn look_through(&self, from: TesseraId) -> Result<Option<TesseraId>, ActorError> {
+        self.0.seat.call(|slot, reply| StorageMsg::LookThrough { from, slot, reply }).await
+    }
+
+    /// Notes how far scrubbing has come, or what it is asked for.
+    pub async fn note(&self, note: ScrubNote) -> Result<(), ActorError> {
+        self.0.submit(Op::Scrub(note)).await.map(|_| ())
+    }
+
+    /// Segments in which somebody found something damaged; waits until there are any.
+    pub async fn doubted(&self) -> BTreeSet<u32> {
+        self.0.doubts.take().await
+    }
+
+    /// How long puts and gets took since this was last asked.
+    pub fn beats(&self) -> Beats {
+        self.0.pulse.take()
     }
 }
 

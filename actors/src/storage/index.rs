@@ -10,8 +10,8 @@ use super::{
     digest,
     facts::add,
     rows::{
-        BlobRow, DepositKey, DepositRow, DocumentKey, FragmentRow, HoldingKey, HoldingRow, Place, SegmentRow,
-        TesseraRow, Watermark,
+        BlobRow, DepositKey, DepositRow, DocumentKey, FragmentRow, HoldingKey, HoldingRow, Place, ScrubRow,
+        SegmentRow, TesseraRow, Watermark,
     },
     view::Changes,
 };
@@ -106,7 +106,9 @@ impl Script {
         self.table(&ACCOUNTS, &accounts)?;
         let jobs: Vec<_> =
             changes.jobs.iter().map(|(sum, queued)| (*sum, queued.then_some(now_ms))).collect();
-        self.table(&JOBS, &jobs)
+        self.table(&JOBS, &jobs)?;
+        let scrub: Vec<_> = changes.scrub.iter().map(|row| (1_u32, Some(*row))).collect();
+        self.table(&SCRUB, &scrub)
     }
 
     fn log_end(&mut self, end: LogEnd) -> Result<(), ActorError> {
@@ -238,6 +240,15 @@ bind!(
     row.verified_at_ms
 );
 
+bind!(
+    ScrubRow,
+    |row| row.segment,
+    row.position.cast_signed(),
+    row.before_ms,
+    row.paused_until_ms,
+    row.index_at_ms
+);
+
 /// Rows of the largest statement.
 const FULL_ROWS: usize = 32;
 /// Of these, so many in one call: calls cost a thread hop, and each number of them is kept prepared.
@@ -334,6 +345,16 @@ const JOBS: [Form; 2] = [
         tail: " ON CONFLICT DO NOTHING;",
     },
     Form { head: "DELETE FROM jobs WHERE checksum IN (", row: "?", tail: ");" },
+];
+/// There is one row.
+const SCRUB: [Form; 2] = [
+    Form {
+        head: "INSERT INTO scrub VALUES ",
+        row: "(?,?,?,?,?,?)",
+        tail: " ON CONFLICT DO UPDATE SET segment=excluded.segment, position=excluded.position, \
+               before=excluded.before, paused_until=excluded.paused_until, index_at=excluded.index_at;",
+    },
+    Form { head: "DELETE FROM scrub WHERE id IN (", row: "?", tail: ");" },
 ];
 
 #[cfg(test)]

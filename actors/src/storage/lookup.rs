@@ -6,6 +6,7 @@ use ractor::ActorRef;
 
 use super::{
     actor::report_damage,
+    doubts::Doubts,
     locations::Location,
     message::StorageMsg,
     ops::{Op, Outcome, Submission},
@@ -26,6 +27,7 @@ pub(super) struct Lookup {
     /// Of the location map when the get began.
     pub(super) epoch: u64,
     pub(super) soundness: Soundness,
+    pub(super) doubts: Doubts,
 }
 
 impl Lookup {
@@ -104,6 +106,7 @@ impl Lookup {
             _ => {}
         }
         self.tell(StorageMsg::Moved { id });
+        self.doubts.add(place.segment);
         let (segment, position) = (place.segment, place.position);
         tracing::error!(fragment = %id, %checksum, segment, position, "stored bytes are damaged");
         if misled {
@@ -146,6 +149,7 @@ impl Lookup {
                 continue;
             };
             tracing::error!(%tessera, ?kind, segment, position, "a document is damaged");
+            self.doubts.add(segment);
             if misled {
                 let reason = format!("segment {segment} has no document {hash} at {position}");
                 return Err(ActorError::damaged_index(reason));

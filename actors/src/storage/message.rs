@@ -10,6 +10,8 @@ use super::{
     ops::Submission,
     queries::{TesseraRow, Totals},
     recover::Report,
+    rows::ScrubRow,
+    verify::{Piece, Verified},
     writer::Notice,
 };
 use crate::{error::ActorError, store::FragmentRow, supervision::gate::Slot};
@@ -42,6 +44,12 @@ pub(super) enum StorageMsg {
     Tesseras { from: TesseraId, to: TesseraId, limit: u32, slot: Slot, reply: Reply<Vec<TesseraRow>> },
     /// Whether the rows of a tessera add up to what is kept beside them.
     AddsUp { tessera: TesseraId, slot: Slot, reply: Reply<bool> },
+    /// What there is to verify, and how far that has come.
+    Segments { slot: Slot, reply: Reply<Segments> },
+    /// Verify a piece of a segment.
+    Verify { piece: Piece, slot: Slot, reply: Reply<Verified> },
+    /// Look through the index, from a tessera on; where to go on.
+    LookThrough { from: TesseraId, slot: Slot, reply: Reply<Option<TesseraId>> },
     /// How much is stored.
     Usage { slot: Slot, reply: Reply<Usage> },
     /// Compact now what is worth it.
@@ -57,6 +65,30 @@ pub(super) enum StorageMsg {
     /// Fall, for the tests of supervision.
     #[cfg(feature = "faults")]
     Panic,
+}
+
+/// One segment, as far as verifying it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SegmentAge {
+    /// Its number.
+    pub id: u32,
+    /// Its bytes.
+    pub bytes: u64,
+    /// When it was begun, in milliseconds since 1970.
+    pub written_at_ms: i64,
+    /// When all of it was last read back from the device, in milliseconds since 1970.
+    pub verified_at_ms: Option<i64>,
+}
+
+/// What there is to verify, and how far that has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segments {
+    /// All segments that hold anything, in no order.
+    pub segments: Vec<SegmentAge>,
+    /// Bytes of the index.
+    pub index_bytes: u64,
+    /// How far scrubbing has come.
+    pub scrub: ScrubRow,
 }
 
 /// How much is stored, and whether more can be.

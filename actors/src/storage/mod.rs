@@ -12,17 +12,21 @@
 //! segment was verified) may be lost in a power cut and is found out again.
 
 mod actor;
+mod background;
 mod change;
 mod compact;
 mod digest;
 pub mod disk;
+mod doubts;
 mod facts;
 mod handle;
 mod index;
+mod inventory;
 mod lending;
 mod lists;
 mod locations;
 mod log;
+mod look;
 mod lookup;
 mod lost;
 mod message;
@@ -32,6 +36,7 @@ mod ops;
 mod plan;
 mod pragmas;
 mod pressure;
+mod pulse;
 mod queries;
 mod read;
 mod readers;
@@ -47,6 +52,7 @@ mod soundness;
 mod space;
 mod stages;
 mod trouble;
+mod verify;
 mod victim;
 mod view;
 mod writer;
@@ -59,14 +65,19 @@ use ractor::{Actor, ActorCell, ActorRef, SpawnErr};
 use tokio::sync::watch;
 
 pub use compact::Compacted;
-pub use handle::{ChecksumHandle, RecordsHandle, StorageHandle};
-pub use message::Usage;
+pub use handle::{ChecksumHandle, RecordsHandle, SegmentsHandle, StorageHandle};
+pub use message::{SegmentAge, Segments, Usage};
+pub use ops::ScrubNote;
 pub use pragmas::{Database, INDEX_FILE, open_database, open_in_memory};
+pub use pulse::Beats;
+#[cfg(test)]
+pub(crate) use pulse::beats;
 pub use queries::{TesseraRow, Totals};
 pub use recover::{Damage, Report};
-pub use rows::BlobState;
+pub use rows::{BlobState, ScrubRow};
 pub use segment::SEGMENTS_FOLDER;
 pub use session::Session;
+pub use verify::{Piece, Verified};
 
 use crate::{
     metrics::{ActorMetrics, StorageMetrics},
@@ -88,9 +99,10 @@ impl Starter {
         actors: ActorMetrics,
     ) -> (StorageHandle, Self) {
         let (seat, sender) = Seat::new(Gate::new(NAME, REQUESTS_MAX), actors);
-        let handle = StorageHandle::new(seat, metrics.clone());
-        let arguments =
-            actor::Arguments { config, disk, metrics, lease: Arc::default(), checked: Arc::default() };
+        let (pulse, doubts) = (pulse::Pulse::new(), doubts::Doubts::new());
+        let handle = StorageHandle::new(seat, metrics.clone(), pulse, doubts.clone());
+        let (lease, checked) = (Arc::default(), Arc::default());
+        let arguments = actor::Arguments { config, disk, metrics, doubts, lease, checked };
         (handle, Self { arguments, seat: sender })
     }
 }

@@ -10,7 +10,7 @@ use ractor::RpcReplyPort;
 
 use super::{
     facts::Need,
-    rows::{DocumentKey, Place},
+    rows::{DepositRow, DocumentKey, Place},
 };
 use crate::{error::ActorError, supervision::gate::Slot};
 
@@ -54,6 +54,44 @@ pub(crate) enum Op {
     Drained { segment: u32 },
     /// The segment's file is gone for good.
     Unlinked { segment: u32 },
+    /// The ref of a deposit, in this segment and with this sequence number, is damaged: write it again.
+    Renew { account: AccountId, id: FragmentId, was: DepositRow },
+    /// How far scrubbing has come, or what it is asked for.
+    Scrub(ScrubNote),
+}
+
+/// Something to be kept of scrubbing. Times in milliseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScrubNote {
+    /// A segment was verified up to here.
+    Reached {
+        /// The segment.
+        segment: u32,
+        /// In bytes.
+        position: u64,
+    },
+    /// All of a segment was verified.
+    Verified {
+        /// The segment.
+        segment: u32,
+        /// When that was begun.
+        at_ms: i64,
+    },
+    /// All of the index was looked through.
+    LookedThrough {
+        /// When that was begun.
+        at_ms: i64,
+    },
+    /// What was last verified before this time is to be verified now, and nothing is paused.
+    Start {
+        /// The time.
+        before_ms: i64,
+    },
+    /// Nothing is to be verified until then.
+    Pause {
+        /// The time.
+        until_ms: i64,
+    },
 }
 
 /// A record of a segment being compacted.
@@ -94,12 +132,14 @@ impl Op {
             Self::Drop { .. } => record_len(CLAIM_BYTES) + record_len(TESSERA_BYTES),
             Self::Commit { .. } => record_len(CLAIM_BYTES),
             Self::Purge { .. } => record_len(TESSERA_BYTES),
+            Self::Renew { .. } => record_len(CLAIM_BYTES),
             Self::OpenSession
             | Self::Abort { .. }
             | Self::Suspect { .. }
             | Self::Seal { .. }
             | Self::Drained { .. }
-            | Self::Unlinked { .. } => 0,
+            | Self::Unlinked { .. }
+            | Self::Scrub(_) => 0,
         }
     }
 
@@ -125,7 +165,9 @@ impl Op {
             | Self::Copy { .. }
             | Self::Seal { .. }
             | Self::Drained { .. }
-            | Self::Unlinked { .. } => false,
+            | Self::Unlinked { .. }
+            | Self::Renew { .. }
+            | Self::Scrub(_) => false,
         }
     }
 
@@ -135,7 +177,7 @@ impl Op {
             Self::Put { account, id, fragment } => {
                 into.push(Need { account: *account, fragment: *id, checksum: Some(fragment.checksum()) });
             }
-            Self::Drop { account, id } => {
+            Self::Drop { account, id } | Self::Renew { account, id, .. } => {
                 into.push(Need { account: *account, fragment: *id, checksum: None })
             }
             Self::Pin { fragment, .. } => into.push(blob(fragment.checksum())),
@@ -165,7 +207,8 @@ impl Op {
             | Self::Purge { .. }
             | Self::Seal { .. }
             | Self::Drained { .. }
-            | Self::Unlinked { .. } => {}
+            | Self::Unlinked { .. }
+            | Self::Scrub(_) => {}
         }
     }
 

@@ -19,8 +19,8 @@ use super::{
     facts::Need,
     log::Tape,
     needed::Extra,
-    ops::{Op, Outcome},
-    rows::{BlobState, Place},
+    ops::{Op, Outcome, ScrubNote},
+    rows::{BlobState, DepositRow, Place, ScrubRow},
     sessions::Sessions,
     view::View,
 };
@@ -78,6 +78,8 @@ impl Planner {
                 self.view.touched_segments.push(*segment);
                 Ok(Outcome::Done)
             }
+            Op::Renew { account, id, was } => self.renew(*account, *id, *was, scene),
+            Op::Scrub(note) => Ok(self.scrub(*note)),
         }
     }
 
@@ -284,6 +286,43 @@ impl Planner {
             }
             _ => Outcome::Stale,
         }
+    }
+
+    /// Writes a ref again whose record is damaged: the log must be able to say all of it by itself.
+    fn renew(
+        &mut self,
+        account: AccountId,
+        id: FragmentId,
+        was: DepositRow,
+        scene: &mut Scene<'_>,
+    ) -> Result<Outcome, ActorError> {
+        let counts = self.view.tesseras.get(&id.tessera).is_some_and(|row| row.session == 0);
+        let deposit = self.view.deposits.get(&(account, id)).filter(|row| counts && *row == was);
+        let (Some(fragment), Some(_)) = (self.view.fragments.get(&id), deposit) else {
+            return Ok(Outcome::Stale);
+        };
+        let (session, checksum) = (SessionId::NONE, fragment.checksum);
+        let length = self.view.blobs.get(&checksum).map_or(0, |row| row.place.len);
+        let claim = Claim { session, account, fragment: id, checksum, length };
+        let (seq, place) = self.append(&Record::Ref(claim), scene)?;
+        self.view.renew_deposit(account, id, place.segment, seq);
+        Ok(Outcome::Done)
+    }
+
+    fn scrub(&mut self, note: ScrubNote) -> Outcome {
+        let was = self.view.scrub;
+        self.view.scrub = match note {
+            ScrubNote::Reached { segment, position } => ScrubRow { segment, position, ..was },
+            ScrubNote::Verified { segment, at_ms } => {
+                self.view.segment(segment, |row| row.verified_at_ms = Some(at_ms));
+                ScrubRow { segment: 0, position: 0, ..was }
+            }
+            ScrubNote::LookedThrough { at_ms } => ScrubRow { index_at_ms: at_ms, ..was },
+            ScrubNote::Start { before_ms } => ScrubRow { before_ms, paused_until_ms: 0, ..was },
+            ScrubNote::Pause { until_ms } => ScrubRow { paused_until_ms: until_ms, ..was },
+        };
+        self.view.scrub_changed |= self.view.scrub != was;
+        Outcome::Done
     }
 
     /// Appends bytes unless good ones are here.

@@ -98,7 +98,8 @@ pub(crate) async fn recover(
     let salt = settle_salt(disk, &config.data_dir, &ids).await?;
     let mut connection = database.planner().await?;
     let state = facts::log_state(&mut connection).await?;
-    let view = View::new(facts::segments(&mut connection).await?);
+    let segments = facts::segments(&mut connection).await?;
+    let view = View::new(segments, facts::scrub(&mut connection).await?);
     let mut replay = Replay {
         database,
         disk: disk.clone(),

@@ -111,6 +111,21 @@ pub(crate) struct SegmentRow {
     pub(crate) verified_at_ms: Option<i64>,
 }
 
+/// `scrub`: how far scrubbing has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ScrubRow {
+    /// The segment being verified, and up to where it is; 0 for none.
+    pub segment: u32,
+    /// In bytes.
+    pub position: u64,
+    /// What was last verified before this time was asked to be verified now, in milliseconds since 1970; 0 for nothing.
+    pub before_ms: i64,
+    /// Until when it is paused, in milliseconds since 1970; 0 for not.
+    pub paused_until_ms: i64,
+    /// When all of the index was last looked through, in milliseconds since 1970; 0 for never.
+    pub index_at_ms: i64,
+}
+
 /// How far a segment is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Seal {

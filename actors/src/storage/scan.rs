@@ -11,7 +11,7 @@
 
 use std::{fs::File, io};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use proto::{
     Checksum, ProtoError,
     limits::{RECORD_ALIGN_BYTES, RECORD_HEADER_BYTES},
@@ -20,7 +20,7 @@ use proto::{
 
 use tokio::sync::mpsc;
 
-use super::disk::{Disk, is_unreadable};
+use super::disk::{DEVICE_BLOCK_BYTES, Disk, is_unreadable};
 
 /// What a scan comes across.
 #[derive(Debug)]
@@ -52,6 +52,7 @@ pub(crate) struct Scan<'a> {
     length: u64,
     window: Window,
     skips_unreadable: bool,
+    past_cache: bool,
     /// A large read ending here has failed: up to here, reads are small.
     careful_until: u64,
 }
@@ -61,18 +62,31 @@ pub(crate) struct Scan<'a> {
 struct Window {
     bytes: Bytes,
     position: u64,
+    /// What they are a part of, to be filled again when nobody holds any of it.
+    buffer: Bytes,
 }
 
 impl<'a> Scan<'a> {
     /// A scan of `file` for records with this salt, from a position where one begins up to `length` bytes.
     pub(crate) fn new(disk: &'a dyn Disk, file: &'a File, salt: Salt, position: u64, length: u64) -> Self {
         let window = Window::default();
-        Self { disk, file, salt, position, length, window, skips_unreadable: false, careful_until: 0 }
+        let (skips_unreadable, past_cache) = (false, false);
+        Self { disk, file, salt, position, length, window, skips_unreadable, past_cache, careful_until: 0 }
     }
 
     /// Bytes that the device does not give are damage; otherwise they are an error.
     pub(crate) fn skipping_unreadable(self) -> Self {
         Self { skips_unreadable: true, ..self }
+    }
+
+    /// Reads from the device itself; the file was opened with [`Disk::open_past_cache`].
+    pub(crate) fn past_cache(self) -> Self {
+        Self { past_cache: true, ..self }
+    }
+
+    /// Where the scan goes on: behind what it came across last.
+    pub(crate) fn position(&self) -> u64 {
+        self.position
     }
 
     /// The next record or damage; `None` at the end. Errors when the disk does, or with
@@ -158,20 +172,53 @@ impl<'a> Scan<'a> {
 
     /// Reads this much into the window. `false` when the device does not give it and that is damage.
     fn fill(&mut self, position: u64, length: usize) -> io::Result<bool> {
-        let mut bytes = vec![0; length];
-        match self.disk.read(self.file, &mut bytes, position) {
+        match self.window.fill(self.disk, self.file, position, length, self.past_cache) {
             Err(error) if self.skips_unreadable && is_unreadable(&error) => {
                 tracing::debug!(position, length, %error, "a part of a segment cannot be read");
-                return Ok(false);
+                Ok(false)
             }
-            read => read?,
+            filled => filled.map(|()| true),
         }
-        self.window = Window { bytes: bytes.into(), position };
-        Ok(true)
     }
 }
 
 impl Window {
+    /// Reads at least this much, if the file has it.
+    fn fill(
+        &mut self,
+        disk: &dyn Disk,
+        file: &File,
+        position: u64,
+        length: usize,
+        past_cache: bool,
+    ) -> io::Result<()> {
+        if !past_cache {
+            let mut bytes = vec![0; length];
+            disk.read(file, &mut bytes, position)?;
+            *self = Self { bytes: bytes.into(), position, buffer: Bytes::new() };
+            return Ok(());
+        }
+        let start = position - position % DEVICE_BLOCK_BYTES as u64;
+        let wanted = usize::try_from(position - start).unwrap_or(0) + length;
+        let whole = wanted.next_multiple_of(DEVICE_BLOCK_BYTES);
+        let mut buffer = self.take_buffer(whole + DEVICE_BLOCK_BYTES);
+        let aligned = buffer.as_ptr().align_offset(DEVICE_BLOCK_BYTES);
+        let blocks = buffer.get_mut(aligned..aligned + whole).ok_or(io::ErrorKind::OutOfMemory)?;
+        let read = disk.read_past_cache(file, blocks, start)?;
+        let buffer = buffer.freeze();
+        *self = Self { bytes: buffer.slice(aligned..aligned + read), position: start, buffer };
+        if read < wanted { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+    }
+
+    /// The memory of the last fill, if nobody holds any of it and it is large enough.
+    fn take_buffer(&mut self, length: usize) -> BytesMut {
+        self.bytes = Bytes::new();
+        match std::mem::take(&mut self.buffer).try_into_mut() {
+            Ok(buffer) if buffer.len() >= length => buffer,
+            _ => BytesMut::zeroed(length),
+        }
+    }
+
     fn get(&self, position: u64, wanted: usize) -> Option<Bytes> {
         let start = usize::try_from(position.checked_sub(self.position)?).ok()?;
         let end = start.checked_add(wanted)?;

@@ -68,6 +68,11 @@ impl SegmentFiles {
         Ok(file)
     }
 
+    /// The file, for [`Disk::read_past_cache`]. May block. Errors with [`io::ErrorKind::NotFound`] when it is gone.
+    pub(crate) fn open_past_cache(&self, id: u32) -> io::Result<File> {
+        self.disk.open_past_cache(&path(&self.folder, id))
+    }
+
     /// Lets go of a file that was unlinked.
     pub(crate) fn forget(&self, id: u32) {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).pop(&id);

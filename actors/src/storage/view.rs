@@ -9,8 +9,8 @@ use std::{collections::HashMap, hash::Hash, ops::RangeInclusive};
 use proto::{AccountId, Checksum, FragmentId, TesseraId};
 
 use super::rows::{
-    BlobRow, DepositKey, DepositRow, DocumentKey, FragmentRow, HoldingKey, HoldingRow, Place, SegmentRow,
-    TesseraRow,
+    BlobRow, DepositKey, DepositRow, DocumentKey, FragmentRow, HoldingKey, HoldingRow, Place, ScrubRow,
+    SegmentRow, TesseraRow,
 };
 
 /// One table: loaded rows, and above them those that batches in flight have changed.
@@ -121,6 +121,10 @@ pub(crate) struct View {
     pub(crate) accounts: HashMap<AccountId, (i64, i64)>,
     /// Repairs queued (`true`) or no longer needed (`false`).
     pub(crate) jobs: HashMap<Checksum, bool>,
+    /// How far scrubbing has come.
+    pub(crate) scrub: ScrubRow,
+    /// Whether the batch being decided has changed that.
+    pub(crate) scrub_changed: bool,
     /// The number of the batch being decided.
     pub(crate) batch: u64,
 }
@@ -138,6 +142,7 @@ pub(crate) struct Changes {
     pub(crate) segments: Vec<(u32, Option<SegmentRow>)>,
     pub(crate) accounts: Vec<(AccountId, (i64, i64))>,
     pub(crate) jobs: Vec<(Checksum, bool)>,
+    pub(crate) scrub: Option<ScrubRow>,
 }
 
 impl Changes {
@@ -172,7 +177,8 @@ impl Changes {
             documents: latest(batches.clone().map(|batch| &batch.documents)),
             segments: latest(batches.clone().map(|batch| &batch.segments)),
             accounts: accounts.into_iter().collect(),
-            jobs: latest(batches.map(|batch| &batch.jobs)),
+            jobs: latest(batches.clone().map(|batch| &batch.jobs)),
+            scrub: batches.filter_map(|batch| batch.scrub).last(),
         }
     }
 }
@@ -196,10 +202,11 @@ where
 }
 
 impl View {
-    /// A view of an index with these segments and nothing in flight.
-    pub(crate) fn new(segments: HashMap<u32, SegmentRow>) -> Self {
+    /// A view of an index with these segments, scrubbed so far, and nothing in flight.
+    pub(crate) fn new(segments: HashMap<u32, SegmentRow>, scrub: ScrubRow) -> Self {
         Self {
             segments,
+            scrub,
             batch: 1,
             holdings: Table::keeping(SETTLED_MAX),
             tesseras: Table::keeping(SETTLED_MAX),
@@ -236,6 +243,7 @@ impl View {
             segments: std::mem::take(&mut self.touched_segments).into_iter().map(segment).collect(),
             accounts: self.accounts.drain().collect(),
             jobs: self.jobs.drain().collect(),
+            scrub: std::mem::take(&mut self.scrub_changed).then_some(self.scrub),
         }
     }
 

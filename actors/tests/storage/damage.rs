@@ -37,7 +37,7 @@ pub(crate) async fn filled() -> Node {
     node
 }
 
-fn flip(path: &Path, position: u64) {
+pub(crate) fn flip(path: &Path, position: u64) {
     let mut bytes = std::fs::read(path).unwrap();
     bytes[usize::try_from(position).unwrap()] ^= 0x10;
     std::fs::write(path, bytes).unwrap();

@@ -26,6 +26,8 @@ mod races;
 #[cfg(test)]
 mod recovery;
 #[cfg(test)]
+mod scrubbing;
+#[cfg(test)]
 mod session_races;
 #[cfg(test)]
 mod sessions;

@@ -104,7 +104,7 @@ fn look_in_a_moment(me: &ActorRef<StorageMsg>) {
 }
 
 /// Hands an operation to the writer and waits for its end.
-async fn submit(actor: ActorRef<StorageMsg>, op: Op) -> Result<Outcome, ActorError> {
+pub(super) async fn submit(actor: ActorRef<StorageMsg>, op: Op) -> Result<Outcome, ActorError> {
     let (reply, answer) = ractor::concurrency::oneshot();
     let restarting = || ActorError::Restarting { actor: crate::storage::NAME };
     let submission = Submission { op, reply: reply.into(), _slot: None };

@@ -29,7 +29,7 @@ impl Desk {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let log = Log::begin(Arc::new(RealDisk), folder.path().to_owned(), 1 << 20, SALT, 1).unwrap();
-        let view = View::new(HashMap::from([(1, new_segment(0, 0))]));
+        let view = View::new(HashMap::from([(1, new_segment(0, 0))]), ScrubRow::default());
         Self { planner: Planner { view, sessions: Sessions::default(), next_seq: 1 }, log, folder }
     }
 

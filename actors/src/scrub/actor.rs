@@ -1,0 +1,349 @@
+//! The scrub actor: one thing at a time, and a turn for the next.
+
+mod work;
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use config::{
+    IntegrityConfig,
+    integrity::{Hours, minutes_outside},
+};
+use proto::TesseraId;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::task::JoinSet;
+
+use super::{
+    handle::PAUSE_MAX,
+    message::{Cursor, Findings, Mode, Reply, ScrubMsg, ScrubStatus},
+    pace::Pace,
+    schedule::{Entry, Plan, Target, Terms},
+    strain::Strain,
+};
+use crate::{
+    error::ActorError,
+    metrics::ScrubMetrics,
+    storage::{ScrubNote, Segments, SegmentsHandle},
+    supervision::gate::Slot,
+};
+
+/// The actor. All state is in [`State`].
+pub(super) struct ScrubActor;
+
+/// What it is started with.
+#[derive(Clone)]
+pub(super) struct Arguments {
+    pub(super) config: IntegrityConfig,
+    pub(super) segments: SegmentsHandle,
+    pub(super) metrics: ScrubMetrics,
+    /// The wall clock, in milliseconds since 1970.
+    pub(super) now_ms: fn() -> i64,
+    /// The minute of the day by the clock on the wall.
+    pub(super) minute: fn() -> u16,
+}
+
+pub(super) struct State {
+    arguments: Arguments,
+    terms: Terms,
+    pace: Pace,
+    strain: Strain,
+    /// What there is to verify, as it was a moment ago.
+    known: Option<Known>,
+    cursor: Option<Cursor>,
+    /// When the first piece of that segment was begun.
+    cursor_began_ms: i64,
+    /// Where looking through the index goes on, and when it was begun.
+    index: Option<(TesseraId, i64)>,
+    doubted: BTreeSet<u32>,
+    /// Something is being verified or asked: its end sets the next turn.
+    is_busy: bool,
+    is_under_way: bool,
+    /// Nothing was verified since puts and gets were counted last.
+    has_rested: bool,
+    turn: u64,
+    mode: Mode,
+    trouble: Option<String>,
+    failures: u32,
+    is_told_late: bool,
+    findings: Findings,
+    /// Brings what others doubt; ends with the actor.
+    _listener: JoinSet<()>,
+}
+
+struct Known {
+    at: Instant,
+    plan: Plan,
+    paused_until_ms: i64,
+}
+
+impl Actor for ScrubActor {
+    type Msg = ScrubMsg;
+    type State = State;
+    type Arguments = Arguments;
+
+    async fn pre_start(
+        &self,
+        me: ActorRef<ScrubMsg>,
+        arguments: Arguments,
+    ) -> Result<State, ActorProcessingErr> {
+        let state = State::new(&me, arguments);
+        me.send_after(FIRST_LOOK, || ScrubMsg::Turn(0));
+        Ok(state)
+    }
+
+    async fn handle(
+        &self,
+        me: ActorRef<ScrubMsg>,
+        message: ScrubMsg,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            ScrubMsg::Turn(turn) => state.turn(&me, turn),
+            ScrubMsg::Looked(outcome) => state.looked(&me, outcome),
+            ScrubMsg::Verified { piece, began, outcome } => state.verified(&me, &piece, began, outcome),
+            ScrubMsg::LookedThrough { began, outcome } => state.looked_through(&me, began, outcome),
+            ScrubMsg::Doubted(segments) => state.doubt(&me, segments),
+            ScrubMsg::Changed => state.look_again(&me),
+            ScrubMsg::Start { slot, reply } => {
+                let before_ms = (state.arguments.now_ms)();
+                state.note_and_answer(&me, Some(ScrubNote::Start { before_ms }), slot, reply);
+            }
+            ScrubMsg::Pause { span, slot, reply } => {
+                let until_ms = (state.arguments.now_ms)().saturating_add(ms(span));
+                state.note_and_answer(&me, Some(ScrubNote::Pause { until_ms }), slot, reply);
+            }
+            ScrubMsg::Status { slot, reply } => state.note_and_answer(&me, None, slot, reply),
+            ScrubMsg::Answer { stored, slot, reply } => {
+                // A caller that gave up has nothing to be told.
+                let _ = reply.send(stored.map(|stored| state.status(&stored)));
+                drop(slot);
+            }
+            #[cfg(feature = "faults")]
+            #[expect(clippy::panic, reason = "a test asked for it")]
+            ScrubMsg::Panic => panic!("asked to"),
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn new(me: &ActorRef<ScrubMsg>, arguments: Arguments) -> Self {
+        let config = &arguments.config;
+        let outside = f64::from(minutes_outside(&config.quiet_hours));
+        let awake = outside / f64::from(minutes_outside(&[]));
+        let terms = Terms { within: config.verify_within, rate: config.scrub_rate, awake };
+        let pace = Pace::new(config.scrub_rate);
+        let mut listener = JoinSet::new();
+        let (me, segments) = (me.clone(), arguments.segments.clone());
+        listener.spawn(async move {
+            while me.send_message(ScrubMsg::Doubted(segments.doubted().await)).is_ok() {}
+        });
+        Self {
+            arguments,
+            terms,
+            pace,
+            strain: Strain::default(),
+            known: None,
+            cursor: None,
+            cursor_began_ms: 0,
+            index: None,
+            doubted: BTreeSet::new(),
+            is_busy: false,
+            is_under_way: false,
+            has_rested: true,
+            turn: 0,
+            mode: Mode::Idle,
+            trouble: None,
+            failures: 0,
+            is_told_late: false,
+            findings: Findings::default(),
+            _listener: listener,
+        }
+    }
+
+    fn turn(&mut self, me: &ActorRef<ScrubMsg>, turn: u64) {
+        if turn != self.turn || self.is_busy {
+            return;
+        }
+        let known = self.known.take().filter(|known| known.at.elapsed() < KNOWN_FOR);
+        let Some(known) = known else { return self.look(me) };
+        match self.hindrance(&known) {
+            Some((mode, wait)) => self.idle(me, mode, wait),
+            None => self.go_on(me, &known),
+        }
+        self.known = Some(known);
+    }
+
+    /// What keeps it from verifying, and for how long.
+    fn hindrance(&self, known: &Known) -> Option<(Mode, Duration)> {
+        let paused = pause_left(known.paused_until_ms, (self.arguments.now_ms)());
+        let minute = (self.arguments.minute)();
+        let quiet =
+            self.arguments.config.quiet_hours.iter().filter_map(|hours: &Hours| hours.left(minute)).max();
+        let quiet = quiet.map(|minutes| Duration::from_secs(u64::from(minutes) * 60));
+        paused.map(|wait| (Mode::Paused, wait)).or(quiet.map(|wait| (Mode::QuietHours, wait)))
+    }
+
+    fn idle(&mut self, me: &ActorRef<ScrubMsg>, mode: Mode, wait: Duration) {
+        (self.mode, self.is_under_way, self.has_rested) = (mode, false, true);
+        self.next_turn(me, wait.clamp(IDLE_MIN, LOOK_INTERVAL));
+    }
+
+    fn go_on(&mut self, me: &ActorRef<ScrubMsg>, known: &Known) {
+        let now_ms = (self.arguments.now_ms)();
+        let begun = self.cursor.map(|cursor| cursor.segment);
+        let next = known.plan.next(now_ms, &self.terms, &self.doubted, begun, self.is_under_way);
+        let Some(entry) = next else {
+            // What is still doubted is gone.
+            self.doubted.clear();
+            let begins_in_ms = known.plan.outlook(now_ms, &self.terms).begins_in_ms;
+            return self.idle(me, Mode::Idle, Duration::from_millis(begins_in_ms.unwrap_or(u64::MAX)));
+        };
+        if !self.is_under_way {
+            tracing::debug!(?entry, "verifying begins");
+        }
+        (self.mode, self.is_under_way, self.is_busy) = (Mode::Verifying, true, true);
+        if std::mem::take(&mut self.has_rested) {
+            self.strain.rested(&self.arguments.segments.beats());
+        }
+        match entry {
+            Entry { target: Target::Index, .. } => self.look_through(me, now_ms),
+            Entry { target: Target::Segment(segment), .. } => self.verify(me, segment, now_ms, &known.plan),
+        }
+    }
+
+    fn look(&mut self, me: &ActorRef<ScrubMsg>) {
+        self.is_busy = true;
+        let segments = self.arguments.segments.clone();
+        report(me, async move { ScrubMsg::Looked(segments.segments().await) });
+    }
+
+    fn looked(&mut self, me: &ActorRef<ScrubMsg>, outcome: Result<Segments, ActorError>) {
+        self.is_busy = false;
+        let stored = match outcome {
+            Ok(stored) => stored,
+            Err(error) => return self.failed(me, &error),
+        };
+        let now_ms = (self.arguments.now_ms)();
+        if self.cursor.is_none() && stored.scrub.segment != 0 {
+            let (segment, position) = (stored.scrub.segment, stored.scrub.position);
+            (self.cursor, self.cursor_began_ms) = (Some(Cursor { segment, position }), now_ms);
+        }
+        let plan = Plan::new(now_ms, &stored, &self.terms);
+        self.tell_whether_late(&plan, now_ms);
+        self.known = Some(Known { at: Instant::now(), plan, paused_until_ms: stored.scrub.paused_until_ms });
+        self.next_turn(me, Duration::ZERO);
+    }
+
+    fn doubt(&mut self, me: &ActorRef<ScrubMsg>, segments: BTreeSet<u32>) {
+        self.doubted.extend(segments);
+        self.look_again(me);
+    }
+
+    fn look_again(&mut self, me: &ActorRef<ScrubMsg>) {
+        self.known = None;
+        if !self.is_busy {
+            self.next_turn(me, Duration::ZERO);
+        }
+    }
+
+    pub(super) fn next_turn(&mut self, me: &ActorRef<ScrubMsg>, wait: Duration) {
+        self.turn += 1;
+        let turn = self.turn;
+        me.send_after(wait, move || ScrubMsg::Turn(turn));
+    }
+
+    /// Says it once, and once again when it was all right in between.
+    fn tell_whether_late(&mut self, plan: &Plan, now_ms: i64) {
+        let outlook = plan.outlook(now_ms, &self.terms);
+        self.arguments.metrics.outlook(&outlook);
+        let is_late = outlook.late_ms > 0;
+        if is_late && !self.is_told_late {
+            tracing::warn!(
+                bytes = outlook.bytes,
+                takes_hours = outlook.takes_ms / 3_600_000,
+                late_by_hours = outlook.late_ms / 3_600_000,
+                "not everything can be verified in time: raise integrity.scrub_rate or integrity.verify_within"
+            );
+        }
+        self.is_told_late = is_late;
+    }
+
+    /// Notes what was asked for, and then answers.
+    fn note_and_answer(
+        &self,
+        me: &ActorRef<ScrubMsg>,
+        note: Option<ScrubNote>,
+        slot: Slot,
+        reply: Reply<ScrubStatus>,
+    ) {
+        if reply.is_closed() {
+            return;
+        }
+        let (me, segments) = (me.clone(), self.arguments.segments.clone());
+        tokio::spawn(async move {
+            let noted = async {
+                if let Some(note) = note {
+                    segments.note(note).await?;
+                    // A fallen actor reads it when it starts.
+                    let _ = me.send_message(ScrubMsg::Changed);
+                }
+                segments.segments().await
+            };
+            let stored = noted.await;
+            // Back to the actor: what was verified before this was read may not have come to it yet.
+            let _ = me.send_message(ScrubMsg::Answer { stored, slot, reply });
+        });
+    }
+
+    fn status(&self, stored: &Segments) -> ScrubStatus {
+        let now_ms = (self.arguments.now_ms)();
+        let plan = Plan::new(now_ms, stored, &self.terms);
+        let outlook = plan.outlook(now_ms, &self.terms);
+        self.arguments.metrics.outlook(&outlook);
+        let paused = pause_left(stored.scrub.paused_until_ms, now_ms);
+        ScrubStatus {
+            mode: if paused.is_some() && !self.is_busy { Mode::Paused } else { self.mode },
+            trouble: self.trouble.clone(),
+            paused_for_ms: paused.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
+            cursor: self.cursor.filter(|_| self.is_under_way),
+            asked_bytes: plan.asked_bytes(),
+            outlook,
+            findings: self.findings,
+            within_ms: u64::try_from(self.terms.within.as_millis()).unwrap_or(u64::MAX),
+            rate: self.terms.rate,
+        }
+    }
+}
+
+/// For how long it is still paused. A pause that would be longer than any was made by a clock that was wrong.
+fn pause_left(until_ms: i64, now_ms: i64) -> Option<Duration> {
+    let left = u64::try_from(until_ms.saturating_sub(now_ms)).ok().filter(|left| *left > 0)?;
+    Some(Duration::from_millis(left)).filter(|left| *left <= PAUSE_MAX)
+}
+
+/// Does something in a task of its own, and brings what came of it, also when it panicked.
+pub(super) fn report(me: &ActorRef<ScrubMsg>, work: impl Future<Output = ScrubMsg> + Send + 'static) {
+    let me = me.clone();
+    tokio::spawn(async move {
+        let message = tokio::spawn(work)
+            .await
+            .unwrap_or_else(|error| ScrubMsg::Looked(Err(std::io::Error::other(error).into())));
+        // A fallen actor begins anew.
+        let _ = me.send_message(message);
+    });
+}
+
+fn ms(span: Duration) -> i64 {
+    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// After a start, others come first.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
+/// What is stored changes slowly beside what is verified.
+const KNOWN_FOR: Duration = Duration::from_secs(10);
+/// Clocks are set, and machines sleep.
+const LOOK_INTERVAL: Duration = Duration::from_secs(600);
+const IDLE_MIN: Duration = Duration::from_millis(100);

@@ -1,0 +1,144 @@
+//! Verifying one piece of a segment or one part of the index, and what comes of it.
+
+use std::time::{Duration, Instant};
+
+use proto::TesseraId;
+use ractor::ActorRef;
+
+use super::{State, report};
+use crate::{
+    error::ActorError,
+    scrub::{
+        message::{Cursor, Mode, ScrubMsg},
+        schedule::Plan,
+    },
+    storage::{Piece, ScrubNote, Verified},
+};
+
+impl State {
+    pub(super) fn verify(&mut self, me: &ActorRef<ScrubMsg>, segment: u32, now_ms: i64, plan: &Plan) {
+        let from = match self.cursor {
+            Some(cursor) if cursor.segment == segment => cursor.position,
+            _ => {
+                self.cursor_began_ms = now_ms;
+                0
+            }
+        };
+        self.cursor = Some(Cursor { segment, position: from });
+        let next = plan.segments().take(SEGMENTS_AHEAD).collect();
+        let piece = Piece { segment, from, bytes: self.pace.piece_bytes(), next };
+        let (segments, at_ms, began) =
+            (self.arguments.segments.clone(), self.cursor_began_ms, Instant::now());
+        report(me, async move {
+            let outcome = segments.verify(piece.clone()).await;
+            let outcome = match outcome {
+                Ok(verified) if verified.reached.is_none() => {
+                    segments.note(ScrubNote::Verified { segment, at_ms }).await.map(|()| verified)
+                }
+                outcome => outcome,
+            };
+            ScrubMsg::Verified { piece, began, outcome }
+        });
+    }
+
+    pub(super) fn verified(
+        &mut self,
+        me: &ActorRef<ScrubMsg>,
+        piece: &Piece,
+        began: Instant,
+        outcome: Result<Verified, ActorError>,
+    ) {
+        let verified = match outcome {
+            Ok(verified) => verified,
+            Err(error) => return self.failed(me, &error),
+        };
+        self.find(&verified);
+        let segment = piece.segment;
+        self.cursor = verified.reached.map(|position| Cursor { segment, position });
+        if self.cursor.is_none() {
+            self.doubted.remove(&segment);
+            self.known = None;
+        }
+        let wait = self.done(me, began, verified.bytes);
+        if let Some(Cursor { segment, position }) = self.cursor.filter(|_| !wait.is_zero()) {
+            let segments = self.arguments.segments.clone();
+            tokio::spawn(async move {
+                // Without it, a restart verifies a little twice.
+                let _ = segments.note(ScrubNote::Reached { segment, position }).await;
+            });
+        }
+    }
+
+    fn find(&mut self, verified: &Verified) {
+        let documents = verified.documents.len() as u64;
+        self.findings.bytes += verified.bytes;
+        self.findings.blobs += verified.blobs;
+        self.findings.documents += documents;
+        self.findings.refs += verified.refs;
+        self.arguments.metrics.verified(verified.bytes, verified.blobs + documents + verified.refs);
+    }
+
+    pub(super) fn look_through(&mut self, me: &ActorRef<ScrubMsg>, now_ms: i64) {
+        let (from, at_ms) = *self.index.get_or_insert((TesseraId::from_bytes([0; 32]), now_ms));
+        let (segments, began) = (self.arguments.segments.clone(), Instant::now());
+        report(me, async move {
+            let outcome = match segments.look_through(from).await {
+                Ok(None) => segments.note(ScrubNote::LookedThrough { at_ms }).await.map(|()| None),
+                outcome => outcome,
+            };
+            ScrubMsg::LookedThrough { began, outcome }
+        });
+    }
+
+    pub(super) fn looked_through(
+        &mut self,
+        me: &ActorRef<ScrubMsg>,
+        began: Instant,
+        outcome: Result<Option<TesseraId>, ActorError>,
+    ) {
+        match (outcome, self.index) {
+            (Ok(Some(next)), Some((_, at_ms))) => self.index = Some((next, at_ms)),
+            (Ok(_), _) => (self.index, self.known) = (None, None),
+            (Err(error), _) => {
+                self.index = None;
+                return self.failed(me, &error);
+            }
+        }
+        // The index is small beside what it is about, and mostly in memory.
+        self.done(me, began, 0);
+    }
+
+    /// Something was verified: sets the next turn, and says after how long that is.
+    fn done(&mut self, me: &ActorRef<ScrubMsg>, began: Instant, bytes: u64) -> Duration {
+        (self.is_busy, self.failures, self.trouble) = (false, 0, None);
+        let rest = self.pace.rest(began, Instant::now(), bytes);
+        let way = self.strain.worked(&self.arguments.segments.beats()).unwrap_or_default();
+        let wait = rest.max(way);
+        if !wait.is_zero() {
+            self.has_rested = true;
+            self.mode = if way > rest { Mode::GivingWay } else { Mode::Resting };
+        }
+        self.next_turn(me, wait);
+        wait
+    }
+
+    pub(super) fn failed(&mut self, me: &ActorRef<ScrubMsg>, error: &ActorError) {
+        (self.is_busy, self.mode, self.known) = (false, Mode::Failing, None);
+        let wait = RETRY_FIRST * 2_u32.pow(self.failures.min(RETRY_DOUBLINGS_MAX));
+        self.failures += 1;
+        self.has_rested = true;
+        if matches!(error, ActorError::Restarting { .. } | ActorError::Conflict { .. }) {
+            tracing::debug!(%error, "verifying waits");
+        } else {
+            tracing::warn!(%error, retry_in_secs = wait.as_secs(), "what is stored could not be verified");
+        }
+        self.trouble = Some(error.to_string());
+        self.next_turn(me, wait);
+    }
+}
+
+/// So many segments share one look at the index.
+const SEGMENTS_AHEAD: usize = 64;
+const RETRY_FIRST: Duration = Duration::from_secs(5);
+/// The longest wait is 320 s.
+const RETRY_DOUBLINGS_MAX: u32 = 6;

@@ -1,0 +1,54 @@
+//! The way to ask how verifying stands, and to have it begin or wait.
+
+use std::time::Duration;
+
+use super::message::{ScrubMsg, ScrubStatus};
+use crate::{error::ActorError, supervision::seat::Seat};
+
+/// Asks the scrub actor.
+#[derive(Debug, Clone)]
+pub struct ScrubHandle {
+    seat: Seat<ScrubMsg>,
+}
+
+impl ScrubHandle {
+    pub(super) fn new(seat: Seat<ScrubMsg>) -> Self {
+        Self { seat }
+    }
+
+    /// How it stands. Brings the gauges up to date.
+    pub async fn status(&self) -> Result<ScrubStatus, ActorError> {
+        self.seat.call(|slot, reply| ScrubMsg::Status { slot, reply }).await
+    }
+
+    /// Everything that is not verified after now is verified next, at the configured rate; ends a pause. Returns when
+    /// that is noted.
+    pub async fn start(&self) -> Result<ScrubStatus, ActorError> {
+        self.seat.call(|slot, reply| ScrubMsg::Start { slot, reply }).await
+    }
+
+    /// Nothing is verified for so long, over restarts too. Returns when that is noted.
+    ///
+    /// Errors with [`ActorError::Conflict`] for more than [`PAUSE_MAX`]: it would be forgotten.
+    pub async fn pause(&self, span: Duration) -> Result<ScrubStatus, ActorError> {
+        if span > PAUSE_MAX {
+            let what = format!("verifying can be paused for at most {} days", PAUSE_MAX.as_secs() / 86_400);
+            return Err(ActorError::Conflict { what });
+        }
+        self.seat.call(|slot, reply| ScrubMsg::Pause { span, slot, reply }).await
+    }
+
+    /// Requests waiting or running, and how many there may be.
+    pub fn load(&self) -> (usize, usize) {
+        (self.seat.gate().taken(), self.seat.gate().limit())
+    }
+
+    /// Makes the actor fall.
+    #[cfg(feature = "faults")]
+    pub fn panic(&self) {
+        self.seat.tell(ScrubMsg::Panic);
+    }
+}
+
+/// The longest pause.
+pub(super) const PAUSE_MAX: Duration = Duration::from_secs(31 * 86_400);

@@ -1,0 +1,76 @@
+//! The actor on a store of its own, with clocks that say what a test wants.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use config::{IntegrityConfig, StorageConfig, integrity::Hours};
+use proto::{AccountId, Fragment, FragmentId, NodeKey, TesseraId};
+
+use super::{Mode, ScrubHandle, ScrubStatus, Starter};
+use crate::{
+    FragmentStore, System, SystemConfig,
+    supervision::supervisor::Child,
+    testbed::{Measured, Parent},
+};
+
+/// A store with a fragment in it, and scrubbing beside it whose clock stands still.
+struct Bench {
+    system: System,
+    scrub: ScrubHandle,
+    measured: Measured,
+    _starter: Starter,
+    _folder: tempfile::TempDir,
+}
+
+impl Bench {
+    async fn new(quiet_hours: Vec<Hours>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = StorageConfig { min_free_bytes: 0, ..StorageConfig::with_defaults(folder.path()) };
+        let system = System::start(SystemConfig::new(config, NodeKey::from_seed([7; 32]))).await.unwrap();
+        let id = FragmentId { tessera: TesseraId::from_bytes([1; 32]), stripe: 0, index: 0 };
+        let fragment = Fragment::hash(Bytes::from_static(&[7; 100_000])).unwrap();
+        system.storage.put(AccountId::LOCAL, id, fragment).await.unwrap();
+        let measured = Measured::new();
+        let (metrics, actors) = (measured.metrics.scrub.clone(), measured.metrics.actors.clone());
+        let integrity = IntegrityConfig { quiet_hours, ..IntegrityConfig::default() };
+        let (scrub, mut starter) = Starter::new(integrity, system.storage.segments_door(), metrics, actors);
+        starter.arguments.minute = || 90;
+        starter.start(Parent::spawn().await).await.unwrap();
+        Self { system, scrub, measured, _starter: starter, _folder: folder }
+    }
+
+    async fn until(&self, so: impl Fn(&ScrubStatus) -> bool) -> ScrubStatus {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let status = self.scrub.status().await.unwrap();
+            if so(&status) {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "{status:?}");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_verified_in_quiet_hours() {
+    let bench = Bench::new(vec![Hours::new(60, 120).unwrap()]).await;
+    bench.scrub.start().await.unwrap();
+    let status = bench.until(|status| status.mode == Mode::QuietHours).await;
+    assert!(status.asked_bytes > 100_000 && status.findings.bytes == 0, "{status:?}");
+    assert!(status.outlook.takes_ms > 0 || status.outlook.bytes < 2 << 20);
+    bench.system.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_verified_outside_of_them_is_counted() {
+    let bench = Bench::new(vec![Hours::new(91, 89).unwrap()]).await;
+    bench.scrub.start().await.unwrap();
+    let status = bench.until(|status| status.asked_bytes == 0 && status.mode == Mode::Idle).await;
+    assert!(status.findings.bytes > 100_000, "{status:?}");
+    assert_eq!(bench.measured.value("scrub"), Some(status.findings.bytes));
+    assert_eq!(bench.measured.value("scrub_damaged"), Some(0));
+    assert_eq!(bench.measured.value("verification_overdue"), Some(0));
+    assert!(bench.measured.value("oldest_verification_age").is_some());
+    bench.system.drain().await;
+}

@@ -1,0 +1,278 @@
+//! Verifying a piece of a segment: what the device gives is held against the records' own hashes, and against what should
+//! be there by the index. Who does it decides when, and how much.
+//!
+//! # Invariants
+//! 1. It is the device that is asked, not the page cache: what lies in memory says nothing about the disk.
+//! 2. What is found damaged is marked before whoever asked hears of it: blobs as suspect, with a repair queued in the same
+//!    transaction; refs are written again, from the index.
+//! 3. Bytes that are right at a place where the index has others mean that the index is wrong: it is made anew.
+
+mod reading;
+
+use std::{
+    fs::File,
+    future::Future,
+    io,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use futures::future::join_all;
+use proto::{AccountId, Checksum, FragmentId, TesseraId};
+use reading::{Lacking, Reading, refs};
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+
+use super::{
+    background::Background,
+    facts::{self, place},
+    inventory::{self, ITEMS_MAX, Inventory, Item},
+    ops::{Op, Outcome},
+    readers::Readers,
+    rows::{DepositKey, DepositRow, Place, Seal, SegmentRow},
+    segment::SegmentFiles,
+};
+use crate::{
+    error::ActorError,
+    metrics::{ReadReason, StorageMetrics},
+};
+
+/// A piece of a segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// The segment.
+    pub segment: u32,
+    /// Where it begins, in bytes: where the last one ended, or 0.
+    pub from: u64,
+    /// At least so many bytes, if there are as many.
+    pub bytes: u64,
+    /// Segments that will be verified next, so that the index need not be asked for each of them.
+    pub next: Vec<u32>,
+}
+
+/// What became of a piece.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Verified {
+    /// Bytes read.
+    pub bytes: u64,
+    /// Where the next piece begins; `None` when the segment ends here, or is gone.
+    pub reached: Option<u64>,
+    /// Blobs that were good as far as anyone knew, and are damaged.
+    pub blobs: u64,
+    /// The tesserae of damaged documents, one for each document.
+    pub documents: Vec<TesseraId>,
+    /// Refs whose records were damaged, written again.
+    pub refs: u64,
+}
+
+/// What verifying works with. `submit` hands an operation to the writer.
+pub(crate) struct Verifier<S> {
+    pub(crate) index: Readers,
+    pub(crate) files: SegmentFiles,
+    pub(crate) background: Background,
+    pub(crate) stock: Stock,
+    pub(crate) metrics: StorageMetrics,
+    pub(crate) submit: S,
+}
+
+/// The stock that was taken last.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Stock(Arc<Mutex<Arc<Inventory>>>);
+
+impl<S, F> Verifier<S>
+where
+    S: Fn(Op) -> F + Send + Sync,
+    F: Future<Output = Result<Outcome, ActorError>> + Send,
+{
+    /// Verifies a piece. Errors only when that could not be done, which says nothing about the bytes; with
+    /// [`ActorError::Conflict`] while a session writes to the segment.
+    pub(crate) async fn verify(&self, piece: Piece) -> Result<Verified, ActorError> {
+        let Some(row) = self.row(piece.segment).await? else { return Ok(Verified::default()) };
+        let Some(file) = self.open(piece.segment).await? else { return Ok(Verified::default()) };
+        let (inventory, until) = self.stock(&piece).await?;
+        let until = until.min(row.bytes).min(piece.from.saturating_add(piece.bytes));
+        let (files, segment, from) = (self.files.clone(), piece.segment, piece.from);
+        let reading = self.background.run(move || {
+            let items = inventory.from(segment, from).map_or(&[][..], |(items, _)| items);
+            Reading::of(&files, file.as_ref(), row.bytes, from..until, items)
+        });
+        let reading = reading.await.ok_or_else(|| io::Error::other("a verification ended in a panic"))?;
+        let reading = reading.map_err(ActorError::io(format!("cannot read segment {segment}")))?;
+        self.metrics.reads(ReadReason::Scrub, reading.blobs, reading.blob_bytes);
+        let mut verified = Verified {
+            bytes: reading.reached - from,
+            reached: (reading.reached < row.bytes).then_some(reading.reached),
+            ..Verified::default()
+        };
+        for (item, lacking) in &reading.lacking {
+            self.note(segment, item, *lacking, &mut verified).await?;
+        }
+        if reading.is_spoiled {
+            verified.refs = self.renew(segment).await?;
+        }
+        if verified.reached.is_none() && piece.next.is_empty() {
+            self.stock.set(Arc::default());
+        }
+        Ok(verified)
+    }
+
+    /// The segment's row, if anything of it may count. Nothing more is appended to it.
+    async fn row(&self, segment: u32) -> Result<Option<SegmentRow>, ActorError> {
+        let row = async || self.index.now(async |index, _| facts::segment(index, segment).await).await;
+        let mut found = row().await?;
+        if found.is_some_and(|row| row.seal == Seal::Active) {
+            if (self.submit)(Op::Seal { segment }).await? != Outcome::Done {
+                let what = format!("segment {segment} is being written to: verify it later");
+                return Err(ActorError::Conflict { what });
+            }
+            // What was known of it while it was written to is not all.
+            self.stock.set(Arc::default());
+            found = row().await?;
+        }
+        Ok(found.filter(|row| row.seal != Seal::Drained))
+    }
+
+    /// The segment's file: `None` when the segment is gone, and no file when only that is.
+    async fn open(&self, segment: u32) -> Result<Option<Option<File>>, ActorError> {
+        let files = self.files.clone();
+        let opened = self.background.run(move || files.open_past_cache(segment)).await;
+        match opened.ok_or_else(|| io::Error::other("opening a segment ended in a panic"))? {
+            Ok(file) => Ok(Some(Some(file))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // Compaction removes files of which nothing counts any more.
+                Ok(self.row(segment).await?.map(|_| None))
+            }
+            Err(error) => Err(ActorError::io(format!("cannot open segment {segment}"))(error)),
+        }
+    }
+
+    /// A stock that knows where the piece begins, and up to where it knows the segment.
+    async fn stock(&self, piece: &Piece) -> Result<(Arc<Inventory>, u64), ActorError> {
+        let last = self.stock.get();
+        if let Some((_, until)) = last.from(piece.segment, piece.from) {
+            return Ok((last, until));
+        }
+        let others = piece.next.iter().copied().filter(|id| *id != piece.segment);
+        let segments = std::iter::once(piece.segment).chain(others).collect();
+        let taken = Arc::new(Inventory::take(&self.index, segments, piece.from, ITEMS_MAX).await?);
+        let until = taken.from(piece.segment, piece.from).map_or(u64::MAX, |(_, until)| until);
+        self.stock.set(taken.clone());
+        Ok((taken, until))
+    }
+
+    /// Something is not where it should be. If the index still says that it should, that is noted.
+    async fn note(
+        &self,
+        segment: u32,
+        item: &Item,
+        lacking: Lacking,
+        verified: &mut Verified,
+    ) -> Result<(), ActorError> {
+        let position = item.position();
+        let is_there = |place: &Place| (place.segment, place.position) == (segment, position);
+        let blobs = self.index.as_it_is(async |index| blobs_like(index, item.key).await).await?;
+        let documents = async |index: &mut _| documents_at(index, segment, position).await;
+        let documents = self.index.as_it_is(documents).await?;
+        let tessera = documents.into_iter().find(|(_, hash)| inventory::key(hash) == item.key);
+        let blob = blobs.into_iter().find(|(_, place)| is_there(place));
+        if lacking == Lacking::Elsewhere && (blob.is_some() || tessera.is_some()) {
+            let reason = format!("segment {segment} has something else at {position} than the index says");
+            return Err(ActorError::damaged_index(reason));
+        }
+        if let Some((checksum, place)) = blob
+            && (self.submit)(Op::Suspect { checksum, place }).await? == Outcome::Done
+        {
+            verified.blobs += 1;
+            tracing::error!(%checksum, segment, position, "stored bytes are damaged");
+        }
+        if let Some((tessera, _)) = tessera {
+            verified.documents.push(tessera);
+            tracing::error!(%tessera, segment, position, "a document is damaged: restore it from another copy");
+        }
+        Ok(())
+    }
+
+    /// Writes the refs again that the index knows in this segment and that it does not hold any more.
+    async fn renew(&self, segment: u32) -> Result<u64, ActorError> {
+        let files = self.files.clone();
+        let there = self.background.run(move || refs(&files, segment)).await;
+        let there = there.ok_or_else(|| io::Error::other("a verification ended in a panic"))?;
+        let there = there.map_err(ActorError::io(format!("cannot read segment {segment}")))?;
+        let (mut behind, mut renewed) = (None, 0);
+        loop {
+            let page = async |index: &mut _| deposits(index, segment, behind.as_ref()).await;
+            let page = self.index.as_it_is(page).await?;
+            let Some(last) = page.last() else { break };
+            behind = Some(last.0);
+            let lost = page.iter().filter(|(_, was)| !there.contains(&was.seq));
+            let ops = lost.map(|((account, id), was)| Op::Renew { account: *account, id: *id, was: *was });
+            for outcome in join_all(ops.map(&self.submit)).await {
+                renewed += u64::from(outcome? == Outcome::Done);
+            }
+        }
+        if renewed > 0 {
+            tracing::warn!(segment, renewed, "records of who wants what were damaged: written again");
+        }
+        Ok(renewed)
+    }
+}
+
+impl Stock {
+    fn get(&self) -> Arc<Inventory> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, taken: Arc<Inventory>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = taken;
+    }
+}
+
+/// The good blobs whose checksums begin like this, and where they should be.
+async fn blobs_like(
+    index: &mut SqliteConnection,
+    key: [u8; 8],
+) -> Result<Vec<(Checksum, Place)>, ActorError> {
+    let after = [&key[..], &[0xff; 25]].concat();
+    let sql = "SELECT checksum, segment, position, len FROM blobs \
+               WHERE checksum >= ? AND checksum < ? AND state = 0";
+    let rows = sqlx::query(sql).bind(key.as_slice()).bind(after).fetch_all(index).await?;
+    rows.iter().map(|row| Ok((Checksum::try_from(row.try_get::<&[u8], _>(0)?)?, place(row, 1)?))).collect()
+}
+
+/// The documents that should be at a place.
+async fn documents_at(
+    index: &mut SqliteConnection,
+    segment: u32,
+    position: u64,
+) -> Result<Vec<(TesseraId, Checksum)>, ActorError> {
+    let sql = "SELECT tessera, hash FROM documents WHERE segment = ? AND position = ?";
+    let rows = sqlx::query(sql).bind(segment).bind(position.cast_signed()).fetch_all(index).await?;
+    let document = |row: &SqliteRow| -> Result<_, ActorError> {
+        let tessera = TesseraId::try_from(row.try_get::<&[u8], _>(0)?)?;
+        Ok((tessera, Checksum::try_from(row.try_get::<&[u8], _>(1)?)?))
+    };
+    rows.iter().map(document).collect()
+}
+
+/// Some of the deposits whose refs should be in a segment, behind this one.
+async fn deposits(
+    index: &mut SqliteConnection,
+    segment: u32,
+    behind: Option<&DepositKey>,
+) -> Result<Vec<(DepositKey, DepositRow)>, ActorError> {
+    // Behind nothing is behind a key that is shorter than all others.
+    let tessera = behind.map_or(&[][..], |(_, id)| id.tessera.as_bytes());
+    let account = behind.map_or(&[][..], |(account, _)| account.as_bytes());
+    let (stripe, idx) = behind.map_or((0, 0), |(_, id)| (id.stripe, id.index));
+    let rows = sqlx::query(DEPOSITS).bind(segment).bind(tessera).bind(stripe).bind(idx).bind(account);
+    let deposit = |row: &SqliteRow| -> Result<_, ActorError> {
+        let tessera = TesseraId::try_from(row.try_get::<&[u8], _>(0)?)?;
+        let id = FragmentId { tessera, stripe: row.try_get(1)?, index: row.try_get(2)? };
+        let account = AccountId::try_from(row.try_get::<&[u8], _>(3)?)?;
+        Ok(((account, id), DepositRow { segment, seq: row.try_get::<i64, _>(4)?.cast_unsigned() }))
+    };
+    rows.fetch_all(index).await?.iter().map(deposit).collect()
+}
+
+const DEPOSITS: &str = "SELECT d.tessera, d.stripe, d.idx, d.account, d.seq \
+     FROM deposits d JOIN tesseras t USING (tessera) \
+     WHERE d.segment = ? AND t.session = 0 AND (d.tessera, d.stripe, d.idx, d.account) > (?, ?, ?, ?) \
+     ORDER BY d.tessera, d.stripe, d.idx, d.account LIMIT 256";

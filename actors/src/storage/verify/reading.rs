@@ -1,0 +1,119 @@
+//! Reading a piece of a segment from the device, and what is not there that should be.
+
+use std::{collections::HashSet, fs::File, io, iter::Peekable, ops::Range, slice::Iter};
+
+use proto::{
+    Checksum,
+    record::{Kind, Record},
+};
+
+use crate::storage::{
+    inventory::{self, Item},
+    scan::{Found, Scan},
+    segment::SegmentFiles,
+};
+
+/// What reading a piece came to.
+#[derive(Debug, Default)]
+pub(super) struct Reading {
+    /// Up to where it was read.
+    pub(super) reached: u64,
+    pub(super) blobs: u64,
+    pub(super) blob_bytes: u64,
+    /// What should have been there, and why it is not.
+    pub(super) lacking: Vec<(Item, Lacking)>,
+    /// Something other than a blob is damaged.
+    pub(super) is_spoiled: bool,
+}
+
+/// Why something is not where it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lacking {
+    /// Its bytes are damaged, or the device does not give them.
+    Damaged,
+    /// Something else is there, and in order.
+    Elsewhere,
+}
+
+impl Reading {
+    /// Reads a piece of a segment that should have so many bytes. Blocks.
+    pub(super) fn of(
+        files: &SegmentFiles,
+        file: Option<&File>,
+        bytes: u64,
+        piece: Range<u64>,
+        items: &[Item],
+    ) -> io::Result<Self> {
+        let mut reading = Self { reached: piece.start, ..Self::default() };
+        let mut items = items.iter().peekable();
+        let length = file.map_or(Ok(0), |file| file.metadata().map(|file| file.len()))?.min(bytes);
+        if let Some(file) = file {
+            let scan = Scan::new(files.disk(), file, files.salt(), piece.start, length);
+            let mut scan = scan.skipping_unreadable().past_cache();
+            while scan.position() < piece.end
+                && let Some(found) = scan.next()?
+            {
+                reading.note(&found, &mut items);
+                reading.reached = scan.position();
+            }
+        }
+        if length < bytes && reading.reached >= length {
+            // The end of the file is gone.
+            reading.lacking.extend(items.map(|item| (*item, Lacking::Damaged)));
+            (reading.reached, reading.is_spoiled) = (bytes, true);
+        }
+        Ok(reading)
+    }
+
+    fn note(&mut self, found: &Found, items: &mut Peekable<Iter<'_, Item>>) {
+        let (position, end, lacking) = match found {
+            Found::Record { position, header, .. } => {
+                (*position, *position + header.record_len(), Lacking::Elsewhere)
+            }
+            Found::Damage { position, length, .. } => (*position, *position + *length, Lacking::Damaged),
+        };
+        match found {
+            Found::Record { record: Record::Blob(bytes), .. } => {
+                (self.blobs, self.blob_bytes) = (self.blobs + 1, self.blob_bytes + bytes.len() as u64);
+            }
+            Found::Damage { header, .. } => {
+                self.is_spoiled |= header.is_none_or(|header| header.kind != Kind::Blob);
+            }
+            Found::Record { .. } => {}
+        }
+        while let Some(item) = items.next_if(|item| item.position() < end) {
+            if item.position() != position || found_key(found) != Some(item.key) {
+                self.lacking.push((*item, lacking));
+            }
+        }
+    }
+}
+
+/// The key of a blob or document that is in order.
+fn found_key(found: &Found) -> Option<[u8; 8]> {
+    match found {
+        Found::Record { header, record: Record::Blob(_), .. } => Some(inventory::key(&header.payload_hash)),
+        Found::Record { record: Record::Document { bytes, .. }, .. } => {
+            Some(inventory::key(&Checksum::of(bytes)))
+        }
+        _ => None,
+    }
+}
+
+/// The sequence numbers of all refs that a segment still holds. Blocks.
+pub(super) fn refs(files: &SegmentFiles, segment: u32) -> io::Result<HashSet<u64>> {
+    let file = match files.open_past_cache(segment) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashSet::new()),
+        opened => opened?,
+    };
+    let length = file.metadata()?.len();
+    let scan = Scan::new(files.disk(), &file, files.salt(), 0, length);
+    let mut scan = scan.skipping_unreadable().past_cache();
+    let mut refs = HashSet::new();
+    while let Some(found) = scan.next()? {
+        if let Found::Record { header, record: Record::Ref(_), .. } = found {
+            refs.insert(header.sequence);
+        }
+    }
+    Ok(refs)
+}

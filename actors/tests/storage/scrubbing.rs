@@ -1,0 +1,229 @@
+//! What nobody reads is damaged: scrubbing finds it, marks it, mends what it can, and goes on with what lies beside it.
+
+use std::time::Duration;
+
+use actors::{
+    ActorError, FragmentStore,
+    scrub::{Findings, Mode, ScrubStatus},
+    storage::BlobState,
+};
+use proto::record::Record;
+
+use super::{
+    damage::{ASTRAY, COUNT, LENGTH, all_but, execute, filled, flip, served, usage, with_manifest},
+    support::{
+        LOCAL, audit, fragment, id, index,
+        log::{Log, Placed},
+        node::{DEADLINE, Node},
+        tessera,
+    },
+};
+
+/// Bytes of a header.
+const HEADER: u64 = 64;
+
+/// Has everything verified now, and waits for the end of it.
+async fn scrub(node: &Node) -> Findings {
+    node.system().scrub.start().await.unwrap();
+    until(node, |status| status.asked_bytes == 0 && status.mode != Mode::Verifying).await.findings
+}
+
+/// Waits until scrubbing stands like this. An actor may be restarted meanwhile.
+async fn until(node: &Node, so: impl Fn(&ScrubStatus) -> bool) -> ScrubStatus {
+    let wait = async {
+        loop {
+            match node.system().scrub.status().await {
+                Ok(status) if so(&status) => return status,
+                Ok(_) | Err(ActorError::Restarting { .. }) => {}
+                Err(other) => panic!("{other}"),
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, wait).await.expect("scrubbing comes to that")
+}
+
+/// The first record of this kind.
+fn first(node: &Node, is_it: impl Fn(&Record) -> bool) -> Placed {
+    let log = Log::read(&node.segments());
+    log.records.into_iter().find(|placed| is_it(&placed.record)).unwrap()
+}
+
+async fn states(node: &Node) -> Vec<BlobState> {
+    let rows = node.storage().checksums(tessera(1), (0, 0), COUNT).await.unwrap();
+    rows.iter().map(|row| row.state).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_that_nobody_reads_is_found_and_its_repair_queued() {
+    let mut node = filled().await;
+    flip(&node.segment(1), HEADER + 100);
+    flip(&node.segment(2), HEADER + 100);
+    let found = scrub(&node).await;
+    assert_eq!((found.blobs, found.documents, found.refs), (2, 0, 0));
+    assert_eq!(usage(&node).await.totals.jobs, 2);
+    assert_eq!(states(&node).await.iter().filter(|state| **state == BlobState::Suspect).count(), 2);
+    assert_eq!(served(&node).await.len(), COUNT as usize - 2);
+    assert_eq!(scrub(&node).await.blobs, 2, "what is known to be damaged is not found again");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn intact_store_is_verified_and_says_since_when() {
+    let mut node = filled().await;
+    let rows = async || node.storage().checksums(tessera(1), (0, 0), COUNT).await.unwrap();
+    assert!(
+        rows().await.iter().all(|row| row.verified_at_ms.is_none()),
+        "what was written was not read back"
+    );
+    let found = scrub(&node).await;
+    assert!(found.bytes >= u64::from(COUNT) * LENGTH as u64, "{found:?}");
+    assert_eq!((found.blobs, found.documents, found.refs), (0, 0, 0));
+    assert!(rows().await.iter().all(|row| row.verified_at_ms.is_some_and(|at| at >= row.written_at_ms)));
+    node.storage().put(LOCAL, id(2, 0), fragment(99, LENGTH)).await.unwrap();
+    let rows = node.storage().checksums(tessera(2), (0, 0), 1).await.unwrap();
+    assert_eq!(rows.first().unwrap().verified_at_ms, None, "what came later was not");
+    node.stop().await;
+    node.start().await.unwrap();
+    assert_eq!(served(&node).await, all_but(&[]));
+    let status = until(&node, |_| true).await;
+    assert!(status.outlook.oldest_age_ms < 60_000, "{status:?}");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_that_somebody_reads_has_its_neighbours_verified() {
+    let mut node = filled().await;
+    flip(&node.segment(1), HEADER + 100);
+    let second = Log::read(&node.segments()).records.into_iter();
+    let second =
+        second.filter(|placed| placed.segment == 1 && matches!(placed.record, Record::Blob(_))).nth(1);
+    flip(&node.segment(1), second.unwrap().position + HEADER + 100);
+    assert!(matches!(node.storage().get(id(1, 0)).await, Err(ActorError::Corrupt { .. })));
+    until(&node, |status| status.findings.blobs == 1).await;
+    assert_eq!(usage(&node).await.totals.jobs, 2);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ref_that_is_damaged_is_written_again() {
+    for of_the_header in [false, true] {
+        let mut node = filled().await;
+        let placed = first(&node, |record| matches!(record, Record::Ref(_)));
+        flip(&node.segment(placed.segment), placed.position + if of_the_header { 20 } else { HEADER + 40 });
+        assert_eq!(scrub(&node).await.refs, 1);
+        node.rebuild().await;
+        assert_eq!(served(&node).await, all_but(&[]), "the log says all of it again");
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn document_that_is_damaged_is_found() {
+    let mut node = Node::started(1).await;
+    with_manifest(&node).await;
+    let placed = first(&node, |record| matches!(record, Record::Document { .. }));
+    flip(&node.segment(placed.segment), placed.position + HEADER + u64::from(placed.header.payload_len) - 1);
+    assert_eq!(scrub(&node).await.documents, 1);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_that_changed_places_have_the_index_made_anew() {
+    let mut node = filled().await;
+    let blobs: Vec<_> = Log::read(&node.segments())
+        .records
+        .into_iter()
+        .filter(|placed| placed.segment == 1 && matches!(placed.record, Record::Blob(_)))
+        .map(|placed| usize::try_from(placed.position).unwrap())
+        .collect();
+    let path = node.segment(1);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let length = 64 + LENGTH.next_multiple_of(64);
+    let (one, two) = (blobs[0], blobs[1]);
+    let first = bytes[one..one + length].to_vec();
+    bytes.copy_within(two..two + length, one);
+    bytes[two..two + length].copy_from_slice(&first);
+    std::fs::write(&path, bytes).unwrap();
+    node.system().scrub.start().await.unwrap();
+    super::support::node::until("the index is made anew", || {
+        std::fs::read_dir(node.path())
+            .unwrap()
+            .any(|file| file.unwrap().file_name().to_string_lossy().contains("damaged-1"))
+    })
+    .await;
+    until(&node, |status| status.mode == Mode::Idle).await;
+    assert_eq!(served(&node).await, all_but(&[]));
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn segment_that_is_cut_short_or_gone_loses_what_was_in_it_by_name() {
+    for gone in [false, true] {
+        let mut node = filled().await;
+        let path = node.segment(1);
+        let length = std::fs::metadata(&path).unwrap().len();
+        match gone {
+            true => std::fs::remove_file(&path).unwrap(),
+            false => {
+                std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(length / 2).unwrap()
+            }
+        }
+        let found = scrub(&node).await;
+        assert!(found.blobs > 0 && found.refs > 0, "{found:?}");
+        let kept = served(&node).await;
+        assert_eq!(kept.len() as u64 + found.blobs, u64::from(COUNT));
+        index::remove(node.path());
+        node.stop().await;
+        index::remove(node.path());
+        node.start().await.unwrap();
+        assert_eq!(states(&node).await.len(), COUNT as usize, "who wants what is in the log again");
+        assert_eq!(served(&node).await, kept);
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hidden_row_of_the_index_is_found_and_the_index_made_anew() {
+    let mut node = filled().await;
+    node.stop().await;
+    execute(&node, ASTRAY).await;
+    node.start().await.unwrap();
+    node.system().scrub.start().await.unwrap();
+    until(&node, |status| status.asked_bytes == 0 && status.mode == Mode::Idle).await;
+    assert_eq!(served(&node).await, all_but(&[]));
+    audit::check(&node).await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pause_lasts_over_a_restart_and_ends_with_a_start() {
+    let mut node = filled().await;
+    let long = Duration::from_secs(400 * 86_400);
+    assert!(matches!(node.system().scrub.pause(long).await, Err(ActorError::Conflict { .. })));
+    let paused = node.system().scrub.pause(Duration::from_secs(3600)).await.unwrap();
+    assert_eq!(paused.mode, Mode::Paused);
+    flip(&node.segment(1), HEADER + 100);
+    assert!(matches!(node.storage().get(id(1, 0)).await, Err(ActorError::Corrupt { .. })));
+    node.stop().await;
+    node.start().await.unwrap();
+    let left = until(&node, |status| status.mode == Mode::Paused).await.paused_for_ms.unwrap();
+    assert!((1..=3_600_000).contains(&left), "{left}");
+    assert_eq!(until(&node, |_| true).await.findings, Findings::default());
+    assert!(scrub(&node).await.bytes > 0);
+    assert_eq!(until(&node, |_| true).await.paused_for_ms, None);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scrub_that_falls_goes_on_where_it_was() {
+    let mut node = filled().await;
+    node.system().scrub.start().await.unwrap();
+    for _ in 0..3 {
+        node.system().scrub.panic();
+        node.storage().panic();
+    }
+    until(&node, |status| status.asked_bytes == 0).await;
+    assert_eq!(served(&node).await, all_but(&[]));
+    node.stop().await;
+}
