@@ -49,7 +49,7 @@ mod segment;
 mod session;
 mod sessions;
 mod soundness;
-mod space;
+pub mod space;
 mod stages;
 mod trouble;
 mod verify;
@@ -68,14 +68,14 @@ pub use compact::Compacted;
 pub use handle::{ChecksumHandle, RecordsHandle, SegmentsHandle, StorageHandle};
 pub use message::{SegmentAge, Segments, Usage};
 pub use ops::ScrubNote;
-pub use pragmas::{Database, INDEX_FILE, open_database, open_in_memory};
+pub use pragmas::{Database, INDEX_FILE, open_database, open_in_memory, sqlite_version};
 pub use pulse::Beats;
 #[cfg(test)]
 pub(crate) use pulse::beats;
 pub use queries::{TesseraRow, Totals};
 pub use recover::{Damage, Report};
 pub use rows::{BlobState, ScrubRow};
-pub use segment::SEGMENTS_FOLDER;
+pub use segment::{OPEN_SEGMENTS_MAX, SEGMENTS_FOLDER};
 pub use session::Session;
 pub use verify::{Piece, Verified};
 

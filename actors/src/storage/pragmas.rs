@@ -57,6 +57,14 @@ pub async fn open_in_memory() -> Result<Database, ActorError> {
     Ok(Database { _scratch: Some(Arc::new(folder)), ..database })
 }
 
+/// The version of the SQLite that is built in. Errors with [`ActorError::Version`] when it is older than 3.51.3.
+pub async fn sqlite_version() -> Result<String, ActorError> {
+    let mut connection = SqliteConnection::connect("sqlite::memory:").await?;
+    let found: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&mut connection).await?;
+    require_sqlite(&found, SQLITE_MIN)?;
+    Ok(found)
+}
+
 /// A folder in memory (or the temporary folder where there is none) that is removed on drop.
 #[derive(Debug)]
 struct ScratchFolder(PathBuf);

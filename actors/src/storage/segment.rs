@@ -89,4 +89,4 @@ impl SegmentFiles {
 }
 
 /// Segment files open for reading at a time; bounds the descriptors however large the store is.
-const OPEN_SEGMENTS_MAX: NonZeroUsize = NonZeroUsize::new(256).expect("256 is not zero");
+pub const OPEN_SEGMENTS_MAX: NonZeroUsize = NonZeroUsize::new(256).expect("256 is not zero");

@@ -25,7 +25,7 @@ pub(crate) fn fit(config: StorageConfig, space: Option<Space>) -> StorageConfig 
 
 /// Why there is no room for so many more bytes, if there is none. Without knowledge of the disk only the configured
 /// capacity counts: a write that finds it full fails by itself.
-pub(crate) fn refusal(config: &StorageConfig, space: Option<Space>, used: u64, more: u64) -> Option<String> {
+pub fn refusal(config: &StorageConfig, space: Option<Space>, used: u64, more: u64) -> Option<String> {
     if let Some(capacity) = config.capacity_bytes.filter(|capacity| used + more > *capacity) {
         return Some(format!("{used} bytes of the configured capacity of {capacity} are in use"));
     }
@@ -37,7 +37,7 @@ pub(crate) fn refusal(config: &StorageConfig, space: Option<Space>, used: u64, m
 }
 
 /// Bytes that are kept free: as configured, but at most 5 % of the disk.
-pub(crate) fn floor(config: &StorageConfig, space: Space) -> u64 {
+pub fn floor(config: &StorageConfig, space: Space) -> u64 {
     config.min_free_bytes.min(space.total / FLOOR_SHARE)
 }
 
