@@ -11,7 +11,7 @@ use std::{
 };
 
 use actors::{Metrics as Instruments, System, SystemConfig};
-use config::{FILE_NAME, Loaded, Origin, Place as WrittenAt};
+use config::{FILE_NAME, Loaded};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +25,7 @@ use crate::{
     },
     api, client,
     command::Context,
-    data_dir::{DataDir, Found, inspect},
+    data_dir::{DataDir, Found, inspect, named_in_a_file},
     exit::Exit,
     failure::Failure,
     keys::Keys,
@@ -163,15 +163,6 @@ fn prepare(loaded: &Loaded) -> Result<Keys, Failure> {
     Ok(keys)
 }
 
-/// Where a configuration file names the data directory, if one does.
-fn named_in_a_file(loaded: &Loaded) -> Option<String> {
-    let setting = loaded.show().find(|setting| setting.key == "node.data_dir")?;
-    match &setting.origin {
-        Origin::Written(place @ WrittenAt::File { .. }) => Some(place.to_string()),
-        _ => None,
-    }
-}
-
 /// Whoever writes a data directory into a file means one that is there. When it is empty, its disk is not mounted, and
 /// a node with new keys and no tesserae would take its place unnoticed.
 fn nothing_there(path: &Path, place: &str) -> Failure {
@@ -225,7 +216,7 @@ fn welcome(context: &Context, loaded: &Loaded) {
 }
 
 /// On the socket. Someone may read a while before taking more of a long text, or pause a film.
-const CALLERS: Bounds =
+pub(crate) const CALLERS: Bounds =
     Bounds { connections: 256, silence: Duration::from_secs(600), drain: Duration::from_secs(30) };
 /// For health and metrics.
 const WATCHERS: Bounds =

@@ -14,6 +14,7 @@ use std::{
 };
 
 use actors::storage::{INDEX_FILE, SEGMENTS_FOLDER};
+use config::{Loaded, Origin, Place};
 
 use crate::{
     failure::Failure,
@@ -65,7 +66,7 @@ impl DataDir {
 
     /// Whether something was stored here already.
     pub(crate) fn holds_data(&self) -> bool {
-        [INDEX_FILE, SEGMENTS_FOLDER].iter().any(|name| self.path.join(name).exists())
+        holds_data(&self.path)
     }
 
     /// Where it is.
@@ -112,6 +113,20 @@ pub(crate) fn inspect(path: &Path) -> Result<Found, Failure> {
         }
     }
     Ok(Found::Empty)
+}
+
+/// Whether something was stored in this data directory already.
+pub(crate) fn holds_data(path: &Path) -> bool {
+    [INDEX_FILE, SEGMENTS_FOLDER].iter().any(|name| path.join(name).exists())
+}
+
+/// Where a configuration file names the data directory, if one does.
+pub(crate) fn named_in_a_file(loaded: &Loaded) -> Option<String> {
+    let setting = loaded.show().find(|setting| setting.key == "node.data_dir")?;
+    match &setting.origin {
+        Origin::Written(place @ Place::File { .. }) => Some(place.to_string()),
+        _ => None,
+    }
 }
 
 fn make_folder(path: &Path) -> Result<(), Failure> {

@@ -13,6 +13,7 @@ mod client;
 mod command;
 mod daemon;
 mod data_dir;
+mod doctor;
 mod exit;
 mod failure;
 mod human;

@@ -31,6 +31,19 @@ pub(crate) enum Color {
     Never,
 }
 
+/// How good a word is, for its colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tone {
+    /// As it should be.
+    Good,
+    /// Neither.
+    Plain,
+    /// Worth a look.
+    Doubtful,
+    /// Wrong.
+    Bad,
+}
+
 /// How to print, as the command line asked for it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Output {
@@ -78,6 +91,16 @@ impl Output {
             self.line(format!("{name:widest$}  {}", printable(value)).trim_end())?;
         }
         Ok(())
+    }
+
+    /// A line on standard output that begins with a word in its colour, so many columns wide.
+    pub(crate) fn judged(&self, word: &str, width: usize, tone: Tone, rest: &str) -> Result<(), Failure> {
+        let word = format!("{word:width$}");
+        let rest = printable(rest);
+        match tone.color().filter(|_| self.colored(&io::stdout())) {
+            Some(color) => self.line(format!("{color}{word}{RESET}  {rest}")),
+            None => self.line(format!("{word}  {rest}")),
+        }
     }
 
     /// A remark on standard error, for a person only: not printed with `--json`.
@@ -129,6 +152,17 @@ impl Output {
     }
 }
 
+impl Tone {
+    const fn color(self) -> Option<&'static str> {
+        match self {
+            Self::Good => Some(GREEN),
+            Self::Plain => None,
+            Self::Doubtful => Some(YELLOW),
+            Self::Bad => Some(RED),
+        }
+    }
+}
+
 /// Whether a person is watching standard error.
 pub(crate) fn is_watched() -> bool {
     io::stderr().is_terminal()
@@ -158,5 +192,6 @@ fn said(_outcome: io::Result<()>) {}
 
 const BOLD: &str = "\x1b[1m";
 const RED: &str = "\x1b[1;31m";
+const GREEN: &str = "\x1b[32m";
 const YELLOW: &str = "\x1b[1;33m";
 const RESET: &str = "\x1b[0m";

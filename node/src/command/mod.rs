@@ -4,6 +4,7 @@ mod attest;
 mod cat;
 mod config;
 mod create;
+mod doctor;
 mod export;
 mod forget;
 mod fragment;
@@ -42,6 +43,7 @@ pub(crate) enum Command {
     Id(status::ShowId),
     Status(status::ShowStatus),
     Actors(status::ShowActors),
+    Doctor(doctor::Doctor),
 }
 
 impl Command {
@@ -68,6 +70,7 @@ impl Command {
             Self::Id(id) => id.run(context).await,
             Self::Status(status) => status.run(context).await,
             Self::Actors(actors) => actors.run(context).await,
+            Self::Doctor(doctor) => doctor.run(context).await,
         }
     }
 }

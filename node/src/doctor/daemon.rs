@@ -1,0 +1,259 @@
+//! What only a running daemon knows, asked over its socket.
+
+use std::{future::Future, path::Path, time::Duration};
+
+use tokio::time::timeout;
+
+use super::Check;
+use crate::{
+    api::{Actor, Recovery, Status, Storage},
+    client::{Client, program},
+    failure::Failure,
+    human,
+    problem::{Kind, Problem},
+};
+
+/// Asks the daemon on this socket how it fares, and whether it is the one whose data lie here.
+pub(super) async fn ask(client: &Client, data_dir: &Path) -> Vec<Check> {
+    let actors = match answer(client.get::<Vec<Actor>>("/v1/actors")).await {
+        Ok(actors) => actors,
+        Err(problem) => return vec![unreachable(&problem)],
+    };
+    let actors = self::actors(&actors);
+    match answer(client.get::<Status>("/v1/status")).await {
+        Ok(status) => {
+            let is_here = same(Path::new(&status.data_dir), data_dir);
+            let (storage, recovery) = (storage(&status.storage), recovery(&status.storage.recovery));
+            vec![daemon(&status, is_here), actors, storage, recovery]
+        }
+        Err(problem) => vec![Check::failed(DAEMON, problem.detail, SEE_LOG), actors],
+    }
+}
+
+async fn answer<T>(asked: impl Future<Output = Result<T, Failure>>) -> Result<T, Problem> {
+    match timeout(DEADLINE, asked).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(Failure::Problem(problem))) => Err(*problem),
+        Ok(Err(closed @ Failure::ClosedPipe)) => Err(Problem::new(Kind::Io, closed.to_string())),
+        Err(_) => {
+            let detail = format!("the daemon has not answered within {} s", DEADLINE.as_secs());
+            Err(Problem::new(Kind::Timeout, detail))
+        }
+    }
+}
+
+fn unreachable(problem: &Problem) -> Check {
+    let unasked = "so its actors, and whether anything is damaged or lost, were not checked";
+    match problem.kind() {
+        Kind::NotRunning => Check::unknown(
+            DAEMON,
+            format!("none answers, {unasked}"),
+            format!("`{} run` starts one; where it runs, name its socket with --socket", program()),
+        ),
+        Kind::NotPermitted => {
+            Check::unknown(DAEMON, format!("it may not be asked, {unasked}"), problem.detail.clone())
+        }
+        _ => Check::failed(DAEMON, format!("{}, {unasked}", problem.detail), SEE_LOG),
+    }
+}
+
+/// Whether both are one folder.
+fn same(one: &Path, other: &Path) -> bool {
+    one == other || one.canonicalize().is_ok_and(|one| other.canonicalize().is_ok_and(|other| one == other))
+}
+
+fn daemon(status: &Status, is_here: bool) -> Check {
+    let finding = format!("version {}, up for {}", status.version, human::span(status.uptime_secs));
+    if !is_here {
+        return Check::warning(
+            DAEMON,
+            format!(
+                "{finding}; it keeps its data in {}: what stands above is about another folder",
+                status.data_dir
+            ),
+            "name the data directory of the daemon with --data-dir",
+        );
+    }
+    if status.version != VERSION {
+        return Check::warning(
+            DAEMON,
+            format!("{finding}; this is version {VERSION}"),
+            "restart the daemon, so that it is of the version that is installed",
+        );
+    }
+    Check::ok(DAEMON, finding)
+}
+
+fn actors(actors: &[Actor]) -> Check {
+    let down: Vec<&Actor> = actors.iter().filter(|actor| !actor.running).collect();
+    let fell: Vec<&Actor> = actors.iter().filter(|actor| actor.restarts > 0).collect();
+    let list = |some: &[&Actor]| {
+        let one = |actor: &&Actor| match &actor.last_fall {
+            Some(reason) => format!("{} ({reason})", actor.name),
+            None => actor.name.clone(),
+        };
+        some.iter().map(one).collect::<Vec<_>>().join(", ")
+    };
+    if !down.is_empty() {
+        return Check::failed(ACTORS, format!("not running: {}", list(&down)), SEE_LOG);
+    }
+    if !fell.is_empty() {
+        let restarts: u64 = fell.iter().map(|actor| actor.restarts).sum();
+        return Check::warning(
+            ACTORS,
+            format!("fell and run again, {restarts} in all: {}", list(&fell)),
+            SEE_LOG,
+        );
+    }
+    Check::ok(ACTORS, format!("all {} run, none has fallen", actors.len()))
+}
+
+fn storage(storage: &Storage) -> Check {
+    if let Some(reason) = &storage.read_only {
+        return Check::failed(
+            STORAGE,
+            format!("nothing is written any more: {reason}"),
+            "see `dmesg` for whether the disk failed; free room if it is full; then restart the daemon",
+        );
+    }
+    if storage.repairs_queued > 0 {
+        return Check::warning(
+            STORAGE,
+            format!("{} damaged fragments wait for their repair", storage.repairs_queued),
+            "`verify ID` says what is hurt; a disk that damages data goes on doing so: see `smartctl -a`",
+        );
+    }
+    Check::ok(STORAGE, format!("{} fragments, none known to be damaged", storage.fragments))
+}
+
+fn recovery(recovery: &Recovery) -> Check {
+    let Recovery { records, damaged_places, lost_segments, rebuilt } = recovery;
+    if !lost_segments.is_empty() {
+        return Check::failed(
+            RECOVERY,
+            format!("segments are gone or shorter than they were: {lost_segments:?}"),
+            "put the segment files back from a copy of the data directory and restart; `verify ID` says what is lost",
+        );
+    }
+    if *damaged_places > 0 {
+        return Check::warning(
+            RECOVERY,
+            format!("{damaged_places} places in the segments are not what was written"),
+            "`verify ID` says what is hurt; see `smartctl -a` for the health of the disk",
+        );
+    }
+    if *rebuilt {
+        return Check::warning(
+            RECOVERY,
+            "the index was made anew from the segments at the last start",
+            "nothing is lost; if nobody removed the index, see `smartctl -a` for the health of the disk",
+        );
+    }
+    match records {
+        0 => Check::ok(RECOVERY, "the last stop was clean"),
+        records => Check::ok(
+            RECOVERY,
+            format!("{records} records were read again at the last start, all of them right"),
+        ),
+    }
+}
+
+const DAEMON: &str = "daemon";
+const ACTORS: &str = "actors";
+const STORAGE: &str = "storage";
+const RECOVERY: &str = "recovery";
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+const SEE_LOG: &str = "its log says why; if it does not come round, restart the daemon";
+/// A daemon that is well answers at once; one that waits for its disk may take a while.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use proto::keys::{AuthorKey, NodeKey};
+
+    use super::*;
+    use crate::doctor::{Outcome, tests::check};
+
+    fn well() -> Status {
+        let recovery = Recovery { records: 0, damaged_places: 0, lost_segments: Vec::new(), rebuilt: false };
+        let storage = Storage {
+            tesseras: 1,
+            fragments: 10,
+            fragment_bytes: 1,
+            segment_bytes: 1,
+            live_bytes: 1,
+            drop_bytes: 0,
+            capacity_bytes: None,
+            free_bytes: None,
+            min_free_bytes: None,
+            repairs_queued: 0,
+            read_only: None,
+            recovery,
+        };
+        Status {
+            version: VERSION.to_owned(),
+            node: NodeKey::from_seed([1; 32]).id(),
+            author: AuthorKey::from_seed([1; 32]).id(),
+            recipient: String::new(),
+            data_dir: "/d".to_owned(),
+            uptime_secs: 60,
+            storage,
+        }
+    }
+
+    #[test]
+    fn daemon_of_another_folder_or_version_is_a_warning() {
+        check(&daemon(&well(), true), Outcome::Ok, "up for 60 seconds");
+        check(&daemon(&well(), false), Outcome::Warning, "keeps its data in /d");
+        let old = Status { version: "0.0.9".to_owned(), ..well() };
+        check(&daemon(&old, true), Outcome::Warning, "restart the daemon");
+    }
+
+    #[test]
+    fn actor_that_is_down_fails_and_one_that_fell_is_a_warning() {
+        let actor = |running, restarts, reason: Option<&str>| Actor {
+            name: "storage".to_owned(),
+            running,
+            waiting: 0,
+            restarts,
+            last_fall: reason.map(str::to_owned),
+        };
+        check(&actors(&[actor(true, 0, None)]), Outcome::Ok, "all 1 run");
+        check(&actors(&[actor(true, 2, Some("why"))]), Outcome::Warning, "2 in all: storage (why)");
+        check(
+            &actors(&[actor(true, 2, None), actor(false, 3, None)]),
+            Outcome::Failed,
+            "not running: storage",
+        );
+    }
+
+    #[test]
+    fn storage_that_does_not_write_fails_and_damage_is_a_warning() {
+        let good = well().storage;
+        check(&storage(&good), Outcome::Ok, "10 fragments");
+        let damaged = Storage { repairs_queued: 3, ..good.clone() };
+        check(&storage(&damaged), Outcome::Warning, "3 damaged fragments");
+        let read_only = Storage { read_only: Some("a write failed".to_owned()), ..damaged };
+        check(&storage(&read_only), Outcome::Failed, "a write failed");
+    }
+
+    #[test]
+    fn recovery_that_lost_a_segment_fails() {
+        let clean = well().storage.recovery;
+        check(&recovery(&clean), Outcome::Ok, "clean");
+        check(&recovery(&Recovery { records: 5, ..clean.clone() }), Outcome::Ok, "5 records");
+        let rebuilt = Recovery { rebuilt: true, ..clean };
+        check(&recovery(&rebuilt), Outcome::Warning, "made anew");
+        let damaged = Recovery { damaged_places: 2, ..rebuilt };
+        check(&recovery(&damaged), Outcome::Warning, "2 places");
+        check(&recovery(&Recovery { lost_segments: vec![4], ..damaged }), Outcome::Failed, "[4]");
+    }
+
+    #[test]
+    fn daemon_that_cannot_be_asked_leaves_its_checks_undone() {
+        let answer = |kind| unreachable(&Problem::new(kind, "why"));
+        check(&answer(Kind::NotRunning), Outcome::Unknown, "were not checked");
+        check(&answer(Kind::NotPermitted), Outcome::Unknown, "were not checked");
+        check(&answer(Kind::Timeout), Outcome::Failed, "why");
+    }
+}

@@ -1,0 +1,139 @@
+//! Room on the disk: bytes, the configured capacity, and inodes.
+
+use std::{fs, path::Path};
+
+use actors::storage::{
+    SEGMENTS_FOLDER,
+    disk::{Disk, RealDisk, Space},
+    space::{floor, refusal},
+};
+use config::StorageConfig;
+
+use super::{Check, nearest_existing};
+use crate::human;
+
+/// Looks at the file system of the data directory, and adds up the segments in it.
+pub(super) fn examine(config: &StorageConfig) -> Vec<Check> {
+    let Some(folder) = nearest_existing(&config.data_dir) else { return Vec::new() };
+    let bytes = match RealDisk.space(folder) {
+        Ok(space) => room(config, space, segment_bytes(&config.data_dir)),
+        Err(error) => Check::unknown(SPACE, format!("the system does not tell: {error}"), "see `df -h`"),
+    };
+    let inodes = match rustix::fs::statvfs(folder) {
+        Ok(stat) => inodes(stat.f_files, stat.f_favail),
+        Err(error) => Check::unknown(INODES, format!("the system does not tell: {error}"), "see `df -i`"),
+    };
+    vec![bytes, inodes]
+}
+
+/// What the segments take; what cannot be read does not count.
+fn segment_bytes(data_dir: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(data_dir.join(SEGMENTS_FOLDER)) else { return 0 };
+    entries.flatten().filter_map(|entry| entry.metadata().ok()).map(|found| found.len()).sum()
+}
+
+/// Whether there is room for more.
+fn room(config: &StorageConfig, space: Space, used: u64) -> Check {
+    let kept = floor(config, space);
+    let free = human::bytes(space.free);
+    let finding = format!(
+        "{free} are free, of which {} are kept free; segments take {}",
+        human::bytes(kept),
+        human::bytes(used)
+    );
+    if space.free < kept {
+        return Check::failed(
+            SPACE,
+            format!("{finding}: nothing new is stored"),
+            "make room on the disk, or lower storage.min_free",
+        );
+    }
+    let capacity = config.capacity_bytes;
+    if refusal(config, Some(space), used, 1).is_some() {
+        return Check::warning(
+            SPACE,
+            format!("{finding}: the configured capacity is used up, so nothing new is stored"),
+            "raise node.capacity, or forget something",
+        );
+    }
+    if let Some(capacity) = capacity.filter(|capacity| *capacity > space.total) {
+        return Check::warning(
+            SPACE,
+            format!(
+                "{finding}: the configured capacity of {} is more than the disk has in all, {}",
+                human::bytes(capacity),
+                human::bytes(space.total)
+            ),
+            "lower node.capacity, or use a larger disk",
+        );
+    }
+    let left = capacity.map_or(u64::MAX, |capacity| capacity - used).min(space.free - kept);
+    if left < used / NEARLY_FULL_SHARE {
+        return Check::warning(
+            SPACE,
+            format!("{finding}: it is nearly full, {} more can be stored", human::bytes(left)),
+            "make room, raise node.capacity, or use a larger disk",
+        );
+    }
+    Check::ok(SPACE, finding)
+}
+
+/// Whether more files can be made. A file system without a fixed number of them says that it has none.
+fn inodes(all: u64, free: u64) -> Check {
+    if all == 0 {
+        return Check::ok(INODES, "this file system makes as many as are needed");
+    }
+    let finding = format!("{free} of {all} are free");
+    if free >= INODES_MIN {
+        return Check::ok(INODES, finding);
+    }
+    let remedy =
+        "remove small files from this disk: `du --inodes -x -d 3 / | sort -n | tail` finds where they are";
+    if free == 0 {
+        return Check::failed(INODES, format!("{finding}: no file can be made"), remedy);
+    }
+    Check::warning(INODES, format!("{finding}: soon no file can be made"), remedy)
+}
+
+const SPACE: &str = "free-space";
+const INODES: &str = "inodes";
+/// A segment is one file, and there are few of them beside it.
+const INODES_MIN: u64 = 1000;
+/// Nearly full: what can still be stored is less than this part of what is.
+const NEARLY_FULL_SHARE: u64 = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::{Outcome, tests::check};
+
+    const MIB: u64 = 1 << 20;
+
+    /// On a disk of 10 GiB, of which 512 MiB are kept free.
+    fn found(capacity: Option<u64>, free_mib: u64, used_mib: u64) -> Check {
+        let config = StorageConfig {
+            capacity_bytes: capacity.map(|mib| mib * MIB),
+            ..StorageConfig::with_defaults("unused")
+        };
+        room(&config, Space { free: free_mib * MIB, total: 10 << 30 }, used_mib * MIB)
+    }
+
+    #[test]
+    fn room_that_is_left_decides() {
+        check(&found(None, 5000, 100), Outcome::Ok, "4.88 GiB are free, of which 512.00 MiB are kept free");
+        check(&found(None, 511, 100), Outcome::Failed, "nothing new is stored");
+        check(&found(None, 520, 1000), Outcome::Warning, "nearly full, 8.00 MiB more");
+        check(&found(Some(1000), 5000, 100), Outcome::Ok, "segments take 100.00 MiB");
+        check(&found(Some(1000), 5000, 960), Outcome::Warning, "nearly full, 40.00 MiB more");
+        check(&found(Some(1000), 5000, 1000), Outcome::Warning, "raise node.capacity");
+        check(&found(Some(20_000), 5000, 100), Outcome::Warning, "more than the disk has in all");
+    }
+
+    #[test]
+    fn inodes_that_run_out_are_found_before() {
+        check(&inodes(0, 0), Outcome::Ok, "as many as are needed");
+        check(&inodes(100_000, 5000), Outcome::Ok, "5000 of 100000");
+        check(&inodes(100_000, 999), Outcome::Warning, "soon");
+        check(&inodes(100_000, 0), Outcome::Failed, "no file can be made");
+    }
+}
