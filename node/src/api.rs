@@ -10,28 +10,11 @@ use proto::{
     manifest::{Description, Manifest, Visibility},
 };
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-pub(crate) use crate::verified::{LINES, Verified, VerifyStep};
-
-/// A setting and where it came from.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct Setting {
-    key: &'static str,
-    value: Value,
-    origin: String,
-}
-
-/// These settings.
-pub(crate) fn settings<'a>(settings: impl IntoIterator<Item = &'a config::Setting>) -> Vec<Setting> {
-    let one = |setting: &config::Setting| Setting {
-        key: setting.key,
-        // TOML's numbers, booleans and plain strings are JSON too; whatever is not stays as it is written.
-        value: serde_json::from_str(&setting.value).unwrap_or_else(|_| Value::from(setting.value.as_str())),
-        origin: setting.origin.to_string(),
-    };
-    settings.into_iter().map(one).collect()
-}
+pub(crate) use crate::{
+    settings::{Change, ChangeOutcome, Reloaded, Setting, settings},
+    verified::{LINES, Verified, VerifyStep},
+};
 
 /// `GET /v1/status`.
 #[derive(Debug, Clone, Serialize, Deserialize)]

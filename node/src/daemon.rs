@@ -11,7 +11,7 @@ use std::{
 };
 
 use actors::{Metrics as Instruments, System, SystemConfig};
-use config::{FILE_NAME, Loaded};
+use config::{FILE_NAME, Loaded, Sources};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -23,26 +23,30 @@ use crate::{
         memory::Memory,
         socket::{Place, Socket},
     },
-    api, client,
+    client,
     command::Context,
     data_dir::{DataDir, Found, inspect, named_in_a_file},
     exit::Exit,
     failure::Failure,
     keys::Keys,
     problem::Kind,
-    signals::Signals,
-    telemetry::{log, metrics::Metrics},
+    reload::{Reload, Running},
+    signals::{Hangup, Hangups, Signals},
+    telemetry::{
+        log::{self, Log},
+        metrics::Metrics,
+    },
 };
 
 /// Runs a node until it is told to stop or can't go on.
 pub(crate) async fn run(context: &Context) -> Result<Exit, Failure> {
     let loaded = context.config()?;
-    log::start(&loaded.config.observability, context.output.colors_errors());
-    let mut signals = Signals::listen()?;
+    let log = log::start(&loaded.config.observability, context.output.colors_errors());
+    let (mut signals, mut hangups) = (Signals::listen()?, Hangups::listen()?);
     let metrics = Metrics::new()?;
     let keys = prepare(&loaded)?;
     let started = tokio::select! {
-        started = Daemon::start(&loaded, keys, metrics) => started,
+        started = Daemon::start(&loaded, context.sources(), keys, metrics, log) => started,
         signal = signals.next() => {
             tracing::info!(signal, "told to stop before the start was complete");
             return Ok(Exit::Ok);
@@ -50,7 +54,7 @@ pub(crate) async fn run(context: &Context) -> Result<Exit, Failure> {
     };
     let daemon = started?;
     welcome(context, &loaded);
-    let reason = daemon.until_told(&mut signals).await;
+    let reason = daemon.until_told(&mut signals, &mut hangups).await;
     signals.exit_at_the_next();
     let drained = daemon.drain().await;
     reason.and(drained).map(|()| Exit::Ok)
@@ -70,7 +74,13 @@ struct Daemon {
 }
 
 impl Daemon {
-    async fn start(loaded: &Loaded, keys: Keys, metrics: Metrics) -> Result<Self, Failure> {
+    async fn start(
+        loaded: &Loaded,
+        sources: Sources,
+        keys: Keys,
+        metrics: Metrics,
+        log: Log,
+    ) -> Result<Self, Failure> {
         let started = Instant::now();
         let config = &loaded.config;
         let (draining, stopped, stop) =
@@ -91,7 +101,7 @@ impl Daemon {
             system: system.clone(),
             keys,
             memory: Memory::new(requests),
-            settings: api::settings(loaded.show()),
+            reload: Arc::new(Reload::new(sources, loaded, Running { log })),
             // Whoever asks for it works in another folder.
             data_dir: absolute(&config.node.data_dir).unwrap_or_else(|_| config.node.data_dir.clone()),
             started,
@@ -114,10 +124,11 @@ impl Daemon {
         Ok(Self { node, system, metrics, draining, stopped, admin, health })
     }
 
-    /// Waits for a signal, a request to stop, or an actor that can't be kept running.
-    async fn until_told(&self, signals: &mut Signals) -> Result<(), Failure> {
+    /// Waits for a signal, a request to stop, or an actor that can't be kept running. Meanwhile SIGHUP reloads.
+    async fn until_told(&self, signals: &mut Signals, hangups: &mut Hangups) -> Result<(), Failure> {
         let reason = tokio::select! {
             signal = signals.next() => signal,
+            () = reload_until_the_terminal_goes(hangups, &self.node.reload) => "the terminal has gone",
             () = self.node.stop.cancelled() => "a request",
             reason = fatal(self.system.standing.clone()) => {
                 tracing::error!(reason, "the node can't go on");
@@ -184,6 +195,14 @@ async fn bind(address: std::net::SocketAddr) -> Result<(TcpListener, std::net::S
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok((listener, address))
+}
+
+/// Reads the settings again at every SIGHUP, and returns when one came because the terminal has gone.
+async fn reload_until_the_terminal_goes(hangups: &mut Hangups, reload: &Arc<Reload>) {
+    while hangups.next().await == Hangup::Reload {
+        // What came of it is in the log: nobody waits for an answer.
+        let _ = reload.run("SIGHUP").await;
+    }
 }
 
 /// Returns why the process must end, once it must.

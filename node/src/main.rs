@@ -23,6 +23,8 @@ mod output;
 mod pipe;
 mod problem;
 mod progress;
+mod reload;
+mod settings;
 mod signals;
 mod table;
 mod telemetry;

@@ -115,7 +115,7 @@ impl Kind {
             Self::Locked => Facts("locked", "Held by another daemon", 503, Exit::Busy),
             Self::CannotCreate => Facts("cannot-create", "It cannot be made there", 500, Exit::CannotCreate),
             Self::WrongDataDir => Facts("wrong-data-dir", "Wrong data directory", 500, Exit::CannotCreate),
-            Self::BadConfig => Facts("bad-config", "Wrong configuration", 500, Exit::BadConfig),
+            Self::BadConfig => Facts("bad-config", "Wrong configuration", 422, Exit::BadConfig),
             Self::InsufficientStorage => Facts("insufficient-storage", "No space left", 507, Exit::Io),
         }
     }

@@ -5,24 +5,17 @@
 mod common;
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::{Read, Write},
     net::Shutdown,
-    os::unix::{
-        fs::{OpenOptionsExt, symlink},
-        net::UnixStream,
-    },
+    os::unix::{fs::symlink, net::UnixStream},
 };
 
 use actors::{System, SystemConfig};
 use bytes::Bytes;
-use common::{Daemon, Place, failed, json, problem, stderr, stdout};
+use common::{Daemon, Place, failed, json, problem, stderr, stdout, terminal};
 use config::StorageConfig;
 use proto::{Checksum, Fragment, NodeKey, TesseraId, record::DocumentKind};
-use rustix::{
-    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
-    termios::{Winsize, tcsetwinsize},
-};
 use serde_json::Value;
 
 /// A folder with the things that go wrong easily.
@@ -260,20 +253,6 @@ fn cat_into_a_file_shows_its_progress_where_somebody_watches() {
     let seen = String::from_utf8_lossy(&seen);
     assert!(seen.contains("reading") && seen.contains("of 292.97 KiB"), "{seen}");
 }
-
-/// A terminal: the end of whoever watches, and the other one.
-fn terminal() -> (File, File) {
-    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&master).unwrap();
-    unlockpt(&master).unwrap();
-    tcsetwinsize(&master, Winsize { ws_row: 24, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
-    let name = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
-    let other = OpenOptions::new().read(true).write(true).custom_flags(NOCTTY).open(name).unwrap();
-    (File::from(master), other)
-}
-
-/// A terminal that is opened does not become that of the test.
-const NOCTTY: i32 = 0o400;
 
 #[test]
 fn manifest_that_is_damaged_is_not_called_absent() {

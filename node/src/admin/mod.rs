@@ -16,6 +16,7 @@ pub(crate) mod health;
 pub(crate) mod memory;
 mod problems;
 mod range;
+mod settings;
 pub(crate) mod socket;
 mod status;
 mod tesseras;
@@ -32,7 +33,7 @@ use axum::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{api, keys::Keys};
+use crate::{keys::Keys, reload::Reload};
 use health::Health;
 use memory::Memory;
 
@@ -45,8 +46,8 @@ pub(crate) struct Node {
     pub(crate) keys: Keys,
     /// Memory for requests.
     pub(crate) memory: Memory,
-    /// The settings it was started with.
-    pub(crate) settings: Vec<api::Setting>,
+    /// The settings.
+    pub(crate) reload: Arc<Reload>,
     /// Where everything is kept.
     pub(crate) data_dir: PathBuf,
     /// When it was started.
@@ -60,7 +61,8 @@ pub(crate) fn router(node: Arc<Node>, health: Health) -> Router {
     Router::new()
         .route("/v1/status", get(status::status))
         .route("/v1/actors", get(status::actors))
-        .route("/v1/config", get(status::config))
+        .route("/v1/config", get(settings::show))
+        .route("/v1/config/reload", post(settings::reload))
         .route("/v1/shutdown", post(status::shutdown))
         .route("/v1/tesseras", get(tesseras::list).post(tesseras::make))
         .route("/v1/tesseras/{id}", get(tesseras::show).delete(tesseras::forget))

@@ -1,4 +1,4 @@
-//! `/v1/status`, `/v1/actors`, `/v1/config` and `/v1/shutdown`: the node as a whole.
+//! `/v1/status`, `/v1/actors` and `/v1/shutdown`: the node as a whole.
 
 use std::sync::Arc;
 
@@ -27,11 +27,6 @@ pub(super) async fn actors(State(node): State<Arc<Node>>) -> Json<Vec<api::Actor
     let waiting = node.system.waiting();
     let load = |name| waiting.iter().find(|(actor, _)| *actor == name).map_or(0, |(_, waiting)| *waiting);
     Json(standing.actors.into_iter().map(|actor| api::Actor::new(load(actor.name), actor)).collect())
-}
-
-/// Every setting the node was started with.
-pub(super) async fn config(State(node): State<Arc<Node>>) -> Json<Vec<api::Setting>> {
-    Json(node.settings.clone())
 }
 
 /// Ends the daemon as SIGTERM does.

@@ -1,10 +1,16 @@
-//! `config check`, `config show`, `config default`: the settings, without a daemon.
+//! `config check`, `config show`, `config default`: the settings, without a daemon. `config reload`: those of a daemon.
 
 use clap::Subcommand;
 use config::{Loaded, Setting};
+use hyper::Method;
 
 use super::Context;
-use crate::{api, exit::Exit, failure::Failure};
+use crate::{
+    api::{self, ChangeOutcome, Reloaded},
+    exit::Exit,
+    failure::Failure,
+    table::printable,
+};
 
 /// Check, show or explain the settings.
 #[derive(Debug, Subcommand)]
@@ -19,11 +25,13 @@ pub(crate) enum Config {
     },
     /// Print a commented configuration with all defaults
     Default,
+    /// Make the daemon read its settings again: all of them or, if anything is wrong, none
+    Reload,
 }
 
 impl Config {
     /// Does it.
-    pub(crate) fn run(self, context: &Context) -> Result<Exit, Failure> {
+    pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
         match self {
             Self::Check => check(context)?,
             Self::Show { origin } => show(context, &context.config()?, origin)?,
@@ -31,6 +39,7 @@ impl Config {
                 context.output.json(&api::settings(&config::defaults()))?
             }
             Self::Default => context.output.text(&config::example())?,
+            Self::Reload => reload(context).await?,
         }
         Ok(Exit::Ok)
     }
@@ -53,6 +62,24 @@ fn show(context: &Context, loaded: &Loaded, origin: bool) -> Result<(), Failure>
         return context.output.json(&api::settings(loaded.show()));
     }
     context.output.text(&as_toml(loaded.show(), origin))
+}
+
+async fn reload(context: &Context) -> Result<(), Failure> {
+    let reloaded: Reloaded = context.client()?.call(Method::POST, "/v1/config/reload").await?;
+    if context.output.json {
+        return context.output.json(&reloaded);
+    }
+    for change in &reloaded.changes {
+        let api::Change { key, old, new, outcome, .. } = change;
+        context.output.line(printable(&format!("{key} = {new}  # was {old}; {outcome}")))?;
+    }
+    if reloaded.changes.is_empty() {
+        return context.output.line("The settings are right, and none has changed.");
+    }
+    if reloaded.changes.iter().any(|change| change.outcome == ChangeOutcome::NeedsRestart) {
+        context.output.remark("Restart the daemon for what needs it; until then the old value is in force.");
+    }
+    Ok(())
 }
 
 fn as_toml<'a>(settings: impl Iterator<Item = &'a Setting>, origin: bool) -> String {

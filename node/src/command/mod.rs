@@ -16,7 +16,7 @@ mod status;
 mod target;
 mod verify;
 
-use ::config::Loaded;
+use ::config::{Loaded, Sources};
 use clap::Subcommand;
 
 use crate::{args::Globals, client::Client, exit::Exit, failure::Failure, output::Output, problem::Kind};
@@ -57,7 +57,7 @@ impl Command {
         match self {
             Self::Init(init) => init.run(context),
             Self::Run(run) => run.run(context).await,
-            Self::Config(config) => config.run(context),
+            Self::Config(config) => config.run(context).await,
             Self::Create(create) => create.run(context).await,
             Self::List(list) => list.run(context).await,
             Self::Show(show) => show.run(context).await,
@@ -101,6 +101,11 @@ impl Context {
     pub(crate) fn config(&self) -> Result<Loaded, Failure> {
         ::config::load(&self.globals.sources())
             .map_err(|errors| Failure::new(Kind::BadConfig, errors.to_string()))
+    }
+
+    /// Where the settings are written.
+    pub(crate) fn sources(&self) -> Sources {
+        self.globals.sources()
     }
 
     /// A client for the daemon. A socket that is named is used without looking into the configuration.

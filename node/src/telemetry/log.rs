@@ -5,12 +5,28 @@ use std::io;
 
 use config::{LogFormat, LogLevel, ObservabilityConfig};
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{Registry, filter::Targets, layer::SubscriberExt, reload, util::SubscriberInitExt};
+
+/// The log of this process.
+#[derive(Debug)]
+pub(crate) struct Log {
+    filter: reload::Handle<Targets, Registry>,
+}
+
+impl Log {
+    /// From here on, lines of at least this importance are written.
+    pub(crate) fn set_level(&self, level: LogLevel) {
+        if let Err(error) = self.filter.reload(filter(level)) {
+            tracing::warn!(%error, "the level of the log stays as it was");
+        }
+    }
+}
 
 /// Starts the log of this process, in colours if they are wanted. Further calls change nothing: there is one standard
 /// error.
-pub(crate) fn start(config: &ObservabilityConfig, colored: bool) {
-    let registry = tracing_subscriber::registry().with(filter(config.log_level));
+pub(crate) fn start(config: &ObservabilityConfig, colored: bool) -> Log {
+    let (filter, handle) = reload::Layer::new(filter(config.log_level));
+    let registry = tracing_subscriber::registry().with(filter);
     let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     let started = match config.log_format {
         LogFormat::Text => registry.with(layer.with_target(false).with_ansi(colored)).try_init(),
@@ -19,6 +35,7 @@ pub(crate) fn start(config: &ObservabilityConfig, colored: bool) {
     if let Err(error) = started {
         tracing::debug!(%error, "the log was started before");
     }
+    Log { filter: handle }
 }
 
 fn filter(level: LogLevel) -> Targets {

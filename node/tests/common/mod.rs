@@ -11,16 +11,20 @@
 use std::{
     cell::RefCell,
     ffi::OsStr,
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io::{Read, Write},
     net::TcpStream,
-    os::unix::net::UnixStream,
+    os::unix::{fs::OpenOptionsExt, net::UnixStream},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal};
+use rustix::{
+    process::{Pid, Signal},
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+    termios::{Winsize, tcsetwinsize},
+};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -130,6 +134,20 @@ pub fn get_over_tcp(address: &str, path: &str, host: &str) -> String {
     answer
 }
 
+/// A terminal: the end of whoever watches, and the other one. No program that is started gets the first.
+pub fn terminal() -> (File, File) {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    tcsetwinsize(&master, Winsize { ws_row: 24, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+    let other = OpenOptions::new().read(true).write(true).custom_flags(NOCTTY).open(name).unwrap();
+    (File::from(master), other)
+}
+
+/// A terminal that is opened does not become that of the test.
+const NOCTTY: i32 = 0o400;
+
 /// The problem document on standard error.
 #[track_caller]
 pub fn problem(output: &Output) -> Value {
@@ -153,7 +171,12 @@ impl<'a> Daemon<'a> {
     #[track_caller]
     pub fn started(place: &'a Place, mut command: Command) -> Self {
         let log = File::create(place.path().join("log")).unwrap();
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        Self::adopted(place, command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap())
+    }
+
+    /// Waits until one that is started already takes requests.
+    #[track_caller]
+    pub fn adopted(place: &'a Place, child: Child) -> Self {
         let daemon = Self { place, child: RefCell::new(child) };
         daemon.until(|| {
             let left = daemon.child.borrow_mut().try_wait().unwrap();
