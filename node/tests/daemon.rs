@@ -90,6 +90,8 @@ fn log_is_coloured_as_the_command_line_says() {
     let place = Place::new();
     for (color, colored) in [("always", true), ("never", false), ("auto", false)] {
         let daemon = Daemon::started(&place, place.command(["--color", color, "run"]));
+        // The socket answers a moment before that is logged.
+        daemon.until(|| daemon.log().contains("ready"));
         assert_eq!(daemon.log().contains("\u{1b}["), colored, "{color}: {}", daemon.log());
         assert_eq!(daemon.stop(), Some(0));
     }
