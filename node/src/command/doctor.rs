@@ -6,7 +6,6 @@ use crate::{
     exit::Exit,
     failure::Failure,
     output::Tone,
-    progress,
     table::printable,
 };
 
@@ -17,7 +16,7 @@ pub(crate) struct Doctor;
 impl Doctor {
     /// Does it.
     pub(crate) async fn run(&self, context: &Context) -> Result<Exit, Failure> {
-        let checks = progress::patiently(LOOKING, examine(context)).await?;
+        let checks = examine(context).await?;
         match context.output.json {
             true => context.output.json(&checks)?,
             false => print(context, &checks)?,
@@ -62,7 +61,6 @@ const fn tone(outcome: Outcome) -> Tone {
     }
 }
 
-const LOOKING: &str = "looking at this machine";
 /// The longest word for an outcome.
 const OUTCOME_WIDTH: usize = 7;
 /// Where the names of the checks begin.

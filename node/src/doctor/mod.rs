@@ -24,7 +24,7 @@ use std::path::Path;
 use config::{Loaded, Machine};
 use serde::Serialize;
 
-use crate::client::Client;
+use crate::{client::Client, progress};
 
 /// How a check ended, from best to worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -96,7 +96,7 @@ impl Check {
 pub(crate) async fn examine(loaded: &Loaded, client: &Client) -> Vec<Check> {
     let mut checks = vec![software::configuration(loaded), software::sqlite().await];
     let here = loaded.clone();
-    match tokio::task::spawn_blocking(move || machine(&here)).await {
+    match progress::patiently(LOOKING, tokio::task::spawn_blocking(move || machine(&here))).await {
         Ok(found) => checks.extend(found),
         Err(error) => checks.push(Check::failed("doctor", format!("a check fell: {error}"), REPORT_IT)),
     }
@@ -165,6 +165,7 @@ fn nearest_existing(path: &Path) -> Option<&Path> {
         .find(|p| p.exists())
 }
 
+const LOOKING: &str = "looking at this machine";
 const REPORT_IT: &str = "this is a fault of this software: please report it";
 
 #[cfg(test)]
