@@ -12,6 +12,7 @@ use proto::{
 use serde::{Deserialize, Serialize};
 
 pub(crate) use crate::{
+    scrubbed::{Mode, Scrub},
     settings::{Change, ChangeOutcome, Reloaded, Setting, settings},
     verified::{LINES, Verified, VerifyStep},
 };
@@ -33,6 +34,8 @@ pub(crate) struct Status {
     pub(crate) uptime_secs: u64,
     /// What is stored.
     pub(crate) storage: Storage,
+    /// How verifying it stands.
+    pub(crate) scrub: Scrub,
 }
 
 /// How much is stored, and whether more can be.

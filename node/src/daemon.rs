@@ -91,17 +91,19 @@ impl Daemon {
             None => None,
         };
         let mut actors = SystemConfig::new(config.storage.clone(), keys.node.clone());
+        actors.integrity = config.integrity.clone();
         actors.cache_bytes_max = config.memory.fragment_cache_bytes;
         actors.metrics = Instruments::new(&metrics.meter());
         let system = System::start(actors).await?;
         let health = Health { draining: draining.clone(), metrics: metrics.clone(), system: system.clone() };
         let memory = config.memory;
         let requests = memory.budget_bytes - memory.fragment_cache_bytes - config.storage.location_map_bytes;
+        let running = Running { log, scrub: system.scrub.clone() };
         let node = Arc::new(Node {
             system: system.clone(),
             keys,
             memory: Memory::new(requests),
-            reload: Arc::new(Reload::new(sources, loaded, Running { log })),
+            reload: Arc::new(Reload::new(sources, loaded, running)),
             // Whoever asks for it works in another folder.
             data_dir: absolute(&config.node.data_dir).unwrap_or_else(|_| config.node.data_dir.clone()),
             started,

@@ -24,6 +24,7 @@ mod pipe;
 mod problem;
 mod progress;
 mod reload;
+mod scrubbed;
 mod settings;
 mod signals;
 mod table;

@@ -9,6 +9,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use actors::scrub::ScrubHandle;
 use config::{Config, Loaded, Setting, Sources};
 use tokio::sync::Mutex;
 
@@ -23,6 +24,8 @@ use crate::{
 pub(crate) struct Running {
     /// The log of this process.
     pub(crate) log: Log,
+    /// What verifies what is stored.
+    pub(crate) scrub: ScrubHandle,
 }
 
 /// The settings of a daemon: those in force, and those that wait.
@@ -165,6 +168,9 @@ const REACH: &[(&str, Reach)] = &[
     ("storage.segment_size", Reach::NeedsRestart),
     ("storage.min_free", Reach::NeedsRestart),
     ("storage.compact_below", Reach::NeedsRestart),
+    ("integrity.verify_within", VERIFYING),
+    ("integrity.scrub_rate", VERIFYING),
+    ("integrity.quiet_hours", VERIFYING),
     ("observability.metrics_addr", Reach::NeedsRestart),
     ("observability.log_format", Reach::NeedsRestart),
     (
@@ -172,6 +178,8 @@ const REACH: &[(&str, Reach)] = &[
         Reach::Live(|running, config| running.log.set_level(config.observability.log_level)),
     ),
 ];
+
+const VERIFYING: Reach = Reach::Live(|running, config| running.scrub.configure(config.integrity.clone()));
 
 #[cfg(test)]
 mod tests {

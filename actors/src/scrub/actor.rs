@@ -13,7 +13,7 @@ use config::{
 };
 use proto::TesseraId;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use tokio::task::JoinSet;
+use tokio::{sync::watch, task::JoinSet};
 
 use super::{
     handle::PAUSE_MAX,
@@ -35,7 +35,8 @@ pub(super) struct ScrubActor;
 /// What it is started with.
 #[derive(Clone)]
 pub(super) struct Arguments {
-    pub(super) config: IntegrityConfig,
+    /// The settings in force.
+    pub(super) config: watch::Receiver<IntegrityConfig>,
     pub(super) segments: SegmentsHandle,
     pub(super) metrics: ScrubMetrics,
     /// The wall clock, in milliseconds since 1970.
@@ -105,6 +106,7 @@ impl Actor for ScrubActor {
             ScrubMsg::Verified { piece, began, outcome } => state.verified(&me, &piece, began, outcome),
             ScrubMsg::LookedThrough { began, outcome } => state.looked_through(&me, began, outcome),
             ScrubMsg::Doubted(segments) => state.doubt(&me, segments),
+            ScrubMsg::Configured => state.configured(&me),
             ScrubMsg::Changed => state.look_again(&me),
             ScrubMsg::Start { slot, reply } => {
                 let before_ms = (state.arguments.now_ms)();
@@ -130,11 +132,8 @@ impl Actor for ScrubActor {
 
 impl State {
     fn new(me: &ActorRef<ScrubMsg>, arguments: Arguments) -> Self {
-        let config = &arguments.config;
-        let outside = f64::from(minutes_outside(&config.quiet_hours));
-        let awake = outside / f64::from(minutes_outside(&[]));
-        let terms = Terms { within: config.verify_within, rate: config.scrub_rate, awake };
-        let pace = Pace::new(config.scrub_rate);
+        let terms = terms(&arguments.config.borrow());
+        let pace = Pace::new(terms.rate);
         let mut listener = JoinSet::new();
         let (me, segments) = (me.clone(), arguments.segments.clone());
         listener.spawn(async move {
@@ -180,8 +179,8 @@ impl State {
     fn hindrance(&self, known: &Known) -> Option<(Mode, Duration)> {
         let paused = pause_left(known.paused_until_ms, (self.arguments.now_ms)());
         let minute = (self.arguments.minute)();
-        let quiet =
-            self.arguments.config.quiet_hours.iter().filter_map(|hours: &Hours| hours.left(minute)).max();
+        let config = self.arguments.config.borrow();
+        let quiet = config.quiet_hours.iter().filter_map(|hours: &Hours| hours.left(minute)).max();
         let quiet = quiet.map(|minutes| Duration::from_secs(u64::from(minutes) * 60));
         paused.map(|wait| (Mode::Paused, wait)).or(quiet.map(|wait| (Mode::QuietHours, wait)))
     }
@@ -239,6 +238,12 @@ impl State {
 
     fn doubt(&mut self, me: &ActorRef<ScrubMsg>, segments: BTreeSet<u32>) {
         self.doubted.extend(segments);
+        self.look_again(me);
+    }
+
+    fn configured(&mut self, me: &ActorRef<ScrubMsg>) {
+        self.terms = terms(&self.arguments.config.borrow());
+        self.pace = Pace::new(self.terms.rate);
         self.look_again(me);
     }
 
@@ -305,7 +310,7 @@ impl State {
         self.arguments.metrics.outlook(&outlook);
         let paused = pause_left(stored.scrub.paused_until_ms, now_ms);
         ScrubStatus {
-            mode: if paused.is_some() && !self.is_busy { Mode::Paused } else { self.mode },
+            mode: if paused.is_some() && self.mode != Mode::Verifying { Mode::Paused } else { self.mode },
             trouble: self.trouble.clone(),
             paused_for_ms: paused.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
             cursor: self.cursor.filter(|_| self.is_under_way),
@@ -316,6 +321,11 @@ impl State {
             rate: self.terms.rate,
         }
     }
+}
+
+fn terms(config: &IntegrityConfig) -> Terms {
+    let awake = f64::from(minutes_outside(&config.quiet_hours)) / f64::from(minutes_outside(&[]));
+    Terms { within: config.verify_within, rate: config.scrub_rate, awake }
 }
 
 /// For how long it is still paused. A pause that would be longer than any was made by a clock that was wrong.

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use config::IntegrityConfig;
+use tokio::sync::watch;
+
 use super::message::{ScrubMsg, ScrubStatus};
 use crate::{error::ActorError, supervision::seat::Seat};
 
@@ -9,11 +12,18 @@ use crate::{error::ActorError, supervision::seat::Seat};
 #[derive(Debug, Clone)]
 pub struct ScrubHandle {
     seat: Seat<ScrubMsg>,
+    configure: watch::Sender<IntegrityConfig>,
 }
 
 impl ScrubHandle {
-    pub(super) fn new(seat: Seat<ScrubMsg>) -> Self {
-        Self { seat }
+    pub(super) fn new(seat: Seat<ScrubMsg>, configure: watch::Sender<IntegrityConfig>) -> Self {
+        Self { seat, configure }
+    }
+
+    /// These settings are in force from now on.
+    pub fn configure(&self, config: IntegrityConfig) {
+        self.configure.send_replace(config);
+        self.seat.tell(ScrubMsg::Configured);
     }
 
     /// How it stands. Brings the gauges up to date.

@@ -31,6 +31,8 @@ pub(super) enum ScrubMsg {
     LookedThrough { began: Instant, outcome: Result<Option<TesseraId>, ActorError> },
     /// Something was found damaged in these segments.
     Doubted(BTreeSet<u32>),
+    /// There are other settings.
+    Configured,
     /// Something was asked for: look again.
     Changed,
     /// Verify now what was not verified since now.

@@ -49,8 +49,9 @@ impl Starter {
     ) -> (ScrubHandle, Self) {
         let (seat, sender) = Seat::new(Gate::new(NAME, REQUESTS_MAX), actors);
         let (now_ms, minute) = (clock::now_ms, clock::minute_of_day);
+        let (configure, config) = watch::channel(config);
         let arguments = actor::Arguments { config, segments, metrics, now_ms, minute };
-        (ScrubHandle::new(seat), Self { arguments, seat: sender })
+        (ScrubHandle::new(seat, configure), Self { arguments, seat: sender })
     }
 }
 

@@ -16,6 +16,7 @@ pub(crate) mod health;
 pub(crate) mod memory;
 mod problems;
 mod range;
+mod scrub;
 mod settings;
 pub(crate) mod socket;
 mod status;
@@ -63,6 +64,9 @@ pub(crate) fn router(node: Arc<Node>, health: Health) -> Router {
         .route("/v1/actors", get(status::actors))
         .route("/v1/config", get(settings::show))
         .route("/v1/config/reload", post(settings::reload))
+        .route("/v1/scrub", get(scrub::status))
+        .route("/v1/scrub/start", post(scrub::start))
+        .route("/v1/scrub/pause", post(scrub::pause))
         .route("/v1/shutdown", post(status::shutdown))
         .route("/v1/tesseras", get(tesseras::list).post(tesseras::make))
         .route("/v1/tesseras/{id}", get(tesseras::show).delete(tesseras::forget))

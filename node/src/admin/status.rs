@@ -10,6 +10,7 @@ use crate::{api, problem::Problem};
 /// Who this node is, and how much it stores.
 pub(super) async fn status(State(node): State<Arc<Node>>) -> Result<Json<api::Status>, Problem> {
     let usage = node.system.storage.usage().await?;
+    let scrub = node.system.scrub.status().await?.into();
     Ok(Json(api::Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         node: node.keys.node.id(),
@@ -18,6 +19,7 @@ pub(super) async fn status(State(node): State<Arc<Node>>) -> Result<Json<api::St
         data_dir: node.data_dir.display().to_string(),
         uptime_secs: node.started.elapsed().as_secs(),
         storage: usage.into(),
+        scrub,
     }))
 }
 

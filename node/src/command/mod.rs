@@ -11,6 +11,7 @@ mod fragment;
 mod init;
 mod list;
 mod run;
+mod scrub;
 mod show;
 mod status;
 mod target;
@@ -40,6 +41,9 @@ pub(crate) enum Command {
     /// Look at single fragments, or change them
     #[command(subcommand)]
     Fragment(fragment::Fragments),
+    /// See how verifying what is stored stands, have it begin, or have it wait
+    #[command(subcommand)]
+    Scrub(scrub::Scrubs),
     Id(status::ShowId),
     Status(status::ShowStatus),
     Actors(status::ShowActors),
@@ -67,6 +71,7 @@ impl Command {
             Self::Forget(forget) => forget.run(context).await,
             Self::Attest(attest) => attest.run(context).await,
             Self::Fragment(fragments) => fragments.run(context).await,
+            Self::Scrub(scrubs) => scrubs.run(context).await,
             Self::Id(id) => id.run(context).await,
             Self::Status(status) => status.run(context).await,
             Self::Actors(actors) => actors.run(context).await,

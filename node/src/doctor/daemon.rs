@@ -6,7 +6,7 @@ use tokio::time::timeout;
 
 use super::Check;
 use crate::{
-    api::{Actor, Recovery, Status, Storage},
+    api::{Actor, Recovery, Scrub, Status, Storage},
     client::{Client, program},
     failure::Failure,
     human,
@@ -24,7 +24,7 @@ pub(super) async fn ask(client: &Client, data_dir: &Path) -> Vec<Check> {
         Ok(status) => {
             let is_here = same(Path::new(&status.data_dir), data_dir);
             let (storage, recovery) = (storage(&status.storage), recovery(&status.storage.recovery));
-            vec![daemon(&status, is_here), actors, storage, recovery]
+            vec![daemon(&status, is_here), actors, storage, recovery, verification(&status.scrub)]
         }
         Err(problem) => vec![Check::failed(DAEMON, problem.detail, SEE_LOG), actors],
     }
@@ -158,10 +158,38 @@ fn recovery(recovery: &Recovery) -> Check {
     }
 }
 
+fn verification(scrub: &Scrub) -> Check {
+    let age = |ms: u64| human::span(ms / 1000);
+    let finding = format!("everything stored was verified within the last {}", age(scrub.oldest_age_ms));
+    if let Some(trouble) = &scrub.trouble {
+        return Check::warning(VERIFICATION, format!("{finding}; the last try failed: {trouble}"), SEE_LOG);
+    }
+    if scrub.late_ms > 0 {
+        return Check::warning(
+            VERIFICATION,
+            format!(
+                "{finding}; at this rate all of it takes {}, {} too long",
+                age(scrub.takes_ms),
+                age(scrub.late_ms)
+            ),
+            "raise integrity.scrub_rate or integrity.verify_within, or make the quiet hours shorter",
+        );
+    }
+    match scrub.paused_for_ms {
+        Some(left) => Check::warning(
+            VERIFICATION,
+            format!("{finding}; it is paused for {}", age(left)),
+            "`scrub start` ends the pause",
+        ),
+        None => Check::ok(VERIFICATION, finding),
+    }
+}
+
 const DAEMON: &str = "daemon";
 const ACTORS: &str = "actors";
 const STORAGE: &str = "storage";
 const RECOVERY: &str = "recovery";
+const VERIFICATION: &str = "verification";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const SEE_LOG: &str = "its log says why; if it does not come round, restart the daemon";
 /// A daemon that is well answers at once; one that waits for its disk may take a while.
@@ -198,7 +226,28 @@ mod tests {
             data_dir: "/d".to_owned(),
             uptime_secs: 60,
             storage,
+            scrub: verified(),
         }
+    }
+
+    fn verified() -> Scrub {
+        let idle = serde_json::json!({
+            "mode": "idle", "asked_bytes": 0, "bytes": 9, "oldest_age_ms": 120_000, "overdue_bytes": 0, "within_ms": 1,
+            "takes_ms": 7_200_000, "late_ms": 0, "verified_bytes": 0, "damaged_fragments": 0,
+            "damaged_documents": 0, "mended_records": 0,
+        });
+        serde_json::from_value(idle).unwrap()
+    }
+
+    #[test]
+    fn verification_that_is_late_paused_or_fails_is_a_warning() {
+        check(&verification(&verified()), Outcome::Ok, "within the last 2 minutes");
+        let late = Scrub { late_ms: 3_600_000, ..verified() };
+        check(&verification(&late), Outcome::Warning, "takes 2 hours, 60 minutes too long");
+        let paused = Scrub { paused_for_ms: Some(1000), ..verified() };
+        check(&verification(&paused), Outcome::Warning, "paused for 1 second");
+        let failing = Scrub { trouble: Some("why".to_owned()), ..verified() };
+        check(&verification(&failing), Outcome::Warning, "why");
     }
 
     #[test]

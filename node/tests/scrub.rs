@@ -1,0 +1,77 @@
+//! Reading back what is stored, on the command line of a real daemon.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests fail as tests do")]
+
+mod common;
+
+use common::{Daemon, Place, failed, json, stderr, stdout};
+
+/// Bytes that are stored as they are, in a public tessera.
+fn letter() -> Vec<u8> {
+    (0..40_000_u32).flat_map(|at| (at * at).to_le_bytes()).collect()
+}
+
+fn keep(place: &Place) {
+    let file = place.path().join("letter");
+    std::fs::write(&file, letter()).unwrap();
+    place.create(&file, &["--public"]);
+}
+
+#[test]
+fn scrub_of_an_intact_store_says_so() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place);
+    keep(&place);
+    let output = place.node(["scrub", "start", "--wait"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stdout(&output).contains("everything within the last"), "{}", stdout(&output));
+    let status = json(&place.node(["scrub", "status", "--json"]));
+    assert!(status["verified_bytes"].as_u64() > Some(160_000), "{status}");
+    assert_eq!((&status["damaged_fragments"], &status["mode"]), (&0.into(), &"idle".into()));
+    assert!(stdout(&place.node(["status"])).contains("verified "));
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+#[test]
+fn scrub_that_finds_damage_names_it_and_ends_with_65() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place);
+    keep(&place);
+    place.damage(letter().get(1000..1100).unwrap());
+    let output = place.node(["scrub", "start", "--wait"]);
+    assert_eq!(output.status.code(), Some(65), "{}", stderr(&output));
+    assert!(stdout(&output).contains("1 fragments"), "{}", stdout(&output));
+    assert!(stderr(&output).contains("not served"), "{}", stderr(&output));
+    assert!(stdout(&place.node(["status"])).contains("damaged "));
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+#[test]
+fn pause_is_shown_and_a_span_that_is_none_is_refused() {
+    let place = Place::new();
+    failed(&place.node(["scrub", "pause", "--for", "a while"]), 2, "no span of time");
+    let daemon = Daemon::start(&place);
+    let output = place.node(["scrub", "pause", "--for", "2 days"]);
+    assert!(stdout(&output).contains("paused for 2 days"), "{}", stdout(&output));
+    failed(&place.node(["scrub", "pause", "--for", "32 days"]), 1, "at most 31 days");
+    assert_eq!(json(&place.node(["scrub", "start", "--json"]))["paused_for_ms"], serde_json::Value::Null);
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+#[test]
+fn settings_of_verifying_change_while_it_runs() {
+    let place = Place::new();
+    let file = place.path().join("settings.toml");
+    std::fs::write(&file, "").unwrap();
+    let mut command = place.command(["run", "--config"]);
+    command.arg(&file);
+    let daemon = Daemon::started(&place, command);
+    std::fs::write(&file, "integrity.scrub_rate = '7 MiB/s'\nintegrity.verify_within = '3 days'").unwrap();
+    let reloaded = json(&place.node(["config", "reload", "--json"]));
+    let outcomes: Vec<_> =
+        reloaded["changes"].as_array().unwrap().iter().map(|change| &change["outcome"]).collect();
+    assert_eq!(outcomes, ["applied", "applied"]);
+    let status = json(&place.node(["scrub", "status", "--json"]));
+    assert_eq!((&status["rate"], &status["within_ms"]), (&(7 << 20).into(), &(3 * 86_400_000).into()));
+    assert_eq!(daemon.stop(), Some(0));
+}
