@@ -1,11 +1,12 @@
 //! The command line as it is typed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches, Parser};
 use config::{Flags, Sources};
 
 use crate::{
+    client,
     command::Command,
     exit::Exit,
     output::{Color, Output},
@@ -21,6 +22,25 @@ pub(crate) struct Args {
     /// What to do.
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Args {
+    /// What was typed.
+    pub(crate) fn typed() -> Result<Self, clap::Error> {
+        let mut matches = Self::under_its_name().try_get_matches()?;
+        Self::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut Self::under_its_name()))
+    }
+
+    /// The whole command line, under the name that the program was called by: help, man pages and completions are of use
+    /// only under the name that is typed. Packages install `node` as `tesseras`.
+    pub(crate) fn under_its_name() -> clap::Command {
+        let called = client::program();
+        let name = Path::new(&called).file_name().map(|name| name.to_string_lossy().into_owned());
+        match name {
+            Some(name) => Self::command().name(name),
+            None => Self::command(),
+        }
+    }
 }
 
 /// What holds for every command.
@@ -63,8 +83,6 @@ impl Globals {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -52,7 +52,7 @@ impl Exit {
         self as u8
     }
 
-    /// What it means, for `--help`.
+    /// What it means, in a few words.
     const fn meaning(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -70,9 +70,14 @@ impl Exit {
         }
     }
 
+    /// Every number and what it means.
+    pub(crate) fn table() -> [(u8, &'static str); 12] {
+        Self::ALL.map(|exit| (exit.code(), exit.meaning()))
+    }
+
     /// The table that ends `--help`.
     pub(crate) fn help() -> String {
-        let rows = Self::ALL.map(|exit| format!("  {:>2}  {}", exit.code(), exit.meaning()));
+        let rows = Self::table().map(|(code, meaning)| format!("  {code:>2}  {meaning}"));
         format!("Exit codes:\n{}", rows.join("\n"))
     }
 }

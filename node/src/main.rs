@@ -19,6 +19,7 @@ mod failure;
 mod human;
 mod keys;
 mod lock;
+mod manual;
 mod output;
 mod pipe;
 mod problem;
@@ -33,7 +34,7 @@ mod verified;
 
 use std::{process::ExitCode, time::Duration};
 
-use clap::{Parser, error::ErrorKind};
+use clap::error::ErrorKind;
 use rustix::fs::Mode;
 use tokio::runtime;
 
@@ -45,7 +46,7 @@ use output::{Color, Output};
 use problem::{Kind, Problem};
 
 fn main() -> ExitCode {
-    match Args::try_parse() {
+    match Args::typed() {
         Ok(args) => {
             let context = Context::new(args.globals);
             let outcome = run(args.command, &context);

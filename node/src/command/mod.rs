@@ -2,6 +2,7 @@
 
 mod attest;
 mod cat;
+mod completions;
 mod config;
 mod create;
 mod doctor;
@@ -10,6 +11,7 @@ mod forget;
 mod fragment;
 mod init;
 mod list;
+mod man;
 mod run;
 mod scrub;
 mod show;
@@ -48,6 +50,8 @@ pub(crate) enum Command {
     Status(status::ShowStatus),
     Actors(status::ShowActors),
     Doctor(doctor::Doctor),
+    Completions(completions::Completions),
+    Man(man::Man),
 }
 
 impl Command {
@@ -76,6 +80,8 @@ impl Command {
             Self::Status(status) => status.run(context).await,
             Self::Actors(actors) => actors.run(context).await,
             Self::Doctor(doctor) => doctor.run(context).await,
+            Self::Completions(completions) => completions.run(context),
+            Self::Man(man) => man.run(context),
         }
     }
 }
