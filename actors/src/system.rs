@@ -1,11 +1,15 @@
 //! All actors of one node, started together and stopped together.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use config::{IntegrityConfig, StorageConfig};
+use futures::{
+    FutureExt,
+    future::{self, BoxFuture},
+};
 use proto::NodeKey;
 use ractor::{Actor, ActorRef, SpawnErr};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 
 use crate::{
     attestation::{self, AttestationHandle},
@@ -114,6 +118,31 @@ impl System {
             (attestation::NAME, self.attestation.load().0),
             (scrub::NAME, self.scrub.load().0),
         ]
+    }
+
+    /// Those that do not answer within so long, the supervisor among them: they are down or stuck. All are asked at
+    /// once, past their gates: busy is not dead.
+    pub async fn silent(&self, deadline: Duration) -> Vec<&'static str> {
+        let asked: [(&'static str, BoxFuture<'_, bool>); 5] = [
+            (storage::NAME, self.storage.answers().boxed()),
+            (cache::NAME, self.cache.answers().boxed()),
+            (attestation::NAME, self.attestation.answers().boxed()),
+            (scrub::NAME, self.scrub.answers().boxed()),
+            (supervisor::NAME, self.supervisor_answers().boxed()),
+        ];
+        let within = asked.map(async |(name, answer)| {
+            timeout(deadline, answer).await.is_ok_and(|answered| answered).then_some(name)
+        });
+        let answered = future::join_all(within).await;
+        // An actor that is not asked here counts as silent too, so that it is missed.
+        let standing = self.standing.borrow();
+        let all = standing.actors.iter().map(|actor| actor.name).chain([supervisor::NAME]);
+        all.filter(|name| !answered.contains(&Some(name))).collect()
+    }
+
+    async fn supervisor_answers(&self) -> bool {
+        let (reply, answer) = ractor::concurrency::oneshot();
+        self.supervisor.send_message(SupervisorMsg::Ping(reply.into())).is_ok() && answer.await.is_ok()
     }
 
     /// Stops all actors in good order: what was asked of them before is done.

@@ -118,6 +118,28 @@ async fn restart_that_fails_is_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn actor_that_is_down_is_the_one_that_does_not_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let budget =
+        RestartBudget { restarts_max: usize::MAX, backoff: Duration::ZERO, ..RestartBudget::default() };
+    let system = start(&folder, budget).await;
+    assert_eq!(system.silent(PATIENCE).await, [""; 0]);
+    let obstacle = Obstacle::put(folder.path());
+    system.storage.panic();
+    let mut standing = system.standing.clone();
+    let down = standing.wait_for(|standing| standing.actors.iter().any(|actor| !actor.running));
+    drop(tokio::time::timeout(PATIENCE, down).await.unwrap().unwrap());
+    assert_eq!(system.silent(PATIENCE).await, ["storage"]);
+    obstacle.remove();
+    let runs = standing.wait_for(|standing| standing.actors.iter().all(|actor| actor.running));
+    drop(tokio::time::timeout(PATIENCE, runs).await.unwrap().unwrap());
+    assert_eq!(system.silent(PATIENCE).await, [""; 0]);
+    let after = system.clone();
+    system.drain().await;
+    assert!(after.silent(PATIENCE).await.starts_with(&["storage", "cache", "attestation"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn restarts_that_keep_failing_end_the_node_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let budget = RestartBudget { restarts_max: 3, backoff: Duration::ZERO, ..RestartBudget::default() };

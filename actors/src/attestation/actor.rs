@@ -52,6 +52,7 @@ impl Actor for AttestationActor {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             AttestationMsg::Attest { question, slot, reply } => attest(witness, question, slot, reply),
+            AttestationMsg::Ping(reply) => drop(reply.send(())),
             #[cfg(feature = "faults")]
             #[expect(clippy::panic, reason = "a test asked for it")]
             AttestationMsg::Panic => panic!("asked to"),

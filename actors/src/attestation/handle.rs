@@ -33,6 +33,11 @@ impl AttestationHandle {
         (self.seat.gate().taken(), self.seat.gate().limit())
     }
 
+    /// Whether the actor is there and takes messages.
+    pub(crate) async fn answers(&self) -> bool {
+        self.seat.answers(AttestationMsg::Ping).await
+    }
+
     /// Makes the actor fall.
     #[cfg(feature = "faults")]
     pub fn panic(&self) {

@@ -16,6 +16,8 @@ pub(super) type Reply<T> = RpcReplyPort<Result<T, ActorError>>;
 pub(super) enum AttestationMsg {
     /// What is held of a tessera?
     Attest { question: Question, slot: Slot, reply: Reply<Attestation> },
+    /// Is anybody there? Answered at once, and without a slot.
+    Ping(RpcReplyPort<()>),
     /// Fall, for the tests of supervision.
     #[cfg(feature = "faults")]
     Panic,

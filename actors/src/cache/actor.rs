@@ -63,6 +63,7 @@ impl<S: FragmentStore> Actor for CacheActor<S> {
             CacheMsg::Loaded { id, load, outcome } => state.loaded(id, load, outcome).await,
             CacheMsg::Changed { id } => state.changed(id).await,
             CacheMsg::Usage { slot, reply } => state.usage(slot, reply),
+            CacheMsg::Ping(reply) => drop(reply.send(())),
             #[cfg(feature = "faults")]
             #[expect(clippy::panic, reason = "a test asked for it")]
             CacheMsg::Panic => panic!("asked to"),

@@ -46,6 +46,11 @@ impl<S: FragmentStore> CacheHandle<S> {
         (self.seat.gate().taken(), self.seat.gate().limit())
     }
 
+    /// Whether the actor is there and takes messages.
+    pub(crate) async fn answers(&self) -> bool {
+        self.seat.answers(CacheMsg::Ping).await
+    }
+
     /// Makes the actor fall.
     #[cfg(feature = "faults")]
     pub fn panic(&self) {

@@ -20,6 +20,8 @@ pub(super) enum CacheMsg {
     Changed { id: FragmentId },
     /// How much is held.
     Usage { slot: Slot, reply: Reply<CacheUsage> },
+    /// Is anybody there? Answered at once, and without a slot.
+    Ping(RpcReplyPort<()>),
     /// Fall, for the tests of supervision.
     #[cfg(feature = "faults")]
     Panic,

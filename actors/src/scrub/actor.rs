@@ -122,6 +122,7 @@ impl Actor for ScrubActor {
                 let _ = reply.send(stored.map(|stored| state.status(&stored)));
                 drop(slot);
             }
+            ScrubMsg::Ping(reply) => drop(reply.send(())),
             #[cfg(feature = "faults")]
             #[expect(clippy::panic, reason = "a test asked for it")]
             ScrubMsg::Panic => panic!("asked to"),

@@ -53,6 +53,11 @@ impl ScrubHandle {
         (self.seat.gate().taken(), self.seat.gate().limit())
     }
 
+    /// Whether the actor is there and takes messages.
+    pub(crate) async fn answers(&self) -> bool {
+        self.seat.answers(ScrubMsg::Ping).await
+    }
+
     /// Makes the actor fall.
     #[cfg(feature = "faults")]
     pub fn panic(&self) {

@@ -43,6 +43,8 @@ pub(super) enum ScrubMsg {
     Status { slot: Slot, reply: Reply<ScrubStatus> },
     /// What is stored, for somebody who asked how it stands.
     Answer { stored: Result<Segments, ActorError>, slot: Slot, reply: Reply<ScrubStatus> },
+    /// Is anybody there? Answered at once, and without a slot.
+    Ping(RpcReplyPort<()>),
     /// Fall, for the tests of supervision.
     #[cfg(feature = "faults")]
     Panic,

@@ -146,6 +146,7 @@ impl Actor for StorageActor {
                 state.compact(&me, None);
                 me.send_after(COMPACTION_INTERVAL, || StorageMsg::Tick);
             }
+            StorageMsg::Ping(reply) => drop(reply.send(())),
             #[cfg(feature = "faults")]
             #[expect(clippy::panic, reason = "a test asked for it")]
             StorageMsg::Panic => panic!("asked to"),

@@ -104,6 +104,11 @@ impl StorageHandle {
         (self.seat.gate().taken(), self.seat.gate().limit())
     }
 
+    /// Whether the actor is there and takes messages.
+    pub(crate) async fn answers(&self) -> bool {
+        self.seat.answers(StorageMsg::Ping).await
+    }
+
     /// Makes the actor fall.
     #[cfg(feature = "faults")]
     pub fn panic(&self) {

@@ -62,6 +62,8 @@ pub(super) enum StorageMsg {
     Relieve,
     /// Time to see whether anything is worth compacting.
     Tick,
+    /// Is anybody there? Answered at once, and without a slot.
+    Ping(RpcReplyPort<()>),
     /// Fall, for the tests of supervision.
     #[cfg(feature = "faults")]
     Panic,

@@ -51,6 +51,13 @@ impl<M: Message> Seat<M> {
         answer.await.unwrap_or_else(|_| Err(self.restarting()))
     }
 
+    /// Asks the actor whether it is there, past the gate: a busy actor answers like an idle one, after what came before.
+    /// `false` when there is none, or when it falls first. Waits for as long as the actor is stuck.
+    pub(crate) async fn answers(&self, question: impl FnOnce(RpcReplyPort<()>) -> M) -> bool {
+        let (reply, answer) = ractor::concurrency::oneshot();
+        self.send(question(reply.into())).is_ok() && answer.await.is_ok()
+    }
+
     /// Tells the actor something that needs no answer and no admission.
     pub(crate) fn tell(&self, message: M) {
         // An actor that has just fallen hears of it from nobody: its successor starts from what is stored.
@@ -65,5 +72,82 @@ impl<M: Message> Seat<M> {
 
     fn restarting(&self) -> ActorError {
         ActorError::Restarting { actor: self.gate.actor() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use ractor::{Actor, ActorProcessingErr};
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::testbed::Measured;
+
+    enum Told {
+        Ping(RpcReplyPort<()>),
+        /// Handle this for ever.
+        Hang,
+        Fall,
+    }
+
+    struct Listener;
+
+    impl Actor for Listener {
+        type Msg = Told;
+        type State = ();
+        type Arguments = ();
+
+        async fn pre_start(&self, _: ActorRef<Told>, (): ()) -> Result<(), ActorProcessingErr> {
+            Ok(())
+        }
+
+        async fn handle(&self, _: ActorRef<Told>, told: Told, (): &mut ()) -> Result<(), ActorProcessingErr> {
+            match told {
+                Told::Ping(reply) => drop(reply.send(())),
+                Told::Hang => std::future::pending().await,
+                Told::Fall => return Err("told to".into()),
+            }
+            Ok(())
+        }
+    }
+
+    /// A seat for one request at a time, and what fills it.
+    fn empty() -> (Seat<Told>, watch::Sender<Option<ActorRef<Told>>>) {
+        Seat::new(Gate::new("listener", 1), Measured::new().metrics.actors)
+    }
+
+    async fn taken() -> Seat<Told> {
+        let (seat, sender) = empty();
+        sender.send_replace(Some(Actor::spawn(None, Listener, ()).await.unwrap().0));
+        seat
+    }
+
+    #[tokio::test]
+    async fn actor_behind_a_full_gate_answers_all_the_same() {
+        let seat = taken().await;
+        let _slot = seat.gate().admit().await.unwrap();
+        assert!(seat.answers(Told::Ping).await);
+    }
+
+    #[tokio::test]
+    async fn empty_seat_does_not_answer() {
+        let (seat, _sender) = empty();
+        assert!(!seat.answers(Told::Ping).await);
+    }
+
+    #[tokio::test]
+    async fn actor_that_falls_before_it_answers_has_not_answered() {
+        let seat = taken().await;
+        seat.tell(Told::Fall);
+        assert!(!seat.answers(Told::Ping).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn actor_that_is_stuck_never_answers() {
+        let seat = taken().await;
+        seat.tell(Told::Hang);
+        assert!(timeout(Duration::from_secs(3600), seat.answers(Told::Ping)).await.is_err());
     }
 }

@@ -14,7 +14,7 @@ use std::{
 };
 
 use futures::future::BoxFuture;
-use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr, SupervisionEvent};
 use tokio::sync::watch;
 
 use super::budget::{History, RestartBudget};
@@ -82,8 +82,10 @@ struct Seated {
 pub(crate) enum SupervisorMsg {
     /// An actor was started again, or could not be.
     Restarted { seat: usize, outcome: Result<ActorCell, SpawnErr> },
+    /// Is anybody there?
+    Ping(RpcReplyPort<()>),
     /// Stop all actors in good order, the last started first.
-    Drain { done: ractor::RpcReplyPort<()> },
+    Drain { done: RpcReplyPort<()> },
 }
 
 impl Actor for Supervisor {
@@ -116,6 +118,7 @@ impl Actor for Supervisor {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             SupervisorMsg::Restarted { seat, outcome } => state.restarted(&me, seat, outcome),
+            SupervisorMsg::Ping(reply) => drop(reply.send(())),
             SupervisorMsg::Drain { done } => state.drain(&me, done),
         }
         Ok(())
@@ -213,7 +216,7 @@ impl State {
         });
     }
 
-    fn drain(&mut self, me: &ActorRef<SupervisorMsg>, done: ractor::RpcReplyPort<()>) {
+    fn drain(&mut self, me: &ActorRef<SupervisorMsg>, done: RpcReplyPort<()>) {
         self.draining = true;
         let children: Vec<_> =
             self.seats.iter().rev().map(|seat| (seat.child.clone(), seat.current.clone())).collect();
@@ -262,6 +265,8 @@ pub(crate) fn startup_error(error: SpawnErr) -> ActorProcessingErr {
     }
 }
 
+/// Its name among those of the actors.
+pub(crate) const NAME: &str = "supervisor";
 /// How long one actor may take to end.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(20);
 
