@@ -31,6 +31,7 @@ use crate::{
     keys::Keys,
     problem::Kind,
     reload::{Reload, Running},
+    service,
     signals::{Hangup, Hangups, Signals},
     telemetry::{
         log::{self, Log},
@@ -45,6 +46,7 @@ pub(crate) async fn run(context: &Context) -> Result<Exit, Failure> {
     let (mut signals, mut hangups) = (Signals::listen()?, Hangups::listen()?);
     let metrics = Metrics::new()?;
     let keys = prepare(&loaded)?;
+    service::starting();
     let started = tokio::select! {
         started = Daemon::start(&loaded, context.sources(), keys, metrics, log) => started,
         signal = signals.next() => {
@@ -53,8 +55,11 @@ pub(crate) async fn run(context: &Context) -> Result<Exit, Failure> {
         }
     };
     let daemon = started?;
+    service::ready();
+    service::feed_watchdog(daemon.system.clone(), daemon.draining.clone());
     welcome(context, &loaded);
     let reason = daemon.until_told(&mut signals, &mut hangups).await;
+    service::stopping(reason.as_ref().err());
     signals.exit_at_the_next();
     let drained = daemon.drain().await;
     reason.and(drained).map(|()| Exit::Ok)

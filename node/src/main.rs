@@ -26,6 +26,7 @@ mod problem;
 mod progress;
 mod reload;
 mod scrubbed;
+mod service;
 mod settings;
 mod signals;
 mod table;

@@ -169,21 +169,31 @@ impl<'a> Daemon<'a> {
 
     /// Starts one with this command line and waits until it takes requests.
     #[track_caller]
-    pub fn started(place: &'a Place, mut command: Command) -> Self {
-        let log = File::create(place.path().join("log")).unwrap();
-        Self::adopted(place, command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap())
+    pub fn started(place: &'a Place, command: Command) -> Self {
+        Self::spawned(place, command).ready()
     }
 
     /// Waits until one that is started already takes requests.
     #[track_caller]
     pub fn adopted(place: &'a Place, child: Child) -> Self {
-        let daemon = Self { place, child: RefCell::new(child) };
-        daemon.until(|| {
-            let left = daemon.child.borrow_mut().try_wait().unwrap();
-            assert!(left.is_none(), "the daemon left with {left:?}: {}", daemon.log());
-            UnixStream::connect(daemon.socket()).is_ok()
+        Self { place, child: RefCell::new(child) }.ready()
+    }
+
+    #[track_caller]
+    fn ready(self) -> Self {
+        self.until(|| {
+            let left = self.child.borrow_mut().try_wait().unwrap();
+            assert!(left.is_none(), "the daemon left with {left:?}: {}", self.log());
+            UnixStream::connect(self.socket()).is_ok()
         });
-        daemon
+        self
+    }
+
+    /// Starts one with this command line and waits for nothing.
+    pub fn spawned(place: &'a Place, mut command: Command) -> Self {
+        let log = File::create(place.path().join("log")).unwrap();
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        Self { place, child: RefCell::new(child) }
     }
 
     /// Waits until something is so.
@@ -265,4 +275,4 @@ impl Drop for Daemon<'_> {
     }
 }
 
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
