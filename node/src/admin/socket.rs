@@ -8,7 +8,7 @@
 use std::{
     fs::{self, DirBuilder, Permissions},
     io,
-    os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt, chown},
+    os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, chown},
     path::{Path, PathBuf},
 };
 
@@ -49,11 +49,8 @@ impl Socket {
         let listener = UnixListener::bind(&place.path).map_err(io)?;
         // Made first: from here on the file is removed again on failure.
         let socket = Self { listener, path: place.path.clone(), for_group: group.is_some() };
-        if group.is_some() {
-            chown(&place.path, None, group).map_err(io)?;
-        }
         let mode = if group.is_some() { 0o660 } else { 0o600 };
-        fs::set_permissions(&place.path, Permissions::from_mode(mode)).map_err(io)?;
+        make_right(&place.path, group, mode).map_err(io)?;
         Ok(socket)
     }
 
@@ -96,9 +93,21 @@ fn prepare_folder(folder: &Path, place: &Place, group: Option<u32>) -> io::Resul
     let made = !folder.try_exists()?;
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let own = made || folder == place.data_dir || folder.file_name().is_some_and(|name| name == OWN_FOLDER);
-    if let (true, Some(_)) = (own, group) {
-        chown(folder, None, group)?;
-        fs::set_permissions(folder, Permissions::from_mode(0o750))?;
+    if own && group.is_some() {
+        make_right(folder, group, 0o750)?;
+    }
+    Ok(())
+}
+
+/// Sets group and mode where they differ. A service whose manager made the folder and gave it the group finds both as
+/// they should be, and may do without the right to change owners.
+fn make_right(path: &Path, group: Option<u32>, mode: u32) -> io::Result<()> {
+    let found = fs::metadata(path)?;
+    if group.is_some_and(|group| group != found.gid()) {
+        chown(path, None, group)?;
+    }
+    if found.mode() & MODE_BITS != mode {
+        fs::set_permissions(path, Permissions::from_mode(mode))?;
     }
     Ok(())
 }
@@ -151,6 +160,7 @@ const PATH_BYTES_MAX: usize = 107;
 /// The name of the folder for sockets below `/run` or `$XDG_RUNTIME_DIR`.
 const OWN_FOLDER: &str = "tesseras";
 const GROUPS: &str = "/etc/group";
+const MODE_BITS: u32 = 0o7777;
 
 #[cfg(test)]
 mod tests {
@@ -181,6 +191,27 @@ mod tests {
         let place = Place { group: Some(own), ..place(dir.path()) };
         let _socket = Socket::bind(&place).await.unwrap();
         assert_eq!((mode(&place.path), mode(&dir.path().join("run"))), (0o660, 0o750));
+    }
+
+    #[test]
+    fn group_and_mode_that_are_right_are_left_alone() {
+        let changed_at = |path: &Path| {
+            let found = fs::metadata(path).unwrap();
+            (found.ctime(), found.ctime_nsec())
+        };
+        let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let own = Some(rustix::process::getegid().as_raw());
+        make_right(dir.path(), own, 0o750).unwrap();
+        let before = changed_at(dir.path());
+        // Until the clock of the file system has moved on, so that a change would show.
+        while changed_at(elsewhere.path()) <= before {
+            fs::write(elsewhere.path().join("file"), "").unwrap();
+            fs::remove_file(elsewhere.path().join("file")).unwrap();
+        }
+        make_right(dir.path(), own, 0o750).unwrap();
+        assert_eq!(changed_at(dir.path()), before);
+        make_right(dir.path(), own, 0o700).unwrap();
+        assert!(changed_at(dir.path()) > before);
     }
 
     #[tokio::test]
