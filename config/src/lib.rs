@@ -34,6 +34,7 @@ pub use example::{defaults, example};
 pub use integrity::IntegrityConfig;
 pub use machine::{Machine, environment};
 pub use origin::{Origin, Place};
+pub use paths::MACHINE_SOCKET;
 pub use profile::Profile;
 pub use reader::Setting;
 pub use sections::{AdminConfig, Config, LogFormat, LogLevel, MemoryConfig, NodeConfig, ObservabilityConfig};

@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+/// Root's socket, and that of a node which runs as a service of the machine.
+pub const MACHINE_SOCKET: &str = "/run/tesseras/node.sock";
+
 /// The longest path a Unix socket can be bound to, in bytes (`sun_path` without its final zero).
 pub(crate) const SOCKET_PATH_BYTES_MAX: usize = 107;
 
@@ -17,7 +20,7 @@ pub(crate) fn data_dir(env: &[(String, String)], is_root: bool) -> Option<PathBu
 /// The socket of a node whose data lie in the default folder.
 pub(crate) fn socket(env: &[(String, String)], is_root: bool, data_dir: &Path) -> PathBuf {
     if is_root {
-        return PathBuf::from("/run/tesseras/node.sock");
+        return PathBuf::from(MACHINE_SOCKET);
     }
     match folder(env, "XDG_RUNTIME_DIR") {
         Some(runtime) => runtime.join("tesseras/node.sock"),

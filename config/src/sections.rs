@@ -218,7 +218,7 @@ fn admin(r: &mut Reader, around: &Surroundings<'_>, node: &NodeConfig) -> AdminC
         default,
         "The Unix socket that the command line talks to; at most 107 bytes long.\n\
          With --data-dir it is node.sock in that folder; else for root /run/tesseras/node.sock,\n\
-         for others $XDG_RUNTIME_DIR/tesseras/node.sock.",
+         for others $XDG_RUNTIME_DIR/tesseras/node.sock. Who has no node of their own reaches root's.",
     );
     let socket_group = r.read(
         "admin.socket_group",

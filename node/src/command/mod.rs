@@ -11,6 +11,7 @@ mod forget;
 mod fragment;
 mod init;
 mod list;
+mod machine;
 mod man;
 mod run;
 mod scrub;
@@ -119,11 +120,12 @@ impl Context {
         self.globals.sources()
     }
 
-    /// A client for the daemon. A socket that is named is used without looking into the configuration.
+    /// A client for the daemon. A socket that is named is used without looking into the configuration; where nothing is
+    /// named, whoever has no node of their own reaches the machine's.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
         let socket = match &self.globals.socket {
             Some(socket) => socket.clone(),
-            None => self.config()?.config.admin.socket,
+            None => machine::socket(&self.config()?),
         };
         Ok(Client::new(socket))
     }
