@@ -1,12 +1,14 @@
-//! What the daemon tells a service manager: the real binary, and a real socket in place of systemd's.
+//! The daemon as a service: what it tells its manager, and where it lies under the environment of its unit. The real
+//! binary, and a real socket in place of systemd's.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod common;
 
 use std::{
-    os::unix::net::UnixDatagram,
-    path::PathBuf,
+    fs,
+    os::unix::{fs::PermissionsExt, net::UnixDatagram},
+    path::{Path, PathBuf},
     process::Command,
     sync::mpsc::{Receiver, channel},
     thread,
@@ -105,6 +107,48 @@ fn watchdog_of_another_process_is_left_to_it() {
     assert_eq!(manager.hears("STOPPING=1"), ["STOPPING=1\nSTATUS=stopping\n"]);
 }
 
+/// The variables that the unit sets, with these folders for those of the system.
+fn unit_environment(state: &Path, runtime: &Path) -> Vec<(String, String)> {
+    let lines = UNIT.lines().filter_map(|line| line.strip_prefix("Environment="));
+    let placed =
+        |text: &str| text.replace("%S", state.to_str().unwrap()).replace("%t", runtime.to_str().unwrap());
+    let pair = |line: &str| line.split_once('=').map(|(name, value)| (name.to_owned(), placed(value)));
+    lines.map(|line| pair(line).unwrap()).collect()
+}
+
+#[test]
+fn unit_has_the_socket_where_root_and_users_without_a_node_look() {
+    let set = unit_environment(Path::new("/var/lib"), Path::new("/run"));
+    let value =
+        |name: &str| set.iter().find(|(set, _)| set == name).map(|(_, value)| value.as_str()).unwrap();
+    assert_eq!(value("TESSERAS_ADMIN__SOCKET"), config::MACHINE_SOCKET);
+    let root = config::Machine { memory_bytes: None, is_root: true };
+    let roots = config::load_on(root, &config::Sources::default()).unwrap().config;
+    assert_eq!(Path::new(value("TESSERAS_NODE__DATA_DIR")), roots.node.data_dir);
+}
+
+#[test]
+fn daemon_under_the_units_environment_keeps_its_data_to_itself_and_lets_the_group_in() {
+    let place = Place::new();
+    let (state, runtime) = (place.path().join("state"), place.path().join("run"));
+    let mut command = place.bare(["run"]);
+    command.envs(unit_environment(&state, &runtime));
+    // A group that every machine has.
+    let own = rustix::process::getegid().as_raw();
+    command.env("TESSERAS_ADMIN__SOCKET_GROUP", own.to_string());
+    let manager = Manager::listen(&place);
+    let daemon = Daemon::spawned(&place, manager.starts(command));
+    manager.hears("READY=1");
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(mode(&state.join("tesseras")), 0o700);
+    assert_eq!(mode(&state.join("tesseras/author.key")), 0o600);
+    let socket = runtime.join("tesseras/node.sock");
+    assert_eq!((mode(&socket), mode(&runtime.join("tesseras"))), (0o660, 0o750));
+    let status = place.bare(["status", "--socket", socket.to_str().unwrap()]).output().unwrap();
+    assert_eq!(status.status.code(), Some(0), "{}", common::stderr(&status));
+    assert_eq!(daemon.stop(), Some(0));
+}
+
 #[test]
 fn manager_that_cannot_be_told_keeps_nothing_from_working() {
     let place = Place::new();
@@ -114,3 +158,6 @@ fn manager_that_cannot_be_told_keeps_nothing_from_working() {
     daemon.until(|| daemon.log().contains("the service manager cannot be told"));
     assert_eq!(daemon.stop(), Some(0));
 }
+
+/// The unit that the package installs.
+const UNIT: &str = include_str!("../packaging/tesseras.service");
