@@ -5,7 +5,7 @@
 #   cargo nextest run -p actors cache        (tests with `cache` in their name)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench torture fuzz doc
+.PHONY: help run test bench torture fuzz doc deb
 
 # Where tests/setup puts what is missing.
 export PATH := $(CURDIR)/target/tools/bin:$(PATH)
@@ -43,3 +43,7 @@ fuzz: ## every fuzz target for FUZZ_SECONDS
 
 doc: ## the documentation of the code, in target/doc
 	cargo doc --locked --workspace --no-deps
+
+deb: ## a Debian package that installs the node as tesseras, and its service; in target/debian
+	tests/setup deb
+	node/packaging/build-deb
