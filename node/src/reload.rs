@@ -16,6 +16,7 @@ use tokio::sync::Mutex;
 use crate::{
     api,
     problem::{Kind, Problem},
+    service,
     telemetry::log::Log,
 };
 
@@ -69,10 +70,10 @@ impl Reload {
             .map_err(|error| Problem::new(Kind::Internal, format!("the reload fell: {error}")))?
     }
 
-    /// The only place that reloads, so the one to tell whoever must know when a reload begins and when it has ended,
-    /// well or not.
+    /// The only place that reloads. The service manager is told when that begins, and when it has ended, well or not.
     async fn in_turn(&self, by: &'static str) -> Result<api::Reloaded, Problem> {
         let _turn = self.turn.lock().await;
+        service::reloading();
         tracing::info!(by, "reading the settings again");
         let outcome = match self.read().await {
             Ok(loaded) => Ok(self.apply(&loaded)),
@@ -83,6 +84,7 @@ impl Reload {
                 tracing::error!(mistake, "no setting is changed");
             }
         }
+        service::ready();
         outcome
     }
 

@@ -27,7 +27,6 @@ pub(crate) fn ready() {
 
 /// The settings are about to be read again; [`ready`] has to follow. A manager that asked for it (`Type=notify-reload`)
 /// tells by the time that this is the answer.
-#[allow(dead_code, reason = "for whoever reads the settings again")]
 pub(crate) fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => tell(&[NotifyState::Reloading, now, NotifyState::Status("reading the settings again")]),

@@ -96,6 +96,26 @@ fn watchdog_is_fed_again_and_again_from_readiness_to_the_drain() {
 }
 
 #[test]
+fn manager_hears_of_a_reload_and_of_its_end_also_when_nothing_came_of_it() {
+    let place = Place::new();
+    let manager = Manager::listen(&place);
+    let file = place.path().join("settings.toml");
+    fs::write(&file, "").unwrap();
+    let mut command = manager.starts(place.command(["run", "--config"]));
+    command.arg(&file);
+    let daemon = Daemon::spawned(&place, command);
+    manager.hears("READY=1");
+    for text in ["observability.log_level = 'debug'", "observability.log_level = 7"] {
+        fs::write(&file, text).unwrap();
+        daemon.signal(Signal::HUP);
+        let heard = manager.hears("RELOADING=1").concat();
+        assert!(heard.contains("MONOTONIC_USEC="), "{heard}");
+        manager.hears("READY=1");
+    }
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+#[test]
 fn watchdog_of_another_process_is_left_to_it() {
     let place = Place::new();
     let manager = Manager::listen(&place);
