@@ -81,6 +81,11 @@ pub enum ActorError {
         /// What is too old for what.
         what: String,
     },
+    /// Reading the index took too long while much was written.
+    #[error(
+        "reading the index took too long while much was being written, and was ended: try again in a moment"
+    )]
+    Cut,
     /// The index cannot be used.
     #[error("the index (index.db) cannot be used: {reason}")]
     Index {

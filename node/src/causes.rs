@@ -45,7 +45,7 @@ impl From<ArchiveError> for Failure {
 
 fn actor(error: &ActorError) -> Kind {
     match error {
-        ActorError::Busy { .. } => Kind::Busy,
+        ActorError::Busy { .. } | ActorError::Cut => Kind::Busy,
         ActorError::Restarting { .. } => Kind::Restarting,
         ActorError::NotFound { .. } => Kind::NotFound,
         ActorError::Corrupt { .. } | ActorError::CorruptDocument { .. } | ActorError::Index { .. } => {

@@ -23,6 +23,8 @@ use super::{
     compact::Compacted,
     disk::Disk,
     doubts::Doubts,
+    guardian::Guardian,
+    lending::Lending,
     locations::Locations,
     lookup::Lookup,
     message::{Reply, StorageMsg, Usage},
@@ -148,6 +150,12 @@ impl Actor for StorageActor {
             }
             StorageMsg::Ping(reply) => drop(reply.send(())),
             #[cfg(feature = "faults")]
+            StorageMsg::HoldReader { slot, reply } => {
+                let index = state.index.clone();
+                let held = async move { index.now(async |index, _| queries::hold(index).await).await };
+                state.answer(&me, slot, reply, held);
+            }
+            #[cfg(feature = "faults")]
             #[expect(clippy::panic, reason = "a test asked for it")]
             StorageMsg::Panic => panic!("asked to"),
         }
@@ -180,25 +188,28 @@ impl State {
             let _ = actor.send_message(StorageMsg::Notice(notice));
         };
         let progress = Progress::new();
+        let lending = Lending::new(&database);
+        let index = Readers::new(lending.clone(), progress.clone());
         let tools = Tools {
             config: arguments.config.clone(),
             disk: arguments.disk.clone(),
             database: database.clone(),
             metrics: arguments.metrics.clone(),
-            progress: progress.clone(),
+            progress,
+            guardian: Guardian::new(&arguments.config, lending),
             notify: Arc::new(notify),
             _lease: lease.clone(),
         };
         if recovered.was_clean || recovered.report.rebuilt {
             arguments.checked.store(true, Ordering::Relaxed);
         } else if !arguments.checked.load(Ordering::Relaxed) {
-            tokio::spawn(check_index(me.clone(), database.clone(), arguments.checked.clone()));
+            tokio::spawn(check_index(me.clone(), index.clone(), arguments.checked.clone()));
         }
         let folder = arguments.config.data_dir.join(SEGMENTS_FOLDER);
         let files = SegmentFiles::new(arguments.disk.clone(), folder, recovered.log.salt());
         let queue = writer::start(tools, recovered).await?;
         Ok(Self {
-            index: Readers::new(&database, progress),
+            index,
             database,
             queue,
             reader: Reader::new(files, arguments.metrics.clone()),
@@ -336,12 +347,14 @@ impl State {
 }
 
 /// Looks through the whole index, beside everything else: a crash may have damaged pages that nobody reads for long.
-async fn check_index(me: ActorRef<StorageMsg>, database: Database, checked: Arc<AtomicBool>) {
-    let outcome = async {
-        let mut connection = database.planner().await?;
-        Ok(pragmas::wrong(&mut connection).await?)
-    };
-    match outcome.await {
+async fn check_index(me: ActorRef<StorageMsg>, index: Readers, checked: Arc<AtomicBool>) {
+    let look = async || index.aside(async |index| Ok(pragmas::wrong(index).await?)).await;
+    let mut outcome = look().await;
+    while matches!(outcome, Err(ActorError::Cut)) {
+        tokio::time::sleep(LOOK_AGAIN).await;
+        outcome = look().await;
+    }
+    match outcome {
         Ok(None) => checked.store(true, Ordering::Relaxed),
         // An actor that fell meanwhile has begun to look itself.
         Ok(Some(wrong)) => drop(me.send_message(StorageMsg::Notice(Notice::IndexDamaged(wrong)))),
@@ -390,6 +403,8 @@ fn tell_recovery(report: &Report) {
     }
 }
 
+/// When much is written, the index is looked through later.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// How often the actor looks for something worth compacting.
 const COMPACTION_INTERVAL: Duration = Duration::from_secs(60);
 /// How long a restarted actor waits for the writer before it.

@@ -28,6 +28,7 @@ use tokio::sync::{OwnedMutexGuard, mpsc};
 use super::{
     disk::Space,
     facts::{self, place},
+    guardian,
     ops::{Copied, Op, Outcome},
     pragmas::Database,
     read::Reader,
@@ -261,7 +262,7 @@ where
             return Err(ActorError::damaged_index(reason));
         }
         let drained: Vec<u32> = drained.map(|(id, _)| *id).collect();
-        if drained.is_empty() || !self.checkpoint().await? {
+        if drained.is_empty() || !guardian::checkpoint(&self.database.writer).await? {
             return Ok(false);
         }
         let folder = self.config.data_dir.join(segment::SEGMENTS_FOLDER);
@@ -281,15 +282,6 @@ where
             done.unlinked.push(id);
         }
         Ok(true)
-    }
-
-    /// Moves the whole WAL into the database file, which SQLite then syncs; `false` when a reader was in the way, which
-    /// is not waited for: no batch could be committed meanwhile. (Syncing the file here once more would do harm:
-    /// closing any descriptor of it takes SQLite's locks away.)
-    async fn checkpoint(&self) -> Result<bool, ActorError> {
-        let row = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(&self.database.writer).await?;
-        let (busy, frames, moved): (i64, i64, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-        Ok(busy == 0 && frames == moved)
     }
 }
 

@@ -109,6 +109,12 @@ impl StorageHandle {
         self.seat.answers(StorageMsg::Ping).await
     }
 
+    /// Holds a reader of the index open until it is cut.
+    #[cfg(feature = "faults")]
+    pub async fn hold_reader(&self) -> Result<(), ActorError> {
+        self.seat.call(|slot, reply| StorageMsg::HoldReader { slot, reply }).await
+    }
+
     /// Makes the actor fall.
     #[cfg(feature = "faults")]
     pub fn panic(&self) {

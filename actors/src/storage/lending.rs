@@ -4,19 +4,23 @@
 //! of ours as much as a short answer. Here it stays at hand. One whose question failed is closed, and the pool opens
 //! another: sqlx may believe in a transaction that SQLite has ended by itself, and then open one that never ends.
 //!
-//! # Invariant
-//! Connections at hand and connections lent are never more than there are turns, which are as many as the pool opens:
-//! whoever has a turn has a connection, or gets one from the pool.
+//! # Invariants
+//! 1. Connections at hand and connections lent are never more than there are turns, which are as many as the pool opens:
+//!    whoever has a turn has a connection, or gets one from the pool.
+//! 2. Every question can be cut, whatever it is at.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use sqlx::{Sqlite, SqliteConnection, SqlitePool, pool::PoolConnection};
+use sqlx::{Connection, Sqlite, SqliteConnection, SqlitePool, pool::PoolConnection};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::pragmas::Database;
+use super::{
+    leash::{Leash, Leashes},
+    pragmas::Database,
+};
 use crate::error::ActorError;
 
 /// All connections that read.
@@ -24,8 +28,16 @@ use crate::error::ActorError;
 pub(super) struct Lending {
     pool: SqlitePool,
     /// Taken from the pool and at hand.
-    idle: Arc<Mutex<Vec<PoolConnection<Sqlite>>>>,
+    idle: Arc<Mutex<Vec<Lent>>>,
     turns: Arc<Semaphore>,
+    leashes: Leashes,
+}
+
+/// A connection, and what ends the question it is asked.
+#[derive(Debug)]
+struct Lent {
+    connection: PoolConnection<Sqlite>,
+    leash: Leash,
 }
 
 impl Lending {
@@ -35,12 +47,14 @@ impl Lending {
             pool: database.readers.clone(),
             idle: Arc::default(),
             turns: Arc::new(Semaphore::new(connections as usize)),
+            leashes: Leashes::default(),
         }
     }
 
     /// Asks as soon as a connection is free.
     ///
-    /// Errors with [`ActorError::Sqlite`] when none is for too long, and after [`Lending::close`].
+    /// Errors with [`ActorError::Sqlite`] when none is for too long, and after [`Lending::close`]; with [`ActorError::Cut`]
+    /// when it took too long while much was written.
     pub(super) async fn lend<T>(
         &self,
         question: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, ActorError>,
@@ -48,21 +62,51 @@ impl Lending {
         let _turn = self.turn().await?;
         // In a statement of its own: the lock is not held while the pool opens one.
         let idle = self.idle().pop();
-        let mut connection = match idle {
-            Some(connection) => connection,
-            None => self.pool.acquire().await?,
+        let mut lent = match idle {
+            Some(lent) => lent,
+            None => {
+                let mut connection = self.pool.acquire().await?;
+                let leash = Leash::of(&mut connection).await?;
+                Lent { connection, leash }
+            }
         };
-        let answer = question(&mut connection).await;
+        let leash = lent.leash.clone();
+        let answer = self.leashes.hold(&leash, question(&mut lent.connection)).await;
         match answer {
-            Ok(_) => self.idle().push(connection),
-            Err(_) => connection.close_on_drop(),
+            Ok(_) if !leash.is_cut() => self.idle().push(lent),
+            _ => lent.connection.close_on_drop(),
         }
         answer
     }
 
-    /// Lets all connections go as soon as nobody has one, so that the pool can be closed.
+    /// Asks on a connection of its own, for what takes long: the others are not kept waiting for it.
+    pub(super) async fn aside<T>(
+        &self,
+        question: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, ActorError>,
+    ) -> Result<T, ActorError> {
+        let mut connection = SqliteConnection::connect_with(&self.pool.connect_options()).await?;
+        let leash = Leash::of(&mut connection).await?;
+        let answer = self.leashes.hold(&leash, question(&mut connection)).await?;
+        connection.close().await?;
+        Ok(answer)
+    }
+
+    /// Cuts questions that are older than this. How many that were.
+    pub(super) fn cut(&self, age: Duration) -> usize {
+        self.leashes.cut(age)
+    }
+
+    /// Lets all connections go as soon as nobody has one, so that the pool can be closed. Whoever has one for long is cut.
     pub(super) async fn close(&self) {
-        let all = self.turns.acquire_many(self.pool.options().get_max_connections()).await;
+        let connections = self.pool.options().get_max_connections();
+        let mut all = Box::pin(self.turns.acquire_many(connections));
+        let all = match tokio::time::timeout(CLOSE_PATIENCE, &mut all).await {
+            Ok(all) => all,
+            Err(_) => {
+                self.cut(Duration::ZERO);
+                all.await
+            }
+        };
         self.turns.close();
         self.idle().clear();
         drop(all);
@@ -73,18 +117,20 @@ impl Lending {
         turn.map_err(|_| sqlx::Error::PoolTimedOut)?.map_err(|_| sqlx::Error::PoolClosed)
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<PoolConnection<Sqlite>>> {
+    fn idle(&self) -> MutexGuard<'_, Vec<Lent>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// How long questions may still take at the end.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
 /// How long a question waits for a connection: a disk that hangs keeps those that have one.
 const TURN_DEADLINE: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
     use futures::{FutureExt, future::join_all};
-    use sqlx::{Connection, query_scalar};
+    use sqlx::query_scalar;
     use tokio::sync::{Barrier, oneshot};
 
     use super::*;
@@ -175,6 +221,52 @@ mod tests {
         drop(given_up);
         write(4).await;
         write(5).await;
+    }
+
+    async fn endless(index: &mut SqliteConnection) -> Result<u32, ActorError> {
+        let sql = "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers) \
+                   SELECT count(*) FROM numbers";
+        Ok(query_scalar(sql).fetch_one(index).await?)
+    }
+
+    async fn holding(index: &mut SqliteConnection) -> Result<u32, ActorError> {
+        let mut snapshot = index.begin().await?;
+        two(&mut snapshot).await?;
+        std::future::pending().await
+    }
+
+    /// Whatever a question is at, on a connection that is lent or on one of its own.
+    #[tokio::test]
+    async fn question_that_is_cut_ends_at_once_and_leaves_no_snapshot() {
+        let database = open_in_memory().await.unwrap();
+        let lending = Lending::new(&database);
+        let cut = async || {
+            assert_eq!(lending.cut(Duration::from_secs(3600)), 0);
+            while lending.cut(Duration::ZERO) == 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        for aside in [false, true] {
+            let (answer, ()) = tokio::join!(
+                async { if aside { lending.aside(endless).await } else { lending.lend(endless).await } },
+                cut()
+            );
+            assert!(matches!(answer, Err(ActorError::Cut)), "{answer:?}");
+            let (answer, ()) = tokio::join!(
+                async { if aside { lending.aside(holding).await } else { lending.lend(holding).await } },
+                cut()
+            );
+            assert!(matches!(answer, Err(ActorError::Cut)), "{answer:?}");
+        }
+        assert_eq!(lending.cut(Duration::ZERO), 0, "none is under way");
+        sqlx::query("UPDATE log SET next_seq = 7").execute(&database.writer).await.unwrap();
+        assert!(next_seqs(&lending).await.iter().all(|seen| *seen == 7));
+        // Were one of them still there, this would wait for it.
+        let moved: (i64, i64, i64) =
+            sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&database.writer).await.unwrap();
+        assert_eq!(moved.0, 0);
+        lending.close().await;
+        database.close().await;
     }
 
     #[tokio::test]

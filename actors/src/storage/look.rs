@@ -1,27 +1,17 @@
 //! Looking through the whole index, a part at a time: a bit that has changed in it may be in a row that nobody asks for.
 
 use proto::TesseraId;
-use sqlx::{Connection, Row, SqliteConnection};
+use sqlx::{Row, SqliteConnection};
 
-use super::{
-    pragmas::{self, Database},
-    queries,
-    readers::Readers,
-};
+use super::{pragmas, queries, readers::Readers};
 use crate::error::ActorError;
 
 /// Looks at some tesserae from one on, before the first of them at the pages of the index; where to go on.
 ///
 /// Errors as damage of the index when anything contradicts anything.
-pub(crate) async fn through(
-    index: &Readers,
-    database: &Database,
-    from: TesseraId,
-) -> Result<Option<TesseraId>, ActorError> {
+pub(crate) async fn through(index: &Readers, from: TesseraId) -> Result<Option<TesseraId>, ActorError> {
     if from == FIRST {
-        let mut connection = database.planner().await?;
-        let wrong = pragmas::wrong(&mut connection).await?;
-        connection.close().await?;
+        let wrong = index.aside(async |index| Ok(pragmas::wrong(index).await?)).await?;
         if let Some(wrong) = wrong {
             return Err(ActorError::damaged_index(wrong));
         }

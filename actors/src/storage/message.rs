@@ -64,6 +64,9 @@ pub(super) enum StorageMsg {
     Tick,
     /// Is anybody there? Answered at once, and without a slot.
     Ping(RpcReplyPort<()>),
+    /// Read the index for ever, for the tests of who is cut.
+    #[cfg(feature = "faults")]
+    HoldReader { slot: Slot, reply: Reply<()> },
     /// Fall, for the tests of supervision.
     #[cfg(feature = "faults")]
     Panic,

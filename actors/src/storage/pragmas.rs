@@ -124,10 +124,16 @@ fn base_options(path: &Path, config: &StorageConfig) -> SqliteConnectOptions {
         .foreign_keys(true)
         .busy_timeout(config.sqlite_busy_timeout)
         .pragma("wal_autocheckpoint", config.sqlite_wal_autocheckpoint_pages.to_string())
+        .pragma("journal_size_limit", wal_bytes(config.sqlite_wal_autocheckpoint_pages).to_string())
         .pragma("temp_store", "memory")
         .statement_cache_capacity(STATEMENTS_CACHED)
         .row_buffer_size(ROWS_BUFFERED)
         .disable_statement_logging()
+}
+
+/// What so many pages take in the WAL.
+pub(crate) fn wal_bytes(pages: u32) -> u64 {
+    u64::from(pages) * u64::from(PAGE_BYTES + WAL_FRAME_HEADER_BYTES)
 }
 
 /// The page cache of the writer and of each reader, in KiB: half of the total, and the rest shared.
@@ -202,6 +208,8 @@ const SQLITE_MIN: [u32; 3] = [3, 51, 3];
 /// Checksums come in no order: each new row is a page of its own in the WAL, and again in the database. Pages of 1 KiB
 /// instead of 4 halve what is written for a small fragment.
 pub(crate) const PAGE_BYTES: u32 = 1024;
+/// <https://sqlite.org/fileformat.html#the_write_ahead_log>
+const WAL_FRAME_HEADER_BYTES: u32 = 24;
 const READERS_MAX: u32 = 4;
 /// Multi-row statements come in a few fixed sizes per table, so that all of them stay prepared.
 const STATEMENTS_CACHED: usize = 200;

@@ -276,6 +276,14 @@ pub(crate) async fn is_nowhere(index: &mut SqliteConnection, place: &Place) -> R
     Ok(bytes.is_none_or(|bytes| end > bytes.cast_unsigned()))
 }
 
+/// Sees the index as it is now, for ever.
+#[cfg(feature = "faults")]
+pub(crate) async fn hold(index: &mut SqliteConnection) -> Result<(), ActorError> {
+    let mut snapshot = index.begin().await?;
+    totals(&mut snapshot).await?;
+    std::future::pending().await
+}
+
 /// Columns that [`tessera_row`] reads.
 const TESSERA_COLUMNS: usize = 5;
 /// One row, whatever there is.

@@ -15,7 +15,6 @@ use tokio::sync::watch;
 
 use super::{
     lending::Lending,
-    pragmas::Database,
     rows::{BlobRow, FragmentRow, Place, TesseraRow},
     trouble::Cause,
     view::Changes,
@@ -139,8 +138,16 @@ impl State {
 }
 
 impl Readers {
-    pub(crate) fn new(database: &Database, progress: Progress) -> Self {
-        Self { connections: Lending::new(database), progress }
+    pub(crate) fn new(connections: Lending, progress: Progress) -> Self {
+        Self { connections, progress }
+    }
+
+    /// Asks the index as it is, on a connection of its own: for what takes long.
+    pub(crate) async fn aside<T>(
+        &self,
+        question: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, ActorError>,
+    ) -> Result<T, ActorError> {
+        self.connections.aside(question).await
     }
 
     /// Asks the index as it is, and beside it what it may lack of all that was acknowledged before this was called.

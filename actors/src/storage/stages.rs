@@ -9,6 +9,7 @@ use tokio::{
 };
 
 use super::{
+    guardian,
     index::{self, LogEnd},
     log::Tape,
     ops::{Outcome, Submission},
@@ -184,7 +185,7 @@ async fn commit_stage(
     settle: mpsc::UnboundedSender<Arc<Changes>>,
 ) {
     let mut begun = None;
-    while let Some(first) = batches.recv().await {
+    while let Some(first) = next(&tools, &mut batches, begun.is_some()).await {
         let mut group = Group::default();
         group.push(first);
         let not_before = begun.map_or_else(Instant::now, |begun: Instant| begun + COMMIT_INTERVAL);
@@ -196,12 +197,28 @@ async fn commit_stage(
         let Group { batches: group, permits, .. } = group;
         if commit(&tools, &trouble, &group).await {
             tools.progress.commit(group.len());
+            tools.guardian.committed();
             group.into_iter().for_each(|landed| finish(landed, &settle));
         } else {
             group.into_iter().for_each(|landed| fail(landed.replies, &trouble));
         }
         drop(permits);
     }
+}
+
+/// The next batch. When none comes for a while after one was committed, the write-ahead log is put in order once.
+async fn next(
+    tools: &Tools,
+    batches: &mut mpsc::UnboundedReceiver<Inside<Landed>>,
+    has_committed: bool,
+) -> Option<Inside<Landed>> {
+    if has_committed {
+        if let Ok(next) = tokio::time::timeout(guardian::QUIET, batches.recv()).await {
+            return next;
+        }
+        tools.guardian.rest(&tools.database.writer).await;
+    }
+    batches.recv().await
 }
 
 /// Batches that are committed in one transaction.

@@ -23,6 +23,7 @@ use tokio::sync::{OwnedMutexGuard, mpsc, oneshot};
 
 use super::{
     disk::Disk,
+    guardian::Guardian,
     log::Log,
     needed::{self, Extra},
     ops::{Op, Outcome, Submission},
@@ -63,6 +64,7 @@ pub(crate) struct Tools {
     pub(crate) metrics: StorageMetrics,
     /// How far the index is behind what was acknowledged.
     pub(crate) progress: Progress,
+    pub(crate) guardian: Guardian,
     pub(crate) notify: Arc<dyn Fn(Notice) + Send + Sync>,
     /// Freed when all three stages have ended, whichever way.
     pub(crate) _lease: Arc<OwnedMutexGuard<()>>,

@@ -33,3 +33,5 @@ mod session_races;
 mod sessions;
 #[cfg(test)]
 mod space;
+#[cfg(test)]
+mod wal;

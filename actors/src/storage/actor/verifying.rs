@@ -55,7 +55,7 @@ impl State {
         slot: Slot,
         reply: Reply<Option<TesseraId>>,
     ) {
-        let (index, database) = (self.index.clone(), self.database.clone());
-        self.answer(me, slot, reply, async move { look::through(&index, &database, from).await });
+        let index = self.index.clone();
+        self.answer(me, slot, reply, async move { look::through(&index, from).await });
     }
 }

@@ -1,0 +1,54 @@
+//! SQLite's write-ahead log does not grow without bound because of somebody who reads.
+
+use std::time::Duration;
+
+use actors::{ActorError, FragmentStore};
+
+use super::support::{LOCAL, fragment, id, index, node::Node};
+
+/// With this many pages of 1 KiB it is moved into the database.
+const PAGES: u32 = 64;
+const WAL_BYTES_MAX: u64 = 1 << 20;
+
+/// Puts until this has ended, and says how large the log grew.
+async fn put_during<T>(node: &Node, reading: impl Future<Output = T>) -> (T, u64) {
+    tokio::pin!(reading);
+    let mut largest = 0;
+    for stripe in 0.. {
+        node.storage().put(LOCAL, id(1, stripe), fragment(stripe.into(), 500)).await.unwrap();
+        largest = largest.max(std::fs::metadata(index::path(node.path(), "-wal")).unwrap().len());
+        tokio::select! {
+            biased;
+            ended = &mut reading => return (ended, largest),
+            () = std::future::ready(()) => {}
+        }
+    }
+    unreachable!("there are not that many stripes")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reader_that_is_held_open_under_load_is_cut_and_the_log_stays_small() {
+    let mut node = Node::new(1);
+    node.config.sqlite_wal_autocheckpoint_pages = PAGES;
+    node.start().await.unwrap();
+    for _ in 0..3 {
+        let (held, largest) = put_during(&node, node.storage().hold_reader()).await;
+        assert!(matches!(held, Err(ActorError::Cut)), "{held:?}");
+        assert!(largest < WAL_BYTES_MAX, "it grew to {largest} bytes");
+    }
+    // And whoever reads for a moment is not.
+    let (rows, _) = put_during(&node, node.storage().checksums(id(1, 0).tessera, (0, 0), 100)).await;
+    assert_eq!(rows.unwrap().len(), 100);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reader_that_is_held_open_while_nothing_is_written_is_left_alone_until_the_end() {
+    let mut node = Node::started(1).await;
+    node.storage().put(LOCAL, id(1, 0), fragment(0, 500)).await.unwrap();
+    let storage = node.storage().clone();
+    let mut held = tokio::spawn(async move { storage.hold_reader().await });
+    assert!(tokio::time::timeout(Duration::from_millis(600), &mut held).await.is_err());
+    node.stop().await;
+    assert!(matches!(held.await.unwrap(), Err(ActorError::Cut)));
+}
