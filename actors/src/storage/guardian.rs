@@ -1,9 +1,9 @@
 //! Keeps SQLite's write-ahead log bounded.
 //!
 //! SQLite moves it into the database by itself whenever it has grown to `sqlite_wal_autocheckpoint_pages`, and begins it
-//! anew as soon as nobody reads what is older. Somebody who reads for long keeps it from that, and then it grows with
-//! every commit. So once it has outgrown its bound, whoever reads for long is cut; and when nothing was written for a
-//! while, what is left is moved and the file shortened, once.
+//! anew when nobody reads it at that moment. Somebody who reads for long, or many who take turns, keep it from that, and
+//! then it grows with every commit. So once it has outgrown its bound, whoever comes to read waits, whoever reads for long
+//! is cut, and it is begun anew. When nothing was written for a while, what is left is moved and the file shortened, once.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -32,19 +32,26 @@ impl Guardian {
         Self { wal, bytes_max: grown + grown / OVERGROWN_SHARE, readers }
     }
 
-    /// Something was committed: whoever keeps the log from being used anew is cut if it has outgrown its bound.
-    pub(crate) fn committed(&self) {
+    /// Something was committed: the log is begun anew if it has outgrown its bound.
+    pub(crate) async fn committed(&self, writer: &SqlitePool) {
         let bytes = self.bytes();
         if bytes <= self.bytes_max {
             return;
         }
-        let cut = self.readers.cut(READING_MAX);
+        // What can be moved while others read is moved first: they wait for the rest only.
+        let moved = checkpoint(writer).await;
+        let (alone, cut) = self.readers.alone(READING_MAX).await;
         if cut > 0 {
             tracing::warn!(
                 wal_bytes = bytes,
                 cut,
                 "questions to the index took too long while much was written, and were ended"
             );
+        }
+        let begun_anew = truncate(writer).await;
+        drop(alone);
+        if let Err(error) = moved.and(begun_anew) {
+            tracing::debug!(%error, "the write-ahead log of the index could not be begun anew: it is at the next commit");
         }
     }
 
@@ -64,10 +71,13 @@ impl Guardian {
 }
 
 async fn shorten(writer: &SqlitePool) -> Result<(), ActorError> {
-    if checkpoint(writer).await? {
-        // Nobody reads what is older, so this does not wait for anybody.
-        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(writer).await?;
-    }
+    // When nobody reads what is older, this does not wait for anybody.
+    if checkpoint(writer).await? { truncate(writer).await } else { Ok(()) }
+}
+
+/// Moves what is left, and shortens the file. Waits for whoever reads.
+async fn truncate(writer: &SqlitePool) -> Result<(), ActorError> {
+    sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(writer).await?;
     Ok(())
 }
 

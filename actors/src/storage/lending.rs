@@ -91,9 +91,19 @@ impl Lending {
         Ok(answer)
     }
 
-    /// Cuts questions that are older than this. How many that were.
-    pub(super) fn cut(&self, age: Duration) -> usize {
-        self.leashes.cut(age)
+    /// Waits until nobody has a connection; questions that take longer than this meanwhile are cut. Whoever comes waits
+    /// until what is returned is dropped. Also returns how many were cut.
+    pub(super) async fn alone(&self, patience: Duration) -> (Option<SemaphorePermit<'_>>, usize) {
+        let all = self.turns.acquire_many(self.pool.options().get_max_connections());
+        tokio::pin!(all);
+        if let Ok(all) = tokio::time::timeout(patience, &mut all).await {
+            // Those aside have no turn.
+            return (all.ok(), self.leashes.cut(patience));
+        }
+        // All that had a connection before are as old as this by now.
+        let cut = self.leashes.cut(patience);
+        let all = tokio::time::timeout(CUT_DEADLINE, all).await;
+        (all.ok().and_then(Result::ok), cut)
     }
 
     /// Lets all connections go as soon as nobody has one, so that the pool can be closed. Whoever has one for long is cut.
@@ -103,7 +113,7 @@ impl Lending {
         let all = match tokio::time::timeout(CLOSE_PATIENCE, &mut all).await {
             Ok(all) => all,
             Err(_) => {
-                self.cut(Duration::ZERO);
+                self.leashes.cut(Duration::ZERO);
                 all.await
             }
         };
@@ -122,6 +132,8 @@ impl Lending {
     }
 }
 
+/// A question that was cut ends at once, unless the disk hangs.
+const CUT_DEADLINE: Duration = Duration::from_secs(1);
 /// How long questions may still take at the end.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
 /// How long a question waits for a connection: a disk that hangs keeps those that have one.
@@ -241,8 +253,8 @@ mod tests {
         let database = open_in_memory().await.unwrap();
         let lending = Lending::new(&database);
         let cut = async || {
-            assert_eq!(lending.cut(Duration::from_secs(3600)), 0);
-            while lending.cut(Duration::ZERO) == 0 {
+            assert_eq!(lending.leashes.cut(Duration::from_secs(3600)), 0);
+            while lending.leashes.cut(Duration::ZERO) == 0 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
@@ -258,7 +270,7 @@ mod tests {
             );
             assert!(matches!(answer, Err(ActorError::Cut)), "{answer:?}");
         }
-        assert_eq!(lending.cut(Duration::ZERO), 0, "none is under way");
+        assert_eq!(lending.leashes.cut(Duration::ZERO), 0, "none is under way");
         sqlx::query("UPDATE log SET next_seq = 7").execute(&database.writer).await.unwrap();
         assert!(next_seqs(&lending).await.iter().all(|seen| *seen == 7));
         // Were one of them still there, this would wait for it.

@@ -197,12 +197,12 @@ async fn commit_stage(
         let Group { batches: group, permits, .. } = group;
         if commit(&tools, &trouble, &group).await {
             tools.progress.commit(group.len());
-            tools.guardian.committed();
             group.into_iter().for_each(|landed| finish(landed, &settle));
         } else {
             group.into_iter().for_each(|landed| fail(landed.replies, &trouble));
         }
         drop(permits);
+        tools.guardian.committed(&tools.database.writer).await;
     }
 }
 
