@@ -206,7 +206,9 @@ impl State {
         }
         (self.mode, self.is_under_way, self.is_busy) = (Mode::Verifying, true, true);
         if std::mem::take(&mut self.has_rested) {
-            self.strain.rested(&self.arguments.segments.beats());
+            let beats = self.arguments.segments.beats();
+            self.strain.note_company(Instant::now(), &beats);
+            self.strain.rested(&beats);
         }
         match entry {
             Entry { target: Target::Index, .. } => self.look_through(me, now_ms),
@@ -258,7 +260,12 @@ impl State {
     pub(super) fn next_turn(&mut self, me: &ActorRef<ScrubMsg>, wait: Duration) {
         self.turn += 1;
         let turn = self.turn;
-        me.send_after(wait, move || ScrubMsg::Turn(turn));
+        if wait.is_zero() {
+            // A timer would take a millisecond. An actor that has just fallen begins anew.
+            let _ = me.send_message(ScrubMsg::Turn(turn));
+        } else {
+            me.send_after(wait, move || ScrubMsg::Turn(turn));
+        }
     }
 
     /// Says it once, and once again when it was all right in between.

@@ -18,10 +18,10 @@ impl Pace {
         Self { rate, began: None, read: 0 }
     }
 
-    /// How many bytes the next piece may have.
-    pub(super) fn piece_bytes(&self) -> u64 {
+    /// How many bytes the next piece may have, with others around or not.
+    pub(super) fn piece_bytes(&self, has_company: bool) -> u64 {
         let left = self.rate.map_or(u64::MAX, |rate| (rate * BURST_SECS).saturating_sub(self.read));
-        left.clamp(PIECE_BYTES_MIN, PIECE_BYTES_MAX)
+        left.clamp(PIECE_BYTES_MIN, if has_company { PIECE_BYTES_SHARED } else { PIECE_BYTES_MAX })
     }
 
     /// So many bytes were read from `since` until now: how long the disk rests before the next piece.
@@ -46,7 +46,9 @@ fn as_f64(bytes: u64) -> f64 {
 
 /// The rate holds on average over this.
 const BURST_SECS: u64 = 60;
-const PIECE_BYTES_MAX: u64 = 4 << 20;
+const PIECE_BYTES_MAX: u64 = 16 << 20;
+/// Whoever comes meanwhile waits for at most so much: about a millisecond.
+const PIECE_BYTES_SHARED: u64 = 1 << 20;
 const PIECE_BYTES_MIN: u64 = 64 << 10;
 
 #[cfg(test)]
@@ -61,7 +63,7 @@ mod tests {
         let mut pace = Pace::new(Some(rate));
         let (mut now, mut reads) = (start, Vec::new());
         while now < start + Duration::from_secs(180) {
-            let bytes = pace.piece_bytes();
+            let bytes = pace.piece_bytes(false);
             let since = now;
             now += Duration::from_millis(ms_per_piece);
             reads.push((now, bytes));
@@ -104,6 +106,7 @@ mod tests {
         let now = Instant::now();
         let mut pace = Pace::new(None);
         assert_eq!(pace.rest(now, now, u64::MAX / 2), Duration::ZERO);
-        assert_eq!(pace.piece_bytes(), PIECE_BYTES_MAX);
+        assert_eq!(pace.piece_bytes(false), PIECE_BYTES_MAX);
+        assert_eq!(pace.piece_bytes(true), PIECE_BYTES_SHARED);
     }
 }

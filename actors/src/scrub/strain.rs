@@ -1,12 +1,14 @@
 //! Whether puts and gets suffer from verifying, and how long it then leaves them alone. Pure.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::storage::Beats;
 
 /// How long puts and gets take, beside verifying and without it.
 #[derive(Debug, Default)]
 pub(super) struct Strain {
+    /// When somebody last put or got something.
+    company_at: Option<Instant>,
     resting: Beats,
     working: Beats,
     /// How often in a row it gave way.
@@ -38,8 +40,31 @@ impl Strain {
         self.gave_way += 1;
         Some(wait)
     }
+
+    /// These were counted until now.
+    pub(super) fn note_company(&mut self, now: Instant, beats: &Beats) {
+        if beats.count() > 0 {
+            self.company_at = Some(now);
+        }
+    }
+
+    /// Whether anybody puts or gets anything at this time.
+    pub(super) fn has_company(&self, now: Instant) -> bool {
+        self.company_at.is_some_and(|at| now.saturating_duration_since(at) < COMPANY_FOR)
+    }
+
+    /// How long the disk is left to others after a piece that took so long until now.
+    pub(super) fn courtesy(&self, now: Instant, took: Duration) -> Duration {
+        if self.has_company(now) { (took * COURTESY).min(COURTESY_MAX) } else { Duration::ZERO }
+    }
 }
 
+/// Who asks now and then does so again.
+const COMPANY_FOR: Duration = Duration::from_secs(1);
+/// While others ask, a twentieth of the time is spent on verifying.
+const COURTESY: u32 = 19;
+/// A slow disk must be read at some rate all the same.
+const COURTESY_MAX: Duration = Duration::from_millis(100);
 /// Fewer say nothing of one in a hundred.
 const BEATS_MIN: u64 = 100;
 const WAIT_FIRST: Duration = Duration::from_secs(1);
@@ -65,6 +90,18 @@ mod tests {
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 32, 32]);
         assert_eq!(strain.worked(&all(10)), None);
         assert_eq!(strain.worked(&all(30)).unwrap().as_secs(), 1);
+    }
+
+    #[test]
+    fn others_get_nearly_all_of_the_time() {
+        let (ms, now) = (Duration::from_millis, Instant::now());
+        let mut strain = Strain::default();
+        strain.note_company(now, &Beats::default());
+        assert_eq!(strain.courtesy(now, ms(2)), Duration::ZERO);
+        strain.note_company(now, &beats([ms(1)]));
+        assert_eq!(strain.courtesy(now, ms(2)), ms(38));
+        assert_eq!(strain.courtesy(now, ms(500)), ms(100));
+        assert_eq!(strain.courtesy(now + ms(1000), ms(2)), Duration::ZERO);
     }
 
     #[test]

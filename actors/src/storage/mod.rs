@@ -15,6 +15,7 @@ mod actor;
 mod background;
 mod change;
 mod compact;
+mod device_memory;
 mod digest;
 pub mod disk;
 mod doubts;

@@ -11,7 +11,7 @@
 
 use std::{fs::File, io};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use proto::{
     Checksum, ProtoError,
     limits::{RECORD_ALIGN_BYTES, RECORD_HEADER_BYTES},
@@ -20,7 +20,10 @@ use proto::{
 
 use tokio::sync::mpsc;
 
-use super::disk::{DEVICE_BLOCK_BYTES, Disk, is_unreadable};
+use super::{
+    device_memory::DeviceMemory,
+    disk::{DEVICE_BLOCK_BYTES, Disk, is_unreadable},
+};
 
 /// What a scan comes across.
 #[derive(Debug)]
@@ -52,7 +55,8 @@ pub(crate) struct Scan<'a> {
     length: u64,
     window: Window,
     skips_unreadable: bool,
-    past_cache: bool,
+    /// Read at a time past the page cache, if that is how it is read.
+    past_cache: Option<usize>,
     /// A large read ending here has failed: up to here, reads are small.
     careful_until: u64,
 }
@@ -62,15 +66,15 @@ pub(crate) struct Scan<'a> {
 struct Window {
     bytes: Bytes,
     position: u64,
-    /// What they are a part of, to be filled again when nobody holds any of it.
-    buffer: Bytes,
+    /// What they are a part of, when they came past the page cache: filled again when nobody holds any of it.
+    memory: Option<DeviceMemory>,
 }
 
 impl<'a> Scan<'a> {
     /// A scan of `file` for records with this salt, from a position where one begins up to `length` bytes.
     pub(crate) fn new(disk: &'a dyn Disk, file: &'a File, salt: Salt, position: u64, length: u64) -> Self {
         let window = Window::default();
-        let (skips_unreadable, past_cache) = (false, false);
+        let (skips_unreadable, past_cache) = (false, None);
         Self { disk, file, salt, position, length, window, skips_unreadable, past_cache, careful_until: 0 }
     }
 
@@ -79,9 +83,11 @@ impl<'a> Scan<'a> {
         Self { skips_unreadable: true, ..self }
     }
 
-    /// Reads from the device itself; the file was opened with [`Disk::open_past_cache`].
-    pub(crate) fn past_cache(self) -> Self {
-        Self { past_cache: true, ..self }
+    /// Reads from the device itself, about so many bytes at a time. The file was opened with [`Disk::open_past_cache`].
+    pub(crate) fn past_cache(self, bytes: u64) -> Self {
+        let window =
+            usize::try_from(bytes).unwrap_or(usize::MAX).clamp(DEVICE_BLOCK_BYTES, DEVICE_WINDOW_BYTES);
+        Self { past_cache: Some(window), ..self }
     }
 
     /// Where the scan goes on: behind what it came across last.
@@ -158,7 +164,7 @@ impl<'a> Scan<'a> {
         }
         if position >= self.careful_until {
             let left = usize::try_from(self.length.saturating_sub(position)).unwrap_or(usize::MAX);
-            let ahead = left.min(WINDOW_BYTES).max(wanted);
+            let ahead = left.min(self.past_cache.unwrap_or(WINDOW_BYTES)).max(wanted);
             if self.fill(position, ahead)? {
                 return Ok(self.window.get(position, wanted));
             }
@@ -172,7 +178,11 @@ impl<'a> Scan<'a> {
 
     /// Reads this much into the window. `false` when the device does not give it and that is damage.
     fn fill(&mut self, position: u64, length: usize) -> io::Result<bool> {
-        match self.window.fill(self.disk, self.file, position, length, self.past_cache) {
+        let filled = match self.past_cache {
+            Some(_) => self.window.fill_past_cache(self.disk, self.file, position, length),
+            None => self.window.fill(self.disk, self.file, position, length),
+        };
+        match filled {
             Err(error) if self.skips_unreadable && is_unreadable(&error) => {
                 tracing::debug!(position, length, %error, "a part of a segment cannot be read");
                 Ok(false)
@@ -183,40 +193,29 @@ impl<'a> Scan<'a> {
 }
 
 impl Window {
-    /// Reads at least this much, if the file has it.
-    fn fill(
+    fn fill(&mut self, disk: &dyn Disk, file: &File, position: u64, length: usize) -> io::Result<()> {
+        let mut bytes = vec![0; length];
+        disk.read(file, &mut bytes, position)?;
+        *self = Self { bytes: bytes.into(), position, memory: None };
+        Ok(())
+    }
+
+    /// Reads at least this much, in whole blocks.
+    fn fill_past_cache(
         &mut self,
         disk: &dyn Disk,
         file: &File,
         position: u64,
         length: usize,
-        past_cache: bool,
     ) -> io::Result<()> {
-        if !past_cache {
-            let mut bytes = vec![0; length];
-            disk.read(file, &mut bytes, position)?;
-            *self = Self { bytes: bytes.into(), position, buffer: Bytes::new() };
-            return Ok(());
-        }
         let start = position - position % DEVICE_BLOCK_BYTES as u64;
         let wanted = usize::try_from(position - start).unwrap_or(0) + length;
-        let whole = wanted.next_multiple_of(DEVICE_BLOCK_BYTES);
-        let mut buffer = self.take_buffer(whole + DEVICE_BLOCK_BYTES);
-        let aligned = buffer.as_ptr().align_offset(DEVICE_BLOCK_BYTES);
-        let blocks = buffer.get_mut(aligned..aligned + whole).ok_or(io::ErrorKind::OutOfMemory)?;
-        let read = disk.read_past_cache(file, blocks, start)?;
-        let buffer = buffer.freeze();
-        *self = Self { bytes: buffer.slice(aligned..aligned + read), position: start, buffer };
-        if read < wanted { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
-    }
-
-    /// The memory of the last fill, if nobody holds any of it and it is large enough.
-    fn take_buffer(&mut self, length: usize) -> BytesMut {
         self.bytes = Bytes::new();
-        match std::mem::take(&mut self.buffer).try_into_mut() {
-            Ok(buffer) if buffer.len() >= length => buffer,
-            _ => BytesMut::zeroed(length),
-        }
+        let mut memory = DeviceMemory::again(self.memory.take(), wanted)?;
+        let read = disk.read_past_cache(file, memory.blocks(wanted)?, start)?;
+        (self.bytes, self.position) = (memory.bytes(read), start);
+        self.memory = Some(memory);
+        if read < wanted { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
     }
 
     fn get(&self, position: u64, wanted: usize) -> Option<Bytes> {
@@ -249,6 +248,8 @@ pub(crate) fn read_chunks(mut scan: Scan<'_>, sender: &mpsc::Sender<Vec<Found>>)
 const SEQUENCE_END: u64 = 1 << 63;
 /// What a device gives or does not give as a whole, and a page cache too.
 const SECTOR_BYTES: u64 = 4 << 10;
+/// Read at a time past the page cache, which reads nothing ahead by itself.
+const DEVICE_WINDOW_BYTES: usize = 2 << 20;
 /// Read at a time; one record in it may be longer, and then so is the read.
 const WINDOW_BYTES: usize = 1 << 20;
 /// Records passed on at a time.

@@ -26,7 +26,8 @@ impl State {
         };
         self.cursor = Some(Cursor { segment, position: from });
         let next = plan.segments().take(SEGMENTS_AHEAD).collect();
-        let piece = Piece { segment, from, bytes: self.pace.piece_bytes(), next };
+        let bytes = self.pace.piece_bytes(self.strain.has_company(Instant::now()));
+        let piece = Piece { segment, from, bytes, next };
         let (segments, at_ms, began) =
             (self.arguments.segments.clone(), self.cursor_began_ms, Instant::now());
         report(me, async move {
@@ -60,7 +61,7 @@ impl State {
             self.known = None;
         }
         let wait = self.done(me, began, verified.bytes);
-        if let Some(Cursor { segment, position }) = self.cursor.filter(|_| !wait.is_zero()) {
+        if let Some(Cursor { segment, position }) = self.cursor.filter(|_| wait >= NOTE_BEFORE) {
             let segments = self.arguments.segments.clone();
             tokio::spawn(async move {
                 // Without it, a restart verifies a little twice.
@@ -111,12 +112,15 @@ impl State {
     /// Something was verified: sets the next turn, and says after how long that is.
     fn done(&mut self, me: &ActorRef<ScrubMsg>, began: Instant, bytes: u64) -> Duration {
         (self.is_busy, self.failures, self.trouble) = (false, 0, None);
-        let rest = self.pace.rest(began, Instant::now(), bytes);
-        let way = self.strain.worked(&self.arguments.segments.beats()).unwrap_or_default();
-        let wait = rest.max(way);
+        let now = Instant::now();
+        let rest = self.pace.rest(began, now, bytes);
+        let beats = self.arguments.segments.beats();
+        self.strain.note_company(now, &beats);
+        let way = self.strain.worked(&beats).unwrap_or_default();
+        let wait = rest.max(way).max(self.strain.courtesy(now, now - began));
         if !wait.is_zero() {
             self.has_rested = true;
-            self.mode = if way > rest { Mode::GivingWay } else { Mode::Resting };
+            self.mode = if rest < wait { Mode::GivingWay } else { Mode::Resting };
         }
         self.next_turn(me, wait);
         wait
@@ -137,6 +141,8 @@ impl State {
     }
 }
 
+/// How far it has come is kept before the disk rests for so long.
+const NOTE_BEFORE: Duration = Duration::from_secs(1);
 /// So many segments share one look at the index.
 const SEGMENTS_AHEAD: usize = 64;
 const RETRY_FIRST: Duration = Duration::from_secs(5);

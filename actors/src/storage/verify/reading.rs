@@ -49,7 +49,7 @@ impl Reading {
         let length = file.map_or(Ok(0), |file| file.metadata().map(|file| file.len()))?.min(bytes);
         if let Some(file) = file {
             let scan = Scan::new(files.disk(), file, files.salt(), piece.start, length);
-            let mut scan = scan.skipping_unreadable().past_cache();
+            let mut scan = scan.skipping_unreadable().past_cache(piece.end - piece.start);
             while scan.position() < piece.end
                 && let Some(found) = scan.next()?
             {
@@ -108,7 +108,7 @@ pub(super) fn refs(files: &SegmentFiles, segment: u32) -> io::Result<HashSet<u64
     };
     let length = file.metadata()?.len();
     let scan = Scan::new(files.disk(), &file, files.salt(), 0, length);
-    let mut scan = scan.skipping_unreadable().past_cache();
+    let mut scan = scan.skipping_unreadable().past_cache(length);
     let mut refs = HashSet::new();
     while let Some(found) = scan.next()? {
         if let Found::Record { header, record: Record::Ref(_), .. } = found {
