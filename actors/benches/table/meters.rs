@@ -104,6 +104,14 @@ impl Disk for CountingDisk {
         RealDisk.read_cached(file, buffer, position)
     }
 
+    fn open_past_cache(&self, path: &Path) -> io::Result<File> {
+        RealDisk.open_past_cache(path)
+    }
+
+    fn read_past_cache(&self, file: &File, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        RealDisk.read_past_cache(file, buffer, position)
+    }
+
     fn space(&self, folder: &Path) -> io::Result<Space> {
         RealDisk.space(folder)
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use actors::{FragmentStore, System, SystemConfig, storage::StorageHandle};
-use config::StorageConfig;
+use config::{IntegrityConfig, StorageConfig};
 use proto::{AccountId, Fragment, FragmentId, NodeKey};
 
 use crate::{Result, load::Put, meters::CountingDisk};
@@ -20,12 +20,17 @@ pub(crate) struct Ours {
 impl Ours {
     /// Starts it in a folder; one that was there before is opened again.
     pub(crate) async fn start(folder: &Path) -> Result<Self> {
+        Self::start_scrubbing(folder, IntegrityConfig::default()).await
+    }
+
+    /// As [`Ours::start`], verifying what is stored like this.
+    pub(crate) async fn start_scrubbing(folder: &Path, integrity: IntegrityConfig) -> Result<Self> {
         std::fs::create_dir_all(folder)?;
         let disk = CountingDisk::default();
         let syncs = disk.syncs();
         let storage = StorageConfig { min_free_bytes: 0, ..StorageConfig::with_defaults(folder) };
-        let config =
-            SystemConfig { disk: Arc::new(disk), ..SystemConfig::new(storage, NodeKey::from_seed([1; 32])) };
+        let defaults = SystemConfig::new(storage, NodeKey::from_seed([1; 32]));
+        let config = SystemConfig { disk: Arc::new(disk), integrity, ..defaults };
         Ok(Self { system: System::start(config).await?, syncs })
     }
 }

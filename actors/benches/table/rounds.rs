@@ -113,7 +113,7 @@ impl Work {
         self.latencies.len() as f64
     }
 
-    fn rate(&self) -> f64 {
+    pub(crate) fn rate(&self) -> f64 {
         self.operations() / self.seconds
     }
 }

@@ -4,7 +4,10 @@ mod archive;
 mod attest;
 mod get;
 mod put;
+mod rebuild;
+mod scrub;
 mod start;
+mod wal;
 
 use std::path::PathBuf;
 
@@ -36,6 +39,10 @@ pub(crate) const ROWS: &[Entry] = &[
     Entry { name: "get-4k-uncached", run: |bench| Box::pin(get::uncached(bench)) },
     Entry { name: "attest", run: |bench| Box::pin(attest::hundred(bench)) },
     Entry { name: "create-export-1g", run: |bench| Box::pin(archive::create_and_export(bench)) },
+    Entry { name: "scrub", run: |bench| Box::pin(scrub::alone(bench)) },
+    Entry { name: "scrub-beside", run: |bench| Box::pin(scrub::beside_others(bench)) },
+    Entry { name: "wal", run: |bench| Box::pin(wal::with_a_reader_held_open(bench)) },
+    Entry { name: "rebuild-1m-fragments", run: |bench| Box::pin(rebuild::from_the_segments(bench)) },
     Entry { name: "start-1m-fragments", run: |bench| Box::pin(start::after_a_clean_stop(bench)) },
 ];
 
