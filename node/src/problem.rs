@@ -22,8 +22,12 @@ pub(crate) enum Kind {
     MethodNotAllowed,
     /// It contradicts what is there already.
     Conflict,
+    /// What the caller has is not what is here.
+    PreconditionFailed,
     /// The body is too long.
     TooLarge,
+    /// The part that is asked for lies behind the end.
+    RangeNotSatisfiable,
     /// The request came for another host: a browser was tricked into sending it.
     Misdirected,
     /// The input is understood, and not accepted.
@@ -64,14 +68,16 @@ pub(crate) enum Kind {
 struct Facts(&'static str, &'static str, u16, Exit);
 
 impl Kind {
-    const ALL: [Self; 24] = [
+    const ALL: [Self; 26] = [
         Self::BadRequest,
         Self::Usage,
         Self::NotPermitted,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::Conflict,
+        Self::PreconditionFailed,
         Self::TooLarge,
+        Self::RangeNotSatisfiable,
         Self::Misdirected,
         Self::Refused,
         Self::Timeout,
@@ -100,7 +106,9 @@ impl Kind {
             Self::MethodNotAllowed => Facts("method-not-allowed", "Method not allowed", 405, Exit::Failure),
             Self::Timeout => Facts("timeout", "The caller was silent for too long", 408, Exit::Io),
             Self::Conflict => Facts("conflict", "Conflict", 409, Exit::Failure),
+            Self::PreconditionFailed => Facts("precondition-failed", "It is another", 412, Exit::Failure),
             Self::TooLarge => Facts("too-large", "The body is too long", 413, Exit::Failure),
+            Self::RangeNotSatisfiable => Facts("range-not-satisfiable", "No such part", 416, Exit::Failure),
             Self::Misdirected => Facts("misdirected", "Sent to another host", 421, Exit::Failure),
             Self::Refused => Facts("refused", "Not accepted", 422, Exit::Failure),
             Self::Damaged => Facts("damaged", "Damaged data", 500, Exit::Damaged),

@@ -57,6 +57,8 @@ pub enum Form {
 #[derive(Debug)]
 pub struct Content {
     manifest: SignedManifest,
+    /// How many bytes it will be, if nothing is damaged.
+    length: u64,
     /// The first piece was waited for, so that what can't be read at all is told at once.
     first: Option<Bytes>,
     pieces: Receiver<Bytes>,
@@ -69,8 +71,6 @@ pub struct Content {
 /// One file of a tessera.
 #[derive(Debug)]
 pub struct FileContent {
-    /// Its length in bytes.
-    pub size: u64,
     /// When it was last changed.
     pub modified: SystemTime,
     /// Its bytes.
@@ -89,15 +89,22 @@ pub async fn content<S: TesseraStore>(
 ) -> Result<Content, ArchiveError> {
     let source = Source::open(store, id).await?;
     let identity = author.identity().clone();
-    let stream = Content::start(source, move |mut content, mut writer| {
+    let (tell, told) = oneshot::channel();
+    let mut stream = Content::start(source, move |mut content, mut writer| {
         let sealed = form == Form::Bag && content.visibility == Visibility::Private;
-        let copied = open(&mut content, sealed, &identity).and_then(|mut bag| copy(&mut bag, &mut writer));
+        let copied = open(&mut content, sealed, &identity).and_then(|(mut bag, length)| {
+            // Nobody waits for it when the caller is gone; writing finds that out.
+            let _ = tell.send(length);
+            copy(&mut bag, &mut writer)
+        });
         // Decryption fails for, or ends before, what shows at the end: that the content is not what was signed.
         if matches!(copied, Ok(()) | Err(ArchiveError::Stream { .. })) {
             read_through(&mut content)?;
         }
         copied.and_then(|()| flush(&mut writer))
     });
+    // Untold when it does not open: then the stream says why.
+    stream.length = told.await.unwrap_or_default();
     stream.peeked().await
 }
 
@@ -118,7 +125,7 @@ pub async fn read_file<S: TesseraStore>(
     let (found, entry) = oneshot::channel();
     let mut content = Content::start(source, move |mut content, writer| {
         let sealed = content.visibility == Visibility::Private;
-        let mut entries = Entries::new("content", open(&mut content, sealed, &identity)?);
+        let mut entries = Entries::new("content", open(&mut content, sealed, &identity)?.0);
         while let Some(entry) = entries.next_entry()? {
             if entry.kind == Kind::File && entry.name == wanted.as_bytes() {
                 // Nobody waits for it when the caller is gone; writing finds that out.
@@ -129,7 +136,10 @@ pub async fn read_file<S: TesseraStore>(
         Ok(())
     });
     match entry.await {
-        Ok(Entry { size, mtime, .. }) => Ok(FileContent { size, modified: mtime.to_system(), content }),
+        Ok(Entry { size, mtime, .. }) => {
+            content.length = size;
+            Ok(FileContent { modified: mtime.to_system(), content })
+        }
         Err(_) => match content.task.take() {
             Some(task) => joined(task).await.and_then(|()| Err(no_such_file())),
             None => Err(no_such_file()),
@@ -141,6 +151,11 @@ impl Content {
     /// The manifest of the tessera it is of.
     pub fn manifest(&self) -> &SignedManifest {
         &self.manifest
+    }
+
+    /// How many bytes the whole stream has, unless it ends with an error.
+    pub fn length(&self) -> u64 {
+        self.length
     }
 
     /// Starts reading the stored content on a blocking thread, which turns it into what is wanted.
@@ -155,7 +170,7 @@ impl Content {
         let task = spawn_blocking(move || turn(checked, writer));
         let mut reading = JoinSet::new();
         reading.spawn(async move { send_content(&source, &fragments).await });
-        Self { manifest, first: None, pieces, task: Some(task), _reading: reading }
+        Self { manifest, length: 0, first: None, pieces, task: Some(task), _reading: reading }
     }
 
     async fn peeked(mut self) -> Result<Self, ArchiveError> {
@@ -201,13 +216,18 @@ async fn send_content<S: TesseraStore>(source: &Source<S>, to: &Sender<Piece>) {
     }
 }
 
-/// The stored content, or what is sealed in it.
+/// The stored content, or what is sealed in it; and its length in bytes.
 fn open<'a, R: Read + 'a>(
-    content: &'a mut R,
+    content: &'a mut Checked<R>,
     sealed: bool,
     identity: &Identity,
-) -> Result<Box<dyn Read + 'a>, ArchiveError> {
-    Ok(if sealed { Box::new(seal::open(content, identity)?) } else { Box::new(content) })
+) -> Result<(Box<dyn Read + 'a>, u64), ArchiveError> {
+    let (length, _) = content.expected;
+    if !sealed {
+        return Ok((Box::new(content), length));
+    }
+    let opened = seal::open(content, length, identity)?;
+    Ok((Box::new(opened.plain), opened.length))
 }
 
 fn copy(from: &mut impl Read, to: &mut impl Write) -> Result<(), ArchiveError> {

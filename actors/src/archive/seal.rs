@@ -1,6 +1,10 @@
 //! Encryption of private content with age (<https://age-encryption.org/v1>), so that `age -d -i author.key` opens it.
 
-use std::io::{self, Read, Write};
+use std::{
+    cell::Cell,
+    io::{self, Read, Write},
+    rc::Rc,
+};
 
 use age::{
     Decryptor, Encryptor,
@@ -67,10 +71,45 @@ impl<W: Write> Write for Seal<W> {
     }
 }
 
-/// A reader of the plain content. Errors with [`ArchiveError::Sealed`] when the identity does not open it.
-pub(crate) fn open<R: Read>(content: R, identity: &Identity) -> Result<StreamReader<R>, ArchiveError> {
-    let decryptor = Decryptor::new(content).map_err(open_error)?;
-    decryptor.decrypt(std::iter::once(identity as &dyn age::Identity)).map_err(open_error)
+/// Sealed content that is being read.
+pub(crate) struct Opened<R: Read> {
+    /// The plain content.
+    pub(crate) plain: StreamReader<Counted<R>>,
+    /// How many bytes that is.
+    pub(crate) length: u64,
+}
+
+/// Opens sealed content of this length in bytes. Errors with [`ArchiveError::Sealed`] when the identity does not.
+pub(crate) fn open<R: Read>(
+    content: R,
+    sealed_len: u64,
+    identity: &Identity,
+) -> Result<Opened<R>, ArchiveError> {
+    let read = Rc::new(Cell::new(0));
+    let decryptor = Decryptor::new(Counted { content, read: Rc::clone(&read) }).map_err(open_error)?;
+    // Until here age reads its head and not a byte more: it cannot put anything back.
+    let length = plain_len(sealed_len.saturating_sub(read.get()));
+    let plain = decryptor.decrypt(std::iter::once(identity as &dyn age::Identity)).map_err(open_error)?;
+    Ok(Opened { plain, length })
+}
+
+/// Counts what is read.
+pub(crate) struct Counted<R> {
+    content: R,
+    read: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.content.read(buffer)?;
+        self.read.set(self.read.get() + length as u64);
+        Ok(length)
+    }
+}
+
+/// How many bytes are in so many that age has written behind its head: each chunk has a tag behind it.
+fn plain_len(payload_len: u64) -> u64 {
+    payload_len.saturating_sub(payload_len.div_ceil(CHUNK_BYTES + TAG_BYTES) * TAG_BYTES)
 }
 
 fn open_error(error: age::DecryptError) -> ArchiveError {
@@ -78,5 +117,30 @@ fn open_error(error: age::DecryptError) -> ArchiveError {
         age::DecryptError::NoMatchingKeys => ArchiveError::Sealed,
         age::DecryptError::Io(error) => ArchiveError::from_stream("content", error),
         other => ArchiveError::Damaged { what: format!("the encrypted content does not open: {other}") },
+    }
+}
+
+/// The chunks of age's payload and the tag behind each, in bytes: <https://age-encryption.org/v1>, "Payload".
+const CHUNK_BYTES: u64 = 64 << 10;
+const TAG_BYTES: u64 = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn length_of_sealed_content_is_known_before_it_is_read() {
+        let identity = Identity::generate();
+        for length in [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES] {
+            let plain = vec![7; usize::try_from(length).unwrap()];
+            let recipients = [identity.to_public(), Identity::generate().to_public()];
+            let mut seal = Seal::new(Visibility::Private, &recipients, Vec::new()).unwrap();
+            seal.write_all(&plain).unwrap();
+            let sealed = seal.finish().unwrap();
+            let mut opened = open(sealed.as_slice(), sealed.len() as u64, &identity).unwrap();
+            let mut read = Vec::new();
+            opened.plain.read_to_end(&mut read).unwrap();
+            assert_eq!((opened.length, read.len()), (length, plain.len()));
+        }
     }
 }

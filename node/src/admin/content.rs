@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use actors::archive::{ArchiveError, Content, FRAGMENTS_AHEAD, FileContent, Form, content, read_file};
+use actors::archive::{Content, FRAGMENTS_AHEAD, Form, content, read_file};
 use axum::{
     body::Body,
     extract::State,
-    http::{HeaderMap, StatusCode, header},
-    response::{IntoResponse, Response},
+    http::{HeaderMap, Method},
+    response::Response,
 };
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, future, stream};
@@ -18,7 +18,7 @@ use super::{
     Node,
     extract::{InPath, InQuery},
     memory::Reserved,
-    range::{Wanted, wanted},
+    unchanging::{Part, Unchanging},
 };
 use crate::problem::Problem;
 
@@ -34,73 +34,69 @@ pub(super) async fn whole(
     State(node): State<Arc<Node>>,
     InPath(id): InPath<TesseraId>,
     InQuery(how): InQuery<How>,
+    method: Method,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let reserved = node.memory.reserve(READ_BYTES).await?;
     let form = if how.raw.is_some() { Form::Stored } else { Form::Bag };
     // Past the cache: a whole tessera would push out what is asked for again and again.
     let content = content(node.system.storage.clone(), id, &node.keys.author, form).await?;
     let sealed = form == Form::Stored && content.manifest().manifest().visibility == Visibility::Private;
-    let kind = if sealed { "application/octet-stream" } else { "application/x-tar" };
-    Ok(([(header::CONTENT_TYPE, kind)], body(id, content, reserved)).into_response())
+    let kind = if sealed { BYTES } else { "application/x-tar" };
+    let unchanging = Unchanging::new(id, content.length(), kind);
+    Ok(unchanging.answer(&method, &headers, |part| body(id, content, part, reserved)))
 }
 
 /// One file.
 pub(super) async fn file(
     State(node): State<Arc<Node>>,
     InPath((id, path)): InPath<(TesseraId, String)>,
+    method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    // A tessera never changes, and neither does a file in it.
-    let tag = format!("\"{id}\"");
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let reserved = node.memory.reserve(READ_BYTES).await?;
-    let FileContent { size, content, .. } =
-        read_file(node.system.cache.clone(), id, &node.keys.author, &path).await?;
-    // Only now: what is not here, or no longer, is not unchanged.
-    if text(header::IF_NONE_MATCH).is_some_and(|known| known == "*" || known.contains(&tag)) {
-        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
-    }
-    // With another `If-Range` the caller has a part of something else.
-    let range = text(header::RANGE).filter(|_| text(header::IF_RANGE).is_none_or(|known| known == tag));
-    let common = [(header::ETAG, tag), (header::ACCEPT_RANGES, "bytes".to_owned())];
-    let kind = (header::CONTENT_TYPE, "application/octet-stream".to_owned());
-    Ok(match wanted(range, size) {
-        Wanted::All => {
-            let length = [kind, (header::CONTENT_LENGTH, size.to_string())];
-            (common, length, body(id, content, reserved)).into_response()
-        }
-        Wanted::Part(first, last) => {
-            let part = [
-                kind,
-                (header::CONTENT_LENGTH, (last - first + 1).to_string()),
-                (header::CONTENT_RANGE, format!("bytes {first}-{last}/{size}")),
-            ];
-            let part_of_it = cut(content, first, last - first + 1);
-            (StatusCode::PARTIAL_CONTENT, common, part, body(id, part_of_it, reserved)).into_response()
-        }
-        Wanted::Nothing => {
-            let all = [(header::CONTENT_RANGE, format!("bytes */{size}"))];
-            (StatusCode::RANGE_NOT_SATISFIABLE, common, all).into_response()
-        }
-    })
+    // First of all: what is not here, or no longer, is not unchanged.
+    let file = read_file(node.system.cache.clone(), id, &node.keys.author, &path).await?;
+    let unchanging = Unchanging::new(id, file.content.length(), BYTES);
+    Ok(unchanging.answer(&method, &headers, |part| body(id, file.content, part, reserved)))
 }
 
 /// A body that breaks off when the stream fails, so that what came is not taken for all.
-fn body(
-    id: TesseraId,
-    content: impl Stream<Item = Result<Bytes, ArchiveError>> + Send + 'static,
-    reserved: Reserved,
-) -> Body {
+fn body(id: TesseraId, content: Content, part: Part, reserved: Reserved) -> Body {
+    // Whether a whole content is what was signed shows behind its last byte.
+    let take = if part.to_the_end { u64::MAX } else { part.length };
     let told = content.inspect_err(move |error| tracing::warn!(%id, %error, "content broke off"));
-    Body::from_stream(told.inspect(move |_| {
+    Body::from_stream(held_back(cut(told, part.first, take)).inspect(move |_| {
         // Moved in here, the memory is free again when the stream is gone.
         let _ = &reserved;
     }))
 }
 
+/// The same, but each piece only when there is another one or the end is a good one. Whoever is told a length takes
+/// what has it for whole, so the last piece must not go out before an error behind it.
+fn held_back<E>(
+    pieces: impl Stream<Item = Result<Bytes, E>> + Send,
+) -> impl Stream<Item = Result<Bytes, E>> + Send {
+    stream::unfold(Some((Box::pin(pieces), None)), |state| async move {
+        let (mut pieces, mut held) = state?;
+        loop {
+            match (pieces.next().await, held.take()) {
+                (Some(Ok(first)), None) => held = Some(first),
+                (Some(Ok(next)), Some(piece)) => return Some((Ok(piece), Some((pieces, Some(next))))),
+                (Some(Err(error)), _) => return Some((Err(error), None)),
+                (None, last) => return last.map(|last| (Ok(last), None)),
+            }
+        }
+    })
+}
+
 /// So many bytes behind the first ones.
-fn cut(content: Content, skip: u64, take: u64) -> impl Stream<Item = Result<Bytes, ArchiveError>> + Send {
-    let pieces = stream::unfold((content, skip, take), |(mut content, skip, take)| async move {
+fn cut<E>(
+    content: impl Stream<Item = Result<Bytes, E>> + Send,
+    skip: u64,
+    take: u64,
+) -> impl Stream<Item = Result<Bytes, E>> + Send {
+    let pieces = stream::unfold((Box::pin(content), skip, take), |(mut content, skip, take)| async move {
         if take == 0 {
             return None;
         }
@@ -119,3 +115,47 @@ fn cut(content: Content, skip: u64, take: u64) -> impl Stream<Item = Result<Byte
 
 /// What reading a tessera holds at a time, in bytes: the fragments ahead, the one being read, and the pieces between.
 pub(super) const READ_BYTES: usize = (FRAGMENTS_AHEAD + 2) * FRAGMENT_BYTES_MAX;
+pub(super) const BYTES: &str = "application/octet-stream";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pieces(pieces: &[Result<&'static str, ()>]) -> impl Stream<Item = Result<Bytes, ()>> + Send {
+        let pieces: Vec<_> = pieces.iter().map(|piece| piece.map(Bytes::from)).collect();
+        stream::iter(pieces)
+    }
+
+    async fn read(stream: impl Stream<Item = Result<Bytes, ()>>) -> (String, bool) {
+        let pieces: Vec<_> = stream.collect().await;
+        let text = pieces.iter().flatten().map(|piece| String::from_utf8_lossy(piece)).collect();
+        (text, pieces.iter().all(Result::is_ok))
+    }
+
+    #[tokio::test]
+    async fn part_is_cut_out_of_the_pieces() {
+        for (skip, take, expected) in [
+            (0, u64::MAX, "abcdefg"),
+            (0, 2, "ab"),
+            (1, 3, "bcd"),
+            (3, 3, "def"),
+            (4, u64::MAX, "efg"),
+            (6, 1, "g"),
+        ] {
+            let part = cut(pieces(&[Ok("abc"), Ok(""), Ok("def"), Ok("g")]), skip, take);
+            assert_eq!(read(part).await, (expected.to_owned(), true), "{skip} {take}");
+        }
+    }
+
+    #[tokio::test]
+    async fn error_behind_the_last_byte_keeps_the_last_piece_back() {
+        let whole = [Ok("abc"), Ok("def"), Err(())];
+        for (skip, take, expected) in
+            [(0, u64::MAX, ("abc", false)), (4, u64::MAX, ("", false)), (1, 3, ("bcd", true))]
+        {
+            let part = held_back(cut(pieces(&whole), skip, take));
+            assert_eq!(read(part).await, (expected.0.to_owned(), expected.1), "{skip} {take}");
+        }
+        assert_eq!(read(held_back(pieces(&[]))).await, (String::new(), true));
+    }
+}

@@ -7,7 +7,7 @@ use axum::{
     Json,
     body::Body,
     extract::State,
-    http::{StatusCode, header},
+    http::{HeaderMap, Method, StatusCode},
     response::{IntoResponse, Response},
 };
 use proto::{AccountId, Fragment, FragmentId, TesseraId, limits::FRAGMENT_BYTES_MAX};
@@ -15,7 +15,9 @@ use serde::Deserialize;
 
 use super::{
     Node, body,
+    content::BYTES,
     extract::{InPath, InQuery},
+    unchanging::Unchanging,
 };
 use crate::{
     api,
@@ -53,12 +55,14 @@ pub(super) async fn list(
 pub(super) async fn get(
     State(node): State<Arc<Node>>,
     InPath(id): InPath<(TesseraId, u32, u16)>,
+    method: Method,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let _reserved = node.memory.reserve(FRAGMENT_BYTES_MAX).await?;
+    let reserved = node.memory.reserve(FRAGMENT_BYTES_MAX).await?;
     let fragment = node.system.cache.get(fragment_id(id)).await?;
-    let tag = format!("\"{}\"", fragment.checksum());
-    let headers = [(header::CONTENT_TYPE, "application/octet-stream".to_owned()), (header::ETAG, tag)];
-    Ok((headers, fragment.into_bytes()).into_response())
+    let (checksum, bytes) = (fragment.checksum(), reserved.until_dropped(fragment.into_bytes()));
+    let unchanging = Unchanging::new(checksum, bytes.len() as u64, BYTES);
+    Ok(unchanging.answer(&method, &headers, |part| Body::from(part.of(&bytes))))
 }
 
 /// Keeps a fragment for this node itself.

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
@@ -21,6 +22,25 @@ pub(crate) struct Memory {
 #[derive(Debug)]
 pub(crate) struct Reserved {
     _permits: OwnedSemaphorePermit,
+}
+
+impl Reserved {
+    /// The same bytes, with which this memory becomes free: whoever takes them slowly holds it for so long.
+    pub(crate) fn until_dropped(self, bytes: Bytes) -> Bytes {
+        Bytes::from_owner(Held { bytes, _reserved: self })
+    }
+}
+
+/// Bytes and the memory they are in.
+struct Held {
+    bytes: Bytes,
+    _reserved: Reserved,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 impl Memory {
@@ -75,5 +95,17 @@ mod tests {
     async fn request_for_more_than_there_is_gets_all() {
         let memory = Memory::new(10 << 20);
         assert!(memory.reserve(1 << 30).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn memory_of_bytes_is_free_when_the_last_of_them_is_gone() {
+        let memory = Memory::new(1 << 20);
+        let bytes = memory.reserve(1 << 20).await.unwrap().until_dropped(Bytes::from_static(b"abc"));
+        let part = bytes.slice(1..2);
+        drop(bytes);
+        assert_eq!(memory.reserve(1).await.unwrap_err().kind(), Kind::Busy);
+        assert_eq!(part, "b");
+        drop(part);
+        assert!(memory.reserve(1).await.is_ok());
     }
 }

@@ -8,6 +8,7 @@
 
 mod attest;
 mod body;
+mod conditions;
 pub(crate) mod connections;
 mod content;
 mod extract;
@@ -23,6 +24,7 @@ mod status;
 mod tesseras;
 #[cfg(test)]
 mod tests;
+mod unchanging;
 mod verify;
 
 use std::{path::PathBuf, sync::Arc, time::Instant};

@@ -1,4 +1,5 @@
-//! Byte ranges (RFC 9110, section 14): one range of a file, which is what players and resumed downloads ask for.
+//! Byte ranges (RFC 9110, section 14): one range, which is what players and resumed downloads ask for. Several at once
+//! are answered with the whole, as the RFC allows.
 
 /// Which bytes to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,34 +12,43 @@ pub(super) enum Wanted {
     Nothing,
 }
 
-/// Reads a `Range` header for a file of this length.
-pub(super) fn wanted(header: Option<&str>, length: u64) -> Wanted {
-    let Some(spec) = header.and_then(|header| header.strip_prefix("bytes=")) else { return Wanted::All };
-    let Some((first, last)) = spec.split_once('-') else { return Wanted::All };
-    match (first.trim(), last.trim()) {
-        ("", suffix) => last_bytes(suffix, length),
-        (first, last) => from_to(first, last, length),
+/// Reads a `Range` field for something of this length.
+pub(super) fn wanted(field: Option<&str>, length: u64) -> Wanted {
+    // Of nothing there are no parts; whoever adds a range to every request still learns that it is empty.
+    if length == 0 {
+        return Wanted::All;
+    }
+    let Some(only) = field.and_then(only_one) else { return Wanted::All };
+    let Some((first, last)) = only.split_once('-') else { return Wanted::All };
+    match (number(first), number(last)) {
+        (Some(first), _) if last.is_empty() => from_to(first, u64::MAX, length),
+        (None, Some(count)) if first.is_empty() => last_bytes(count, length),
+        (Some(first), Some(last)) if first <= last => from_to(first, last, length),
+        _ => Wanted::All,
     }
 }
 
-fn last_bytes(suffix: &str, length: u64) -> Wanted {
-    match suffix.parse::<u64>() {
-        Ok(0) => Wanted::Nothing,
-        Ok(_) if length == 0 => Wanted::Nothing,
-        Ok(count) => Wanted::Part(length.saturating_sub(count), length - 1),
-        Err(_) => Wanted::All,
-    }
+/// The range, if the field holds just one and its unit is bytes. Elements of a list may be empty.
+fn only_one(field: &str) -> Option<&str> {
+    let (unit, ranges) = field.split_once('=')?;
+    let mut ranges =
+        ranges.split(',').map(|range| range.trim_matches([' ', '\t'])).filter(|range| !range.is_empty());
+    let only = ranges.next()?;
+    (unit.eq_ignore_ascii_case("bytes") && ranges.next().is_none()).then_some(only)
 }
 
-fn from_to(first: &str, last: &str, length: u64) -> Wanted {
-    let Ok(first) = first.parse::<u64>() else { return Wanted::All };
-    let last = if last.is_empty() { Ok(u64::MAX) } else { last.parse::<u64>() };
-    match last {
-        Ok(last) if last < first => Wanted::All,
-        Ok(_) if first >= length => Wanted::Nothing,
-        Ok(last) => Wanted::Part(first, last.min(length - 1)),
-        Err(_) => Wanted::All,
-    }
+/// Digits only; what is too large for us is behind every end.
+fn number(digits: &str) -> Option<u64> {
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| digits.parse().unwrap_or(u64::MAX))
+}
+
+fn last_bytes(count: u64, length: u64) -> Wanted {
+    if count == 0 { Wanted::Nothing } else { Wanted::Part(length.saturating_sub(count), length - 1) }
+}
+
+fn from_to(first: u64, last: u64, length: u64) -> Wanted {
+    if first < length { Wanted::Part(first, last.min(length - 1)) } else { Wanted::Nothing }
 }
 
 #[cfg(test)]
@@ -47,23 +57,38 @@ mod tests {
 
     #[test]
     fn range_is_read_as_the_rfc_says() {
-        for (header, expected) in [
+        for (field, expected) in [
             ("bytes=0-499", Wanted::Part(0, 499)),
+            ("bytes=0-0", Wanted::Part(0, 0)),
             ("bytes=500-", Wanted::Part(500, 999)),
             ("bytes=500-5000", Wanted::Part(500, 999)),
+            ("bytes=500-99999999999999999999999", Wanted::Part(500, 999)),
             ("bytes=-500", Wanted::Part(500, 999)),
             ("bytes=-5000", Wanted::Part(0, 999)),
+            ("Bytes=, \t7-8 ,", Wanted::Part(7, 8)),
             ("bytes=1000-", Wanted::Nothing),
+            ("bytes=99999999999999999999999-", Wanted::Nothing),
             ("bytes=-0", Wanted::Nothing),
             ("bytes=9-8", Wanted::All),
             ("bytes=0-1,5-6", Wanted::All),
             ("bytes=a-b", Wanted::All),
+            ("bytes=+1-2", Wanted::All),
+            ("bytes=1 - 2", Wanted::All),
+            ("bytes=-", Wanted::All),
+            ("bytes=--1", Wanted::All),
+            ("bytes=", Wanted::All),
+            ("bytes", Wanted::All),
             ("lines=1-2", Wanted::All),
         ] {
-            assert_eq!(wanted(Some(header), 1000), expected, "{header}");
+            assert_eq!(wanted(Some(field), 1000), expected, "{field}");
         }
         assert_eq!(wanted(None, 1000), Wanted::All);
-        assert_eq!(wanted(Some("bytes=0-"), 0), Wanted::Nothing);
-        assert_eq!(wanted(Some("bytes=-1"), 0), Wanted::Nothing);
+    }
+
+    #[test]
+    fn of_nothing_there_are_no_parts() {
+        for field in ["bytes=0-", "bytes=-1", "bytes=5-6"] {
+            assert_eq!(wanted(Some(field), 0), Wanted::All, "{field}");
+        }
     }
 }

@@ -170,7 +170,11 @@ async fn read(
     author: &Author,
     form: Form,
 ) -> Result<Vec<u8>, ArchiveError> {
-    collect(content(store.clone(), id, author, form).await?).await
+    let content = content(store.clone(), id, author, form).await?;
+    let length = content.length();
+    let all = collect(content).await?;
+    assert_eq!(all.len() as u64, length, "it was told before");
+    Ok(all)
 }
 
 /// Exports a tessera to a folder that must not exist.

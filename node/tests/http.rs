@@ -1,0 +1,130 @@
+//! The admin socket as programs other than ours use it.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests fail as tests do")]
+
+mod common;
+
+use std::{
+    fs,
+    io::{Read, Write},
+    os::unix::net::UnixStream,
+};
+
+use common::{Daemon, Place, stdout};
+
+/// Asks with these header fields, each with its end of line.
+fn ask(daemon: &Daemon<'_>, method: &str, path: &str, fields: &str) -> String {
+    daemon.say(&format!("{method} {path} HTTP/1.1\r\nhost: node\r\nconnection: close\r\n{fields}\r\n"))
+}
+
+#[test]
+fn file_is_served_in_parts_and_not_again_when_it_is_known() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place);
+    let bytes: Vec<u8> = (0..1000_u32).flat_map(|at| format!("{at:04}").into_bytes()).collect();
+    let id = place.keep("numbers", &bytes);
+    let path = format!("/v1/tesseras/{id}/files/numbers");
+    let get = |fields: &str| ask(&daemon, "GET", &path, fields);
+    let whole = get("");
+    assert!(whole.starts_with("HTTP/1.1 200") && whole.contains("content-length: 4000\r\n"), "{whole}");
+    let part = get("range: bytes=400-407\r\n");
+    assert!(part.starts_with("HTTP/1.1 206") && part.ends_with("\r\n\r\n01000101"), "{part}");
+    assert!(part.contains("content-range: bytes 400-407/4000\r\n"), "{part}");
+    assert!(get("range: bytes=-4\r\n").ends_with("\r\n\r\n0999"));
+    assert!(get("range: bytes=0-1,4-5\r\n").starts_with("HTTP/1.1 200"));
+    let behind = get("range: bytes=4000-\r\n");
+    assert!(
+        behind.starts_with("HTTP/1.1 416") && behind.contains("content-range: bytes */4000\r\n"),
+        "{behind}"
+    );
+    assert!(behind.contains("urn:tesseras:problem:range-not-satisfiable"), "{behind}");
+    let tag = format!("\"{id}\"");
+    assert!(whole.contains(&format!("etag: {tag}\r\n")), "{whole}");
+    assert!(get(&format!("if-none-match: \"other\", W/{tag}\r\n")).starts_with("HTTP/1.1 304"));
+    assert!(get(&format!("range: bytes=0-1\r\nif-range: {tag}\r\n")).starts_with("HTTP/1.1 206"));
+    assert!(get("range: bytes=0-1\r\nif-range: \"other\"\r\n").starts_with("HTTP/1.1 200"));
+    assert!(get("if-match: \"other\"\r\n").starts_with("HTTP/1.1 412"));
+    let head = ask(&daemon, "HEAD", &path, "range: bytes=0-1\r\n");
+    assert!(head.starts_with("HTTP/1.1 200") && head.contains("content-length: 4000\r\n"), "{head}");
+    assert!(head.ends_with("\r\n\r\n"), "{head}");
+}
+
+#[test]
+fn content_is_served_in_parts_whether_it_is_sealed_or_not() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place);
+    let bytes: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
+    let file = place.path().join("numbers");
+    fs::write(&file, &bytes).unwrap();
+    for (id, raw_differs) in [(place.create(&file, &[]), true), (place.create(&file, &["--public"]), false)] {
+        let get = |query: &str, fields: &str| {
+            let (head, body) = bytes_of(&daemon, &format!("/v1/tesseras/{id}/content{query}"), fields);
+            assert!(head.contains(&format!("content-length: {}\r\n", body.len())), "{head}");
+            body
+        };
+        let (bag, raw) = (get("", ""), get("?raw", ""));
+        assert_eq!(bag != raw, raw_differs);
+        for (query, whole) in [("", bag), ("?raw", raw)] {
+            assert!(get(query, "range: bytes=70000-270000\r\n") == whole[70_000..=270_000], "{query}");
+            assert!(get(query, "range: bytes=-5\r\n") == whole[whole.len() - 5..], "{query}");
+        }
+    }
+}
+
+/// The head and the body of the answer.
+fn bytes_of(daemon: &Daemon<'_>, path: &str, fields: &str) -> (String, Vec<u8>) {
+    let mut stream = UnixStream::connect(daemon.socket()).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: node\r\nconnection: close\r\n{fields}\r\n").unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap() + 4;
+    (String::from_utf8_lossy(&answer[..end]).into_owned(), answer.split_off(end))
+}
+
+#[test]
+fn fragment_is_known_by_its_checksum() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place);
+    let id = place.keep("a", b"a");
+    fs::write(place.path().join("bytes"), "fragment").unwrap();
+    let sum = stdout(&place.node(["fragment", "put", &id, "7", "3", "bytes"])).trim().to_owned();
+    let get = |fields: &str| ask(&daemon, "GET", &format!("/v1/tesseras/{id}/fragments/7/3"), fields);
+    assert!(get("").contains(&format!("etag: \"{sum}\"\r\n")));
+    assert!(get(&format!("if-none-match: \"{sum}\"\r\n")).starts_with("HTTP/1.1 304"));
+    let part = get("range: bytes=2-4\r\n");
+    assert!(part.starts_with("HTTP/1.1 206") && part.ends_with("\r\n\r\nagm"), "{part}");
+}
+
+#[test]
+fn file_that_is_not_here_is_not_called_unchanged() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place);
+    let id = place.keep("numbers", b"1234");
+    let get = |file: &str, known: &str| {
+        ask(
+            &daemon,
+            "GET",
+            &format!("/v1/tesseras/{id}/files/{file}"),
+            &format!("if-none-match: {known}\r\n"),
+        )
+    };
+    for known in ["*".to_owned(), format!("\"{id}\"")] {
+        assert!(get("numbers", &known).starts_with("HTTP/1.1 304"), "{known}");
+        assert!(get("letters", &known).starts_with("HTTP/1.1 404"), "{known}");
+    }
+    assert_eq!(place.node(["forget", &id]).status.code(), Some(0));
+    assert!(get("numbers", "*").starts_with("HTTP/1.1 404"));
+}
+
+#[test]
+fn wrong_id_in_a_path_is_a_problem_that_says_what_is_wrong() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place);
+    for path in
+        ["/v1/tesseras/tess1qqq", "/v1/tesseras/%FF", "/v1/tesseras?prefix=x", "/v1/tesseras?limit=-1"]
+    {
+        let answer = daemon.get(path);
+        assert!(answer.starts_with("HTTP/1.1 400"), "{path}: {answer}");
+        assert!(answer.contains("urn:tesseras:problem:bad-request"), "{path}: {answer}");
+    }
+}
