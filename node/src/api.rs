@@ -10,7 +10,9 @@ use proto::{
     manifest::{Description, Manifest, Visibility},
 };
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
+use crate::schema;
 pub(crate) use crate::{
     scrubbed::{Mode, Scrub},
     settings::{Change, ChangeOutcome, Reloaded, Setting, settings},
@@ -18,13 +20,15 @@ pub(crate) use crate::{
 };
 
 /// `GET /v1/status`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Status {
     /// The version of this software.
     pub(crate) version: String,
     /// The machine.
+    #[schema(value_type = schema::NodeId)]
     pub(crate) node: NodeId,
     /// Its person.
+    #[schema(value_type = schema::AuthorId)]
     pub(crate) author: AuthorId,
     /// What others encrypt to, `age1…`.
     pub(crate) recipient: String,
@@ -39,7 +43,7 @@ pub(crate) struct Status {
 }
 
 /// How much is stored, and whether more can be.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Storage {
     /// Tesserae of which there is at least one fragment.
     pub(crate) tesseras: u64,
@@ -68,7 +72,7 @@ pub(crate) struct Storage {
 }
 
 /// What the last start found.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Recovery {
     /// Records read again: none after a clean stop.
     pub(crate) records: u64,
@@ -105,7 +109,7 @@ impl From<Usage> for Storage {
 }
 
 /// One of `GET /v1/actors`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Actor {
     /// Its name.
     pub(crate) name: String,
@@ -128,9 +132,10 @@ impl Actor {
 }
 
 /// A tessera, as far as it is known here.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Tessera {
     /// Its id.
+    #[schema(value_type = schema::TesseraId)]
     pub(crate) id: TesseraId,
     /// Fragments kept here.
     pub(crate) fragments: u64,
@@ -145,24 +150,30 @@ pub(crate) struct Tessera {
 }
 
 /// What a manifest says.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub(crate) struct About {
     /// Who made it.
+    #[schema(value_type = schema::AuthorId)]
     pub(crate) author: AuthorId,
     /// When, in milliseconds since 1970.
     pub(crate) created_at_ms: u64,
     /// Who may read it.
+    #[schema(value_type = schema::Visibility)]
     pub(crate) visibility: Visibility,
     /// Length of the content as stored, in bytes.
     pub(crate) content_len: u64,
     /// BLAKE3 of the content as stored.
+    #[schema(value_type = schema::Checksum)]
     pub(crate) content_hash: Checksum,
     /// What it says about the content; empty unless public.
     #[serde(flatten)]
+    #[schema(value_type = schema::Description)]
     pub(crate) description: Description,
     /// The tessera that this one is a newer edition of.
+    #[schema(value_type = Option<schema::TesseraId>)]
     pub(crate) supersedes: Option<TesseraId>,
     /// The collection that this one belongs to.
+    #[schema(value_type = Option<schema::TesseraId>)]
     pub(crate) part_of: Option<TesseraId>,
     /// What others may do with it.
     pub(crate) rights: Option<String>,
@@ -197,22 +208,24 @@ impl From<&Manifest> for About {
 }
 
 /// `GET /v1/tesseras`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub(crate) struct TesseraPage {
     /// In the order of their ids.
     pub(crate) tesseras: Vec<Tessera>,
     /// The `from` of the next page, if there is one.
+    #[schema(value_type = Option<schema::TesseraId>)]
     pub(crate) next: Option<TesseraId>,
 }
 
 /// A fragment, as the index knows it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub(crate) struct FragmentRow {
     /// The stripe, from 0.
     pub(crate) stripe: u32,
     /// The place in the stripe, from 0.
     pub(crate) index: u16,
     /// Its checksum.
+    #[schema(value_type = schema::Checksum)]
     pub(crate) checksum: Checksum,
     /// Its length in bytes.
     pub(crate) length: u32,
@@ -225,7 +238,7 @@ pub(crate) struct FragmentRow {
 }
 
 /// Whether the bytes of a fragment or a document are there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum State {
     /// They were right when last seen.
@@ -257,7 +270,7 @@ impl From<actors::FragmentRow> for FragmentRow {
 }
 
 /// `GET /v1/tesseras/{id}/fragments`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub(crate) struct FragmentPage {
     /// In the order of stripe and index.
     pub(crate) fragments: Vec<FragmentRow>,
@@ -266,20 +279,23 @@ pub(crate) struct FragmentPage {
 }
 
 /// `PUT /v1/tesseras/{id}/fragments/{stripe}/{index}`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Put {
     /// Its checksum.
+    #[schema(value_type = schema::Checksum)]
     pub(crate) checksum: Checksum,
     /// Whether it was here already.
     pub(crate) held: bool,
 }
 
 /// `POST /v1/tesseras`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Created {
     /// The new tessera.
+    #[schema(value_type = schema::TesseraId)]
     pub(crate) id: TesseraId,
     /// Who may read it.
+    #[schema(value_type = schema::Visibility)]
     pub(crate) visibility: Visibility,
     /// Files in it.
     pub(crate) files: u64,
@@ -299,9 +315,10 @@ impl From<archive::Created> for Created {
 }
 
 /// `POST /v1/tesseras/{id}/attest`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Attested {
     /// Who claims; also named as the one who asked.
+    #[schema(value_type = schema::NodeId)]
     pub(crate) node: NodeId,
     /// The signed claim, in base64.
     pub(crate) claim: String,
@@ -312,13 +329,14 @@ pub(crate) struct Attested {
 }
 
 /// What is known of one fragment.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub(crate) struct AttestedRow {
     /// The stripe, from 0.
     pub(crate) stripe: u32,
     /// The place in the stripe, from 0.
     pub(crate) index: u16,
     /// Its checksum.
+    #[schema(value_type = schema::Checksum)]
     pub(crate) checksum: Checksum,
     /// Its length in bytes.
     pub(crate) length: u32,

@@ -25,6 +25,7 @@ mod pipe;
 mod problem;
 mod progress;
 mod reload;
+mod schema;
 mod scrubbed;
 mod service;
 mod settings;

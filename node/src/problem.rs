@@ -4,6 +4,10 @@
 //! The set of kinds is closed and their `type` never changes: programs tell problems apart by it.
 
 use serde::{Deserialize, Serialize};
+use utoipa::{
+    ToSchema,
+    openapi::{Object, ObjectBuilder, Type},
+};
 
 use crate::exit::Exit;
 
@@ -144,10 +148,11 @@ impl Kind {
 }
 
 /// A problem document, RFC 9457.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Problem {
     /// Tells kinds apart; never changes.
     #[serde(rename = "type")]
+    #[schema(schema_with = types)]
     uri: String,
     /// The kind in words.
     title: String,
@@ -178,6 +183,11 @@ impl Problem {
     pub(crate) fn status(&self) -> u16 {
         self.status
     }
+}
+
+/// Every `type` there is.
+fn types() -> Object {
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(Kind::ALL.map(Kind::uri))).build()
 }
 
 const TYPE_PREFIX: &str = "urn:tesseras:problem:";

@@ -2,9 +2,10 @@
 
 use actors::scrub;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// `GET /v1/scrub`, and the answer to `POST /v1/scrub/start` and `/pause`. Spans in milliseconds.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Scrub {
     /// What it does.
     pub(crate) mode: Mode,
@@ -45,7 +46,7 @@ pub(crate) struct Scrub {
 }
 
 /// What verifying does at the moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Mode {
     /// Nothing is due.

@@ -4,13 +4,16 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 /// A setting and where it came from.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct Setting {
+    /// Its name, `section.key`.
     key: &'static str,
     /// The value in force.
     value: Value,
+    /// The layer it came from: `default`, a file and line, a variable, or a flag.
     origin: String,
     /// What is written by now, and will be in force after a restart; absent when that is the same.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -18,9 +21,11 @@ pub(crate) struct Setting {
 }
 
 /// A value and where it is written.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct Written {
+    /// The value.
     value: Value,
+    /// The layer it is written in.
     origin: String,
 }
 
@@ -42,7 +47,7 @@ pub(crate) fn settings<'a>(settings: impl IntoIterator<Item = &'a config::Settin
 }
 
 /// `POST /v1/config/reload`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Reloaded {
     /// The file that was read, if there is one.
     pub(crate) file: Option<String>,
@@ -51,7 +56,7 @@ pub(crate) struct Reloaded {
 }
 
 /// A setting that is written otherwise than it was in force.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Change {
     /// The setting.
     pub(crate) key: String,
@@ -79,7 +84,7 @@ impl Change {
 }
 
 /// What became of a change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) enum ChangeOutcome {
     /// It is in force.
     #[serde(rename = "applied")]

@@ -3,11 +3,12 @@
 use actors::archive;
 use proto::{Checksum, TesseraId};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use crate::problem::Problem;
+use crate::{problem::Problem, schema};
 
-/// A line of `POST /v1/tesseras/{id}/verify`, for whoever accepts [`LINES`].
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// A line of `POST /v1/tesseras/{id}/verify`, for whoever accepts lines.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum VerifyStep {
     /// How far it is.
@@ -24,9 +25,10 @@ pub(crate) enum VerifyStep {
 }
 
 /// `POST /v1/tesseras/{id}/verify`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Verified {
     /// The tessera.
+    #[schema(value_type = schema::TesseraId)]
     pub(crate) tessera: TesseraId,
     /// Whether everything is here and right.
     pub(crate) intact: bool,
@@ -45,13 +47,14 @@ pub(crate) struct Verified {
 }
 
 /// A fragment that is not as it should be.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Fault {
     /// The stripe, from 0.
     pub(crate) stripe: u32,
     /// The place in the stripe, from 0.
     pub(crate) index: u16,
     /// What its bytes should hash to.
+    #[schema(value_type = schema::Checksum)]
     pub(crate) checksum: Checksum,
     /// Whether it is missing; else it is damaged.
     pub(crate) missing: bool,

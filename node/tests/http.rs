@@ -8,9 +8,12 @@ use std::{
     fs,
     io::{Read, Write},
     os::unix::net::UnixStream,
+    path::Path,
+    process::Command,
 };
 
-use common::{Daemon, Place, stdout};
+use common::{Daemon, Place, stderr, stdout};
+use serde_json::Value;
 
 /// Asks with these header fields, each with its end of line.
 fn ask(daemon: &Daemon<'_>, method: &str, path: &str, fields: &str) -> String {
@@ -114,6 +117,47 @@ fn file_that_is_not_here_is_not_called_unchanged() {
     }
     assert_eq!(place.node(["forget", &id]).status.code(), Some(0));
     assert!(get("numbers", "*").starts_with("HTTP/1.1 404"));
+}
+
+/// The body of the answer to a GET, as JSON.
+fn json_at(daemon: &Daemon<'_>, path: &str) -> Value {
+    serde_json::from_slice(&bytes_of(daemon, path, "").1).unwrap()
+}
+
+#[test]
+fn document_is_valid_openapi() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place);
+    let document = place.path().join("openapi.json");
+    fs::write(&document, json_at(&daemon, "/v1/openapi.json").to_string()).unwrap();
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/venv/bin/python");
+    assert!(python.exists(), "run tests/setup first");
+    let validated = Command::new(python)
+        .args(["-m", "openapi_spec_validator", "--schema", "3.1"])
+        .arg(document)
+        .output()
+        .unwrap();
+    assert!(validated.status.success(), "{}{}", stdout(&validated), stderr(&validated));
+}
+
+#[test]
+fn document_names_what_is_served_and_nothing_else() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place);
+    let document = json_at(&daemon, "/v1/openapi.json");
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for method in ["GET", "PUT", "POST", "DELETE", "PATCH"] {
+            let described = item.get(method.to_lowercase()).is_some();
+            // What would end the node, or never ends.
+            if described && ["/v1/shutdown", "/v1/events"].contains(&path.as_str()) {
+                continue;
+            }
+            let answer = ask(&daemon, method, &path.replace(['{', '}'], ""), "content-length: 0\r\n");
+            let refused = answer.starts_with("HTTP/1.1 405");
+            assert_eq!(refused, !described, "{method} {path}: {answer}");
+            assert!(!answer.contains("there is no endpoint"), "{method} {path}: {answer}");
+        }
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, future, stream};
 use proto::{TesseraId, limits::FRAGMENT_BYTES_MAX, manifest::Visibility};
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::{
     Node,
@@ -20,16 +21,41 @@ use super::{
     memory::Reserved,
     unchanging::{Part, Unchanging},
 };
-use crate::problem::Problem;
+use crate::{
+    problem::Problem,
+    schema::{self, OfTessera},
+};
 
 /// In which form.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct How {
     /// As it is stored, encrypted if the tessera is private.
     raw: Option<String>,
 }
 
-/// The content: the tar of the bag or, with `?raw`, what is stored.
+/// The content: the tar of the bag or, with `?raw`, what is stored
+#[utoipa::path(
+    get, path = "/v1/tesseras/{id}/content", operation_id = "read_content", tag = "tesserae",
+    params(OfTessera, How, schema::OfPart),
+    responses(
+        (status = 200, description = "All of it", content(
+                (schema::Bytes = "application/x-tar"),
+                (schema::Bytes = "application/octet-stream"),
+            ), headers(
+                ("ETag" = String, description = "Tells it from any other"),
+                ("Accept-Ranges" = String, description = "`bytes`"),
+            )),
+        (status = 206, description = "The part that `Range` names", content(
+                (schema::Bytes = "application/x-tar"),
+                (schema::Bytes = "application/octet-stream"),
+            ), headers(
+                ("ETag" = String, description = "Tells it from any other"),
+                ("Accept-Ranges" = String, description = "`bytes`"),
+            )),
+        (status = 304, description = "The caller has it: `If-None-Match` names its tag"),
+    )
+)]
 pub(super) async fn whole(
     State(node): State<Arc<Node>>,
     InPath(id): InPath<TesseraId>,
@@ -47,7 +73,26 @@ pub(super) async fn whole(
     Ok(unchanging.answer(&method, &headers, |part| body(id, content, part, reserved)))
 }
 
-/// One file.
+/// One file
+#[utoipa::path(
+    get, path = "/v1/tesseras/{id}/files/{*path}", operation_id = "read_file", tag = "tesserae",
+    params(OfTessera, schema::OfFile, schema::OfPart),
+    responses(
+        (status = 200, description = "All of it", content(
+                (schema::Bytes = "application/octet-stream"),
+            ), headers(
+                ("ETag" = String, description = "Tells it from any other"),
+                ("Accept-Ranges" = String, description = "`bytes`"),
+            )),
+        (status = 206, description = "The part that `Range` names", content(
+                (schema::Bytes = "application/octet-stream"),
+            ), headers(
+                ("ETag" = String, description = "Tells it from any other"),
+                ("Accept-Ranges" = String, description = "`bytes`"),
+            )),
+        (status = 304, description = "The caller has it: `If-None-Match` names its tag"),
+    )
+)]
 pub(super) async fn file(
     State(node): State<Arc<Node>>,
     InPath((id, path)): InPath<(TesseraId, String)>,

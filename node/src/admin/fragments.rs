@@ -12,6 +12,7 @@ use axum::{
 };
 use proto::{AccountId, Fragment, FragmentId, TesseraId, limits::FRAGMENT_BYTES_MAX};
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::{
     Node, body,
@@ -22,19 +23,31 @@ use super::{
 use crate::{
     api,
     problem::{Kind, Problem},
+    schema::{self, OfFragment, OfTessera},
 };
 
 /// Which fragments to list.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Which {
+    /// From this stripe on.
     #[serde(default)]
     stripe: u32,
+    /// In that stripe, from this place on.
     #[serde(default)]
     index: u16,
+    /// At most so many.
     limit: Option<u32>,
 }
 
-/// What the index says of a tessera's fragments. No blob is read.
+/// What the index says of the fragments of a tessera; no blob is read
+#[utoipa::path(
+    get, path = "/v1/tesseras/{id}/fragments", operation_id = "list_fragments", tag = "fragments",
+    params(OfTessera, Which),
+    responses(
+        (status = 200, description = "One page", body = api::FragmentPage),
+    )
+)]
 pub(super) async fn list(
     State(node): State<Arc<Node>>,
     InPath(id): InPath<TesseraId>,
@@ -51,7 +64,26 @@ pub(super) async fn list(
     Ok(Json(api::FragmentPage { fragments: rows.into_iter().map(api::FragmentRow::from).collect(), next }))
 }
 
-/// The bytes of a fragment.
+/// The bytes of a fragment
+#[utoipa::path(
+    get, path = "/v1/tesseras/{id}/fragments/{stripe}/{index}", operation_id = "read_fragment", tag = "fragments",
+    params(OfFragment, schema::OfPart),
+    responses(
+        (status = 200, description = "All of it", content(
+                (schema::Bytes = "application/octet-stream"),
+            ), headers(
+                ("ETag" = String, description = "Tells it from any other"),
+                ("Accept-Ranges" = String, description = "`bytes`"),
+            )),
+        (status = 206, description = "The part that `Range` names", content(
+                (schema::Bytes = "application/octet-stream"),
+            ), headers(
+                ("ETag" = String, description = "Tells it from any other"),
+                ("Accept-Ranges" = String, description = "`bytes`"),
+            )),
+        (status = 304, description = "The caller has it: `If-None-Match` names its tag"),
+    )
+)]
 pub(super) async fn get(
     State(node): State<Arc<Node>>,
     InPath(id): InPath<(TesseraId, u32, u16)>,
@@ -65,7 +97,16 @@ pub(super) async fn get(
     Ok(unchanging.answer(&method, &headers, |part| Body::from(part.of(&bytes))))
 }
 
-/// Keeps a fragment for this node itself.
+/// Keeps a fragment for this node itself
+#[utoipa::path(
+    put, path = "/v1/tesseras/{id}/fragments/{stripe}/{index}", operation_id = "keep_fragment", tag = "fragments",
+    params(OfFragment),
+    request_body(content = schema::Bytes, content_type = "application/octet-stream", description = "From 1 byte to 1 MiB"),
+    responses(
+        (status = 200, description = "It was here already", body = api::Put),
+        (status = 201, description = "It is kept", body = api::Put),
+    )
+)]
 pub(super) async fn put(
     State(node): State<Arc<Node>>,
     InPath(id): InPath<(TesseraId, u32, u16)>,
@@ -85,7 +126,14 @@ pub(super) async fn put(
     Ok((status, Json(api::Put { checksum, held })).into_response())
 }
 
-/// This node itself no longer wants the fragment.
+/// This node itself no longer wants the fragment
+#[utoipa::path(
+    delete, path = "/v1/tesseras/{id}/fragments/{stripe}/{index}", operation_id = "drop_fragment", tag = "fragments",
+    params(OfFragment),
+    responses(
+        (status = 204, description = "It is dropped"),
+    )
+)]
 pub(super) async fn drop(
     State(node): State<Arc<Node>>,
     InPath(id): InPath<(TesseraId, u32, u16)>,

@@ -12,10 +12,10 @@ use axum::{
     http::{HeaderMap, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::get,
 };
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::problems;
 use crate::{
@@ -34,23 +34,37 @@ pub(crate) struct Health {
     pub(crate) system: System,
 }
 
+/// The three endpoints and what they are.
+pub(super) fn endpoints() -> OpenApiRouter<Health> {
+    OpenApiRouter::new().routes(routes!(alive)).routes(routes!(ready)).routes(routes!(text))
+}
+
 /// The three endpoints.
-pub(crate) fn routes(health: Health) -> Router {
-    Router::new()
-        .route("/livez", get(async || "alive\n"))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(text))
-        .method_not_allowed_fallback(problems::no_method)
-        .with_state(health)
+pub(crate) fn router(health: Health) -> Router {
+    Router::from(endpoints()).method_not_allowed_fallback(problems::no_method).with_state(health)
 }
 
 /// The three endpoints and nothing else, for TCP at this address.
 pub(crate) fn tcp_router(health: Health, address: SocketAddr) -> Router {
-    routes(health)
+    router(health)
         .fallback(problems::no_endpoint)
         .layer(middleware::from_fn_with_state(address, only_for_this_host))
 }
 
+/// Whether the process runs
+#[utoipa::path(
+    get, path = "/livez", operation_id = "livez", tag = "health",
+    responses((status = 200, description = "It does", body = String, content_type = "text/plain"))
+)]
+async fn alive() -> &'static str {
+    "alive\n"
+}
+
+/// Whether it takes requests
+#[utoipa::path(
+    get, path = "/readyz", operation_id = "readyz", tag = "health",
+    responses((status = 200, description = "It does", body = String, content_type = "text/plain"))
+)]
 async fn ready(State(health): State<Health>) -> Result<&'static str, Problem> {
     if health.draining.is_cancelled() {
         return Err(Problem::new(Kind::Unavailable, "the node is stopping"));
@@ -58,6 +72,11 @@ async fn ready(State(health): State<Health>) -> Result<&'static str, Problem> {
     Ok("ready\n")
 }
 
+/// What it counts
+#[utoipa::path(
+    get, path = "/metrics", operation_id = "metrics", tag = "health",
+    responses((status = 200, description = "As Prometheus reads it", body = String, content_type = "text/plain"))
+)]
 async fn text(State(health): State<Health>) -> Result<Response, Problem> {
     // While an actor restarts its gauges stay as they were: metrics are wanted most when something is wrong.
     match timeout(MEASURE_DEADLINE, health.system.measure()).await {

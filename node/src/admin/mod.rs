@@ -6,6 +6,8 @@
 //! 3. Memory for a request is reserved here, once, and nowhere further in.
 //! 4. Absent on purpose: rules of storage, layout and repair. Handlers ask and pass on.
 
+#![allow(unused_qualifications, reason = "utoipa qualifies what it finds in its attributes")]
+
 mod attest;
 mod body;
 mod conditions;
@@ -15,6 +17,7 @@ mod extract;
 mod fragments;
 pub(crate) mod health;
 pub(crate) mod memory;
+mod openapi;
 mod problems;
 mod range;
 mod scrub;
@@ -30,11 +33,10 @@ mod verify;
 use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use actors::System;
-use axum::{
-    Router,
-    routing::{get, post},
-};
+use axum::Router;
 use tokio_util::sync::CancellationToken;
+use utoipa::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{keys::Keys, reload::Reload};
 use health::Health;
@@ -61,28 +63,38 @@ pub(crate) struct Node {
 
 /// Every endpoint of the socket.
 pub(crate) fn router(node: Arc<Node>, health: Health) -> Router {
-    Router::new()
-        .route("/v1/status", get(status::status))
-        .route("/v1/actors", get(status::actors))
-        .route("/v1/config", get(settings::show))
-        .route("/v1/config/reload", post(settings::reload))
-        .route("/v1/scrub", get(scrub::status))
-        .route("/v1/scrub/start", post(scrub::start))
-        .route("/v1/scrub/pause", post(scrub::pause))
-        .route("/v1/shutdown", post(status::shutdown))
-        .route("/v1/tesseras", get(tesseras::list).post(tesseras::make))
-        .route("/v1/tesseras/{id}", get(tesseras::show).delete(tesseras::forget))
-        .route("/v1/tesseras/{id}/content", get(content::whole))
-        .route("/v1/tesseras/{id}/files/{*path}", get(content::file))
-        .route("/v1/tesseras/{id}/fragments", get(fragments::list))
-        .route(
-            "/v1/tesseras/{id}/fragments/{stripe}/{index}",
-            get(fragments::get).put(fragments::put).delete(fragments::drop),
-        )
-        .route("/v1/tesseras/{id}/verify", post(verify::verify))
-        .route("/v1/tesseras/{id}/attest", post(attest::attest))
+    Router::from(endpoints())
         .method_not_allowed_fallback(problems::no_method)
         .with_state(node)
-        .merge(health::routes(health))
+        .merge(health::router(health))
         .fallback(problems::no_endpoint)
+}
+
+/// What they are.
+fn document() -> utoipa::openapi::OpenApi {
+    let mut document = endpoints().into_openapi();
+    document.merge(health::endpoints().into_openapi());
+    openapi::complete(document)
+}
+
+/// The endpoints that ask the node, and what they are.
+fn endpoints() -> OpenApiRouter<Arc<Node>> {
+    OpenApiRouter::with_openapi(openapi::Preamble::openapi())
+        .routes(routes!(openapi::openapi))
+        .routes(routes!(status::status))
+        .routes(routes!(status::actors))
+        .routes(routes!(settings::show))
+        .routes(routes!(settings::reload))
+        .routes(routes!(scrub::status))
+        .routes(routes!(scrub::start))
+        .routes(routes!(scrub::pause))
+        .routes(routes!(status::shutdown))
+        .routes(routes!(tesseras::list, tesseras::make))
+        .routes(routes!(tesseras::show, tesseras::forget))
+        .routes(routes!(content::whole))
+        .routes(routes!(content::file))
+        .routes(routes!(fragments::list))
+        .routes(routes!(fragments::get, fragments::put, fragments::drop))
+        .routes(routes!(verify::verify))
+        .routes(routes!(attest::attest))
 }

@@ -7,7 +7,13 @@ use axum::{Json, extract::State, http::StatusCode};
 use super::Node;
 use crate::{api, problem::Problem};
 
-/// Who this node is, and how much it stores.
+/// Who this node is, and how much it stores
+#[utoipa::path(
+    get, path = "/v1/status", operation_id = "status", tag = "node",
+    responses(
+        (status = 200, description = "How it fares", body = api::Status),
+    )
+)]
 pub(super) async fn status(State(node): State<Arc<Node>>) -> Result<Json<api::Status>, Problem> {
     let usage = node.system.storage.usage().await?;
     let scrub = node.system.scrub.status().await?.into();
@@ -23,7 +29,13 @@ pub(super) async fn status(State(node): State<Arc<Node>>) -> Result<Json<api::St
     }))
 }
 
-/// Every actor, and how it fares.
+/// Every actor, and how it fares
+#[utoipa::path(
+    get, path = "/v1/actors", operation_id = "actors", tag = "node",
+    responses(
+        (status = 200, description = "In the order in which they are started", body = Vec<api::Actor>),
+    )
+)]
 pub(super) async fn actors(State(node): State<Arc<Node>>) -> Json<Vec<api::Actor>> {
     let standing = node.system.standing.borrow().clone();
     let waiting = node.system.waiting();
@@ -31,7 +43,13 @@ pub(super) async fn actors(State(node): State<Arc<Node>>) -> Json<Vec<api::Actor
     Json(standing.actors.into_iter().map(|actor| api::Actor::new(load(actor.name), actor)).collect())
 }
 
-/// Ends the daemon as SIGTERM does.
+/// Ends the daemon as SIGTERM does
+#[utoipa::path(
+    post, path = "/v1/shutdown", operation_id = "shutdown", tag = "node",
+    responses(
+        (status = 202, description = "It is stopping"),
+    )
+)]
 pub(super) async fn shutdown(State(node): State<Arc<Node>>) -> StatusCode {
     node.stop.cancel();
     StatusCode::ACCEPTED

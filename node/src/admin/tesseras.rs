@@ -21,26 +21,41 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use proto::{ProtoError, TesseraId, manifest::SignedManifest, prefix::IdPrefix, record::DocumentKind};
 use serde::{Deserialize, Deserializer, de};
+use utoipa::IntoParams;
 
 use super::{
     Node, body,
     extract::{InPath, InQuery},
 };
-use crate::{api, problem::Problem};
+use crate::{
+    api,
+    problem::Problem,
+    schema::{self, OfTessera},
+};
 
 /// Which tesserae to list.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Which {
     /// Only those whose ids begin like this.
+    #[param(value_type = Option<schema::TesseraPrefix>)]
     #[serde(default, deserialize_with = "prefix")]
     prefix: Option<IdPrefix<TesseraId>>,
     /// From this id on.
+    #[param(value_type = Option<schema::TesseraId>)]
     from: Option<TesseraId>,
     /// At most so many.
     limit: Option<u32>,
 }
 
-/// The tesserae here, in the order of their ids.
+/// The tesserae here, in the order of their ids
+#[utoipa::path(
+    get, path = "/v1/tesseras", operation_id = "list_tesseras", tag = "tesserae",
+    params(Which),
+    responses(
+        (status = 200, description = "One page", body = api::TesseraPage),
+    )
+)]
 pub(super) async fn list(
     State(node): State<Arc<Node>>,
     InQuery(which): InQuery<Which>,
@@ -57,7 +72,17 @@ pub(super) async fn list(
     Ok(Json(api::TesseraPage { tesseras: tesseras.await?, next }))
 }
 
-/// One tessera; its manifest as it is stored when CBOR is asked for.
+/// One tessera; its manifest as it is stored when CBOR is asked for
+#[utoipa::path(
+    get, path = "/v1/tesseras/{id}", operation_id = "show_tessera", tag = "tesserae",
+    params(OfTessera),
+    responses(
+        (status = 200, description = "What is known of it", content(
+            (api::Tessera = "application/json"),
+            (schema::Bytes = "application/cbor"),
+        )),
+    )
+)]
 pub(super) async fn show(
     State(node): State<Arc<Node>>,
     InPath(id): InPath<TesseraId>,
@@ -71,7 +96,17 @@ pub(super) async fn show(
     Ok(Json(describe(&node, row).await?).into_response())
 }
 
-/// Makes a tessera of a tar of files.
+/// Makes a tessera of a tar of files
+///
+/// What is said of it may stand in the first entry, `tessera.json`.
+#[utoipa::path(
+    post, path = "/v1/tesseras", operation_id = "make_tessera", tag = "tesserae",
+    request_body(content = schema::Bytes, content_type = "application/x-tar", description = "Files and folders"),
+    responses(
+        (status = 201, description = "It is kept", body = api::Created,
+            headers(("Location" = String, description = "Its path"))),
+    )
+)]
 pub(super) async fn make(State(node): State<Arc<Node>>, body: Body) -> Result<Response, Problem> {
     // The body is read only from here on: who waits for memory holds nothing.
     let _reserved = node.memory.reserve(CREATE_BYTES_MAX).await?;
@@ -83,7 +118,14 @@ pub(super) async fn make(State(node): State<Arc<Node>>, body: Body) -> Result<Re
         .into_response())
 }
 
-/// Drops what is kept of a tessera here.
+/// Drops what is kept of a tessera here
+#[utoipa::path(
+    delete, path = "/v1/tesseras/{id}", operation_id = "forget_tessera", tag = "tesserae",
+    params(OfTessera),
+    responses(
+        (status = 204, description = "It is forgotten"),
+    )
+)]
 pub(super) async fn forget(
     State(node): State<Arc<Node>>,
     InPath(id): InPath<TesseraId>,

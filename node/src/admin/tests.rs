@@ -53,7 +53,7 @@ impl Server {
             metrics: Metrics::new().unwrap(),
             system: System::start(actors).await.unwrap(),
         };
-        let router = router.merge(health::routes(health)).fallback(problems::no_endpoint);
+        let router = router.merge(health::router(health)).fallback(problems::no_endpoint);
         let task = tokio::spawn(connections::serve(socket, router, bounds, draining.clone()));
         Self { _dir: dir, path, draining, task }
     }
@@ -80,6 +80,20 @@ fn problem(failure: Failure) -> Problem {
         Failure::Problem(problem) => *problem,
         Failure::ClosedPipe => panic!("no problem"),
     }
+}
+
+#[test]
+fn document_names_the_paths_that_are_routed() {
+    // Routers tell their paths to nobody else.
+    let routed = format!("{:?} {:?}", Router::from(super::endpoints()), Router::from(health::endpoints()));
+    let is_ours = |text: &&str| text.len() > 1 && text.starts_with('/') && !text.contains("__private__");
+    let mut routed: Vec<String> =
+        routed.split('"').filter(is_ours).map(|path| path.replace("{*", "{")).collect();
+    routed.sort_unstable();
+    routed.dedup();
+    assert!(routed.len() > 10, "{routed:?}");
+    let described: Vec<String> = super::document().paths.paths.into_keys().collect();
+    assert_eq!(described, routed);
 }
 
 #[tokio::test]

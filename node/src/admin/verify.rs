@@ -17,9 +17,21 @@ use proto::TesseraId;
 use tokio::sync::mpsc;
 
 use super::{Node, content::READ_BYTES, extract::InPath, memory::Reserved};
-use crate::{api, problem::Problem};
+use crate::{api, problem::Problem, schema::OfTessera};
 
-/// Verifies a tessera.
+/// Reads a tessera back and says what is right
+///
+/// For whoever accepts lines there is one for each step, and the report as the last one.
+#[utoipa::path(
+    post, path = "/v1/tesseras/{id}/verify", operation_id = "verify_tessera", tag = "tesserae",
+    params(OfTessera),
+    responses(
+        (status = 200, description = "What was found", content(
+            (api::Verified = "application/json"),
+            (api::VerifyStep = "application/x-ndjson"),
+        )),
+    )
+)]
 pub(super) async fn verify(
     State(node): State<Arc<Node>>,
     InPath(id): InPath<TesseraId>,
