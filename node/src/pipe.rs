@@ -24,6 +24,12 @@ pub(crate) fn from_thread() -> (Writer, Pieces) {
     (Writer { to, buffer: BytesMut::new() }, Pieces { from, ended: false })
 }
 
+/// A pipe from a task to a task.
+pub(crate) fn between_tasks() -> (Sender, Pieces) {
+    let (to, from) = mpsc::channel(PIECES_MAX);
+    (Sender { to }, Pieces { from, ended: false })
+}
+
 /// A pipe from a task to a thread.
 pub(crate) fn to_thread() -> (Sender, Reader) {
     let (to, from) = mpsc::channel(PIECES_MAX);
@@ -66,7 +72,7 @@ impl Write for Writer {
     }
 }
 
-/// What a thread writes, as a stream.
+/// What a thread writes or a task sends, as a stream.
 #[derive(Debug)]
 pub(crate) struct Pieces {
     from: mpsc::Receiver<Piece>,
@@ -94,7 +100,7 @@ impl Stream for Pieces {
     }
 }
 
-/// Where a task sends what a thread reads.
+/// Where a task sends what a thread or another task reads.
 #[derive(Debug)]
 pub(crate) struct Sender {
     to: mpsc::Sender<Piece>,
@@ -104,6 +110,11 @@ impl Sender {
     /// Sends bytes. `false` when nobody reads any more.
     pub(crate) async fn send(&self, bytes: Bytes) -> bool {
         self.to.send(Ok(Some(bytes))).await.is_ok()
+    }
+
+    /// Returns when nobody reads any more.
+    pub(crate) async fn closed(&self) {
+        self.to.closed().await;
     }
 
     /// Says that this was all.
@@ -219,6 +230,19 @@ mod tests {
         drop(sender);
         let read = spawn_blocking(move || reader.read_to_end(&mut Vec::new())).await.unwrap();
         assert_eq!(read.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[tokio::test]
+    async fn what_a_task_sends_is_streamed_and_ends_only_when_that_is_said() {
+        let (sender, pieces) = between_tasks();
+        assert!(sender.send(Bytes::from_static(b"whole")).await);
+        sender.finish().await;
+        assert_eq!(pieces.map(|piece| piece.unwrap()).collect::<Vec<_>>().await, ["whole"]);
+        let (sender, mut pieces) = between_tasks();
+        assert!(sender.send(Bytes::from_static(b"half")).await);
+        drop(sender);
+        assert_eq!(pieces.next().await.unwrap().unwrap(), "half");
+        assert_eq!(pieces.next().await.unwrap().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 
     #[tokio::test]

@@ -1,49 +1,61 @@
 //! Bodies on their way in.
 //!
 //! # Invariants
-//! 1. A caller that sends nothing for [`IDLE_TIMEOUT`] is cut off; how much it sends is the reader's business.
+//! 1. A caller that sends nothing for [`IDLE_TIMEOUT`] is cut off, and one that is slow while others need the memory;
+//!    how much it sends is the reader's business.
 //! 2. When nobody reads any more, because the request was refused, what still comes is thrown away for a while: else
 //!    the caller would see a broken pipe instead of the refusal.
 
-use std::{io, pin::pin, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
-use axum::body::Body;
-use bytes::Bytes;
-use futures::{Stream, StreamExt};
-use http_body_util::{BodyExt, Limited};
+use axum::body::{Body, BodyDataStream};
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
 use tokio::{io::AsyncRead, sync::mpsc, time::timeout};
 use tokio_util::io::StreamReader;
 
+use super::pace::Pace;
 use crate::problem::{Kind, Problem};
 
 /// The body as a reader.
-pub(super) fn reader(body: Body) -> impl AsyncRead + Unpin + Send {
+pub(super) fn reader(body: Body, pace: Arc<Pace>) -> impl AsyncRead + Unpin + Send {
     let (to, mut from) = mpsc::channel(PIECES_WAITING);
-    tokio::spawn(pump(body.into_data_stream().map(|piece| piece.map_err(io::Error::other)), to));
+    tokio::spawn(pump(body, pace, to));
     StreamReader::new(futures::stream::poll_fn(move |context| from.poll_recv(context)))
 }
 
 /// The whole body, if it is no longer than this.
-pub(super) async fn whole(body: Body, limit: usize) -> Result<Bytes, Problem> {
-    let collected = timeout(IDLE_TIMEOUT, Limited::new(body, limit).collect()).await;
-    match collected {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-            Err(Problem::new(Kind::TooLarge, format!("the body is longer than {limit} bytes")))
+pub(super) async fn whole(body: Body, limit: usize, pace: &Pace) -> Result<Bytes, Problem> {
+    let mut body = body.into_data_stream();
+    let mut whole = BytesMut::new();
+    while let Some(piece) = next(&mut body, pace).await.transpose() {
+        let piece = piece.map_err(|error| match error.kind() {
+            io::ErrorKind::TimedOut => Problem::new(Kind::Timeout, error.to_string()),
+            _ => Problem::new(Kind::BadRequest, format!("the body broke off: {error}")),
+        })?;
+        if whole.len() + piece.len() > limit {
+            tokio::spawn(throw_away(body));
+            return Err(Problem::new(Kind::TooLarge, format!("the body is longer than {limit} bytes")));
         }
-        Ok(Err(error)) => Err(Problem::new(Kind::BadRequest, format!("the body broke off: {error}"))),
-        Err(_) => Err(Problem::new(Kind::Timeout, silent())),
+        whole.extend_from_slice(&piece);
     }
+    Ok(whole.freeze())
 }
 
-async fn pump(body: impl Stream<Item = io::Result<Bytes>>, to: mpsc::Sender<io::Result<Bytes>>) {
-    let mut body = pin!(body);
+/// The next piece of a body, `None` at its end. Fails with [`io::ErrorKind::TimedOut`] when the caller is silent for
+/// too long, or slow while others need the memory.
+async fn next(body: &mut BodyDataStream, pace: &Pace) -> io::Result<Option<Bytes>> {
+    let silent = || io::Error::new(io::ErrorKind::TimedOut, silent());
+    let piece = timeout(IDLE_TIMEOUT, pace.wait(body.next())).await.map_err(|_| silent())??;
+    let piece = piece.transpose().map_err(io::Error::other)?;
+    pace.moved(piece.as_ref().map_or(0, Bytes::len));
+    Ok(piece)
+}
+
+async fn pump(body: Body, pace: Arc<Pace>, to: mpsc::Sender<io::Result<Bytes>>) {
+    let mut body = body.into_data_stream();
     loop {
-        let piece = match timeout(IDLE_TIMEOUT, body.next()).await {
-            Ok(None) => return,
-            Ok(Some(piece)) => piece,
-            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, silent())),
-        };
+        let Some(piece) = next(&mut body, &pace).await.transpose() else { return };
         let failed = piece.is_err();
         if to.send(piece).await.is_err() {
             break;
@@ -52,6 +64,10 @@ async fn pump(body: impl Stream<Item = io::Result<Bytes>>, to: mpsc::Sender<io::
             return;
         }
     }
+    throw_away(body).await;
+}
+
+async fn throw_away(mut body: BodyDataStream) {
     // Whoever has read the refusal hangs up; whoever has not gets no more than this.
     let _ = timeout(THROW_AWAY, async { while let Some(Ok(_)) = body.next().await {} }).await;
 }

@@ -1,16 +1,18 @@
 //! Connections: accepts them within a bound, speaks HTTP/1.1 on each, and ends them in order.
 //!
 //! # Invariants
-//! 1. A permit is taken before a connection is accepted and rides inside its task, so their number is bounded.
+//! 1. A permit rides inside the task of each connection, so their number is bounded. One more is accepted: it waits for
+//!    a permit, for which another gives way if one waits for nothing but its next request.
 //! 2. A caller that sends no complete request in time, or takes nothing of its answer for too long, is cut: what is
 //!    held for it is not held for ever. One that sends too long a head is refused.
 //! 3. On drain nothing new is accepted and each connection ends after the request it is in; what is left at the
 //!    deadline is cut, so that no client takes half an answer for a whole one.
 
-use std::{future::Future, io, pin::Pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::Future, io, pin::Pin, sync::Arc, time::Duration};
 
-use axum::Router;
-use hyper::server::conn::http1;
+use axum::{Router, body::Body};
+use http_body_util::BodyExt;
+use hyper::{Request, Response, body::Incoming, server::conn::http1, service::Service};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -25,7 +27,12 @@ use tokio::{
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 
-use super::{problems, socket::Socket};
+use super::{
+    callers::{Caller, Callers},
+    problems,
+    socket::Socket,
+    watched::Watched,
+};
 
 /// Where connections come from.
 pub(crate) trait Listener: Send + 'static {
@@ -71,17 +78,18 @@ pub(crate) async fn serve<L: Listener>(
     bounds: Bounds,
     draining: CancellationToken,
 ) {
-    let permits = Arc::new(Semaphore::new(bounds.connections));
+    let (permits, callers) = (Arc::new(Semaphore::new(bounds.connections)), Callers::default());
     let mut tasks = JoinSet::new();
     loop {
         while tasks.try_join_next().is_some() {}
         tokio::select! {
             () = draining.cancelled() => break,
-            accepted = accept(&listener, &permits) => {
+            accepted = accept(&listener, &permits, &callers) => {
                 let Some((stream, allowed, permit)) = accepted else { continue };
                 let router = if allowed { router.clone() } else { problems::router_for_strangers() };
-                let stream = patient(stream, bounds.silence);
-                tasks.spawn(connection(stream, router, permit, draining.clone()));
+                let caller = callers.join();
+                let stream = Watched::new(patient(stream, bounds.silence), caller.clone());
+                tasks.spawn(connection(stream, Asked { router, caller }, permit, draining.clone()));
             }
         }
     }
@@ -94,16 +102,27 @@ pub(crate) async fn serve<L: Listener>(
 async fn accept<L: Listener>(
     listener: &L,
     permits: &Arc<Semaphore>,
+    callers: &Callers,
 ) -> Option<(L::Stream, bool, OwnedSemaphorePermit)> {
-    // The semaphore is never closed.
-    let permit = Arc::clone(permits).acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((stream, allowed)) => Some((stream, allowed, permit)),
+        Ok((stream, allowed)) => Some((stream, allowed, place(permits, callers).await?)),
         Err(error) => {
             tracing::warn!(%error, "a connection could not be accepted");
             tokio::time::sleep(PAUSE_AFTER_ERROR).await;
             None
         }
+    }
+}
+
+/// A place for one more. The semaphore is never closed.
+async fn place(permits: &Arc<Semaphore>, callers: &Callers) -> Option<OwnedSemaphorePermit> {
+    let free = Arc::clone(permits).acquire_owned();
+    tokio::pin!(free);
+    tokio::select! {
+        biased;
+        permit = free.as_mut() => permit.ok(),
+        // Its permit is free in a moment, and no other one has to be cut for this.
+        () = callers.cut_one() => free.await.ok(),
     }
 }
 
@@ -114,20 +133,53 @@ fn patient<S: AsyncRead + AsyncWrite>(stream: S, silence: Duration) -> Pin<Box<T
     Box::pin(stream)
 }
 
-async fn connection<S>(stream: S, router: Router, permit: OwnedSemaphorePermit, draining: CancellationToken)
+/// The endpoints, for one caller.
+struct Asked {
+    router: Router,
+    caller: Caller,
+}
+
+impl Service<Request<Incoming>> for Asked {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let under_way = self.caller.asks();
+        let router = TowerToHyperService::new(self.router.clone());
+        Box::pin(async move {
+            // Its connection is about to be dropped.
+            let Some(under_way) = under_way else { return std::future::pending().await };
+            let answer = router.call(request).await?;
+            // It is under way until the last of the body is sent.
+            Ok(answer.map(|body| {
+                Body::new(body.map_frame(move |frame| {
+                    let _ = &under_way;
+                    frame
+                }))
+            }))
+        })
+    }
+}
+
+async fn connection<S>(stream: S, asked: Asked, permit: OwnedSemaphorePermit, draining: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = TowerToHyperService::new(router);
+    let caller = asked.caller.clone();
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_header_size(HEAD_BYTES_MAX)
         .max_buf_size(BUFFER_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(stream), asked);
     tokio::pin!(connection);
     let outcome = tokio::select! {
         outcome = connection.as_mut() => outcome,
+        () = caller.cut() => {
+            tracing::debug!("a connection gave way to a new one");
+            return;
+        }
         () = draining.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.as_mut().await

@@ -19,6 +19,7 @@ use super::{
     Node,
     extract::{InPath, InQuery},
     memory::Reserved,
+    outgoing,
     unchanging::{Part, Unchanging},
 };
 use crate::{
@@ -106,15 +107,12 @@ pub(super) async fn file(
     Ok(unchanging.answer(&method, &headers, |part| body(id, file.content, part, reserved)))
 }
 
-/// A body that breaks off when the stream fails, so that what came is not taken for all.
+/// A part of the content as a body.
 fn body(id: TesseraId, content: Content, part: Part, reserved: Reserved) -> Body {
     // Whether a whole content is what was signed shows behind its last byte.
     let take = if part.to_the_end { u64::MAX } else { part.length };
     let told = content.inspect_err(move |error| tracing::warn!(%id, %error, "content broke off"));
-    Body::from_stream(held_back(cut(told, part.first, take)).inspect(move |_| {
-        // Moved in here, the memory is free again when the stream is gone.
-        let _ = &reserved;
-    }))
+    outgoing::body(held_back(cut(told, part.first, take)), reserved)
 }
 
 /// The same, but each piece only when there is another one or the end is a good one. Whoever is told a length takes

@@ -1,6 +1,6 @@
 //! `/v1/tesseras/{id}/fragments`: fragments one by one, for those who look under the floor.
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 
 use actors::{FragmentStore, PutOutcome};
 use axum::{
@@ -10,6 +10,8 @@ use axum::{
     http::{HeaderMap, Method, StatusCode},
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
+use futures::{Stream, stream};
 use proto::{AccountId, Fragment, FragmentId, TesseraId, limits::FRAGMENT_BYTES_MAX};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -18,6 +20,7 @@ use super::{
     Node, body,
     content::BYTES,
     extract::{InPath, InQuery},
+    outgoing,
     unchanging::Unchanging,
 };
 use crate::{
@@ -92,9 +95,9 @@ pub(super) async fn get(
 ) -> Result<Response, Problem> {
     let reserved = node.memory.reserve(FRAGMENT_BYTES_MAX).await?;
     let fragment = node.system.cache.get(fragment_id(id)).await?;
-    let (checksum, bytes) = (fragment.checksum(), reserved.until_dropped(fragment.into_bytes()));
+    let (checksum, bytes) = (fragment.checksum(), fragment.into_bytes());
     let unchanging = Unchanging::new(checksum, bytes.len() as u64, BYTES);
-    Ok(unchanging.answer(&method, &headers, |part| Body::from(part.of(&bytes))))
+    Ok(unchanging.answer(&method, &headers, |part| outgoing::body(pieces(part.of(&bytes)), reserved)))
 }
 
 /// Keeps a fragment for this node itself
@@ -112,8 +115,8 @@ pub(super) async fn put(
     InPath(id): InPath<(TesseraId, u32, u16)>,
     body: Body,
 ) -> Result<Response, Problem> {
-    let _reserved = node.memory.reserve(FRAGMENT_BYTES_MAX).await?;
-    let bytes = body::whole(body, FRAGMENT_BYTES_MAX).await?;
+    let reserved = node.memory.reserve(FRAGMENT_BYTES_MAX).await?;
+    let bytes = body::whole(body, FRAGMENT_BYTES_MAX, &reserved.pace()).await?;
     if bytes.is_empty() {
         // It could be kept, but never be claimed nor belong to any layout.
         let detail = format!("the body is empty: a fragment has from 1 to {FRAGMENT_BYTES_MAX} bytes");
@@ -142,9 +145,20 @@ pub(super) async fn drop(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// The same bytes, copied piece by piece: one that is sent must not hold them all.
+fn pieces(bytes: Bytes) -> impl Stream<Item = Result<Bytes, Infallible>> + Send {
+    let starts = (0..bytes.len()).step_by(PIECE_BYTES);
+    stream::iter(starts.map(move |start| {
+        let end = bytes.len().min(start + PIECE_BYTES);
+        Ok(Bytes::copy_from_slice(&bytes.slice(start..end)))
+    }))
+}
+
 fn fragment_id((tessera, stripe, index): (TesseraId, u32, u16)) -> FragmentId {
     FragmentId { tessera, stripe, index }
 }
 
+/// How much of a fragment is sent at a time, in bytes.
+const PIECE_BYTES: usize = 64 << 10;
 /// The most fragments in one page.
 const PAGE_MAX: u32 = 1000;

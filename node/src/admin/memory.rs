@@ -1,13 +1,14 @@
-//! Memory for requests: reserved once, here at the outermost door, so that nothing further in waits for it.
+//! Memory for requests: reserved once, here at the outermost door, so that nothing further in waits for it. Who waits
+//! for it makes those give way that hold some and are slow.
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
 
+use super::pace::{Pace, Paces};
 use crate::problem::{Kind, Problem};
 
 /// What requests may hold together.
@@ -16,30 +17,20 @@ pub(crate) struct Memory {
     /// A permit is a MiB.
     free: Arc<Semaphore>,
     total: u32,
+    paces: Paces,
 }
 
 /// Memory that is spoken for, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Reserved {
     _permits: OwnedSemaphorePermit,
+    paces: Paces,
 }
 
 impl Reserved {
-    /// The same bytes, with which this memory becomes free: whoever takes them slowly holds it for so long.
-    pub(crate) fn until_dropped(self, bytes: Bytes) -> Bytes {
-        Bytes::from_owner(Held { bytes, _reserved: self })
-    }
-}
-
-/// Bytes and the memory they are in.
-struct Held {
-    bytes: Bytes,
-    _reserved: Reserved,
-}
-
-impl AsRef<[u8]> for Held {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
+    /// For whoever holds it while a caller is waited for.
+    pub(crate) fn pace(&self) -> Arc<Pace> {
+        self.paces.join()
     }
 }
 
@@ -47,17 +38,29 @@ impl Memory {
     /// So many bytes.
     pub(crate) fn new(bytes: u64) -> Self {
         let total = u32::try_from(bytes / MIB).unwrap_or(u32::MAX).clamp(1, PERMITS_MAX);
-        Self { free: Arc::new(Semaphore::new(total as usize)), total }
+        Self { free: Arc::new(Semaphore::new(total as usize)), total, paces: Paces::default() }
     }
 
     /// Waits until so many bytes are free. Fails with [`Kind::Busy`] when that takes too long. What needs more than
     /// there is gets all of it.
     pub(crate) async fn reserve(&self, bytes: usize) -> Result<Reserved, Problem> {
         let wanted = u32::try_from((bytes as u64).div_ceil(MIB)).unwrap_or(u32::MAX).min(self.total);
-        let permits = timeout(ADMISSION_DEADLINE, Arc::clone(&self.free).acquire_many_owned(wanted)).await;
-        match permits {
-            Ok(Ok(permits)) => Ok(Reserved { _permits: permits }),
-            Ok(Err(_)) | Err(_) => Err(busy(wanted)),
+        match timeout(ADMISSION_DEADLINE, self.free(wanted)).await {
+            Ok(Some(permits)) => Ok(Reserved { _permits: permits, paces: self.paces.clone() }),
+            Ok(None) | Err(_) => Err(busy(wanted)),
+        }
+    }
+
+    /// Waits for so much, and makes others give way meanwhile. The semaphore is never closed.
+    async fn free(&self, wanted: u32) -> Option<OwnedSemaphorePermit> {
+        let free = Arc::clone(&self.free).acquire_many_owned(wanted);
+        tokio::pin!(free);
+        loop {
+            tokio::select! {
+                biased;
+                permits = free.as_mut() => return permits.ok(),
+                () = tokio::time::sleep(PRESSURE_INTERVAL) => self.paces.cut_slowest(),
+            }
         }
     }
 }
@@ -74,6 +77,8 @@ fn busy(wanted: u32) -> Problem {
 const MIB: u64 = 1 << 20;
 /// More than any machine has; within what a semaphore counts.
 const PERMITS_MAX: u32 = 1 << 28;
+/// Whoever waits makes one more give way each time.
+const PRESSURE_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a request waits for admission.
 const ADMISSION_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -98,14 +103,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn memory_of_bytes_is_free_when_the_last_of_them_is_gone() {
-        let memory = Memory::new(1 << 20);
-        let bytes = memory.reserve(1 << 20).await.unwrap().until_dropped(Bytes::from_static(b"abc"));
-        let part = bytes.slice(1..2);
-        drop(bytes);
-        assert_eq!(memory.reserve(1).await.unwrap_err().kind(), Kind::Busy);
-        assert_eq!(part, "b");
-        drop(part);
-        assert!(memory.reserve(1).await.is_ok());
+    async fn whoever_is_slow_gives_way_to_those_who_wait() {
+        let memory = Memory::new(10 << 20);
+        let slow = memory.reserve(10 << 20).await.unwrap();
+        let pace = slow.pace();
+        let held = async {
+            let outcome = pace.wait(std::future::pending::<()>()).await;
+            drop(slow);
+            outcome
+        };
+        let (outcome, second) = tokio::join!(held, memory.reserve(1));
+        assert!(outcome.is_err() && second.is_ok());
     }
 }

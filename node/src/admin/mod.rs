@@ -10,6 +10,7 @@
 
 mod attest;
 mod body;
+mod callers;
 mod conditions;
 pub(crate) mod connections;
 mod content;
@@ -18,6 +19,8 @@ mod fragments;
 pub(crate) mod health;
 pub(crate) mod memory;
 mod openapi;
+mod outgoing;
+mod pace;
 mod problems;
 mod range;
 mod scrub;
@@ -29,6 +32,7 @@ mod tesseras;
 mod tests;
 mod unchanging;
 mod verify;
+mod watched;
 
 use std::{path::PathBuf, sync::Arc, time::Instant};
 

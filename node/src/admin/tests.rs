@@ -252,13 +252,40 @@ async fn drain_cuts_what_is_left_at_the_deadline() {
 }
 
 #[tokio::test]
-async fn connection_beyond_the_bound_waits_for_its_turn() {
+async fn connection_beyond_the_bound_takes_the_place_of_one_that_waits() {
     let server = Server::start(Router::new(), Bounds { connections: 1, ..BOUNDS }).await;
-    let first = UnixStream::connect(&server.path).await.unwrap();
-    let client = server.client();
-    let second = tokio::spawn(async move { client.download("/livez").await });
-    tokio::task::yield_now().await;
+    let mut idle = UnixStream::connect(&server.path).await.unwrap();
+    idle.write_all(b"GET /livez HTTP/1.1\r\nhost: node\r\n\r\n").await.unwrap();
+    let mut answer = [0; 12];
+    idle.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    assert!(server.client().download("/livez").await.is_ok());
+    let mut rest = Vec::new();
+    idle.read_to_end(&mut rest).await.unwrap();
+    assert!(rest.ends_with(b"alive\n"), "it is closed, and had its answer before");
+}
+
+#[tokio::test]
+async fn connection_beyond_the_bound_waits_for_a_request_under_way() {
+    let gate = Arc::new(Semaphore::new(0));
+    let entered = Arc::new(Semaphore::new(0));
+    let handler = {
+        let (gate, entered) = (Arc::clone(&gate), Arc::clone(&entered));
+        async move || {
+            entered.add_permits(1);
+            drop(gate.acquire().await);
+            "\"done\""
+        }
+    };
+    let router = Router::new().route("/slow", get(handler));
+    let server = Server::start(router, Bounds { connections: 1, ..BOUNDS }).await;
+    let (first, second) = (server.client(), server.client());
+    let first = tokio::spawn(async move { first.get::<String>("/slow").await });
+    drop(entered.acquire().await.unwrap());
+    let second = tokio::spawn(async move { second.download("/livez").await });
+    let _ = UnixStream::connect(&server.path).await.unwrap();
     assert!(!second.is_finished());
-    drop(first);
+    gate.add_permits(1);
+    assert_eq!(first.await.unwrap().unwrap(), "done");
     assert!(second.await.unwrap().is_ok());
 }

@@ -66,9 +66,9 @@ async fn step_by_step(node: Arc<Node>, id: TesseraId, lines: mpsc::Sender<Bytes>
         Ok(report) => api::VerifyStep::Report(report.into()),
         Err(error) => api::VerifyStep::Problem(error.into()),
     };
+    drop(reserved);
     // Whoever is gone does not need it.
     let _ = lines.send(line(&last)).await;
-    drop(reserved);
 }
 
 fn line(step: &api::VerifyStep) -> Bytes {
