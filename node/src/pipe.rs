@@ -112,6 +112,11 @@ impl Sender {
         self.to.send(Ok(Some(bytes))).await.is_ok()
     }
 
+    /// Waits until the reader has taken something. `false` when nobody reads any more.
+    pub(crate) async fn has_room(&self) -> bool {
+        self.to.reserve().await.is_ok()
+    }
+
     /// Returns when nobody reads any more.
     pub(crate) async fn closed(&self) {
         self.to.closed().await;

@@ -1,8 +1,13 @@
 //! How the types that other crates define look in JSON, for `/v1/openapi.json`. Those of `api` say so themselves.
 
+use std::collections::BTreeMap;
+
 use utoipa::{
-    IntoParams, PartialSchema, ToSchema,
-    openapi::{KnownFormat, ObjectBuilder, RefOr, Schema, SchemaFormat, Type},
+    IntoParams, IntoResponses, PartialSchema, ToSchema,
+    openapi::{
+        ContentBuilder, Header, KnownFormat, ObjectBuilder, RefOr, Response, ResponseBuilder, Schema,
+        SchemaFormat, Type,
+    },
 };
 
 /// Declares what a text looks like.
@@ -131,6 +136,40 @@ pub(crate) struct OfPart {
     /// The tags that the caller will have
     #[param(rename = "If-Match")]
     if_match: Option<String>,
+}
+
+/// The tar of a bag or what is stored, all or a part of it.
+#[derive(Debug)]
+pub(crate) enum ContentInParts {}
+
+/// Bytes, all or a part of them.
+#[derive(Debug)]
+pub(crate) enum BytesInParts {}
+
+impl IntoResponses for ContentInParts {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        in_parts(&["application/x-tar", "application/octet-stream"])
+    }
+}
+
+impl IntoResponses for BytesInParts {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        in_parts(&["application/octet-stream"])
+    }
+}
+
+fn in_parts(media_types: &[&str]) -> BTreeMap<String, RefOr<Response>> {
+    let bytes = || ContentBuilder::new().schema(Some(Bytes::schema())).build();
+    let with_bytes = |description: &str| {
+        let response = ResponseBuilder::new().description(description).header("ETag", Header::default());
+        media_types.iter().fold(response, |response, kind| response.content(*kind, bytes())).build()
+    };
+    let known =
+        ResponseBuilder::new().description("The caller has it: `If-None-Match` names its tag").build();
+    [("200", with_bytes("All of it")), ("206", with_bytes("The part that `Range` names")), ("304", known)]
+        .into_iter()
+        .map(|(status, response)| (status.to_owned(), response.into()))
+        .collect()
 }
 
 #[cfg(test)]

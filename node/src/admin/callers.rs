@@ -1,7 +1,7 @@
 //! Who is connected, and who gives way when all places are taken.
 //!
 //! # Invariants
-//! 1. Whoever waits for nothing but its own next request gives way first, the longest waiting before the others; then
+//! 1. Whoever has sent no request for [`ASKS_NOTHING`] gives way first, the longest waiting before the others; then
 //!    whoever has taken nothing of its answer for [`TAKES_NOTHING`]. Nobody else ever does.
 //! 2. A request that begins after its connection was chosen is not begun: nothing is done for nobody.
 
@@ -78,7 +78,7 @@ impl Callers {
     /// Cuts the one that gives way; waits until there is one.
     pub(super) async fn cut_one(&self) {
         while !self.try_cut(Instant::now()) {
-            // Nobody tells when one has been blocked for long enough.
+            // Nobody tells when one has waited for long enough.
             let _ = timeout(LOOK_AGAIN, self.0.waits.notified()).await;
         }
     }
@@ -138,13 +138,17 @@ fn gives_way(now: Instant, entries: &BTreeMap<u64, Entry>) -> Option<u64> {
         Doing::Asking => None,
     });
     let blocked = entries.iter().filter_map(|(number, entry)| Some((entry.blocked?, *number)));
-    let long_blocked = blocked.filter(|(since, _)| now.duration_since(*since) >= TAKES_NOTHING);
-    waiting.min().or_else(|| long_blocked.min()).map(|(_, number)| number)
+    let longest = |least: Duration, since: Option<(Instant, u64)>| {
+        since.filter(|(since, _)| now.duration_since(*since) >= least).map(|(_, number)| number)
+    };
+    longest(ASKS_NOTHING, waiting.min()).or_else(|| longest(TAKES_NOTHING, blocked.min()))
 }
 
+/// A caller that sent no request for so long may be cut when others wait: one that has just come needs a moment.
+const ASKS_NOTHING: Duration = Duration::from_millis(100);
 /// A caller that took nothing for so long may be cut when others wait.
 const TAKES_NOTHING: Duration = Duration::from_secs(5);
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
 mod tests {
@@ -163,7 +167,8 @@ mod tests {
         let asked = first.asks().unwrap();
         tokio::time::advance(Duration::from_secs(1)).await;
         drop(asked);
-        assert!(callers.try_cut(Instant::now()));
+        let now = Instant::now();
+        assert!(callers.try_cut(now) && !callers.try_cut(now), "the other one has only begun to wait");
         assert!(second.0.cut.is_cancelled() && !first.0.cut.is_cancelled());
         assert!(second.asks().is_none(), "nobody is there for the answer");
         assert!(first.asks().is_some());
@@ -189,7 +194,7 @@ mod tests {
     async fn caller_that_left_gives_way_no_more() {
         let callers = Callers::default();
         drop(callers.join());
-        assert!(!callers.try_cut(Instant::now()));
+        assert!(!callers.try_cut(Instant::now() + ASKS_NOTHING));
         let busy = callers.join();
         let asked = busy.asks();
         let (cut, ()) = tokio::join!(callers.cut_one(), async { drop(asked) });

@@ -69,23 +69,12 @@ pub(super) async fn list(
 
 /// The bytes of a fragment
 #[utoipa::path(
-    get, path = "/v1/tesseras/{id}/fragments/{stripe}/{index}", operation_id = "read_fragment", tag = "fragments",
+    get,
+    path = "/v1/tesseras/{id}/fragments/{stripe}/{index}",
+    operation_id = "read_fragment",
+    tag = "fragments",
     params(OfFragment, schema::OfPart),
-    responses(
-        (status = 200, description = "All of it", content(
-                (schema::Bytes = "application/octet-stream"),
-            ), headers(
-                ("ETag" = String, description = "Tells it from any other"),
-                ("Accept-Ranges" = String, description = "`bytes`"),
-            )),
-        (status = 206, description = "The part that `Range` names", content(
-                (schema::Bytes = "application/octet-stream"),
-            ), headers(
-                ("ETag" = String, description = "Tells it from any other"),
-                ("Accept-Ranges" = String, description = "`bytes`"),
-            )),
-        (status = 304, description = "The caller has it: `If-None-Match` names its tag"),
-    )
+    responses(schema::BytesInParts)
 )]
 pub(super) async fn get(
     State(node): State<Arc<Node>>,
@@ -97,7 +86,16 @@ pub(super) async fn get(
     let fragment = node.system.cache.get(fragment_id(id)).await?;
     let (checksum, bytes) = (fragment.checksum(), fragment.into_bytes());
     let unchanging = Unchanging::new(checksum, bytes.len() as u64, BYTES);
-    Ok(unchanging.answer(&method, &headers, |part| outgoing::body(pieces(part.of(&bytes)), reserved)))
+    Ok(unchanging.answer(&method, &headers, |part| {
+        let again = move |sent| {
+            let node = Arc::clone(&node);
+            async move {
+                let fragment = node.system.cache.get(fragment_id(id)).await?;
+                Ok(pieces(part.behind(sent).of(&fragment.into_bytes())))
+            }
+        };
+        outgoing::body(pieces(part.of(&bytes)), again, reserved)
+    }))
 }
 
 /// Keeps a fragment for this node itself
@@ -115,8 +113,9 @@ pub(super) async fn put(
     InPath(id): InPath<(TesseraId, u32, u16)>,
     body: Body,
 ) -> Result<Response, Problem> {
+    let body = body::begun(body).await?;
     let reserved = node.memory.reserve(FRAGMENT_BYTES_MAX).await?;
-    let bytes = body::whole(body, FRAGMENT_BYTES_MAX, &reserved.pace()).await?;
+    let bytes = body::whole(body, FRAGMENT_BYTES_MAX, &reserved.pace(body::PATIENCE)).await?;
     if bytes.is_empty() {
         // It could be kept, but never be claimed nor belong to any layout.
         let detail = format!("the body is empty: a fragment has from 1 to {FRAGMENT_BYTES_MAX} bytes");

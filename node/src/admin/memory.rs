@@ -23,14 +23,34 @@ pub(crate) struct Memory {
 /// Memory that is spoken for, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Reserved {
-    _permits: OwnedSemaphorePermit,
-    paces: Paces,
+    permits: OwnedSemaphorePermit,
+    memory: Memory,
+}
+
+/// Memory that was spoken for, and will be again.
+#[derive(Debug)]
+pub(crate) struct Released {
+    wanted: u32,
+    memory: Memory,
 }
 
 impl Reserved {
-    /// For whoever holds it while a caller is waited for.
-    pub(crate) fn pace(&self) -> Arc<Pace> {
-        self.paces.join()
+    /// For whoever holds it while a caller is waited for, that may be waited for so long over one step.
+    pub(crate) fn pace(&self, patience: Duration) -> Arc<Pace> {
+        self.memory.paces.join(patience)
+    }
+
+    /// Lets others have it for a while.
+    pub(crate) fn release(self) -> Released {
+        let wanted = u32::try_from(self.permits.num_permits()).unwrap_or(u32::MAX);
+        Released { wanted, memory: self.memory }
+    }
+}
+
+impl Released {
+    /// Waits for it again, as [`Memory::reserve`] does.
+    pub(crate) async fn reserve(self) -> Result<Reserved, Problem> {
+        self.memory.reserve_mib(self.wanted).await
     }
 }
 
@@ -44,9 +64,13 @@ impl Memory {
     /// Waits until so many bytes are free. Fails with [`Kind::Busy`] when that takes too long. What needs more than
     /// there is gets all of it.
     pub(crate) async fn reserve(&self, bytes: usize) -> Result<Reserved, Problem> {
-        let wanted = u32::try_from((bytes as u64).div_ceil(MIB)).unwrap_or(u32::MAX).min(self.total);
+        self.reserve_mib(u32::try_from((bytes as u64).div_ceil(MIB)).unwrap_or(u32::MAX).min(self.total))
+            .await
+    }
+
+    async fn reserve_mib(&self, wanted: u32) -> Result<Reserved, Problem> {
         match timeout(ADMISSION_DEADLINE, self.free(wanted)).await {
-            Ok(Some(permits)) => Ok(Reserved { _permits: permits, paces: self.paces.clone() }),
+            Ok(Some(permits)) => Ok(Reserved { permits, memory: self.clone() }),
             Ok(None) | Err(_) => Err(busy(wanted)),
         }
     }
@@ -78,7 +102,7 @@ const MIB: u64 = 1 << 20;
 /// More than any machine has; within what a semaphore counts.
 const PERMITS_MAX: u32 = 1 << 28;
 /// Whoever waits makes one more give way each time.
-const PRESSURE_INTERVAL: Duration = Duration::from_secs(1);
+const PRESSURE_INTERVAL: Duration = Duration::from_millis(250);
 /// How long a request waits for admission.
 const ADMISSION_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -106,13 +130,15 @@ mod tests {
     async fn whoever_is_slow_gives_way_to_those_who_wait() {
         let memory = Memory::new(10 << 20);
         let slow = memory.reserve(10 << 20).await.unwrap();
-        let pace = slow.pace();
+        let pace = slow.pace(Duration::from_secs(5));
         let held = async {
             let outcome = pace.wait(std::future::pending::<()>()).await;
-            drop(slow);
-            outcome
+            (outcome, slow.release())
         };
-        let (outcome, second) = tokio::join!(held, memory.reserve(1));
-        assert!(outcome.is_err() && second.is_ok());
+        let ((outcome, released), second) = tokio::join!(held, memory.reserve(1));
+        assert!(outcome.is_none() && second.is_ok());
+        assert_eq!(memory.free.available_permits(), 9);
+        let (again, ()) = tokio::join!(released.reserve(), async { drop(second) });
+        assert!(again.is_ok() && memory.free.available_permits() == 0, "as much as before");
     }
 }

@@ -21,6 +21,7 @@ pub(crate) mod memory;
 mod openapi;
 mod outgoing;
 mod pace;
+mod pieces;
 mod problems;
 mod range;
 mod scrub;

@@ -2,11 +2,10 @@
 //!
 //! # Invariants
 //! 1. Only the time in which the node waits for the caller counts, never that in which the caller waits for the node.
-//! 2. What gives way is the slowest, and only if it kept the node waiting for [`PATIENCE`] over fewer than [`STEP_BYTES`].
+//! 2. What gives way is the slowest, and only if it was waited for longer than it may be over fewer than [`STEP_BYTES`].
 
 use std::{
     future::Future,
-    io,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
@@ -15,8 +14,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// The pace of one caller.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Pace {
+    /// How long it may be waited for over one step.
+    patience: Duration,
     clock: Mutex<Clock>,
     cut: CancellationToken,
 }
@@ -34,13 +35,13 @@ struct Clock {
 pub(crate) struct Paces(Arc<Mutex<Vec<Weak<Pace>>>>);
 
 impl Pace {
-    /// Waits for the caller. Fails when it has to give way meanwhile.
-    pub(crate) async fn wait<T>(&self, caller: impl Future<Output = T>) -> io::Result<T> {
+    /// Waits for the caller. `None` when it has to give way meanwhile.
+    pub(crate) async fn wait<T>(&self, caller: impl Future<Output = T>) -> Option<T> {
         self.clock().waiting_since = Some(Instant::now());
         let outcome = tokio::select! {
             biased;
-            () = self.cut.cancelled() => Err(too_slow()),
-            outcome = caller => Ok(outcome),
+            () = self.cut.cancelled() => None,
+            outcome = caller => Some(outcome),
         };
         self.clock().stop(Instant::now());
         outcome
@@ -73,9 +74,10 @@ impl Clock {
 }
 
 impl Paces {
-    /// One more.
-    pub(crate) fn join(&self) -> Arc<Pace> {
-        let pace = Arc::new(Pace::default());
+    /// One more, that may be waited for so long over one step.
+    pub(crate) fn join(&self, patience: Duration) -> Arc<Pace> {
+        let pace = Pace { patience, clock: Mutex::default(), cut: CancellationToken::new() };
+        let pace = Arc::new(pace);
         let mut all = self.all();
         all.retain(|pace| pace.strong_count() > 0);
         all.push(Arc::downgrade(&pace));
@@ -87,8 +89,7 @@ impl Paces {
         let now = Instant::now();
         let mut all = self.all();
         let slow = all.iter().enumerate().filter_map(|(at, pace)| Some((pace.upgrade()?, at)));
-        let slow =
-            slow.map(|(pace, at)| (pace.slowness(now), at)).filter(|(slowness, _)| *slowness >= PATIENCE);
+        let slow = slow.filter_map(|(pace, at)| Some((pace.slowness(now).checked_sub(pace.patience)?, at)));
         let Some((_, at)) = slow.max() else { return };
         if let Some(pace) = all.swap_remove(at).upgrade() {
             pace.cut.cancel();
@@ -100,19 +101,8 @@ impl Paces {
     }
 }
 
-fn too_slow() -> io::Error {
-    let (bytes, seconds) = (STEP_BYTES, PATIENCE.as_secs());
-    let reason = format!(
-        "other requests need the memory that this one holds, and it kept them waiting for {seconds} s over fewer than \
-         {bytes} bytes"
-    );
-    io::Error::new(io::ErrorKind::TimedOut, reason)
-}
-
 /// A caller that moves so many bytes begins anew.
-const STEP_BYTES: usize = 64 << 10;
-/// How long a caller may be waited for over fewer bytes before it gives way.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const STEP_BYTES: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -122,6 +112,8 @@ mod tests {
 
     use super::*;
 
+    const PATIENCE: Duration = Duration::from_secs(5);
+
     fn is_cut(pace: &Pace) -> bool {
         pace.cut.is_cancelled()
     }
@@ -129,7 +121,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn slowest_gives_way_and_only_when_it_is_slow() {
         let paces = Paces::default();
-        let (slow, slower) = (paces.join(), paces.join());
+        let (slow, slower) = (paces.join(PATIENCE), paces.join(PATIENCE));
         slower.wait(sleep(PATIENCE / 2)).await.unwrap();
         slow.wait(sleep(PATIENCE / 2)).await.unwrap();
         slower.wait(sleep(PATIENCE / 4)).await.unwrap();
@@ -139,7 +131,7 @@ mod tests {
         slower.wait(sleep(PATIENCE / 2)).await.unwrap();
         paces.cut_slowest();
         assert!(!is_cut(&slow) && is_cut(&slower));
-        assert!(slower.wait(pending::<()>()).await.is_err());
+        assert!(slower.wait(pending::<()>()).await.is_none());
         paces.cut_slowest();
         assert!(is_cut(&slow));
     }
@@ -147,19 +139,19 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn caller_that_is_waited_for_gives_way_in_the_midst_of_it() {
         let paces = Paces::default();
-        let pace = paces.join();
+        let pace = paces.join(PATIENCE);
         let later = async {
             sleep(PATIENCE).await;
             paces.cut_slowest();
         };
         let (outcome, ()) = tokio::join!(pace.wait(pending::<()>()), later);
-        assert_eq!(outcome.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(outcome, None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn caller_that_waits_for_the_node_or_moves_enough_is_not_slow() {
         let paces = Paces::default();
-        let (waits, moves) = (paces.join(), paces.join());
+        let (waits, moves) = (paces.join(PATIENCE), paces.join(PATIENCE));
         advance(PATIENCE * 2).await;
         moves.wait(sleep(PATIENCE * 2)).await.unwrap();
         moves.moved(STEP_BYTES - 1);

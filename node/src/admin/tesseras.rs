@@ -108,10 +108,13 @@ pub(super) async fn show(
     )
 )]
 pub(super) async fn make(State(node): State<Arc<Node>>, body: Body) -> Result<Response, Problem> {
-    // The body is read only from here on: who waits for memory holds nothing.
+    let body = body::begun(body).await?;
+    // The rest is read only from here on: who waits for memory holds nothing.
     let reserved = node.memory.reserve(CREATE_BYTES_MAX).await?;
     let session = node.system.storage.open_session().await?;
-    let created = create(body::reader(body, reserved.pace()), &node.keys.author, session, now_ms()).await?;
+    let created =
+        create(body::reader(body, reserved.pace(body::PATIENCE)), &node.keys.author, session, now_ms())
+            .await?;
     tracing::info!(id = %created.id, files = created.files, bytes = created.content_len, "made a tessera");
     let location = format!("/v1/tesseras/{}", created.id);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(api::Created::from(created)))

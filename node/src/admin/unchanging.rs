@@ -35,6 +35,11 @@ pub(super) struct Part {
 }
 
 impl Part {
+    /// What of it is left behind so many bytes.
+    pub(super) fn behind(self, sent: u64) -> Self {
+        Self { first: self.first + sent, length: self.length.saturating_sub(sent), ..self }
+    }
+
     /// The part of these bytes, which are all.
     pub(super) fn of(&self, all: &Bytes) -> Bytes {
         let at = |place: u64| usize::try_from(place).unwrap_or(usize::MAX).min(all.len());
