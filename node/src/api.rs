@@ -12,6 +12,7 @@ use proto::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub(crate) use crate::event::{Event, Happening};
 use crate::schema;
 pub(crate) use crate::{
     scrubbed::{Mode, Scrub},

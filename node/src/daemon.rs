@@ -19,10 +19,12 @@ use crate::{
     admin::{
         self, Node,
         connections::{self, Bounds},
+        events::{self, Events},
         health::{self, Health},
         memory::Memory,
         socket::{Place, Socket},
     },
+    api::Happening,
     client,
     command::Context,
     data_dir::{DataDir, Found, inspect, named_in_a_file},
@@ -75,6 +77,7 @@ struct Daemon {
     /// Set when the actors have stopped.
     stopped: CancellationToken,
     admin: JoinHandle<()>,
+    events: JoinHandle<()>,
     health: Option<JoinHandle<()>>,
 }
 
@@ -107,6 +110,7 @@ impl Daemon {
         let node = Arc::new(Node {
             system: system.clone(),
             keys,
+            events: Events::new(draining.clone()),
             memory: Memory::new(requests),
             reload: Arc::new(Reload::new(sources, loaded, running)),
             // Whoever asks for it works in another folder.
@@ -121,6 +125,7 @@ impl Daemon {
         };
         let socket = Socket::bind(&place).await?;
         let router = admin::router(Arc::clone(&node), health.clone());
+        let events = tokio::spawn(events::watch(system.clone(), node.events.clone()));
         let admin = tokio::spawn(connections::serve(socket, router, CALLERS, draining.clone()));
         let health = tcp.map(|(listener, address)| {
             tracing::info!(metrics = %address, "serving health and metrics over TCP");
@@ -128,7 +133,7 @@ impl Daemon {
             tokio::spawn(connections::serve(listener, router, WATCHERS, stopped.clone()))
         });
         tracing::info!(node = %node.keys.node.id(), socket = %place.path.display(), "ready");
-        Ok(Self { node, system, metrics, draining, stopped, admin, health })
+        Ok(Self { node, system, metrics, draining, stopped, admin, events, health })
     }
 
     /// Waits for a signal, a request to stop, or an actor that can't be kept running. Meanwhile SIGHUP reloads.
@@ -139,15 +144,18 @@ impl Daemon {
             () = self.node.stop.cancelled() => "a request",
             reason = fatal(self.system.standing.clone()) => {
                 tracing::error!(reason, "the node can't go on");
+                self.node.events.tell(Happening::Stopping { reason: reason.clone() });
                 return Err(Failure::new(Kind::Internal, reason));
             }
         };
         tracing::info!(reason, "stopping");
+        self.node.events.tell(Happening::Stopping { reason: reason.to_owned() });
         Ok(())
     }
 
     async fn drain(self) -> Result<(), Failure> {
         self.draining.cancel();
+        joined(self.events).await;
         joined(self.admin).await;
         let drained = timeout(ACTORS_DEADLINE, self.system.drain()).await;
         self.stopped.cancel();

@@ -29,6 +29,13 @@ pub(crate) fn date(ms: u64) -> String {
     actors::archive::date(ms)
 }
 
+/// The moment, in UTC: `2026-11-22 18:05:00 UTC`.
+pub(crate) fn moment(ms: u64) -> String {
+    let seconds = ms / 1000 % 86_400;
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    format!("{} {hours:02}:{minutes:02}:{seconds:02} UTC", date(ms))
+}
+
 /// Whether the bytes of a fragment are there, in a word.
 pub(crate) fn state(state: State) -> &'static str {
     match state {

@@ -14,6 +14,7 @@ mod command;
 mod daemon;
 mod data_dir;
 mod doctor;
+mod event;
 mod exit;
 mod failure;
 mod human;

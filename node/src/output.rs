@@ -4,8 +4,8 @@
 //! # Invariants
 //! 1. Standard output carries what was asked for and nothing else; whatever is said beside it goes to standard error.
 //! 2. A closed pipe is [`Failure::ClosedPipe`], never a panic and never an error message.
-//! 3. With `--json` both streams carry JSON: one document on standard output; on standard error a line for each
-//!    warning, and a problem document if the command fails.
+//! 3. With `--json` both streams carry JSON: one document on standard output, or one a line of what goes on and on; on
+//!    standard error a line for each warning, and a problem document if the command fails.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -73,6 +73,11 @@ impl Output {
     /// A JSON document on standard output.
     pub(crate) fn json(&self, value: &impl Serialize) -> Result<(), Failure> {
         self.line(pretty(value)?)
+    }
+
+    /// One of many JSON documents on standard output, on a line of its own.
+    pub(crate) fn json_line(&self, value: &serde_json::Value) -> Result<(), Failure> {
+        self.line(value.to_string())
     }
 
     /// A table on standard output, its heading in bold.

@@ -6,10 +6,10 @@ mod common;
 
 use std::{
     fs,
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     os::unix::net::UnixStream,
     path::Path,
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use common::{Daemon, Place, stderr, stdout};
@@ -158,6 +158,50 @@ fn document_names_what_is_served_and_nothing_else() {
             assert!(!answer.contains("there is no endpoint"), "{method} {path}: {answer}");
         }
     }
+}
+
+#[test]
+fn events_are_told_as_they_happen_until_the_node_stops() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place);
+    let mut stream = UnixStream::connect(daemon.socket()).unwrap();
+    stream.write_all(b"GET /v1/events HTTP/1.1\r\nhost: node\r\n\r\n").unwrap();
+    let mut lines = BufReader::new(stream).lines().map(|line| line.unwrap());
+    // From here on it follows.
+    assert!(lines.any(|line| line == "content-type: text/event-stream"));
+    let mut command = place.command(["events", "--json"]);
+    let follower = command.stdout(Stdio::piped()).spawn().unwrap();
+    let first = place.keep("a", b"a");
+    assert_eq!(place.node(["forget", &first]).status.code(), Some(0));
+    assert!(lines.any(|line| line == "event: tessera_created"));
+    let data = lines.next().unwrap();
+    let event: Value = serde_json::from_str(data.strip_prefix("data: ").unwrap()).unwrap();
+    assert_eq!((&event["id"], &event["files"]), (&first.as_str().into(), &1.into()));
+    assert!(lines.any(|line| line == "event: tessera_forgotten"));
+    assert_eq!(daemon.stop(), Some(0));
+    assert!(lines.any(|line| line == "event: stopping"));
+    let told = follower.wait_with_output().unwrap();
+    assert_eq!(told.status.code(), Some(0));
+    let last: Value = serde_json::from_str(stdout(&told).lines().last().unwrap()).unwrap();
+    assert_eq!((&last["event"], &last["reason"]), (&"stopping".into(), &"SIGTERM".into()));
+}
+
+#[test]
+fn damage_that_is_found_is_told() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place);
+    let file = place.path().join("long");
+    let bytes: Vec<u8> = (0..40_000_u32).flat_map(u32::to_le_bytes).collect();
+    fs::write(&file, &bytes).unwrap();
+    let id = place.create(&file, &["--public"]);
+    place.damage(&bytes[50_000..50_032]);
+    let mut stream = UnixStream::connect(daemon.socket()).unwrap();
+    stream.write_all(b"GET /v1/events HTTP/1.1\r\nhost: node\r\n\r\n").unwrap();
+    let mut lines = BufReader::new(stream).lines().map(|line| line.unwrap());
+    assert!(lines.any(|line| line == "content-type: text/event-stream"));
+    assert_eq!(place.node(["verify", &id]).status.code(), Some(65));
+    assert!(lines.any(|line| line == "event: damage_found"));
+    assert!(lines.next().unwrap().contains(r#""blobs":1"#));
 }
 
 #[test]

@@ -11,9 +11,11 @@
 mod attest;
 mod body;
 mod callers;
+mod changes;
 mod conditions;
 pub(crate) mod connections;
 mod content;
+pub(crate) mod events;
 mod extract;
 mod fragments;
 pub(crate) mod health;
@@ -44,6 +46,7 @@ use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{keys::Keys, reload::Reload};
+use events::Events;
 use health::Health;
 use memory::Memory;
 
@@ -54,6 +57,8 @@ pub(crate) struct Node {
     pub(crate) system: System,
     /// Who this node is.
     pub(crate) keys: Keys,
+    /// Where is told what happens.
+    pub(crate) events: Events,
     /// Memory for requests.
     pub(crate) memory: Memory,
     /// The settings.
@@ -94,6 +99,7 @@ fn endpoints() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(scrub::start))
         .routes(routes!(scrub::pause))
         .routes(routes!(status::shutdown))
+        .routes(routes!(events::events))
         .routes(routes!(tesseras::list, tesseras::make))
         .routes(routes!(tesseras::show, tesseras::forget))
         .routes(routes!(content::whole))

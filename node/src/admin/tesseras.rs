@@ -116,6 +116,8 @@ pub(super) async fn make(State(node): State<Arc<Node>>, body: Body) -> Result<Re
         create(body::reader(body, reserved.pace(body::PATIENCE)), &node.keys.author, session, now_ms())
             .await?;
     tracing::info!(id = %created.id, files = created.files, bytes = created.content_len, "made a tessera");
+    let (id, files, content_len) = (created.id, created.files, created.content_len);
+    node.events.tell(api::Happening::TesseraCreated { id, files, content_len });
     let location = format!("/v1/tesseras/{}", created.id);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(api::Created::from(created)))
         .into_response())
@@ -135,6 +137,7 @@ pub(super) async fn forget(
 ) -> Result<StatusCode, Problem> {
     node.system.cache.forget(id).await?;
     tracing::info!(%id, "forgot a tessera");
+    node.events.tell(api::Happening::TesseraForgotten { id });
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -6,6 +6,7 @@ mod completions;
 mod config;
 mod create;
 mod doctor;
+mod events;
 mod export;
 mod forget;
 mod fragment;
@@ -53,6 +54,7 @@ pub(crate) enum Command {
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
     Man(man::Man),
+    Events(events::Events),
 }
 
 impl Command {
@@ -83,6 +85,7 @@ impl Command {
             Self::Doctor(doctor) => doctor.run(context).await,
             Self::Completions(completions) => completions.run(context),
             Self::Man(man) => man.run(context),
+            Self::Events(events) => events.run(context).await,
         }
     }
 }

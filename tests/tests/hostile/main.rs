@@ -24,7 +24,7 @@ use tests::{
 #[test]
 fn requests_made_from_the_document_are_answered_clearly() {
     // Each example stands for about 20 requests, and there are some in any case.
-    under_attack(|node, share, seed| document::attack(node, scaled(15, 300) / share, seed));
+    under_attack(|node, share, seed| document::attack(node, scaled(15, 600) / share, seed));
 }
 
 #[test]

@@ -1,0 +1,219 @@
+//! `/v1/events`: what happens, as it happens, as Server-Sent Events.
+//!
+//! # Invariants
+//! 1. Whoever tells of an event never waits. Whoever follows too slowly is told how many it missed.
+//! 2. The storage is asked how it fares only while somebody follows.
+//! 3. A stream ends when the node stops, and says so before.
+
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use actors::{System, storage::Usage};
+use axum::{
+    extract::State,
+    response::{
+        Sse,
+        sse::{self, KeepAlive},
+    },
+};
+use futures::{Stream, stream};
+use tokio::{
+    sync::{
+        Notify,
+        broadcast::{self, error::RecvError},
+    },
+    time::sleep,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Node,
+    changes::{Fares, Seen, changes},
+};
+use crate::{
+    api::{Event, Happening},
+    problem::{Kind, Problem},
+};
+
+/// Where events are told and followed.
+#[derive(Debug, Clone)]
+pub(crate) struct Events {
+    to: broadcast::Sender<Event>,
+    /// Told when somebody begins to follow.
+    followed: Arc<Notify>,
+    /// Set when nothing more will happen.
+    draining: CancellationToken,
+}
+
+impl Events {
+    /// Until `draining`.
+    pub(crate) fn new(draining: CancellationToken) -> Self {
+        let (to, _) = broadcast::channel(EVENTS_WAITING_MAX);
+        Self { to, followed: Arc::default(), draining }
+    }
+
+    /// Something has happened.
+    pub(crate) fn tell(&self, what: Happening) {
+        // When nobody follows, nobody has to know.
+        let _ = self.to.send(Event { at_ms: now_ms(), what });
+    }
+
+    /// What happens from now on. Fails with [`Kind::Busy`] when too many follow already.
+    fn follow(&self) -> Result<impl Stream<Item = Event> + Send + use<>, Problem> {
+        if self.to.receiver_count() >= FOLLOWERS_MAX {
+            let detail = format!("{FOLLOWERS_MAX} follow the events already, and no more can");
+            return Err(Problem::new(Kind::Busy, detail));
+        }
+        let from = self.to.subscribe();
+        self.followed.notify_one();
+        Ok(stream::unfold((from, self.draining.clone()), |(mut from, draining)| async move {
+            let event = tokio::select! {
+                // What was told before the end is told.
+                biased;
+                event = from.recv() => event,
+                () = draining.cancelled() => return None,
+            };
+            match event {
+                Ok(event) => Some((event, (from, draining))),
+                Err(RecvError::Lagged(lost)) => {
+                    Some((Event { at_ms: now_ms(), what: Happening::Lagged { lost } }, (from, draining)))
+                }
+                Err(RecvError::Closed) => None,
+            }
+        }))
+    }
+
+    /// Returns when somebody follows.
+    async fn are_followed(&self) {
+        while self.to.receiver_count() == 0 {
+            self.followed.notified().await;
+        }
+    }
+}
+
+/// What happens, as it happens
+///
+/// A comment is sent every 15 s. It ends when the node stops; until then there is always more to come.
+#[utoipa::path(
+    get, path = "/v1/events", operation_id = "events", tag = "node",
+    responses((status = 200, description = "Server-Sent Events, each named as `event` says",
+        body = Event, content_type = "text/event-stream"))
+)]
+pub(super) async fn events(
+    State(node): State<Arc<Node>>,
+) -> Result<Sse<impl Stream<Item = Result<sse::Event, Infallible>> + Send>, Problem> {
+    Ok(answer(node.events.follow()?))
+}
+
+fn answer(
+    events: impl Stream<Item = Event> + Send + 'static,
+) -> Sse<impl Stream<Item = Result<sse::Event, Infallible>> + Send> {
+    let sent = futures::StreamExt::map(events, |event| {
+        let json = serde_json::to_string(&event).unwrap_or_default();
+        Ok(sse::Event::default().event(event.what.name()).data(json))
+    });
+    Sse::new(sent).keep_alive(KeepAlive::new().interval(COMMENT_INTERVAL))
+}
+
+/// Tells what changes in the actors and the storage, until nothing more happens.
+pub(crate) async fn watch(system: System, events: Events) {
+    let mut standing = system.standing.clone();
+    let mut before = Seen::default();
+    loop {
+        let actors = standing.borrow_and_update().actors.clone();
+        let followed = events.to.receiver_count() > 0;
+        let storage = if followed { look(&system).await } else { None };
+        let after = Seen { actors, storage };
+        changes(&before, &after).into_iter().for_each(|what| events.tell(what));
+        before = after;
+        tokio::select! {
+            () = events.draining.cancelled() => return,
+            // Without a supervisor the process is ending.
+            changed = standing.changed() => if changed.is_err() { return },
+            () = sleep(LOOK_INTERVAL), if followed => {}
+            // From then on changes count, so the first look is at once.
+            () = events.are_followed(), if !followed => {}
+        }
+    }
+}
+
+async fn look(system: &System) -> Option<Fares> {
+    // While it restarts there is nobody to ask.
+    let Usage { read_only, totals, .. } = system.storage.usage().await.ok()?;
+    Some(Fares { read_only, repairs_queued: totals.jobs })
+}
+
+fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// How many events may wait for a slow follower; the oldest go first.
+const EVENTS_WAITING_MAX: usize = 256;
+/// More would take the connections of those who ask something.
+const FOLLOWERS_MAX: usize = 16;
+/// So that whoever follows, and whatever is between, sees that it is still there.
+const COMMENT_INTERVAL: Duration = Duration::from_secs(15);
+/// How often the storage is asked how it fares.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use axum::response::IntoResponse;
+    use futures::StreamExt;
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    fn restarted(restarts: u64) -> Happening {
+        Happening::ActorRestarted { actor: "cache".into(), restarts }
+    }
+
+    #[tokio::test]
+    async fn slow_follower_is_told_how_many_it_missed() {
+        let events = Events::new(CancellationToken::new());
+        let mut followed = Box::pin(events.follow().unwrap());
+        let told = EVENTS_WAITING_MAX as u64 + 3;
+        (0..told).for_each(|number| events.tell(restarted(number)));
+        assert_eq!(followed.next().await.unwrap().what, Happening::Lagged { lost: 3 });
+        for number in 3..told {
+            assert_eq!(followed.next().await.unwrap().what, restarted(number));
+        }
+    }
+
+    #[tokio::test]
+    async fn stream_ends_when_the_node_stops_and_says_so_before() {
+        let draining = CancellationToken::new();
+        let events = Events::new(draining.clone());
+        let followed = events.follow().unwrap();
+        let stopping = Happening::Stopping { reason: "SIGTERM".into() };
+        events.tell(stopping.clone());
+        draining.cancel();
+        let told: Vec<_> = followed.map(|event| event.what).collect().await;
+        assert_eq!(told, [stopping]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn comment_is_sent_while_nothing_happens() {
+        let events = Events::new(CancellationToken::new());
+        let mut body = answer(events.follow().unwrap()).into_response().into_body();
+        let start = tokio::time::Instant::now();
+        let comment = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert_eq!((comment.as_ref(), start.elapsed()), (b":\n\n".as_slice(), COMMENT_INTERVAL));
+        events.tell(restarted(1));
+        let event = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert!(event.starts_with(b"event: actor_restarted\ndata: {"), "{event:?}");
+    }
+
+    #[tokio::test]
+    async fn follower_beyond_the_bound_is_refused_as_busy() {
+        let events = Events::new(CancellationToken::new());
+        let followers: Vec<_> = (0..FOLLOWERS_MAX).map(|_| events.follow().unwrap()).collect();
+        assert_eq!(events.follow().err().map(|problem| problem.kind()), Some(Kind::Busy));
+        drop(followers);
+        assert!(events.follow().is_ok());
+    }
+}

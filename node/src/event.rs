@@ -1,0 +1,111 @@
+//! What happens in a node, as JSON; the rest of the admin socket's JSON is in `api`.
+
+use proto::TesseraId;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::schema;
+
+/// Something that happened, from `GET /v1/events`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Event {
+    /// When, in milliseconds since 1970.
+    pub(crate) at_ms: u64,
+    /// What.
+    #[serde(flatten)]
+    pub(crate) what: Happening,
+}
+
+/// What may happen. More will come: skip what you do not know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub(crate) enum Happening {
+    /// A tessera was made here.
+    TesseraCreated {
+        /// Which one.
+        #[schema(value_type = schema::TesseraId)]
+        id: TesseraId,
+        /// Files in it.
+        files: u64,
+        /// Bytes that are stored.
+        content_len: u64,
+    },
+    /// What was kept of a tessera here was dropped.
+    TesseraForgotten {
+        /// Which one.
+        #[schema(value_type = schema::TesseraId)]
+        id: TesseraId,
+    },
+    /// Stored bytes are not what they were.
+    DamageFound {
+        /// Blobs that are newly known as damaged.
+        blobs: u64,
+        /// Damaged blobs that wait for their repair, with these.
+        repairs_queued: u64,
+    },
+    /// Nothing can be written at the moment.
+    WritingStopped {
+        /// Why.
+        reason: String,
+    },
+    /// It can again.
+    WritingWorks,
+    /// An actor fell; it is started again.
+    ActorFell {
+        /// Its name.
+        actor: String,
+        /// Why.
+        reason: String,
+    },
+    /// An actor that fell runs again.
+    ActorRestarted {
+        /// Its name.
+        actor: String,
+        /// How often it was started again since the node runs.
+        restarts: u64,
+    },
+    /// Whoever follows is too slow: it missed some.
+    Lagged {
+        /// How many.
+        lost: u64,
+    },
+    /// The node stops. It is the last one.
+    Stopping {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Happening {
+    /// The value of `event`.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::TesseraCreated { .. } => "tessera_created",
+            Self::TesseraForgotten { .. } => "tessera_forgotten",
+            Self::DamageFound { .. } => "damage_found",
+            Self::WritingStopped { .. } => "writing_stopped",
+            Self::WritingWorks => "writing_works",
+            Self::ActorFell { .. } => "actor_fell",
+            Self::ActorRestarted { .. } => "actor_restarted",
+            Self::Lagged { .. } => "lagged",
+            Self::Stopping { .. } => "stopping",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn event_carries_its_name_beside_what_it_tells() {
+        let what = Happening::ActorFell { actor: "cache".into(), reason: "it panicked".into() };
+        let json = serde_json::to_value(Event { at_ms: 7, what: what.clone() }).unwrap();
+        let expected = serde_json::json!(
+            { "at_ms": 7, "event": "actor_fell", "actor": "cache", "reason": "it panicked" }
+        );
+        assert_eq!(json, expected);
+        assert_eq!(json["event"], what.name());
+        assert_eq!(serde_json::from_value::<Event>(json).unwrap().what, what);
+    }
+}
