@@ -8,11 +8,13 @@ use std::{
     cell::Cell,
     fs::{self, File},
     io::Write,
+    net::TcpStream,
     os::unix::{
         fs::{FileTypeExt, PermissionsExt},
         net::UnixStream,
     },
     path::Path,
+    time::{Duration, Instant},
 };
 
 use common::{Daemon, Place, failed, json, problem, stderr, stdout};
@@ -246,6 +248,21 @@ fn health_is_served_over_tcp_and_nothing_else_is() {
     assert!(get("/v1/status", &address).starts_with("HTTP/1.1 404"));
     let rebound = get("/metrics", "evil.example");
     assert!(rebound.starts_with("HTTP/1.1 421") && !rebound.contains("tesseras_build_info"), "{rebound}");
+}
+
+#[test]
+fn connections_that_ask_nothing_do_not_hold_up_those_who_watch() {
+    let place = Place::new();
+    let mut command = place.command(["run"]);
+    command.env("TESSERAS_OBSERVABILITY__METRICS_ADDR", "127.0.0.1:0");
+    let daemon = Daemon::started(&place, command);
+    let address = daemon.metrics_address();
+    let idle: Vec<TcpStream> = (0..40).map(|_| TcpStream::connect(&address).unwrap()).collect();
+    let start = Instant::now();
+    assert!(common::get_over_tcp(&address, "/livez", &address).starts_with("HTTP/1.1 200"));
+    // Without giving way they would be there for as long as a caller may take for its head, 30 s.
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    drop(idle);
 }
 
 #[test]

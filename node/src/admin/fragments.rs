@@ -102,7 +102,10 @@ pub(super) async fn get(
 #[utoipa::path(
     put, path = "/v1/tesseras/{id}/fragments/{stripe}/{index}", operation_id = "keep_fragment", tag = "fragments",
     params(OfFragment),
-    request_body(content = schema::Bytes, content_type = "application/octet-stream", description = "From 1 byte to 1 MiB"),
+    request_body(
+        content = schema::Bytes, content_type = "application/octet-stream",
+        description = "From 1 byte to 1 MiB",
+    ),
     responses(
         (status = 200, description = "It was here already", body = api::Put),
         (status = 201, description = "It is kept", body = api::Put),

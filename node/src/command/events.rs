@@ -59,8 +59,8 @@ fn line(event: Value) -> String {
 
 fn sentence(what: &Happening) -> String {
     match what {
-        Happening::TesseraCreated { id, files, content_len } => {
-            format!("made {id}: {files} files, {}", human::bytes(*content_len))
+        Happening::TesseraCreated { id, content_len, .. } => {
+            format!("made {id}, {}", human::bytes(*content_len))
         }
         Happening::TesseraForgotten { id } => format!("forgot {id}"),
         Happening::DamageFound { blobs, repairs_queued } => {

@@ -33,6 +33,8 @@ pub(crate) fn attack(node: &TestNode, examples: u32, seed: u64) {
     ]);
     // One ends the node, the other one never ends.
     command.args(["--exclude-path", "/v1/shutdown", "--exclude-path", "/v1/events", "--warnings", "off"]);
+    // It would leave its caches beside the hooks.
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
     let output = command.output().expect("schemathesis can be started");
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}{}\n{}", String::from_utf8_lossy(&output.stderr), node.log());
