@@ -24,9 +24,9 @@ pub(crate) fn from_thread() -> (Writer, Pieces) {
     (Writer { to, buffer: BytesMut::new() }, Pieces { from, ended: false })
 }
 
-/// A pipe from a task to a task.
+/// A pipe from a task to a task. It holds one piece: neither end needs a thread to be woken.
 pub(crate) fn between_tasks() -> (Sender, Pieces) {
-    let (to, from) = mpsc::channel(PIECES_MAX);
+    let (to, from) = mpsc::channel(1);
     (Sender { to }, Pieces { from, ended: false })
 }
 
@@ -240,9 +240,12 @@ mod tests {
     #[tokio::test]
     async fn what_a_task_sends_is_streamed_and_ends_only_when_that_is_said() {
         let (sender, pieces) = between_tasks();
-        assert!(sender.send(Bytes::from_static(b"whole")).await);
-        sender.finish().await;
-        assert_eq!(pieces.map(|piece| piece.unwrap()).collect::<Vec<_>>().await, ["whole"]);
+        let sent = async {
+            assert!(sender.send(Bytes::from_static(b"whole")).await);
+            sender.finish().await;
+        };
+        let (received, ()) = tokio::join!(pieces.map(|piece| piece.unwrap()).collect::<Vec<_>>(), sent);
+        assert_eq!(received, ["whole"]);
         let (sender, mut pieces) = between_tasks();
         assert!(sender.send(Bytes::from_static(b"half")).await);
         drop(sender);

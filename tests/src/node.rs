@@ -28,6 +28,8 @@ pub struct TestNode {
 pub struct Vitals {
     /// Its resident memory, in bytes.
     pub memory_bytes: u64,
+    /// The most that it was, in bytes.
+    pub peak_bytes: u64,
     /// Its open files and sockets.
     pub descriptors: usize,
 }
@@ -98,10 +100,12 @@ impl TestNode {
     pub fn vitals(&self) -> Vitals {
         let process = PathBuf::from(format!("/proc/{}", self.child.id()));
         let status = fs::read_to_string(process.join("status")).expect("it runs");
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix("kB"));
-        let kib: u64 = resident.and_then(|kib| kib.trim().parse().ok()).expect("Linux says so");
+        let bytes = |name: &str| {
+            let kib = status.lines().find_map(|line| line.strip_prefix(name)?.strip_suffix("kB"));
+            kib.and_then(|kib| kib.trim().parse::<u64>().ok()).expect("Linux says so") << 10
+        };
         let descriptors = fs::read_dir(process.join("fd")).expect("it runs").count();
-        Vitals { memory_bytes: kib << 10, descriptors }
+        Vitals { memory_bytes: bytes("VmRSS:"), peak_bytes: bytes("VmHWM:"), descriptors }
     }
 }
 

@@ -35,7 +35,7 @@ fn bytes_that_are_nearly_requests_are_answered_clearly() {
 #[test]
 fn slow_and_silent_callers_hurt_nobody() {
     let duration = Duration::from_secs(scaled(12, 120));
-    under_attack(|node, share, _| slow::attack(node, duration / share));
+    under_attack(|node, share, _| slow::attack(node, (duration / share).max(RAMP)));
 }
 
 /// Attacks a node, with a small share first: what it allocates once is not what it gathers.
@@ -54,6 +54,7 @@ fn under_attack(attack: impl Fn(&TestNode, u32, u64)) {
     assert_eq!(node.restarts(), 0, "{log}");
     assert!(!log.contains("panicked"), "{log}");
     assert!(after.memory_bytes < before.memory_bytes + MEMORY_GROWTH_BYTES_MAX, "{before:?} {after:?}");
+    assert!(after.peak_bytes <= MEMORY_PEAK_BYTES_MAX, "{after:?}");
     assert!(after.descriptors <= before.descriptors + DESCRIPTORS_GROWTH_MAX, "{before:?} {after:?}");
 }
 
@@ -72,8 +73,12 @@ fn settled(node: &TestNode, before: Option<Vitals>) -> Vitals {
 
 /// The first attack is this part of the second.
 const WARM_UP_SHARE: u32 = 5;
+/// So long it takes until slow callers hold all that they can.
+const RAMP: Duration = Duration::from_secs(8);
 /// Nothing that a caller causes stays, but an allocator keeps a little of what it was given back.
-const MEMORY_GROWTH_BYTES_MAX: u64 = 32 << 20;
+const MEMORY_GROWTH_BYTES_MAX: u64 = 48 << 20;
+/// The memory budget of a node without any configuration, and a tenth of it.
+const MEMORY_PEAK_BYTES_MAX: u64 = (256 << 20) / 10 * 11;
 /// Segments and connections of the index open and close by themselves.
 const DESCRIPTORS_GROWTH_MAX: usize = 16;
 /// Fewer than a node has open while callers are there.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tests::{http::request, node::TestNode};
+use tests::node::TestNode;
 
 /// Sits there for so long.
 pub(crate) fn attack(node: &TestNode, duration: Duration) {
@@ -31,89 +31,92 @@ pub(crate) fn attack(node: &TestNode, duration: Duration) {
     }
 }
 
-/// A caller.
+/// A caller. Takes a byte of its answer at a time.
 struct Caller {
-    kind: Kind,
     /// What it has to say.
     request: Vec<u8>,
+    /// So much of it at once, the rest a byte at a time.
+    at_once: usize,
+    /// Whether it then says that this was all.
+    half_closes: bool,
     said: usize,
     stream: Option<UnixStream>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// Says all at once, and then nothing.
-    Idle,
-    /// Says all at once, and takes a byte of the answer at a time.
-    SlowReader,
-    /// Says a byte at a time.
-    SlowWriter,
-    /// Says all at once, and that it will say nothing more.
-    HalfClosed,
-}
-
 impl Caller {
-    fn new(kind: Kind, request: Vec<u8>) -> Self {
-        Self { kind, request, said: 0, stream: None }
+    fn new(request: &str, at_once: usize) -> Self {
+        Self { request: request.into(), at_once, half_closes: false, said: 0, stream: None }
     }
 
     fn go_on(&mut self, socket: &Path) -> io::Result<()> {
-        if self.stream.is_none() {
-            (self.stream, self.said) = (Some(UnixStream::connect(socket)?), 0);
-        }
-        let Some(stream) = &mut self.stream else { return Ok(()) };
-        stream.set_nonblocking(true)?;
-        let step = if self.kind == Kind::SlowWriter { 1 } else { usize::MAX };
-        let rest = self.request.get(self.said..).unwrap_or_default();
-        let some = rest.get(..step.min(rest.len())).unwrap_or_default();
-        if !some.is_empty() {
-            self.said += patient(stream.write(some))?;
-            if self.kind == Kind::HalfClosed {
-                stream.shutdown(Shutdown::Write)?;
+        let stream = match &mut self.stream {
+            Some(stream) => stream,
+            none => {
+                self.said = 0;
+                let stream = none.insert(UnixStream::connect(socket)?);
+                stream.set_nonblocking(true)?;
+                stream
             }
+        };
+        let until = if self.said == 0 { self.at_once.max(1) } else { self.said + 1 };
+        if let Some(some) = self.request.get(self.said..until.min(self.request.len())) {
+            self.said += patient(stream.write(some))?.unwrap_or(0);
         }
-        match (self.kind, patient(stream.read(&mut [0; 1]).map(|read| read + 1))?) {
-            // The end of it.
-            (_, 1) => Err(io::ErrorKind::UnexpectedEof.into()),
+        if self.half_closes && self.said == self.request.len() {
+            stream.shutdown(Shutdown::Write)?;
+        }
+        match patient(stream.read(&mut [0; 1]))? {
+            Some(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             _ => Ok(()),
         }
     }
 }
 
-/// Nothing, when there is nothing to be done at the moment.
-fn patient(outcome: io::Result<usize>) -> io::Result<usize> {
+/// `None` when there is nothing to be done at the moment.
+fn patient(outcome: io::Result<usize>) -> io::Result<Option<usize>> {
     match outcome {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-        outcome => outcome,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        outcome => outcome.map(Some),
     }
 }
 
 fn callers(id: &str) -> Vec<Caller> {
-    let get =
-        |path: &str| String::from_utf8_lossy(&request("GET", path, b"")).replace("connection: close\r\n", "");
-    let half = |request: &str| request.as_bytes()[..request.len() / 2].to_vec();
-    let film = get(&format!("/v1/tesseras/{id}/content"));
-    let upload = "POST /v1/tesseras HTTP/1.1\r\nhost: node\r\ncontent-length: 1073741824\r\n\r\n";
-    let put = format!(
-        "PUT /v1/tesseras/{id}/fragments/9/9 HTTP/1.1\r\nhost: node\r\ncontent-length: 1048576\r\n\r\n"
-    );
-    let many = |count: usize, kind: Kind, request: Vec<u8>| {
-        (0..count).map(move |_| Caller::new(kind, request.clone()))
+    let head = |method: &str, path: &str, fields: &str| {
+        format!("{method} {path} HTTP/1.1\r\nhost: node\r\n{fields}\r\n")
     };
-    let slow_body = |head: &str| [head.as_bytes(), &[b'x'; 1 << 10]].concat();
-    many(IDLE / 2, Kind::Idle, Vec::new())
-        .chain(many(IDLE / 4, Kind::Idle, get("/livez").into()))
-        .chain(many(IDLE / 4, Kind::Idle, half(&film)))
-        .chain(many(SLOW, Kind::SlowReader, film.clone().into()))
-        .chain(many(SLOW, Kind::SlowReader, get(&format!("/v1/tesseras/{id}/files/film")).into()))
-        .chain(many(SLOW, Kind::SlowWriter, film.clone().into()))
-        .chain(many(SLOW, Kind::Idle, upload.into()))
-        .chain(many(SLOW, Kind::Idle, slow_body(&put)))
-        .chain(many(SLOW, Kind::SlowWriter, slow_body("POST /v1/tesseras HTTP/1.1\r\n")))
-        .chain(many(SLOW, Kind::HalfClosed, film.clone().into()))
-        .chain(many(SLOW, Kind::HalfClosed, half(&film)))
-        .chain(many(SLOW, Kind::HalfClosed, upload.into()))
-        .collect()
+    let film = head("GET", &format!("/v1/tesseras/{id}/content"), "");
+    let file = head("GET", &format!("/v1/tesseras/{id}/files/film"), "");
+    let upload = head("POST", "/v1/tesseras", "content-length: 1073741824\r\n");
+    let put = head("PUT", &format!("/v1/tesseras/{id}/fragments/9/9"), "content-length: 1048576\r\n");
+    let with_body = |head: &str| format!("{head}{}", "x".repeat(1 << 10));
+    let many = |count: usize, request: &str, at_once: usize| {
+        (0..count).map(|_| Caller::new(request, at_once)).collect::<Vec<_>>()
+    };
+    let half_closing = |request: &str| {
+        let callers = many(SLOW, request, request.len());
+        callers.into_iter().map(|caller| Caller { half_closes: true, ..caller }).collect::<Vec<_>>()
+    };
+    let (alive, events) = (head("GET", "/livez", ""), head("GET", "/v1/events", ""));
+    [
+        // They only sit there: before a request, in the midst of one, behind one.
+        many(IDLE / 2, "", 0),
+        many(IDLE / 4, &film[..film.len() / 2], film.len()),
+        many(IDLE / 4, &alive, alive.len()),
+        // They take, or say, a byte at a time.
+        many(SLOW, &film, film.len()),
+        many(SLOW, &file, file.len()),
+        many(SLOW, &events, events.len()),
+        many(SLOW, &film, 0),
+        many(SLOW, &with_body(&upload), upload.len()),
+        many(SLOW, &with_body(&put), put.len()),
+        // They close the half of their connection that they no longer need.
+        half_closing(&film),
+        half_closing(&film[..film.len() / 2]),
+        half_closing(&upload),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// More than goes into the buffers between a node and a caller that takes nothing.
@@ -136,5 +139,5 @@ const FILM_BYTES: usize = 8 << 20;
 const IDLE: usize = 1000;
 const SLOW: usize = 32;
 const TICK: Duration = Duration::from_secs(1);
+/// More than there are callers.
 const DESCRIPTORS: u64 = 4096;
-const _: () = assert!(IDLE + 9 * SLOW < 4000);
