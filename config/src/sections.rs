@@ -171,6 +171,8 @@ pub(crate) fn read(r: &mut Reader, around: &Surroundings<'_>) -> Config {
         min_free_bytes: storage.min_free.0,
         segment_bytes: storage.segment_size.0,
         compact_below: storage.compact_below,
+        snapshot_interval: storage.snapshot_interval,
+        snapshots: storage.snapshots,
     };
     Config { node, admin, memory, storage, integrity, observability }
 }
@@ -282,6 +284,8 @@ struct Storage {
     segment_size: Size,
     min_free: Size,
     compact_below: f64,
+    snapshot_interval: Duration,
+    snapshots: u32,
 }
 
 fn storage(r: &mut Reader) -> Storage {
@@ -300,7 +304,13 @@ fn storage(r: &mut Reader) -> Storage {
         0.5,
         "A closed segment is rewritten when less than this share of it is still wanted, from 0 (never) to 0.9.",
     );
-    Storage { segment_size, min_free, compact_below }
+    let snapshot_interval = r.read(
+        "storage.snapshot_interval",
+        Duration::from_secs(86_400),
+        "How often what only the index knows (when things came and were verified) is kept aside, if it has changed.",
+    );
+    let snapshots = r.read("storage.snapshots", 2_u32, "How many of these are kept.");
+    Storage { segment_size, min_free, compact_below, snapshot_interval, snapshots }
 }
 
 fn observability(r: &mut Reader) -> ObservabilityConfig {

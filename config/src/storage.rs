@@ -23,6 +23,10 @@ pub struct StorageConfig {
     pub sqlite_busy_timeout: Duration,
     /// The WAL is checkpointed when it has grown to this many pages.
     pub sqlite_wal_autocheckpoint_pages: u32,
+    /// What only the index knows is kept aside this often, if it has changed.
+    pub snapshot_interval: Duration,
+    /// So many of these are kept.
+    pub snapshots: u32,
     /// Memory for the map from fragment ids to their places, in bytes.
     pub location_map_bytes: u64,
 }
@@ -40,6 +44,8 @@ impl StorageConfig {
             sqlite_synchronous_full: false,
             sqlite_busy_timeout: Duration::from_millis(5000),
             sqlite_wal_autocheckpoint_pages: 32_000,
+            snapshot_interval: Duration::from_secs(86_400),
+            snapshots: 2,
             location_map_bytes: 32 << 20,
         }
     }

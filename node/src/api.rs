@@ -83,6 +83,9 @@ pub(crate) struct Recovery {
     pub(crate) lost_segments: Vec<u32>,
     /// Whether the whole index was made anew.
     pub(crate) rebuilt: bool,
+    /// When the snapshot was taken that gave it back what the segments do not know (when things came and were verified),
+    /// in milliseconds since 1970; absent when it is as if all of it came then.
+    pub(crate) restored_from_ms: Option<i64>,
 }
 
 impl From<Usage> for Storage {
@@ -104,6 +107,7 @@ impl From<Usage> for Storage {
                 damaged_places: usage.recovery.damage.len(),
                 lost_segments: usage.recovery.lost_segments,
                 rebuilt: usage.recovery.rebuilt,
+                restored_from_ms: usage.recovery.restored.map(|restored| restored.taken_at_ms),
             },
         }
     }

@@ -170,6 +170,8 @@ const REACH: &[(&str, Reach)] = &[
     ("storage.segment_size", Reach::NeedsRestart),
     ("storage.min_free", Reach::NeedsRestart),
     ("storage.compact_below", Reach::NeedsRestart),
+    ("storage.snapshot_interval", Reach::NeedsRestart),
+    ("storage.snapshots", Reach::NeedsRestart),
     ("integrity.verify_within", VERIFYING),
     ("integrity.scrub_rate", VERIFYING),
     ("integrity.quiet_hours", VERIFYING),

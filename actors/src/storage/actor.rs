@@ -1,6 +1,7 @@
 //! The storage actor: decides when; the files beside it decide what.
 
 mod compacting;
+mod snapshots;
 mod verifying;
 
 use std::{
@@ -9,7 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -36,6 +37,7 @@ use super::{
     readers::{Progress, Readers},
     recover::Report,
     segment::{SEGMENTS_FOLDER, SegmentFiles},
+    snapshot::Stamp,
     soundness::Soundness,
     space,
     verify::Stock,
@@ -75,6 +77,11 @@ pub(super) struct State {
     stuck: BTreeMap<u32, u64>,
     /// For compactions: they go on for a moment when this actor falls.
     lease: Arc<OwnedMutexGuard<()>>,
+    lending: Lending,
+    /// Held while a snapshot is taken; what the last one is of.
+    snapshots: Arc<Mutex<Option<Stamp>>>,
+    /// When a snapshot is to be taken if anything has changed.
+    snapshot_at: Instant,
     compacting: bool,
     /// Who asked for a compaction while another one was running.
     asked: VecDeque<(Slot, Reply<Compacted>)>,
@@ -144,8 +151,10 @@ impl Actor for StorageActor {
             StorageMsg::Compacted { ended, reply } => state.compacted(&me, *ended, reply),
             StorageMsg::Notice(notice) => state.notice(&me, notice)?,
             StorageMsg::Relieve => state.look(&me),
+            StorageMsg::Snapshot { slot, reply } => state.snapshot(&me, Some((slot, reply))),
             StorageMsg::Tick => {
                 state.compact(&me, None);
+                state.snapshot(&me, None);
                 me.send_after(COMPACTION_INTERVAL, || StorageMsg::Tick);
             }
             StorageMsg::Ping(reply) => drop(reply.send(())),
@@ -196,7 +205,7 @@ impl State {
             database: database.clone(),
             metrics: arguments.metrics.clone(),
             progress,
-            guardian: Guardian::new(&arguments.config, lending),
+            guardian: Guardian::new(&arguments.config, lending.clone()),
             notify: Arc::new(notify),
             _lease: lease.clone(),
         };
@@ -219,6 +228,10 @@ impl State {
             stock: Stock::default(),
             stuck: BTreeMap::new(),
             lease,
+            lending,
+            snapshots: Arc::default(),
+            // Soon after the start: a machine may never run for as long as the interval.
+            snapshot_at: Instant::now(),
             compacting: false,
             asked: VecDeque::new(),
             pressure: Pressure::default(),

@@ -1,6 +1,6 @@
 //! The way to ask storage, and the narrow doors for those who may ask only part of the questions.
 
-use std::{collections::BTreeSet, time::Instant};
+use std::{collections::BTreeSet, path::PathBuf, time::Instant};
 
 use bytes::Bytes;
 use proto::{AccountId, Checksum, Fragment, FragmentId, TesseraId, record::DocumentKind};
@@ -92,6 +92,11 @@ impl StorageHandle {
     /// How much is stored, and whether more can be.
     pub async fn usage(&self) -> Result<Usage, ActorError> {
         self.seat.call(|slot, reply| StorageMsg::Usage { slot, reply }).await
+    }
+
+    /// Keeps aside now what only the index knows, which the actor else does by itself from time to time. Where that is.
+    pub async fn snapshot(&self) -> Result<PathBuf, ActorError> {
+        self.seat.call(|slot, reply| StorageMsg::Snapshot { slot, reply }).await
     }
 
     /// Compacts now what is worth it; what the actor else does by itself, from time to time.

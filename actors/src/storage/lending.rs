@@ -84,7 +84,15 @@ impl Lending {
         &self,
         question: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, ActorError>,
     ) -> Result<T, ActorError> {
-        let mut connection = SqliteConnection::connect_with(&self.pool.connect_options()).await?;
+        self.leashed(SqliteConnection::connect_with(&self.pool.connect_options()).await?, question).await
+    }
+
+    /// Asks on this connection, and then closes it.
+    pub(super) async fn leashed<T>(
+        &self,
+        mut connection: SqliteConnection,
+        question: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, ActorError>,
+    ) -> Result<T, ActorError> {
         let leash = Leash::of(&mut connection).await?;
         let answer = self.leashes.hold(&leash, question(&mut connection)).await?;
         connection.close().await?;

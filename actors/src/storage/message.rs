@@ -1,5 +1,7 @@
 //! What the storage actor can be told. Nobody outside this folder can name these.
 
+use std::path::PathBuf;
+
 use bytes::Bytes;
 use proto::{Checksum, Fragment, FragmentId, TesseraId, record::DocumentKind};
 use ractor::RpcReplyPort;
@@ -50,6 +52,8 @@ pub(super) enum StorageMsg {
     Verify { piece: Piece, slot: Slot, reply: Reply<Verified> },
     /// Look through the index, from a tessera on; where to go on.
     LookThrough { from: TesseraId, slot: Slot, reply: Reply<Option<TesseraId>> },
+    /// Keep aside now what only the index knows; where the newest snapshot is, if nothing has changed since that.
+    Snapshot { slot: Slot, reply: Reply<PathBuf> },
     /// How much is stored.
     Usage { slot: Slot, reply: Reply<Usage> },
     /// Compact now what is worth it.

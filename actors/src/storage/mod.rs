@@ -51,6 +51,7 @@ mod scan;
 mod segment;
 mod session;
 mod sessions;
+mod snapshot;
 mod soundness;
 pub mod space;
 mod stages;
@@ -80,6 +81,7 @@ pub use recover::{Damage, Report};
 pub use rows::{BlobState, ScrubRow};
 pub use segment::{OPEN_SEGMENTS_MAX, SEGMENTS_FOLDER};
 pub use session::Session;
+pub use snapshot::{Restored, SNAPSHOTS_FOLDER};
 pub use verify::{Piece, Verified};
 
 use crate::{

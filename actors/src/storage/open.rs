@@ -4,12 +4,16 @@
 use std::{io, path::Path, sync::Arc};
 
 use config::StorageConfig;
+use sqlx::Connection;
 
 use super::{
     disk::Disk,
+    facts,
     pragmas::{Database, INDEX_FILE, open_database},
-    recover::{Recovered, Tail, recover},
+    recover::{Recovered, Report, Tail, recover},
     segment::SEGMENTS_FOLDER,
+    snapshot,
+    view::View,
 };
 use crate::error::ActorError;
 
@@ -40,13 +44,31 @@ pub(crate) fn ask_for_rebuild(config: &StorageConfig, reason: &str) -> Result<()
 
 async fn try_open(config: &StorageConfig, disk: &Arc<dyn Disk>) -> Result<(Database, Recovered), ActorError> {
     let database = open_database(config).await?;
-    match recover(config, disk, &database, Tail::Unknown).await {
+    let recovered = async {
+        let recovered = recover(config, disk, &database, Tail::Unknown).await?;
+        if recovered.report.rebuilt { restore(config, &database, recovered).await } else { Ok(recovered) }
+    };
+    match recovered.await {
         Ok(recovered) => Ok((database, recovered)),
         Err(error) => {
             database.close().await;
             Err(error)
         }
     }
+}
+
+/// What the segments do not know comes from the newest snapshot. Without one the index is as good, but for that.
+async fn restore(
+    config: &StorageConfig,
+    database: &Database,
+    recovered: Recovered,
+) -> Result<Recovered, ActorError> {
+    let restored = snapshot::restore(config, database).await?;
+    let mut connection = database.planner().await?;
+    let segments = facts::segments(&mut connection).await?;
+    let view = View::new(segments, facts::scrub(&mut connection).await?);
+    connection.close().await?;
+    Ok(Recovered { view, report: Report { restored, ..recovered.report }, ..recovered })
 }
 
 /// Makes the folder of the segments, durably: it may have been made just before a crash, too.

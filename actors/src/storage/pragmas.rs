@@ -65,6 +65,13 @@ pub async fn sqlite_version() -> Result<String, ActorError> {
     Ok(found)
 }
 
+/// A connection to a database that is nowhere but in memory or, when it is large, in a file without a name. Others may be
+/// attached to it.
+pub(crate) async fn scratch() -> Result<SqliteConnection, ActorError> {
+    let options = SqliteConnectOptions::new().filename("").page_size(PAGE_BYTES).disable_statement_logging();
+    Ok(SqliteConnection::connect_with(&options).await?)
+}
+
 /// A folder in memory (or the temporary folder where there is none) that is removed on drop.
 #[derive(Debug)]
 struct ScratchFolder(PathBuf);

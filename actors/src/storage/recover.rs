@@ -28,6 +28,7 @@ use super::{
     salt,
     scan::{Found, Scan, read_chunks},
     segment,
+    snapshot::Restored,
     view::View,
 };
 use crate::{clock, error::ActorError};
@@ -70,6 +71,8 @@ pub struct Report {
     pub lost_documents: Vec<TesseraId>,
     /// Whether the whole index was made anew from the segments.
     pub rebuilt: bool,
+    /// What it then got back of what the segments do not know; `None` when there was no snapshot of that.
+    pub restored: Option<Restored>,
 }
 
 /// Bytes in a segment that are no valid record.

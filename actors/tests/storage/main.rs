@@ -32,6 +32,8 @@ mod session_races;
 #[cfg(test)]
 mod sessions;
 #[cfg(test)]
+mod snapshots;
+#[cfg(test)]
 mod space;
 #[cfg(test)]
 mod wal;

@@ -2,7 +2,7 @@
 
 use super::Context;
 use crate::{
-    api::{Actor, Status, Storage},
+    api::{Actor, Recovery, Status, Storage},
     exit::Exit,
     failure::Failure,
     human,
@@ -103,9 +103,18 @@ fn troubles(storage: &Storage) -> Vec<(&'static str, String)> {
             "lost segments",
             (!recovery.lost_segments.is_empty()).then(|| format!("{:?}", recovery.lost_segments)),
         ),
-        ("index", recovery.rebuilt.then(|| "made anew from the segments at the last start".to_owned())),
+        ("index", recovery.rebuilt.then(|| made_anew(recovery))),
     ];
     all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
+/// What was lost with the index that was before.
+fn made_anew(recovery: &Recovery) -> String {
+    let lost = match recovery.restored_from_ms {
+        Some(ms) => format!("when things came and were verified is known as it was {}", human::ago(ms)),
+        None => "there was no snapshot of when things came and were verified".to_owned(),
+    };
+    format!("made anew from the segments at the last start; {lost}")
 }
 
 fn table(actors: &[Actor]) -> Table<5> {

@@ -127,7 +127,7 @@ fn storage(storage: &Storage) -> Check {
 }
 
 fn recovery(recovery: &Recovery) -> Check {
-    let Recovery { records, damaged_places, lost_segments, rebuilt } = recovery;
+    let Recovery { records, damaged_places, lost_segments, rebuilt, .. } = recovery;
     if !lost_segments.is_empty() {
         return Check::failed(
             RECOVERY,
@@ -203,7 +203,13 @@ mod tests {
     use crate::doctor::{Outcome, tests::check};
 
     fn well() -> Status {
-        let recovery = Recovery { records: 0, damaged_places: 0, lost_segments: Vec::new(), rebuilt: false };
+        let recovery = Recovery {
+            records: 0,
+            damaged_places: 0,
+            lost_segments: Vec::new(),
+            rebuilt: false,
+            restored_from_ms: None,
+        };
         let storage = Storage {
             tesseras: 1,
             fragments: 10,

@@ -1,0 +1,266 @@
+//! Snapshots of what only the index knows: when things came, were verified, and are to be repaired. The segments rebuild
+//! everything else.
+//!
+//! # Invariants
+//! 1. A snapshot counts only under its name, which it gets when it is whole, checked and durable. The name holds its
+//!    hash, so one that has changed since is passed over for the one before.
+//! 2. An old one is removed only when a newer one counts.
+//! 3. Nothing is taken while nothing has changed: an idle node writes nothing.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use config::StorageConfig;
+use proto::Checksum;
+use sqlx::{Connection, Row, SqliteConnection};
+
+use super::{
+    disk::Disk,
+    lending::Lending,
+    pragmas::{self, Database, INDEX_FILE},
+};
+use crate::error::ActorError;
+
+/// What a rebuilt index got back.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Restored {
+    /// When the snapshot was taken, in milliseconds since 1970: what changed later is not known any more.
+    pub taken_at_ms: i64,
+    /// Segments whose times are known again.
+    pub segments: u64,
+    /// Tesserae of which it is known again when they came.
+    pub tesseras: u64,
+}
+
+/// What tells whether anything has changed that a snapshot would hold.
+pub(crate) type Stamp = [i64; 6];
+
+/// A snapshot, by its name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Snapshot {
+    pub(crate) taken_at_ms: i64,
+    hash: String,
+    pub(crate) path: PathBuf,
+}
+
+impl Snapshot {
+    fn new(folder: &Path, taken_at_ms: i64, hash: &str) -> Self {
+        let path = folder.join(format!("{taken_at_ms:013}-{hash}.db"));
+        Self { taken_at_ms, hash: hash.to_owned(), path }
+    }
+
+    fn parse(folder: &Path, name: &str) -> Option<Self> {
+        let (taken_at_ms, hash) = name.strip_suffix(".db")?.split_once('-')?;
+        let snapshot = Self::new(folder, taken_at_ms.parse().ok()?, hash);
+        (snapshot.path.file_name()? == name).then_some(snapshot)
+    }
+
+    /// Whether it is as it was when it was taken. Blocks.
+    fn is_whole(&self) -> io::Result<bool> {
+        Ok(hash(&self.path)? == self.hash)
+    }
+}
+
+/// All snapshots there are, the newest first. Blocks.
+pub(crate) fn all(config: &StorageConfig) -> io::Result<Vec<Snapshot>> {
+    let folder = config.data_dir.join(SNAPSHOTS_FOLDER);
+    let entries = match std::fs::read_dir(&folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut all = Vec::new();
+    for entry in entries {
+        all.extend(entry?.file_name().to_str().and_then(|name| Snapshot::parse(&folder, name)));
+    }
+    all.sort_unstable_by(|a, b| b.cmp(a));
+    Ok(all)
+}
+
+/// Of the index as it is now.
+pub(crate) async fn stamp(index: &mut SqliteConnection) -> Result<Stamp, ActorError> {
+    let row = sqlx::query(STAMP).fetch_one(index).await?;
+    let mut stamp = Stamp::default();
+    for (column, number) in stamp.iter_mut().enumerate() {
+        *number = row.try_get(column)?;
+    }
+    Ok(stamp)
+}
+
+/// Takes a snapshot and removes those that are too many; `None` when nothing has changed since the newest.
+pub(crate) async fn take(
+    config: &StorageConfig,
+    disk: &Arc<dyn Disk>,
+    index: &Lending,
+    now_ms: i64,
+) -> Result<Option<PathBuf>, ActorError> {
+    let folder = config.data_dir.join(SNAPSHOTS_FOLDER);
+    make_folder(&folder, disk.as_ref())?;
+    let partial = folder.join(PARTIAL);
+    remove(disk.as_ref(), &partial)?;
+    write(config, index, &partial).await?;
+    let newest = off_thread({
+        let config = config.clone();
+        move || all(&config)
+    });
+    let newest = newest.await?.into_iter().next();
+    let (disk, keep, config) = (disk.clone(), config.snapshots as usize, config.clone());
+    let kept = off_thread(move || keep_it(&config, disk.as_ref(), &partial, newest.as_ref(), keep, now_ms));
+    kept.await
+}
+
+/// Gives an index that was made anew what the newest snapshot that is whole knows of what it holds.
+pub(crate) async fn restore(
+    config: &StorageConfig,
+    database: &Database,
+) -> Result<Option<Restored>, ActorError> {
+    for snapshot in all(config)? {
+        match restore_from(&snapshot, database).await {
+            Ok(restored) => return Ok(Some(restored)),
+            Err(error) => {
+                let file = snapshot.path.display();
+                tracing::warn!(%file, %error, "a snapshot is of no use: the one before is tried");
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Writes what only the index knows into a new file. Its bytes are the same as long as that is.
+async fn write(config: &StorageConfig, index: &Lending, to: &Path) -> Result<(), ActorError> {
+    let path = text(&config.data_dir.join(INDEX_FILE))?;
+    let to = text(to)?;
+    index
+        .leashed(pragmas::scratch().await?, async |scratch| {
+            sqlx::query("ATTACH ? AS live").bind(path).execute(&mut *scratch).await?;
+            sqlx::raw_sql(COPY).execute(&mut *scratch).await?;
+            sqlx::query("DETACH live").execute(&mut *scratch).await?;
+            sqlx::query("VACUUM INTO ?").bind(to).execute(&mut *scratch).await?;
+            Ok(())
+        })
+        .await
+}
+
+/// Makes a new file the newest snapshot, unless it is the same as the last one. Blocks.
+fn keep_it(
+    config: &StorageConfig,
+    disk: &dyn Disk,
+    partial: &Path,
+    newest: Option<&Snapshot>,
+    keep: usize,
+    now_ms: i64,
+) -> io::Result<Option<PathBuf>> {
+    let folder = config.data_dir.join(SNAPSHOTS_FOLDER);
+    let written = hash(partial)?;
+    if newest.is_some_and(|newest| newest.hash == written) {
+        disk.remove(partial)?;
+        return Ok(None);
+    }
+    let file = disk.open(partial)?;
+    disk.sync(&file)?;
+    let snapshot =
+        Snapshot::new(&folder, now_ms.max(newest.map_or(0, |newest| newest.taken_at_ms + 1)), &written);
+    disk.rename(partial, &snapshot.path)?;
+    disk.sync_folder(&folder)?;
+    if !snapshot.is_whole()? {
+        return Err(io::Error::other(format!("{} is not as it was written", snapshot.path.display())));
+    }
+    for old in all(config)?.into_iter().skip(keep.max(1)) {
+        disk.remove(&old.path)?;
+    }
+    Ok(Some(snapshot.path))
+}
+
+async fn restore_from(snapshot: &Snapshot, database: &Database) -> Result<Restored, ActorError> {
+    let (found, path) = (snapshot.clone(), text(&snapshot.path)?);
+    if !off_thread(move || found.is_whole()).await? {
+        return Err(io::Error::other("it is not as it was written").into());
+    }
+    let mut writer = database.writer.acquire().await?;
+    sqlx::query("ATTACH ? AS kept").bind(path).execute(&mut *writer).await?;
+    let restored = apply(&mut writer, snapshot.taken_at_ms).await;
+    sqlx::query("DETACH kept").execute(&mut *writer).await?;
+    restored
+}
+
+async fn apply(writer: &mut SqliteConnection, taken_at_ms: i64) -> Result<Restored, ActorError> {
+    let wrong: String =
+        sqlx::query("PRAGMA kept.quick_check(1)").fetch_one(&mut *writer).await?.try_get(0)?;
+    if wrong != "ok" {
+        return Err(io::Error::other(wrong).into());
+    }
+    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
+    let segments = sqlx::query(SEGMENTS).execute(&mut *transaction).await?.rows_affected();
+    let tesseras = sqlx::query(TESSERAS).execute(&mut *transaction).await?.rows_affected();
+    sqlx::query(JOBS).execute(&mut *transaction).await?;
+    sqlx::query(SCRUB).execute(&mut *transaction).await?;
+    transaction.commit().await?;
+    Ok(Restored { taken_at_ms, segments, tesseras })
+}
+
+fn make_folder(folder: &Path, disk: &dyn Disk) -> Result<(), ActorError> {
+    let made = std::fs::create_dir(folder);
+    match made {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => {
+            made.map_err(ActorError::io(format!("cannot make {}", folder.display())))?;
+            let above = folder.parent().unwrap_or(folder);
+            disk.sync_folder(above)
+                .map_err(ActorError::io(format!("cannot make {} durable", folder.display())))
+        }
+    }
+}
+
+fn remove(disk: &dyn Disk, path: &Path) -> Result<(), ActorError> {
+    match disk.remove(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(ActorError::io(format!("cannot remove {}", path.display()))),
+    }
+}
+
+/// In hexadecimal. Blocks.
+fn hash(path: &Path) -> io::Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(std::fs::File::open(path)?)?;
+    Ok(Checksum::from_bytes(*hasher.finalize().as_bytes()).to_string().chars().take(HASH_LETTERS).collect())
+}
+
+fn text(path: &Path) -> Result<String, ActorError> {
+    path.to_str().map(str::to_owned).ok_or_else(|| {
+        io::Error::new(io::ErrorKind::InvalidFilename, format!("{} is not UTF-8", path.display())).into()
+    })
+}
+
+async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, ActorError> {
+    let done = tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?;
+    done.map_err(ActorError::io("a snapshot of the index"))
+}
+
+/// In the data directory.
+pub const SNAPSHOTS_FOLDER: &str = "snapshots";
+const PARTIAL: &str = "partial";
+/// Of the hash in a name: 128 bits.
+const HASH_LETTERS: usize = 32;
+const STAMP: &str = "SELECT next_seq, (SELECT before FROM scrub), (SELECT paused_until FROM scrub), \
+     (SELECT coalesce(max(verified_at), 0) FROM segments), (SELECT count(*) FROM jobs), \
+     (SELECT coalesce(max(queued_at), 0) FROM jobs) FROM log";
+/// What only the index knows. Ordered, so that the same content is the same file.
+const COPY: &str = "BEGIN; \
+     CREATE TABLE segments AS SELECT id, bytes, written_at, verified_at FROM live.segments \
+         WHERE sealed = 1 ORDER BY id; \
+     CREATE TABLE tesseras AS SELECT tessera, received_at FROM live.tesseras WHERE session = 0 ORDER BY tessera; \
+     CREATE TABLE jobs AS SELECT checksum, queued_at FROM live.jobs ORDER BY checksum; \
+     CREATE TABLE scrub AS SELECT before, paused_until, index_at FROM live.scrub; \
+     COMMIT;";
+const SEGMENTS: &str = "UPDATE segments SET written_at = kept.segments.written_at, verified_at = kept.segments.verified_at \
+     FROM kept.segments WHERE kept.segments.id = main.segments.id AND kept.segments.bytes = main.segments.bytes";
+const TESSERAS: &str = "UPDATE tesseras SET received_at = kept.tesseras.received_at \
+     FROM kept.tesseras WHERE kept.tesseras.tessera = main.tesseras.tessera";
+const JOBS: &str = "UPDATE jobs SET queued_at = kept.jobs.queued_at \
+     FROM kept.jobs WHERE kept.jobs.checksum = main.jobs.checksum";
+const SCRUB: &str = "UPDATE scrub SET before = kept.scrub.before, paused_until = kept.scrub.paused_until, \
+     index_at = 0 FROM kept.scrub";
