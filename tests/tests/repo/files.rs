@@ -19,6 +19,9 @@ const TOP_LEVEL: &[&str] = &[
 const LOOSE_ENDS: &[&str] =
     &[concat!("#[", "ignore"), concat!("todo", "!("), concat!("unimplemented", "!("), concat!("FIX", "ME")];
 
+/// Where git could not merge.
+const UNMERGED: &str = concat!("<<<<", "<<< ");
+
 /// A file of the repository.
 pub(crate) struct File {
     /// Its path from the root, with `/`.
@@ -62,7 +65,9 @@ pub(crate) fn without_module_docs(files: &[File]) -> Vec<String> {
 
 /// Unfinished work, tests that never run, and silenced lints without a reason.
 pub(crate) fn loose_ends(files: &[File]) -> Vec<String> {
-    let mut complaints = Vec::new();
+    let unmerged = files.iter().filter(|file| file.text.lines().any(|line| line.starts_with(UNMERGED)));
+    let mut complaints: Vec<_> =
+        unmerged.map(|file| format!("{} holds both sides of a merge", file.path)).collect();
     for file in files.iter().filter(|file| file.is_rust()) {
         let found = LOOSE_ENDS.iter().filter(|name| file.text.contains(*name));
         complaints.extend(found.map(|name| format!("{} has a `{name}`", file.path)));
@@ -154,6 +159,7 @@ mod tests {
             check(loose_ends, "a.rs", end, 1);
             check(loose_ends, "a.md", end, 0);
         }
+        check(loose_ends, "a.md", &format!("ours\n{UNMERGED}HEAD\n"), 1);
     }
 
     #[test]
