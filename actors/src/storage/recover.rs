@@ -222,6 +222,7 @@ impl Replay<'_> {
             self.tell(id, &chunk);
         }
         reader.await.map_err(std::io::Error::other)?.map_err(ActorError::io(context))?;
+        self.flush().await?;
         self.report.unfinished.append(&mut trailing);
         Ok(())
     }
@@ -278,6 +279,11 @@ impl Replay<'_> {
         }
     }
 
+    /// As [`Replay::flush`], once there is enough for it: rows that are written together share pages.
+    pub(super) async fn flush_if_many(&mut self) -> Result<(), ActorError> {
+        if self.view.rows_changed() >= ROWS_PER_WRITE { self.flush().await } else { Ok(()) }
+    }
+
     /// Writes what was changed, under the watermark as it was: a replay that is interrupted begins anew.
     pub(super) async fn flush(&mut self) -> Result<(), ActorError> {
         let changes = self.view.take_changes();
@@ -329,6 +335,8 @@ pub(crate) fn new_segment(bytes: u64, now_ms: i64) -> SegmentRow {
     }
 }
 
+/// Some hundred bytes of memory each.
+const ROWS_PER_WRITE: usize = 16384;
 const CHUNKS_AHEAD: usize = 2;
 /// Whatever takes longer says how far it is.
 const TELL_INTERVAL: Duration = Duration::from_secs(2);

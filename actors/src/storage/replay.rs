@@ -69,7 +69,7 @@ impl Replay<'_> {
                 Record::Ref(_) | Record::Document { .. } => {}
             }
         }
-        self.flush().await
+        self.flush_if_many().await
     }
 
     /// Documents that the index has of the tessera are older, unless this is a copy: then the index knows of it.
@@ -148,7 +148,7 @@ impl Replay<'_> {
                 _ => {}
             }
         }
-        self.flush().await
+        self.flush_if_many().await
     }
 
     async fn load(&mut self, records: &[Applied<'_>]) -> Result<(), ActorError> {

@@ -224,6 +224,13 @@ impl View {
         self.documents.loaded.clear();
     }
 
+    /// How many rows the batch being decided has changed.
+    pub(crate) fn rows_changed(&self) -> usize {
+        let of_tesserae =
+            self.holdings.touched.len() + self.tesseras.touched.len() + self.documents.touched.len();
+        of_tesserae + self.blobs.touched.len() + self.fragments.touched.len() + self.deposits.touched.len()
+    }
+
     /// Ends the batch being decided and begins the next.
     pub(crate) fn take_changes(&mut self) -> Changes {
         let batch = self.batch;
