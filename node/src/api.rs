@@ -15,6 +15,8 @@ use utoipa::ToSchema;
 pub(crate) use crate::event::{Event, Happening};
 use crate::schema;
 pub(crate) use crate::{
+    explained::{Explained, Facts},
+    jobs::{Cache, Job},
     scrubbed::{Mode, Scrub},
     settings::{Change, ChangeOutcome, Reloaded, Setting, settings},
     verified::{LINES, Verified, VerifyStep},

@@ -11,20 +11,25 @@ fn letter() -> Vec<u8> {
     (0..40_000_u32).flat_map(|at| (at * at).to_le_bytes()).collect()
 }
 
-fn keep(place: &Place) {
+fn keep(place: &Place) -> String {
     let file = place.path().join("letter");
     std::fs::write(&file, letter()).unwrap();
-    place.create(&file, &["--public"]);
+    place.create(&file, &["--public"])
 }
 
 #[test]
 fn scrub_of_an_intact_store_says_so() {
     let place = Place::new();
     let daemon = Daemon::start(&place);
-    keep(&place);
+    let id = keep(&place);
     let output = place.node(["scrub", "start", "--wait"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert!(stdout(&output).contains("everything within the last"), "{}", stdout(&output));
+    let explained = place.node(["explain", &id]);
+    assert!(stdout(&explained).starts_with("whole "), "{}", stdout(&explained));
+    assert!(stdout(&explained).contains("read back from the disk within the last"), "{}", stdout(&explained));
+    assert_eq!(json(&place.node(["jobs", "--json"])), serde_json::json!([]));
+    assert!(json(&place.node(["cache", "--json"]))["bytes_max"].as_u64() > Some(0));
     let status = json(&place.node(["scrub", "status", "--json"]));
     assert!(status["verified_bytes"].as_u64() > Some(160_000), "{status}");
     assert_eq!((&status["damaged_fragments"], &status["mode"]), (&0.into(), &"idle".into()));
@@ -36,13 +41,19 @@ fn scrub_of_an_intact_store_says_so() {
 fn scrub_that_finds_damage_names_it_and_ends_with_65() {
     let place = Place::new();
     let daemon = Daemon::start(&place);
-    keep(&place);
+    let id = keep(&place);
     place.damage(letter().get(1000..1100).unwrap());
     let output = place.node(["scrub", "start", "--wait"]);
     assert_eq!(output.status.code(), Some(65), "{}", stderr(&output));
     assert!(stdout(&output).contains("1 fragments"), "{}", stdout(&output));
     assert!(stderr(&output).contains("not served"), "{}", stderr(&output));
     assert!(stdout(&place.node(["status"])).contains("damaged "));
+    let jobs = json(&place.node(["jobs", "--json"]));
+    let place_of = &jobs[0]["fragments"][0];
+    assert_eq!((&jobs[0]["state"], &place_of["tessera"]), (&"suspect".into(), &id.as_str().into()), "{jobs}");
+    let explained = place.node(["explain", &id]);
+    assert!(stdout(&explained).starts_with("hurt  1 of "), "{}", stdout(&explained));
+    assert_eq!(json(&place.node(["explain", &id, "--json"]))["whole"], false);
     assert_eq!(daemon.stop(), Some(0));
 }
 

@@ -25,6 +25,7 @@ use super::{
     disk::Disk,
     doubts::Doubts,
     guardian::Guardian,
+    jobs,
     lending::Lending,
     locations::Locations,
     lookup::Lookup,
@@ -151,6 +152,10 @@ impl Actor for StorageActor {
             StorageMsg::Compacted { ended, reply } => state.compacted(&me, *ended, reply),
             StorageMsg::Notice(notice) => state.notice(&me, notice)?,
             StorageMsg::Relieve => state.look(&me),
+            StorageMsg::Jobs { limit, slot, reply } => {
+                let index = state.index.clone();
+                state.answer(&me, slot, reply, async move { jobs::waiting(&index, limit).await });
+            }
             StorageMsg::Snapshot { slot, reply } => state.snapshot(&me, Some((slot, reply))),
             StorageMsg::Tick => {
                 state.compact(&me, None);

@@ -8,6 +8,7 @@ use proto::{AccountId, Checksum, Fragment, FragmentId, TesseraId, record::Docume
 use super::{
     compact::Compacted,
     doubts::Doubts,
+    jobs::Job,
     message::{Segments, StorageMsg, Usage},
     ops::{Op, Outcome, ScrubNote, Submission},
     pulse::{Beats, Pulse},
@@ -92,6 +93,11 @@ impl StorageHandle {
     /// How much is stored, and whether more can be.
     pub async fn usage(&self) -> Result<Usage, ActorError> {
         self.seat.call(|slot, reply| StorageMsg::Usage { slot, reply }).await
+    }
+
+    /// Damaged blobs that wait for their repair, those that have waited longest first, at most `limit` of them.
+    pub async fn jobs(&self, limit: u32) -> Result<Vec<Job>, ActorError> {
+        self.seat.call(|slot, reply| StorageMsg::Jobs { limit, slot, reply }).await
     }
 
     /// Keeps aside now what only the index knows, which the actor else does by itself from time to time. Where that is.

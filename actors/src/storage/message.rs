@@ -8,6 +8,7 @@ use ractor::RpcReplyPort;
 
 use super::{
     compact::{Compacted, Ended},
+    jobs::Job,
     locations::Location,
     ops::Submission,
     queries::{TesseraRow, Totals},
@@ -54,6 +55,8 @@ pub(super) enum StorageMsg {
     LookThrough { from: TesseraId, slot: Slot, reply: Reply<Option<TesseraId>> },
     /// Keep aside now what only the index knows; where the newest snapshot is, if nothing has changed since that.
     Snapshot { slot: Slot, reply: Reply<PathBuf> },
+    /// Damaged blobs that wait for their repair.
+    Jobs { limit: u32, slot: Slot, reply: Reply<Vec<Job>> },
     /// How much is stored.
     Usage { slot: Slot, reply: Reply<Usage> },
     /// Compact now what is worth it.

@@ -24,6 +24,7 @@ mod guardian;
 mod handle;
 mod index;
 mod inventory;
+mod jobs;
 mod leash;
 mod lending;
 mod lists;
@@ -70,6 +71,7 @@ use tokio::sync::watch;
 
 pub use compact::Compacted;
 pub use handle::{ChecksumHandle, RecordsHandle, SegmentsHandle, StorageHandle};
+pub use jobs::Job;
 pub use message::{SegmentAge, Segments, Usage};
 pub use ops::ScrubNote;
 pub use pragmas::{Database, INDEX_FILE, open_database, open_in_memory, sqlite_version};

@@ -16,6 +16,7 @@ mod conditions;
 pub(crate) mod connections;
 mod content;
 pub(crate) mod events;
+mod explain;
 mod extract;
 mod fragments;
 pub(crate) mod health;
@@ -95,6 +96,9 @@ fn endpoints() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(status::actors))
         .routes(routes!(settings::show))
         .routes(routes!(settings::reload))
+        .routes(routes!(explain::explain))
+        .routes(routes!(explain::jobs))
+        .routes(routes!(explain::cache))
         .routes(routes!(scrub::status))
         .routes(routes!(scrub::start))
         .routes(routes!(scrub::pause))

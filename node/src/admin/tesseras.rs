@@ -141,7 +141,7 @@ pub(super) async fn forget(
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn describe(node: &Node, row: TesseraRow) -> Result<api::Tessera, Problem> {
+pub(super) async fn describe(node: &Node, row: TesseraRow) -> Result<api::Tessera, Problem> {
     if !row.has_documents {
         return Ok(api::Tessera::new(&row, Err(api::State::Missing)));
     }

@@ -7,6 +7,7 @@ mod config;
 mod create;
 mod doctor;
 mod events;
+mod explain;
 mod export;
 mod forget;
 mod fragment;
@@ -45,12 +46,15 @@ pub(crate) enum Command {
     /// Look at single fragments, or change them
     #[command(subcommand)]
     Fragment(fragment::Fragments),
+    Explain(explain::Explain),
+    Jobs(explain::Jobs),
     /// See how verifying what is stored stands, have it begin, or have it wait
     #[command(subcommand)]
     Scrub(scrub::Scrubs),
     Id(status::ShowId),
     Status(status::ShowStatus),
     Actors(status::ShowActors),
+    Cache(explain::ShowCache),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
     Man(man::Man),
@@ -78,10 +82,13 @@ impl Command {
             Self::Forget(forget) => forget.run(context).await,
             Self::Attest(attest) => attest.run(context).await,
             Self::Fragment(fragments) => fragments.run(context).await,
+            Self::Explain(explain) => explain.run(context).await,
+            Self::Jobs(jobs) => jobs.run(context).await,
             Self::Scrub(scrubs) => scrubs.run(context).await,
             Self::Id(id) => id.run(context).await,
             Self::Status(status) => status.run(context).await,
             Self::Actors(actors) => actors.run(context).await,
+            Self::Cache(cache) => cache.run(context).await,
             Self::Doctor(doctor) => doctor.run(context).await,
             Self::Completions(completions) => completions.run(context),
             Self::Man(man) => man.run(context),

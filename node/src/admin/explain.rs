@@ -1,0 +1,111 @@
+//! `/v1/tesseras/{id}/explain` and `/v1/jobs`: why things are as they are, and what waits to be repaired.
+
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use actors::storage::BlobState;
+use axum::{Json, extract::State};
+use proto::{TesseraId, manifest::Visibility};
+
+use super::{Node, extract::InPath, tesseras};
+use crate::{
+    api::{self, Explained, Facts},
+    problem::Problem,
+    schema::OfTessera,
+};
+
+/// Why a tessera is as it is; no blob is read
+#[utoipa::path(
+    get, path = "/v1/tesseras/{id}/explain", operation_id = "explain_tessera", tag = "tesserae",
+    params(OfTessera),
+    responses(
+        (status = 200, description = "What is known, and what to do", body = api::Explained),
+    )
+)]
+pub(super) async fn explain(
+    State(node): State<Arc<Node>>,
+    InPath(id): InPath<TesseraId>,
+) -> Result<Json<api::Explained>, Problem> {
+    let row = node.system.storage.records().tessera(id).await?;
+    let scrub = node.system.scrub.status().await?;
+    let now_ms = now_ms();
+    let tessera = tesseras::describe(&node, row).await?;
+    let mut facts = Facts {
+        ok: 0,
+        suspect: 0,
+        missing: 0,
+        bytes: 0,
+        unverified: 0,
+        oldest_verified_ms: None,
+        came_ms: since(tessera.received_at_ms, now_ms),
+        manifest: tessera.manifest_state,
+        private: tessera.manifest.map(|about| about.visibility == Visibility::Private),
+        verified_in_ms: scrub.outlook.begins_in_ms,
+    };
+    let door = node.system.storage.checksums_door();
+    let mut from = (0, 0);
+    loop {
+        let rows = door.checksums(id, from, PAGE).await?;
+        for row in &rows {
+            facts.bytes += u64::from(row.length);
+            match row.state {
+                BlobState::Ok => facts.ok += 1,
+                BlobState::Suspect => facts.suspect += 1,
+                BlobState::Missing => facts.missing += 1,
+            }
+            match row.verified_at_ms.filter(|_| row.state == BlobState::Ok) {
+                Some(at_ms) => {
+                    facts.oldest_verified_ms = facts.oldest_verified_ms.max(Some(since(at_ms, now_ms)))
+                }
+                None => facts.unverified += u64::from(row.state == BlobState::Ok),
+            }
+        }
+        match rows.last() {
+            Some(last) if rows.len() == PAGE as usize => from = behind(last.stripe, last.index),
+            _ => break,
+        }
+    }
+    Ok(Json(Explained::new(&facts)))
+}
+
+/// Damaged fragments that wait for their repair, those that have waited longest first; at most 1,000
+#[utoipa::path(
+    get, path = "/v1/jobs", operation_id = "list_jobs", tag = "node",
+    responses(
+        (status = 200, description = "What waits", body = Vec<api::Job>),
+    )
+)]
+pub(super) async fn jobs(State(node): State<Arc<Node>>) -> Result<Json<Vec<api::Job>>, Problem> {
+    let jobs = node.system.storage.jobs(JOBS_MAX).await?;
+    Ok(Json(jobs.into_iter().map(api::Job::from).collect()))
+}
+
+/// How much the fragment cache holds
+#[utoipa::path(
+    get, path = "/v1/cache", operation_id = "cache", tag = "node",
+    responses(
+        (status = 200, description = "Its fragments, their bytes, and the bound", body = api::Cache),
+    )
+)]
+pub(super) async fn cache(State(node): State<Arc<Node>>) -> Result<Json<api::Cache>, Problem> {
+    Ok(Json(node.system.cache.usage().await?.into()))
+}
+
+fn behind(stripe: u32, index: u16) -> (u32, u16) {
+    index.checked_add(1).map_or((stripe.saturating_add(1), 0), |index| (stripe, index))
+}
+
+/// Never negative: clocks are set.
+fn since(at_ms: i64, now_ms: i64) -> u64 {
+    u64::try_from(now_ms.saturating_sub(at_ms)).unwrap_or(0)
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+const PAGE: u32 = 4096;
+const JOBS_MAX: u32 = 1000;

@@ -1,0 +1,105 @@
+//! `explain`: why a tessera is as it is. `jobs`: what waits to be repaired. `cache`: what is held in memory.
+
+use super::{Context, target::Target};
+use crate::{
+    api::{Cache, Explained, Job},
+    client::path,
+    exit::Exit,
+    failure::Failure,
+    human,
+    output::Tone,
+    table::{Align, Table},
+};
+
+/// Say why a tessera is as it is, and what to do
+#[derive(Debug, clap::Args)]
+pub(crate) struct Explain {
+    /// The tessera, or the beginning of its id
+    #[arg(value_parser = Target::parse)]
+    id: Target,
+}
+
+/// List damaged fragments that wait for their repair
+#[derive(Debug, clap::Args)]
+pub(crate) struct Jobs;
+
+/// Show what is held in memory of what is read again and again
+#[derive(Debug, clap::Args)]
+pub(crate) struct ShowCache;
+
+impl Explain {
+    /// Does it.
+    pub(crate) async fn run(&self, context: &Context) -> Result<Exit, Failure> {
+        let client = context.client()?;
+        let id = self.id.find(&client).await?.to_string();
+        let explained: Explained = client.get(&path(["v1", "tesseras", &id, "explain"])).await?;
+        if context.output.json {
+            context.output.json(&explained)?;
+            return Ok(Exit::Ok);
+        }
+        let (word, tone) = if explained.whole { ("whole", Tone::Good) } else { ("hurt", Tone::Bad) };
+        context.output.judged(word, word.len(), tone, &explained.verdict)?;
+        for finding in &explained.findings {
+            context.output.line(format!("- {}", finding.what))?;
+            if let Some(remedy) = &finding.remedy {
+                context.output.line(format!("  {}", remedy.replace("ID", &id)))?;
+            }
+        }
+        Ok(Exit::Ok)
+    }
+}
+
+impl Jobs {
+    /// Does it.
+    pub(crate) async fn run(&self, context: &Context) -> Result<Exit, Failure> {
+        let jobs: Vec<Job> = context.client()?.get("/v1/jobs").await?;
+        if context.output.json {
+            context.output.json(&jobs)?;
+        } else if jobs.is_empty() {
+            context.output.remark("Nothing waits to be repaired.");
+        } else {
+            context.output.table(&table(&jobs))?;
+        }
+        Ok(Exit::Ok)
+    }
+}
+
+impl ShowCache {
+    /// Does it.
+    pub(crate) async fn run(&self, context: &Context) -> Result<Exit, Failure> {
+        let cache: Cache = context.client()?.get("/v1/cache").await?;
+        if context.output.json {
+            context.output.json(&cache)?;
+        } else {
+            let held = format!("{} of {}", human::bytes(cache.bytes), human::bytes(cache.bytes_max));
+            let fields = [("fragments", cache.fragments.to_string()), ("memory", held)];
+            context.output.fields(&fields)?;
+        }
+        Ok(Exit::Ok)
+    }
+}
+
+fn table(jobs: &[Job]) -> Table<6> {
+    let mut table = Table::new([
+        ("TESSERA", Align::Left),
+        ("STRIPE", Align::Right),
+        ("INDEX", Align::Right),
+        ("BYTES", Align::Right),
+        ("STATE", Align::Left),
+        ("SINCE", Align::Left),
+    ]);
+    for job in jobs {
+        let (state, since) = (human::state(job.state).to_owned(), human::ago(job.queued_at_ms));
+        for place in &job.fragments {
+            table.row([
+                place.tessera.to_string(),
+                place.stripe.to_string(),
+                place.index.to_string(),
+                job.length.to_string(),
+                state.clone(),
+                since.clone(),
+            ]);
+        }
+    }
+    table
+}

@@ -1,0 +1,223 @@
+//! Why a tessera is as it is: what is known, why that is so, and what to do. Pure.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{api::State, human};
+
+/// `GET /v1/tesseras/{id}/explain`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Explained {
+    /// In one sentence.
+    pub(crate) verdict: String,
+    /// Whether everything of it that should be here is, as far as is known without reading it.
+    pub(crate) whole: bool,
+    /// One by one.
+    pub(crate) findings: Vec<Finding>,
+}
+
+/// One thing that is so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Finding {
+    /// What is so.
+    pub(crate) what: String,
+    /// What to do about it, if anything.
+    pub(crate) remedy: Option<String>,
+}
+
+/// What is known of a tessera.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Facts {
+    /// Fragments that are here and in order.
+    pub(crate) ok: u64,
+    /// Fragments whose bytes are wrong.
+    pub(crate) suspect: u64,
+    /// Fragments whose bytes are gone.
+    pub(crate) missing: u64,
+    /// Bytes of all.
+    pub(crate) bytes: u64,
+    /// Of those in order, how many were never read back.
+    pub(crate) unverified: u64,
+    /// The age of the oldest verification of the others, in milliseconds.
+    pub(crate) oldest_verified_ms: Option<u64>,
+    /// How long ago it came here, in milliseconds.
+    pub(crate) came_ms: u64,
+    /// Whether what its author signed is here.
+    pub(crate) manifest: State,
+    /// Whether only its author can read it; unknown without the manifest.
+    pub(crate) private: Option<bool>,
+    /// When the next verification begins by itself, from now, in milliseconds.
+    pub(crate) verified_in_ms: Option<u64>,
+}
+
+impl Explained {
+    /// From what is known.
+    pub(crate) fn new(facts: &Facts) -> Self {
+        let whole = facts.suspect + facts.missing == 0
+            && facts.manifest != State::Missing
+            && facts.manifest != State::Suspect;
+        let all = [kept(facts), damaged(facts), manifest(facts), verified(facts), copies(), key(facts)];
+        Self { verdict: verdict(facts, whole), whole, findings: all.into_iter().flatten().collect() }
+    }
+}
+
+fn verdict(facts: &Facts, whole: bool) -> String {
+    let all = facts.ok + facts.suspect + facts.missing;
+    if whole {
+        return format!(
+            "As far as is known all of it is here and in order: {all} fragments, on this machine only."
+        );
+    }
+    let hurt = facts.suspect + facts.missing;
+    match hurt {
+        0 => {
+            "What its author signed is damaged here: its content cannot be found in its fragments.".to_owned()
+        }
+        hurt => {
+            format!("{hurt} of {all} fragments are damaged here: without them it cannot be put together.")
+        }
+    }
+}
+
+fn kept(facts: &Facts) -> Option<Finding> {
+    let all = facts.ok + facts.suspect + facts.missing;
+    let what =
+        format!("{all} fragments, {}, came here {} ago", human::bytes(facts.bytes), age(facts.came_ms));
+    Some(Finding { what, remedy: None })
+}
+
+fn damaged(facts: &Facts) -> Option<Finding> {
+    let Facts { suspect, missing, .. } = facts;
+    let what = match (suspect, missing) {
+        (0, 0) => return None,
+        (suspect, 0) => {
+            format!("the disk gave other bytes than were stored for {suspect} fragments: they are not served")
+        }
+        (0, missing) => format!("the log no longer has {missing} fragments: a segment was lost or cut short"),
+        (suspect, missing) => {
+            format!(
+                "{suspect} fragments are not what was stored, and {missing} are gone: they are not served"
+            )
+        }
+    };
+    let remedy = "make it again from the files if you have them (the same fragment put again heals), or put the \
+                  segment file back from a copy; `fragment list ID` says which, `doctor` looks at the disk";
+    Some(Finding { what, remedy: Some(remedy.to_owned()) })
+}
+
+fn manifest(facts: &Facts) -> Option<Finding> {
+    let (what, remedy) = match facts.manifest {
+        State::Ok => return None,
+        State::Missing => {
+            ("what its author signed is not here: these are fragments that somebody put here", None)
+        }
+        State::Newer => ("a newer version of this software signed it", Some("update this software")),
+        State::Suspect => ("what its author signed is damaged here", Some("restore it from another copy")),
+    };
+    Some(Finding { what: what.to_owned(), remedy: remedy.map(str::to_owned) })
+}
+
+fn verified(facts: &Facts) -> Option<Finding> {
+    let next = facts
+        .verified_in_ms
+        .map_or_else(String::new, |ms| format!("; the next verification begins in {}", age(ms)));
+    let what = match (facts.unverified, facts.oldest_verified_ms) {
+        (0, None) => return None,
+        (0, Some(oldest)) => {
+            format!("all that is in order was read back from the disk within the last {}{next}", age(oldest))
+        }
+        (unverified, _) => {
+            format!(
+                "{unverified} fragments were written and synced, and not read back from the disk yet{next}"
+            )
+        }
+    };
+    let remedy = (facts.unverified > 0).then(|| "`scrub start --wait` reads everything back now".to_owned());
+    Some(Finding { what, remedy })
+}
+
+fn copies() -> Option<Finding> {
+    Some(Finding {
+        what: "no other machine is known to keep any of it: a disk that fails takes it along".to_owned(),
+        remedy: Some("keep a copy elsewhere: `export ID DIR`".to_owned()),
+    })
+}
+
+fn key(facts: &Facts) -> Option<Finding> {
+    facts.private.unwrap_or(false).then(|| Finding {
+        what: "its content is encrypted: without the key in author.key nobody can read it, you included"
+            .to_owned(),
+        remedy: Some("keep a copy of author.key where this machine is not".to_owned()),
+    })
+}
+
+fn age(ms: u64) -> String {
+    human::span(ms / 1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: u64 = 86_400_000;
+
+    fn whole() -> Facts {
+        Facts {
+            ok: 10,
+            suspect: 0,
+            missing: 0,
+            bytes: 3 << 20,
+            unverified: 0,
+            oldest_verified_ms: Some(3 * DAY),
+            came_ms: 9 * DAY,
+            manifest: State::Ok,
+            private: Some(true),
+            verified_in_ms: Some(20 * DAY),
+        }
+    }
+
+    #[track_caller]
+    fn check(facts: &Facts, whole: bool, verdict: &str, findings: &[&str], remedies: usize) {
+        let explained = Explained::new(facts);
+        assert_eq!(explained.whole, whole, "{explained:?}");
+        assert!(explained.verdict.contains(verdict), "{}", explained.verdict);
+        for part in findings {
+            assert!(explained.findings.iter().any(|one| one.what.contains(part)), "{part:?}: {explained:?}");
+        }
+        let with_remedy = explained.findings.iter().filter(|one| one.remedy.is_some()).count();
+        assert_eq!(with_remedy, remedies, "{explained:?}");
+    }
+
+    #[test]
+    fn tessera_in_order_is_explained_with_its_age_its_copies_and_its_key() {
+        check(
+            &whole(),
+            true,
+            "in order",
+            &["3.00 MiB, came here 9 days", "last 3 days", "no other machine", "encrypted"],
+            2,
+        );
+        let public = Facts { private: Some(false), ..whole() };
+        check(&public, true, "in order", &["no other machine"], 1);
+        let fresh = Facts { unverified: 4, oldest_verified_ms: None, ..whole() };
+        check(
+            &fresh,
+            true,
+            "in order",
+            &["4 fragments were written and synced, and not read back", "in 3 weeks"],
+            3,
+        );
+    }
+
+    #[test]
+    fn tessera_that_is_hurt_is_explained_with_what_hurts() {
+        let suspect = Facts { ok: 8, suspect: 2, ..whole() };
+        check(&suspect, false, "2 of 10 fragments are damaged", &["other bytes than were stored for 2"], 3);
+        let gone = Facts { ok: 9, missing: 1, ..whole() };
+        check(&gone, false, "1 of 10", &["no longer has 1"], 3);
+        let both = Facts { ok: 7, suspect: 1, missing: 2, ..whole() };
+        check(&both, false, "3 of 10", &["1 fragments are not what was stored, and 2 are gone"], 3);
+        let unread = Facts { manifest: State::Suspect, private: None, ..whole() };
+        check(&unread, false, "author signed is damaged", &["signed is damaged"], 2);
+    }
+}
