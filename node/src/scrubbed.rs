@@ -101,7 +101,7 @@ impl From<scrub::ScrubStatus> for Scrub {
             verified_bytes: findings.bytes,
             damaged_fragments: findings.blobs,
             damaged_documents: findings.documents,
-            mended_records: findings.refs,
+            mended_records: findings.mended,
         }
     }
 }

@@ -57,6 +57,8 @@ pub(super) struct State {
     cursor_began_ms: i64,
     /// Where looking through the index goes on, and when it was begun.
     index: Option<(TesseraId, i64)>,
+    /// Looking through the index was cut: others write much.
+    index_not_before: Option<Instant>,
     doubted: BTreeSet<u32>,
     /// Something is being verified or asked: its end sets the next turn.
     is_busy: bool,
@@ -149,6 +151,7 @@ impl State {
             cursor: None,
             cursor_began_ms: 0,
             index: None,
+            index_not_before: None,
             doubted: BTreeSet::new(),
             is_busy: false,
             is_under_way: false,
@@ -194,7 +197,8 @@ impl State {
     fn go_on(&mut self, me: &ActorRef<ScrubMsg>, known: &Known) {
         let now_ms = (self.arguments.now_ms)();
         let begun = self.cursor.map(|cursor| cursor.segment);
-        let next = known.plan.next(now_ms, &self.terms, &self.doubted, begun, self.is_under_way);
+        let skips_index = self.index_not_before.is_some_and(|at| Instant::now() < at);
+        let next = known.plan.next(now_ms, &self.terms, &self.doubted, begun, self.is_under_way, skips_index);
         let Some(entry) = next else {
             // What is still doubted is gone.
             self.doubted.clear();

@@ -111,6 +111,6 @@ pub struct Findings {
     pub blobs: u64,
     /// Documents that turned out to be damaged.
     pub documents: u64,
-    /// Records of who wants what that were damaged and written again.
-    pub refs: u64,
+    /// Records that were damaged and written again, as all of them was known.
+    pub mended: u64,
 }

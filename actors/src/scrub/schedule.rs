@@ -111,6 +111,7 @@ impl Plan {
         doubted: &BTreeSet<u32>,
         begun: Option<u32>,
         is_under_way: bool,
+        skips_index: bool,
     ) -> Option<Entry> {
         let is_doubted =
             |entry: &&Entry| matches!(entry.target, Target::Segment(id) if doubted.contains(&id));
@@ -123,8 +124,10 @@ impl Plan {
         let is_asked = |entry: &&Entry| entry.since_ms <= self.before_ms;
         let is_begun = |entry: &&Entry| begun.is_some_and(|id| entry.target == Target::Segment(id));
         let begun = self.entries.iter().find(is_begun).filter(|entry| is_due || is_asked(entry));
-        let first = self.entries.first().filter(|_| is_due);
-        begun.or(first).or_else(|| self.entries.iter().find(is_asked)).copied()
+        let may_be = |entry: &&Entry| !(skips_index && entry.target == Target::Index);
+        let first = self.entries.iter().find(may_be).filter(|_| is_due);
+        let asked = || self.entries.iter().filter(may_be).find(is_asked);
+        begun.or(first).or_else(asked).copied()
     }
 
     /// The segments that come next, in that order.
@@ -223,7 +226,7 @@ mod tests {
 
     #[track_caller]
     fn check(segments: &[(u32, u64, i64)], is_under_way: bool, expected: Option<u32>) {
-        let next = plan(segments, 0).next(NOW, &TERMS, &BTreeSet::new(), None, is_under_way);
+        let next = plan(segments, 0).next(NOW, &TERMS, &BTreeSet::new(), None, is_under_way, false);
         assert_eq!(next.map(|entry| entry.target), expected.map(Target::Segment), "{segments:?}");
     }
 
@@ -248,7 +251,7 @@ mod tests {
         let plan = plan(&[(1, 1, 29), (2, 1, 28), (3, 1, 1)], 0);
         let next = |doubted: &[u32], begun| {
             let doubted = doubted.iter().copied().collect();
-            plan.next(NOW, &TERMS, &doubted, begun, false).unwrap().target
+            plan.next(NOW, &TERMS, &doubted, begun, false, false).unwrap().target
         };
         assert_eq!(next(&[3], Some(2)), Target::Segment(3));
         assert_eq!(next(&[], Some(2)), Target::Segment(2));
@@ -257,10 +260,22 @@ mod tests {
     }
 
     #[test]
+    fn index_that_has_to_wait_holds_nothing_else_up() {
+        let scrub = ScrubRow { before_ms: NOW, index_at_ms: NOW - 40 * DAY, ..ScrubRow::default() };
+        let age = SegmentAge { id: 1, bytes: 1, written_at_ms: 0, verified_at_ms: Some(NOW - DAY) };
+        let stored = Segments { segments: vec![age], index_bytes: 9, scrub };
+        let plan = Plan::new(NOW, &stored, &TERMS);
+        let next =
+            |skips| plan.next(NOW, &TERMS, &BTreeSet::new(), None, false, skips).map(|entry| entry.target);
+        assert_eq!((next(false), next(true)), (Some(Target::Index), Some(Target::Segment(1))));
+    }
+
+    #[test]
     fn what_is_asked_for_is_verified_unless_it_was_since() {
         let asked = |before_ms| plan(&[(1, 1, 2), (2, 5, 4)], before_ms);
-        let next =
-            |plan: &Plan| plan.next(NOW, &TERMS, &BTreeSet::new(), None, false).map(|entry| entry.target);
+        let next = |plan: &Plan| {
+            plan.next(NOW, &TERMS, &BTreeSet::new(), None, false, false).map(|entry| entry.target)
+        };
         assert_eq!(next(&asked(NOW - 3 * DAY)), Some(Target::Segment(2)));
         assert_eq!(asked(NOW - 3 * DAY).asked_bytes(), 5);
         assert_eq!(next(&asked(NOW - 5 * DAY)), None);
@@ -273,7 +288,7 @@ mod tests {
         assert_eq!((young.oldest_age_ms, young.overdue_bytes), (0, 0));
         let back = plan(&[(1, 7, -900)], 0);
         assert_eq!(back.outlook(NOW, &TERMS).overdue_bytes, 0);
-        assert!(back.next(NOW, &TERMS, &BTreeSet::new(), None, false).is_some());
+        assert!(back.next(NOW, &TERMS, &BTreeSet::new(), None, false, false).is_some());
         let ahead = plan(&[(1, 7, 900)], 0).outlook(NOW, &TERMS);
         assert_eq!((ahead.overdue_bytes, ahead.begins_in_ms), (7, Some(0)));
     }
@@ -296,7 +311,7 @@ mod tests {
     fn store_without_anything_has_nothing_to_verify_but_its_index() {
         let stored = Segments { segments: Vec::new(), index_bytes: 9, scrub: ScrubRow::default() };
         let plan = Plan::new(NOW, &stored, &TERMS);
-        assert_eq!(plan.next(NOW, &TERMS, &BTreeSet::new(), None, false), None);
+        assert_eq!(plan.next(NOW, &TERMS, &BTreeSet::new(), None, false, false), None);
         assert_eq!(plan.outlook(NOW, &TERMS).oldest_age_ms, 0);
     }
 }

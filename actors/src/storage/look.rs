@@ -3,7 +3,7 @@
 use proto::TesseraId;
 use sqlx::{Row, SqliteConnection};
 
-use super::{pragmas, queries, readers::Readers};
+use super::{pragmas, queries, readers::Readers, recount};
 use crate::error::ActorError;
 
 /// Looks at some tesserae from one on, before the first of them at the pages of the index; where to go on.
@@ -15,6 +15,7 @@ pub(crate) async fn through(index: &Readers, from: TesseraId) -> Result<Option<T
         if let Some(wrong) = wrong {
             return Err(ActorError::damaged_index(wrong));
         }
+        index.aside(async |index| recount::check(index).await).await?;
     }
     let listed = async |index: &mut _| tesserae(index, from).await;
     let mut tesserae = index.as_it_is(listed).await?;

@@ -44,6 +44,7 @@ mod pulse;
 mod queries;
 mod read;
 mod readers;
+mod recount;
 mod recover;
 mod replay;
 mod rows;

@@ -54,6 +54,8 @@ pub(crate) enum Op {
     Drained { segment: u32 },
     /// The segment's file is gone for good.
     Unlinked { segment: u32 },
+    /// These bytes are right, but their record at this place is not: write another.
+    Rescue { fragment: Fragment, place: Place },
     /// The ref of a deposit, in this segment and with this sequence number, is damaged: write it again.
     Renew { account: AccountId, id: FragmentId, was: DepositRow },
     /// How far scrubbing has come, or what it is asked for.
@@ -132,6 +134,7 @@ impl Op {
             Self::Drop { .. } => record_len(CLAIM_BYTES) + record_len(TESSERA_BYTES),
             Self::Commit { .. } => record_len(CLAIM_BYTES),
             Self::Purge { .. } => record_len(TESSERA_BYTES),
+            Self::Rescue { fragment, .. } => record_len(fragment.bytes().len()),
             Self::Renew { .. } => record_len(CLAIM_BYTES),
             Self::OpenSession
             | Self::Abort { .. }
@@ -145,7 +148,14 @@ impl Op {
 
     /// Whether it needs room on the disk. What frees room, or completes what has its room, is always done.
     pub(crate) fn needs_room(&self) -> bool {
-        matches!(self, Self::Put { .. } | Self::Pin { .. } | Self::Document { .. } | Self::Refs { .. })
+        matches!(
+            self,
+            Self::Put { .. }
+                | Self::Pin { .. }
+                | Self::Document { .. }
+                | Self::Refs { .. }
+                | Self::Rescue { .. }
+        )
     }
 
     /// Whether a replay of the log brings it back, so that it may be answered when that is synced. Everything else is
@@ -166,6 +176,7 @@ impl Op {
             | Self::Seal { .. }
             | Self::Drained { .. }
             | Self::Unlinked { .. }
+            | Self::Rescue { .. }
             | Self::Renew { .. }
             | Self::Scrub(_) => false,
         }
@@ -180,7 +191,9 @@ impl Op {
             Self::Drop { account, id } | Self::Renew { account, id, .. } => {
                 into.push(Need { account: *account, fragment: *id, checksum: None })
             }
-            Self::Pin { fragment, .. } => into.push(blob(fragment.checksum())),
+            Self::Pin { fragment, .. } | Self::Rescue { fragment, .. } => {
+                into.push(blob(fragment.checksum()));
+            }
             Self::Suspect { checksum, .. } => into.push(blob(*checksum)),
             Self::Refs { tessera, refs, .. } => {
                 into.extend(refs.iter().map(|(stripe, index, checksum)| Need {

@@ -78,6 +78,10 @@ impl Planner {
                 self.view.touched_segments.push(*segment);
                 Ok(Outcome::Done)
             }
+            Op::Rescue { fragment, place } => match self.suspect(fragment.checksum(), *place) {
+                Outcome::Done => self.blob(fragment, scene),
+                stale => Ok(stale),
+            },
             Op::Renew { account, id, was } => self.renew(*account, *id, *was, scene),
             Op::Scrub(note) => Ok(self.scrub(*note)),
         }

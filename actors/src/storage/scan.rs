@@ -14,7 +14,7 @@ use std::{fs::File, io};
 use bytes::Bytes;
 use proto::{
     Checksum, ProtoError,
-    limits::{RECORD_ALIGN_BYTES, RECORD_HEADER_BYTES},
+    limits::{RECORD_ALIGN_BYTES, RECORD_HEADER_BYTES, RECORD_PAYLOAD_BYTES_MAX},
     record::{HEADER_MAGIC, Header, Record, Salt},
 };
 
@@ -88,6 +88,22 @@ impl<'a> Scan<'a> {
         let window =
             usize::try_from(bytes).unwrap_or(usize::MAX).clamp(DEVICE_BLOCK_BYTES, DEVICE_WINDOW_BYTES);
         Self { past_cache: Some(window), ..self }
+    }
+
+    /// These bytes of a file opened with [`Disk::open_past_cache`]; `None` when the device does not give them.
+    pub(crate) fn bytes(
+        disk: &dyn Disk,
+        file: &File,
+        position: u64,
+        wanted: usize,
+    ) -> io::Result<Option<Bytes>> {
+        let length = file.metadata()?.len();
+        let there = position.checked_add(wanted as u64).is_some_and(|end| end <= length);
+        if !there || wanted > RECORD_PAYLOAD_BYTES_MAX {
+            return Ok(None);
+        }
+        let scan = Scan::new(disk, file, Salt([0; Salt::BYTES]), position, length);
+        scan.skipping_unreadable().past_cache(wanted as u64).take(position, wanted)
     }
 
     /// Where the scan goes on: behind what it came across last.

@@ -4,7 +4,7 @@
 //! # Invariants
 //! 1. It is the device that is asked, not the page cache: what lies in memory says nothing about the disk.
 //! 2. What is found damaged is marked before whoever asked hears of it: blobs as suspect, with a repair queued in the same
-//!    transaction; refs are written again, from the index.
+//!    transaction. Records of which all is known are written again: refs, from the index, and blobs whose bytes are right.
 //! 3. Bytes that are right at a place where the index has others mean that the index is wrong: it is made anew.
 
 mod reading;
@@ -17,7 +17,7 @@ use std::{
 };
 
 use futures::future::join_all;
-use proto::{AccountId, Checksum, FragmentId, TesseraId};
+use proto::{AccountId, Checksum, Fragment, FragmentId, TesseraId};
 use reading::{Lacking, Reading, refs};
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
@@ -59,8 +59,8 @@ pub struct Verified {
     pub blobs: u64,
     /// The tesserae of damaged documents, one for each document.
     pub documents: Vec<TesseraId>,
-    /// Refs whose records were damaged, written again.
-    pub refs: u64,
+    /// Records that were damaged and of which all is known: written again.
+    pub mended: u64,
 }
 
 /// What verifying works with. `submit` hands an operation to the writer.
@@ -106,7 +106,7 @@ where
             self.note(segment, item, *lacking, &mut verified).await?;
         }
         if reading.is_spoiled {
-            verified.refs = self.renew(segment).await?;
+            verified.mended += self.renew(segment).await?;
         }
         if verified.reached.is_none() && piece.next.is_empty() {
             self.stock.set(Arc::default());
@@ -177,15 +177,43 @@ where
             let reason = format!("segment {segment} has something else at {position} than the index says");
             return Err(ActorError::damaged_index(reason));
         }
-        if let Some((checksum, place)) = blob
-            && (self.submit)(Op::Suspect { checksum, place }).await? == Outcome::Done
-        {
-            verified.blobs += 1;
-            tracing::error!(%checksum, segment, position, "stored bytes are damaged");
+        if let Some((checksum, place)) = blob {
+            self.note_blob(checksum, place, verified).await?;
         }
         if let Some((tessera, _)) = tessera {
             verified.documents.push(tessera);
             tracing::error!(%tessera, segment, position, "a document is damaged: restore it from another copy");
+        }
+        Ok(())
+    }
+
+    /// A blob's record is damaged. Its bytes may be right all the same: then another record is written of them.
+    async fn note_blob(
+        &self,
+        checksum: Checksum,
+        place: Place,
+        verified: &mut Verified,
+    ) -> Result<(), ActorError> {
+        let Place { segment, position, .. } = place;
+        let files = self.files.clone();
+        let bytes = self.background.run(move || reading::payload(&files, &place)).await.flatten();
+        let right = bytes.and_then(|bytes| Fragment::check(checksum, bytes).ok());
+        if let Some(fragment) = right {
+            match (self.submit)(Op::Rescue { fragment, place }).await {
+                Ok(Outcome::Done) => {
+                    verified.mended += 1;
+                    tracing::warn!(%checksum, segment, position, "the record of right bytes was damaged: written again");
+                }
+                Ok(_) => {}
+                // They are served as long as they are there.
+                Err(error @ ActorError::InsufficientStorage { .. }) => {
+                    tracing::warn!(%checksum, %error, "the record of right bytes is damaged and has to stay");
+                }
+                Err(error) => return Err(error),
+            }
+        } else if (self.submit)(Op::Suspect { checksum, place }).await? == Outcome::Done {
+            verified.blobs += 1;
+            tracing::error!(%checksum, segment, position, "stored bytes are damaged");
         }
         Ok(())
     }

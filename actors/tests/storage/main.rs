@@ -14,6 +14,8 @@ mod compaction;
 #[cfg(test)]
 mod damage;
 #[cfg(test)]
+mod damages;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod forged;

@@ -60,7 +60,7 @@ async fn damage_that_nobody_reads_is_found_and_its_repair_queued() {
     flip(&node.segment(1), HEADER + 100);
     flip(&node.segment(2), HEADER + 100);
     let found = scrub(&node).await;
-    assert_eq!((found.blobs, found.documents, found.refs), (2, 0, 0));
+    assert_eq!((found.blobs, found.documents, found.mended), (2, 0, 0));
     assert_eq!(usage(&node).await.totals.jobs, 2);
     assert_eq!(states(&node).await.iter().filter(|state| **state == BlobState::Suspect).count(), 2);
     assert_eq!(served(&node).await.len(), COUNT as usize - 2);
@@ -78,7 +78,7 @@ async fn intact_store_is_verified_and_says_since_when() {
     );
     let found = scrub(&node).await;
     assert!(found.bytes >= u64::from(COUNT) * LENGTH as u64, "{found:?}");
-    assert_eq!((found.blobs, found.documents, found.refs), (0, 0, 0));
+    assert_eq!((found.blobs, found.documents, found.mended), (0, 0, 0));
     assert!(rows().await.iter().all(|row| row.verified_at_ms.is_some_and(|at| at >= row.written_at_ms)));
     node.storage().put(LOCAL, id(2, 0), fragment(99, LENGTH)).await.unwrap();
     let rows = node.storage().checksums(tessera(2), (0, 0), 1).await.unwrap();
@@ -111,11 +111,25 @@ async fn ref_that_is_damaged_is_written_again() {
         let mut node = filled().await;
         let placed = first(&node, |record| matches!(record, Record::Ref(_)));
         flip(&node.segment(placed.segment), placed.position + if of_the_header { 20 } else { HEADER + 40 });
-        assert_eq!(scrub(&node).await.refs, 1);
+        assert_eq!(scrub(&node).await.mended, 1);
         node.rebuild().await;
         assert_eq!(served(&node).await, all_but(&[]), "the log says all of it again");
         node.stop().await;
     }
+}
+
+/// The log alone would not find the bytes any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn blob_whose_header_is_damaged_is_written_again() {
+    let mut node = filled().await;
+    let placed = first(&node, |record| matches!(record, Record::Blob(_)));
+    flip(&node.segment(placed.segment), placed.position + 20);
+    let found = scrub(&node).await;
+    assert_eq!((found.mended, found.blobs), (1, 0));
+    assert_eq!(usage(&node).await.totals.jobs, 0);
+    node.rebuild().await;
+    assert_eq!(served(&node).await, all_but(&[]));
+    node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -170,7 +184,7 @@ async fn segment_that_is_cut_short_or_gone_loses_what_was_in_it_by_name() {
             }
         }
         let found = scrub(&node).await;
-        assert!(found.blobs > 0 && found.refs > 0, "{found:?}");
+        assert!(found.blobs > 0 && found.mended > 0, "{found:?}");
         let kept = served(&node).await;
         assert_eq!(kept.len() as u64 + found.blobs, u64::from(COUNT));
         index::remove(node.path());

@@ -75,8 +75,8 @@ impl State {
         self.findings.bytes += verified.bytes;
         self.findings.blobs += verified.blobs;
         self.findings.documents += documents;
-        self.findings.refs += verified.refs;
-        self.arguments.metrics.verified(verified.bytes, verified.blobs + documents + verified.refs);
+        self.findings.mended += verified.mended;
+        self.arguments.metrics.verified(verified.bytes, verified.blobs + documents + verified.mended);
     }
 
     pub(super) fn look_through(&mut self, me: &ActorRef<ScrubMsg>, now_ms: i64) {
@@ -100,6 +100,9 @@ impl State {
         match (outcome, self.index) {
             (Ok(Some(next)), Some((_, at_ms))) => self.index = Some((next, at_ms)),
             (Ok(_), _) => (self.index, self.known) = (None, None),
+            (Err(ActorError::Cut), _) => {
+                (self.index, self.index_not_before) = (None, Some(Instant::now() + INDEX_LATER));
+            }
             (Err(error), _) => {
                 self.index = None;
                 return self.failed(me, &error);
@@ -141,6 +144,8 @@ impl State {
     }
 }
 
+/// An index that is written to too much is looked through at another time of the day.
+const INDEX_LATER: Duration = Duration::from_secs(3600);
 /// How far it has come is kept before the disk rests for so long.
 const NOTE_BEFORE: Duration = Duration::from_secs(1);
 /// So many segments share one look at the index.

@@ -2,13 +2,16 @@
 
 use std::{collections::HashSet, fs::File, io, iter::Peekable, ops::Range, slice::Iter};
 
+use bytes::Bytes;
 use proto::{
     Checksum,
+    limits::RECORD_HEADER_BYTES,
     record::{Kind, Record},
 };
 
 use crate::storage::{
     inventory::{self, Item},
+    rows::Place,
     scan::{Found, Scan},
     segment::SegmentFiles,
 };
@@ -98,6 +101,13 @@ fn found_key(found: &Found) -> Option<[u8; 8]> {
         }
         _ => None,
     }
+}
+
+/// The bytes at a place, from the device, whatever stands before them; `None` when it does not give them. Blocks.
+pub(super) fn payload(files: &SegmentFiles, place: &Place) -> Option<Bytes> {
+    let file = files.open_past_cache(place.segment).ok()?;
+    let start = place.position + RECORD_HEADER_BYTES as u64;
+    Scan::bytes(files.disk(), &file, start, place.len as usize).ok().flatten()
 }
 
 /// The sequence numbers of all refs that a segment still holds. Blocks.
