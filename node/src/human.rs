@@ -17,6 +17,27 @@ pub(crate) fn span(seconds: u64) -> String {
     HumanDuration(Duration::from_secs(seconds)).to_string()
 }
 
+/// A span that so many milliseconds surely lie within: `9 days`. Never rounded down, as [`span`] is.
+pub(crate) fn at_most(ms: u64) -> String {
+    let minutes = ms.div_ceil(MINUTE_MS).max(1);
+    match (minutes, minutes.div_ceil(60)) {
+        (..=119, _) => count(minutes, "minute", "minutes"),
+        (_, ..=48) => format!("{} hours", minutes.div_ceil(60)),
+        (_, hours) => format!("{} days", hours.div_ceil(24)),
+    }
+}
+
+/// The same for what came before now: `the last 9 days`, `the last minute`.
+pub(crate) fn the_last(ms: u64) -> String {
+    let span = at_most(ms);
+    format!("the last {}", span.strip_prefix("1 ").unwrap_or(&span))
+}
+
+/// So many of something: `1 fragment`, `2 fragments`.
+pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
 /// How long ago that was: `3 hours ago`.
 pub(crate) fn ago(ms: i64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -51,5 +72,25 @@ pub(crate) fn visibility(visibility: Visibility) -> &'static str {
     match visibility {
         Visibility::Private => "private",
         Visibility::Public => "public",
+    }
+}
+
+const MINUTE_MS: u64 = 60_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn span_is_never_shorter_than_the_age() {
+        let minutes = |minutes: u64| at_most(minutes * MINUTE_MS);
+        assert_eq!((at_most(0), at_most(MINUTE_MS + 1)), ("1 minute".to_owned(), "2 minutes".to_owned()));
+        assert_eq!((minutes(119), minutes(121)), ("119 minutes".to_owned(), "3 hours".to_owned()));
+        assert_eq!((minutes(48 * 60), minutes(48 * 60 + 1)), ("48 hours".to_owned(), "3 days".to_owned()));
+        assert_eq!(
+            (the_last(0), the_last(60 * MINUTE_MS)),
+            ("the last minute".to_owned(), "the last 60 minutes".to_owned())
+        );
+        assert_eq!(at_most(9 * 1440 * MINUTE_MS + 1), "10 days");
     }
 }

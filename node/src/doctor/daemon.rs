@@ -84,31 +84,34 @@ fn daemon(status: &Status, is_here: bool) -> Check {
     Check::ok(DAEMON, finding)
 }
 
-fn actors(actors: &[Actor]) -> Check {
+/// Whether all actors run and none has fallen.
+pub(crate) fn actors(actors: &[Actor]) -> Check {
     let down: Vec<&Actor> = actors.iter().filter(|actor| !actor.running).collect();
     let fell: Vec<&Actor> = actors.iter().filter(|actor| actor.restarts > 0).collect();
-    let list = |some: &[&Actor]| {
-        let one = |actor: &&Actor| match &actor.last_fall {
-            Some(reason) => format!("{} ({reason})", actor.name),
-            None => actor.name.clone(),
-        };
-        some.iter().map(one).collect::<Vec<_>>().join(", ")
-    };
     if !down.is_empty() {
-        return Check::failed(ACTORS, format!("not running: {}", list(&down)), SEE_LOG);
+        return Check::failed(ACTORS, list(&down, |_| "does not run".to_owned()), SEE_LOG);
     }
     if !fell.is_empty() {
-        let restarts: u64 = fell.iter().map(|actor| actor.restarts).sum();
-        return Check::warning(
-            ACTORS,
-            format!("fell and run again, {restarts} in all: {}", list(&fell)),
-            SEE_LOG,
-        );
+        let again = |actor: &Actor| match actor.restarts {
+            1 => "fell and runs again".to_owned(),
+            times => format!("fell {times} times and runs again"),
+        };
+        return Check::warning(ACTORS, list(&fell, again), SEE_LOG);
     }
     Check::ok(ACTORS, format!("all {} run, none has fallen", actors.len()))
 }
 
-fn storage(storage: &Storage) -> Check {
+/// What is the matter with each, and why it fell the last time.
+fn list(some: &[&Actor], what: impl Fn(&Actor) -> String) -> String {
+    let one = |actor: &&Actor| {
+        let why = actor.last_fall.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
+        format!("{} {}{why}", actor.name, what(actor))
+    };
+    some.iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
+/// Whether it writes, and nothing is known to be damaged.
+pub(crate) fn storage(storage: &Storage) -> Check {
     if let Some(reason) = &storage.read_only {
         return Check::failed(
             STORAGE,
@@ -119,26 +122,36 @@ fn storage(storage: &Storage) -> Check {
     if storage.repairs_queued > 0 {
         return Check::warning(
             STORAGE,
-            format!("{} damaged fragments wait for their repair", storage.repairs_queued),
+            match storage.repairs_queued {
+                1 => "1 fragment is damaged and waits for its repair".to_owned(),
+                many => format!("{many} fragments are damaged and wait for their repair"),
+            },
             "`verify ID` says what is hurt; a disk that damages data goes on doing so: see `smartctl -a`",
         );
     }
-    Check::ok(STORAGE, format!("{} fragments, none known to be damaged", storage.fragments))
+    Check::ok(
+        STORAGE,
+        format!("{}, none known to be damaged", human::count(storage.fragments, "fragment", "fragments")),
+    )
 }
 
-fn recovery(recovery: &Recovery) -> Check {
+/// What the last start found.
+pub(crate) fn recovery(recovery: &Recovery) -> Check {
     let Recovery { records, damaged_places, lost_segments, rebuilt, .. } = recovery;
     if !lost_segments.is_empty() {
         return Check::failed(
             RECOVERY,
-            format!("segments are gone or shorter than they were: {lost_segments:?}"),
+            lost(lost_segments),
             "put the segment files back from a copy of the data directory and restart; `verify ID` says what is lost",
         );
     }
     if *damaged_places > 0 {
         return Check::warning(
             RECOVERY,
-            format!("{damaged_places} places in the segments are not what was written"),
+            match damaged_places {
+                1 => "one place in the segments is not what was written".to_owned(),
+                many => format!("{many} places in the segments are not what was written"),
+            },
             "`verify ID` says what is hurt; see `smartctl -a` for the health of the disk",
         );
     }
@@ -158,9 +171,10 @@ fn recovery(recovery: &Recovery) -> Check {
     }
 }
 
-fn verification(scrub: &Scrub) -> Check {
-    let age = |ms: u64| human::span(ms / 1000);
-    let finding = format!("everything stored was verified within the last {}", age(scrub.oldest_age_ms));
+/// Whether everything is read back in time.
+pub(crate) fn verification(scrub: &Scrub) -> Check {
+    let age = human::at_most;
+    let finding = format!("everything stored was verified within {}", human::the_last(scrub.oldest_age_ms));
     if let Some(trouble) = &scrub.trouble {
         return Check::warning(VERIFICATION, format!("{finding}; the last try failed: {trouble}"), SEE_LOG);
     }
@@ -178,10 +192,22 @@ fn verification(scrub: &Scrub) -> Check {
     match scrub.paused_for_ms {
         Some(left) => Check::warning(
             VERIFICATION,
-            format!("{finding}; it is paused for {}", age(left)),
+            format!("{finding}; verifying is paused for {}", age(left)),
             "`scrub start` ends the pause",
         ),
         None => Check::ok(VERIFICATION, finding),
+    }
+}
+
+fn lost(segments: &[u32]) -> String {
+    let named: Vec<_> = segments.iter().take(SEGMENTS_NAMED_MAX).map(u32::to_string).collect();
+    let named = named.join(", ");
+    match segments.len() {
+        1 => format!("a segment is gone or shorter than it was: number {named}"),
+        many if many > SEGMENTS_NAMED_MAX => {
+            format!("{many} segments are gone or shorter than they were, the first of them numbers {named}")
+        }
+        many => format!("{many} segments are gone or shorter than they were: numbers {named}"),
     }
 }
 
@@ -192,6 +218,8 @@ const RECOVERY: &str = "recovery";
 const VERIFICATION: &str = "verification";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const SEE_LOG: &str = "its log says why; if it does not come round, restart the daemon";
+/// The log names all of them.
+const SEGMENTS_NAMED_MAX: usize = 8;
 /// A daemon that is well answers at once; one that waits for its disk may take a while.
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -251,7 +279,7 @@ mod tests {
         let late = Scrub { late_ms: 3_600_000, ..verified() };
         check(&verification(&late), Outcome::Warning, "takes 2 hours, 60 minutes too long");
         let paused = Scrub { paused_for_ms: Some(1000), ..verified() };
-        check(&verification(&paused), Outcome::Warning, "paused for 1 second");
+        check(&verification(&paused), Outcome::Warning, "paused for 1 minute");
         let failing = Scrub { trouble: Some("why".to_owned()), ..verified() };
         check(&verification(&failing), Outcome::Warning, "why");
     }
@@ -274,11 +302,16 @@ mod tests {
             last_fall: reason.map(str::to_owned),
         };
         check(&actors(&[actor(true, 0, None)]), Outcome::Ok, "all 1 run");
-        check(&actors(&[actor(true, 2, Some("why"))]), Outcome::Warning, "2 in all: storage (why)");
+        check(&actors(&[actor(true, 1, None)]), Outcome::Warning, "storage fell and runs again");
+        check(
+            &actors(&[actor(true, 2, Some("why"))]),
+            Outcome::Warning,
+            "storage fell 2 times and runs again (why)",
+        );
         check(
             &actors(&[actor(true, 2, None), actor(false, 3, None)]),
             Outcome::Failed,
-            "not running: storage",
+            "storage does not run",
         );
     }
 
@@ -287,7 +320,9 @@ mod tests {
         let good = well().storage;
         check(&storage(&good), Outcome::Ok, "10 fragments");
         let damaged = Storage { repairs_queued: 3, ..good.clone() };
-        check(&storage(&damaged), Outcome::Warning, "3 damaged fragments");
+        check(&storage(&damaged), Outcome::Warning, "3 fragments are damaged");
+        let one = Storage { repairs_queued: 1, ..good.clone() };
+        check(&storage(&one), Outcome::Warning, "1 fragment is damaged");
         let read_only = Storage { read_only: Some("a write failed".to_owned()), ..damaged };
         check(&storage(&read_only), Outcome::Failed, "a write failed");
     }
@@ -301,7 +336,12 @@ mod tests {
         check(&recovery(&rebuilt), Outcome::Warning, "made anew");
         let damaged = Recovery { damaged_places: 2, ..rebuilt };
         check(&recovery(&damaged), Outcome::Warning, "2 places");
-        check(&recovery(&Recovery { lost_segments: vec![4], ..damaged }), Outcome::Failed, "[4]");
+        let lost =
+            |segments: &[u32]| recovery(&Recovery { lost_segments: segments.to_vec(), ..damaged.clone() });
+        check(&lost(&[4]), Outcome::Failed, "a segment is gone or shorter than it was: number 4");
+        check(&lost(&[4, 9]), Outcome::Failed, "2 segments are gone or shorter than they were: numbers 4, 9");
+        let all: Vec<u32> = (1..=4000).collect();
+        check(&lost(&all), Outcome::Failed, "the first of them numbers 1, 2, 3, 4, 5, 6, 7, 8");
     }
 
     #[test]

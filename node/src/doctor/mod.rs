@@ -9,7 +9,7 @@
 //! 5. Whatever is not `ok` comes with a remedy.
 
 mod clock;
-mod daemon;
+pub(crate) mod daemon;
 mod device;
 mod filesystem;
 mod flush;
@@ -79,15 +79,26 @@ impl Check {
         Self { check, outcome, finding: finding.into(), remedy: Some(remedy.into()) }
     }
 
-    fn unknown(check: &'static str, finding: impl Into<String>, remedy: impl Into<String>) -> Self {
+    /// It could not be looked at.
+    pub(crate) fn unknown(
+        check: &'static str,
+        finding: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
         Self::not_ok(check, Outcome::Unknown, finding, remedy)
     }
 
-    fn warning(check: &'static str, finding: impl Into<String>, remedy: impl Into<String>) -> Self {
+    /// It works, and may not one day.
+    pub(crate) fn warning(
+        check: &'static str,
+        finding: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
         Self::not_ok(check, Outcome::Warning, finding, remedy)
     }
 
-    fn failed(check: &'static str, finding: impl Into<String>, remedy: impl Into<String>) -> Self {
+    /// It does not work.
+    pub(crate) fn failed(check: &'static str, finding: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::not_ok(check, Outcome::Failed, finding, remedy)
     }
 }
