@@ -31,6 +31,7 @@ use crate::{
     exit::Exit,
     failure::Failure,
     keys::Keys,
+    page::Page,
     problem::Kind,
     reload::{Reload, Running},
     service,
@@ -128,8 +129,9 @@ impl Daemon {
         let events = tokio::spawn(events::watch(system.clone(), node.events.clone()));
         let admin = tokio::spawn(connections::serve(socket, router, CALLERS, draining.clone()));
         let health = tcp.map(|(listener, address)| {
-            tracing::info!(metrics = %address, "serving health and metrics over TCP");
-            let router = health::tcp_router(health, address);
+            tracing::info!(metrics = %address, "serving health, metrics and the status page over TCP");
+            let page = Page::new(health.clone(), started);
+            let router = health::tcp_router(health, page, address);
             tokio::spawn(connections::serve(listener, router, WATCHERS, stopped.clone()))
         });
         tracing::info!(node = %node.keys.node.id(), socket = %place.path.display(), "ready");
@@ -241,11 +243,15 @@ fn welcome(context: &Context, loaded: &Loaded) {
     }
     let program = client::program();
     let socket = loaded.config.admin.socket.display();
+    let page = loaded.config.observability.metrics_addr.filter(|address| address.port() != 0);
+    let page = page.map_or_else(String::new, |address| {
+        format!("In a browser, http://{address}/ shows how it fares.\n\n")
+    });
     context.output.remark(&format!(
         "\nThe node is ready. In another terminal:\n\n  \
          {program} --socket {socket} create PATH…   keep files and folders\n  \
          {program} --socket {socket} list           see what is kept\n\n\
-         Ctrl-C stops it.\n"
+         {page}Ctrl-C stops it.\n"
     ));
 }
 

@@ -24,6 +24,7 @@ mod keys;
 mod lock;
 mod manual;
 mod output;
+mod page;
 mod pipe;
 mod problem;
 mod progress;

@@ -237,10 +237,7 @@ fn second_signal_ends_the_drain_at_once() {
 #[test]
 fn health_is_served_over_tcp_and_nothing_else_is() {
     let place = Place::new();
-    let mut command = place.command(["run"]);
-    command.env("TESSERAS_OBSERVABILITY__METRICS_ADDR", "127.0.0.1:0");
-    let daemon = Daemon::started(&place, command);
-    let address = daemon.metrics_address();
+    let (_daemon, address) = Daemon::with_metrics(&place);
     let get = |path: &str, host: &str| common::get_over_tcp(&address, path, host);
     assert!(get("/livez", &address).starts_with("HTTP/1.1 200"));
     assert!(get("/readyz", "localhost").starts_with("HTTP/1.1 200"));

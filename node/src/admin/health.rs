@@ -19,6 +19,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::problems;
 use crate::{
+    page::Page,
     problem::{Kind, Problem},
     telemetry::metrics::{self, Metrics},
 };
@@ -44,9 +45,11 @@ pub(crate) fn router(health: Health) -> Router {
     Router::from(endpoints()).method_not_allowed_fallback(problems::no_method).with_state(health)
 }
 
-/// The three endpoints and nothing else, for TCP at this address.
-pub(crate) fn tcp_router(health: Health, address: SocketAddr) -> Router {
+/// The three endpoints and the status page, and nothing else, for TCP at this address.
+pub(crate) fn tcp_router(health: Health, page: Page, address: SocketAddr) -> Router {
     router(health)
+        .merge(page.routes())
+        .method_not_allowed_fallback(problems::no_method)
         .fallback(problems::no_endpoint)
         .layer(middleware::from_fn_with_state(address, only_for_this_host))
 }

@@ -10,7 +10,7 @@ use opentelemetry::{
     metrics::{Meter, MeterProvider},
 };
 use opentelemetry_sdk::metrics::SdkMeterProvider;
-use prometheus::{Encoder, Registry, TextEncoder};
+use prometheus::{Encoder, Registry, TextEncoder, proto::MetricFamily};
 
 use crate::problem::{Kind, Problem};
 
@@ -52,6 +52,11 @@ impl Metrics {
             Problem::new(Kind::Internal, format!("the metrics cannot be written: {error}"))
         })?;
         Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// What is counted at this moment, for whoever reads it here and not as text.
+    pub(crate) fn families(&self) -> Vec<MetricFamily> {
+        self.registry.gather()
     }
 
     /// Flushes and stops the readers. Blocks.

@@ -127,8 +127,13 @@ pub fn json(output: &Output) -> Value {
 
 /// Asks for a path over TCP.
 pub fn get_over_tcp(address: &str, path: &str, host: &str) -> String {
+    over_tcp(address, &format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n"))
+}
+
+/// Sends a request over TCP and reads the answer to its end.
+pub fn over_tcp(address: &str, request: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
@@ -171,6 +176,16 @@ impl<'a> Daemon<'a> {
     #[track_caller]
     pub fn started(place: &'a Place, command: Command) -> Self {
         Self::spawned(place, command).ready()
+    }
+
+    /// Starts one that serves health, metrics and its page over TCP, and says where.
+    #[track_caller]
+    pub fn with_metrics(place: &'a Place) -> (Self, String) {
+        let mut command = place.command(["run"]);
+        command.env("TESSERAS_OBSERVABILITY__METRICS_ADDR", "127.0.0.1:0");
+        let daemon = Self::started(place, command);
+        let address = daemon.metrics_address();
+        (daemon, address)
     }
 
     /// Waits until one that is started already takes requests.
