@@ -20,6 +20,8 @@ pub(crate) struct Item {
     block: u32,
     /// The first bytes of the checksum of the blob or document.
     pub(crate) key: [u8; 8],
+    /// Length of its record's payload in bytes.
+    pub(crate) len: u32,
 }
 
 /// What should be in some segments.
@@ -92,14 +94,17 @@ impl Inventory {
         let mut numbers = lists.places.split_terminator(',').map(str::parse::<u64>);
         let (keys, rest) = lists.keys.as_chunks();
         for key in keys {
-            let (Some(Ok(segment)), Some(Ok(block))) = (numbers.next(), numbers.next()) else {
+            let [Some(Ok(segment)), Some(Ok(position)), Some(Ok(len))] = [(); 3].map(|()| numbers.next())
+            else {
                 return Err(damaged());
             };
             let rank = self.segments.iter().position(|id| u64::from(*id) == segment);
             let rank = rank.and_then(|rank| u32::try_from(rank).ok()).ok_or_else(damaged)?;
-            let block = u32::try_from(block).map_err(|_| damaged())?;
+            let is_aligned = position.is_multiple_of(RECORD_ALIGN_BYTES as u64);
+            let block = block(position).filter(|_| is_aligned).ok_or_else(damaged)?;
+            let len = u32::try_from(len).map_err(|_| damaged())?;
             if rank > 0 || block >= self.start {
-                self.items.push(Item { rank, block, key: *key });
+                self.items.push(Item { rank, block, key: *key, len });
             }
         }
         if numbers.next().is_some() || !rest.is_empty() { Err(damaged()) } else { Ok(()) }
@@ -125,7 +130,7 @@ fn block(position: u64) -> Option<u32> {
 /// Rows as lists: one that is handed over costs more than one that is found.
 struct Lists {
     keys: Vec<u8>,
-    /// Segment and block, in turn, a comma behind each.
+    /// Segment, position and length, in turn, a comma behind each.
     places: String,
 }
 
@@ -159,15 +164,15 @@ async fn parts(index: &mut SqliteConnection) -> Result<u32, ActorError> {
     Ok(u32::try_from(parts).unwrap_or(1).next_power_of_two().min(256))
 }
 
-/// Of sixteen bytes each.
+/// Of twenty bytes each.
 pub(crate) const ITEMS_MAX: usize = 512 << 10;
 /// Read with one question, about: some milliseconds.
 const ROWS_PER_PART: i64 = 16 << 10;
 const BLOBS: &str = "SELECT group_concat(substr(checksum, 1, 8), ''), \
-     group_concat(segment || ',' || (position / 64) || ',', '') FROM blobs \
+     group_concat(segment || ',' || position || ',' || len || ',', '') FROM blobs \
      WHERE checksum >= ? AND checksum < ? AND state = 0 AND segment IN (SELECT value FROM json_each(?))";
 const DOCUMENTS: &str = "SELECT group_concat(substr(hash, 1, 8), ''), \
-     group_concat(segment || ',' || (position / 64) || ',', '') FROM documents \
+     group_concat(segment || ',' || position || ',' || len || ',', '') FROM documents \
      WHERE segment IN (SELECT value FROM json_each(?))";
 
 #[cfg(test)]
@@ -175,7 +180,7 @@ mod tests {
     use super::*;
 
     fn item(rank: u32, block: u32) -> Item {
-        Item { rank, block, key: [7; 8] }
+        Item { rank, block, key: [7; 8], len: 9 }
     }
 
     /// A stock of segments 5 and 3, from block 2 of the former on.

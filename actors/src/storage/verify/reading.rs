@@ -85,22 +85,22 @@ impl Reading {
             Found::Record { .. } => {}
         }
         while let Some(item) = items.next_if(|item| item.position() < end) {
-            if item.position() != position || found_key(found) != Some(item.key) {
+            if item.position() != position || found_item(found) != Some((item.key, item.len)) {
                 self.lacking.push((*item, lacking));
             }
         }
     }
 }
 
-/// The key of a blob or document that is in order.
-fn found_key(found: &Found) -> Option<[u8; 8]> {
-    match found {
-        Found::Record { header, record: Record::Blob(_), .. } => Some(inventory::key(&header.payload_hash)),
-        Found::Record { record: Record::Document { bytes, .. }, .. } => {
-            Some(inventory::key(&Checksum::of(bytes)))
-        }
-        _ => None,
-    }
+/// The key and length of a blob or document that is in order.
+fn found_item(found: &Found) -> Option<([u8; 8], u32)> {
+    let Found::Record { header, record, .. } = found else { return None };
+    let checksum = match record {
+        Record::Blob(_) => header.payload_hash,
+        Record::Document { bytes, .. } => Checksum::of(bytes),
+        _ => return None,
+    };
+    Some((inventory::key(&checksum), header.payload_len))
 }
 
 /// The bytes at a place, from the device, whatever stands before them; `None` when it does not give them. Blocks.
