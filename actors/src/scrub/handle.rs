@@ -39,7 +39,7 @@ impl ScrubHandle {
 
     /// Nothing is verified for so long, over restarts too. Returns when that is noted.
     ///
-    /// Errors with [`ActorError::Conflict`] for more than [`PAUSE_MAX`]: it would be forgotten.
+    /// Errors with [`ActorError::Conflict`] for more than 31 days: it would be forgotten.
     pub async fn pause(&self, span: Duration) -> Result<ScrubStatus, ActorError> {
         if span > PAUSE_MAX {
             let what = format!("verifying can be paused for at most {} days", PAUSE_MAX.as_secs() / 86_400);
