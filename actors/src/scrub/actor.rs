@@ -62,6 +62,8 @@ pub(super) struct State {
     doubted: BTreeSet<u32>,
     /// Something is being verified or asked: its end sets the next turn.
     is_busy: bool,
+    /// Something has changed since what there is was asked for: the answer may be of before that.
+    is_overtaken: bool,
     is_under_way: bool,
     /// Nothing was verified since puts and gets were counted last.
     has_rested: bool,
@@ -154,6 +156,7 @@ impl State {
             index_not_before: None,
             doubted: BTreeSet::new(),
             is_busy: false,
+            is_overtaken: false,
             is_under_way: false,
             has_rested: true,
             turn: 0,
@@ -221,7 +224,7 @@ impl State {
     }
 
     fn look(&mut self, me: &ActorRef<ScrubMsg>) {
-        self.is_busy = true;
+        (self.is_busy, self.is_overtaken) = (true, false);
         let segments = self.arguments.segments.clone();
         report(me, async move { ScrubMsg::Looked(segments.segments().await) });
     }
@@ -232,6 +235,9 @@ impl State {
             Ok(stored) => stored,
             Err(error) => return self.failed(me, &error),
         };
+        if self.is_overtaken {
+            return self.next_turn(me, Duration::ZERO);
+        }
         let now_ms = (self.arguments.now_ms)();
         if self.cursor.is_none() && stored.scrub.segment != 0 {
             let (segment, position) = (stored.scrub.segment, stored.scrub.position);
@@ -255,7 +261,7 @@ impl State {
     }
 
     fn look_again(&mut self, me: &ActorRef<ScrubMsg>) {
-        self.known = None;
+        (self.known, self.is_overtaken) = (None, true);
         if !self.is_busy {
             self.next_turn(me, Duration::ZERO);
         }
@@ -369,3 +375,38 @@ const KNOWN_FOR: Duration = Duration::from_secs(10);
 /// Clocks are set, and machines sleep.
 const LOOK_INTERVAL: Duration = Duration::from_secs(600);
 const IDLE_MIN: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use config::StorageConfig;
+    use proto::NodeKey;
+
+    use super::*;
+    use crate::{System, SystemConfig, scrub::Starter, testbed::Measured};
+
+    #[tokio::test]
+    async fn look_that_was_overtaken_is_not_believed() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = StorageConfig { min_free_bytes: 0, ..StorageConfig::with_defaults(folder.path()) };
+        let system = System::start(SystemConfig::new(config, NodeKey::from_seed([7; 32]))).await.unwrap();
+        let door = system.storage.segments_door();
+        let metrics = Measured::new().metrics;
+        let (_, starter) =
+            Starter::new(IntegrityConfig::default(), door.clone(), metrics.scrub, metrics.actors);
+        let arguments = starter.arguments.clone();
+        let (me, _) = Actor::spawn(None, ScrubActor, arguments.clone()).await.unwrap();
+        let mut state = State::new(&me, arguments);
+        state.look(&me);
+        let before = door.segments().await;
+        // Somebody ends a pause: it is noted, and then the actor is told.
+        state.look_again(&me);
+        let turn = state.turn;
+        state.looked(&me, before.clone());
+        assert!(state.known.is_none() && state.turn > turn, "it looks again");
+        state.turn(&me, state.turn);
+        assert!(state.is_busy);
+        state.looked(&me, before);
+        assert!(state.known.is_some(), "nobody came in between");
+        system.drain().await;
+    }
+}
