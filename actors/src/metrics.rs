@@ -6,7 +6,10 @@ use opentelemetry::{
     metrics::{Counter, Gauge, Histogram, Meter},
 };
 
-use crate::scrub::Outlook;
+use crate::{
+    scrub::Outlook,
+    storage::{Usage, Written},
+};
 
 /// The instruments of all actors.
 #[derive(Debug, Clone)]
@@ -34,7 +37,11 @@ pub struct StorageMetrics {
     written: Counter<u64>,
     used: Gauge<u64>,
     free: Gauge<u64>,
+    room: Gauge<u64>,
+    read_only: Gauge<u64>,
     wal: Gauge<u64>,
+    repairs: Gauge<u64>,
+    health: Gauge<u64>,
 }
 
 /// Why a blob was read.
@@ -84,29 +91,13 @@ pub struct ActorMetrics {
 impl Metrics {
     /// Makes all instruments.
     pub fn new(meter: &Meter) -> Self {
+        let make = Make(meter);
         Self {
-            storage: StorageMetrics::new(meter),
-            cache: CacheMetrics {
-                hits: meter.u64_counter("fragment_cache_hits").build(),
-                misses: meter.u64_counter("fragment_cache_misses").build(),
-                evictions: meter.u64_counter("fragment_cache_evictions").build(),
-                bytes: meter.u64_gauge("fragment_cache").with_unit("By").build(),
-            },
-            attestation: AttestationMetrics {
-                attestations: meter.u64_counter("attestations").build(),
-                duration: seconds(meter, "attestation_duration"),
-            },
-            scrub: ScrubMetrics {
-                bytes: meter.u64_counter("scrub").with_unit("By").build(),
-                damaged: meter.u64_counter("scrub_damaged").build(),
-                oldest_age: meter.u64_gauge("oldest_verification_age").with_unit("s").build(),
-                overdue: meter.u64_gauge("verification_overdue").with_unit("By").build(),
-            },
-            actors: ActorMetrics {
-                restarts: meter.u64_counter("actor_restarts").build(),
-                busy: meter.u64_counter("busy").build(),
-                waiting: meter.u64_gauge("actor_waiting").build(),
-            },
+            storage: StorageMetrics::new(&make),
+            cache: CacheMetrics::new(&make),
+            attestation: AttestationMetrics::new(&make),
+            scrub: ScrubMetrics::new(&make),
+            actors: ActorMetrics::new(&make),
         }
     }
 
@@ -116,21 +107,54 @@ impl Metrics {
     }
 }
 
+/// Makes instruments. Each says what it counts: that is the `# HELP` of the exposition.
+struct Make<'a>(&'a Meter);
+
+impl Make<'_> {
+    fn count(&self, name: &'static str, says: &'static str) -> Counter<u64> {
+        self.0.u64_counter(name).with_description(says).build()
+    }
+
+    fn count_bytes(&self, name: &'static str, says: &'static str) -> Counter<u64> {
+        self.0.u64_counter(name).with_unit("By").with_description(says).build()
+    }
+
+    fn gauge(&self, name: &'static str, says: &'static str) -> Gauge<u64> {
+        self.0.u64_gauge(name).with_description(says).build()
+    }
+
+    fn gauge_of(&self, unit: &'static str, name: &'static str, says: &'static str) -> Gauge<u64> {
+        self.0.u64_gauge(name).with_unit(unit).with_description(says).build()
+    }
+
+    fn seconds(&self, name: &'static str, says: &'static str) -> Histogram<f64> {
+        let histogram = self.0.f64_histogram(name).with_unit("s").with_description(says);
+        histogram.with_boundaries(SECONDS_BOUNDARIES.into()).build()
+    }
+}
+
 impl StorageMetrics {
-    fn new(meter: &Meter) -> Self {
+    fn new(make: &Make<'_>) -> Self {
+        let sizes = make.0.u64_histogram("storage_batch_size").with_boundaries(BATCH_BOUNDARIES.into());
         Self {
-            blob_reads: meter.u64_counter("blob_reads").build(),
-            blob_read_bytes: meter.u64_counter("blob_read").with_unit("By").build(),
-            put_duration: seconds(meter, "storage_put_duration"),
-            batch_size: meter
-                .u64_histogram("storage_batch_size")
-                .with_boundaries(BATCH_BOUNDARIES.into())
-                .build(),
-            syncs: meter.u64_counter("storage_syncs").build(),
-            written: meter.u64_counter("storage_written").with_unit("By").build(),
-            used: meter.u64_gauge("storage_used").with_unit("By").build(),
-            free: meter.u64_gauge("storage_free").with_unit("By").build(),
-            wal: meter.u64_gauge("wal").with_unit("By").build(),
+            blob_reads: make.count("blob_reads", "Stored blobs read from disk or page cache, by why."),
+            blob_read_bytes: make.count_bytes("blob_read", "Bytes of stored blobs read, by why."),
+            put_duration: make
+                .seconds("storage_put_duration", "From asking for a put until it is durable or refused."),
+            batch_size: sizes.with_description("Requests that shared one sync of the log.").build(),
+            syncs: make.count("storage_syncs", "Syncs of the log."),
+            written: make.count_bytes("storage_written", WRITTEN),
+            used: make.gauge_of("By", "storage_used", "Bytes of segment files."),
+            free: make.gauge_of("By", "storage_free", "Bytes free on the disk for this process."),
+            room: make.gauge_of(
+                "By",
+                "storage_room",
+                "Bytes that may still be stored: up to node.capacity, and to what storage.min_free keeps free.",
+            ),
+            read_only: make.gauge("storage_read_only", "1 while nothing can be written, else 0."),
+            wal: make.gauge_of("By", "wal", "Length of SQLite's write-ahead log."),
+            repairs: make.gauge("repairs_queued", "Damaged blobs that wait for their repair."),
+            health: make.gauge("tessera_health", HEALTH),
         }
     }
 
@@ -163,16 +187,49 @@ impl StorageMetrics {
         self.written.add(log_bytes, &[KeyValue::new("file", "segment")]);
     }
 
-    pub(crate) fn space(&self, used: u64, free: Option<u64>, wal: u64) {
-        self.used.record(used, &[]);
-        if let Some(free) = free {
+    /// SQLite wrote so much.
+    pub(crate) fn indexed(&self, written: Written) {
+        self.written.add(written.wal, &[KeyValue::new("file", "wal")]);
+        self.written.add(written.index, &[KeyValue::new("file", "index")]);
+    }
+
+    /// How it stands with what is stored.
+    pub(crate) fn usage(&self, usage: &Usage) {
+        self.used.record(usage.totals.segment_bytes, &[]);
+        if let Some(free) = usage.free_bytes {
             self.free.record(free, &[]);
         }
-        self.wal.record(wal, &[]);
+        if let Some(room) = usage.room_bytes {
+            self.room.record(room, &[]);
+        }
+        self.read_only.record(u64::from(usage.read_only.is_some()), &[]);
+        self.wal.record(usage.wal_bytes, &[]);
+        self.repairs.record(usage.totals.jobs, &[]);
+        self.health.record(usage.health.intact, &[KeyValue::new("state", "intact")]);
+        self.health.record(usage.health.damaged, &[KeyValue::new("state", "damaged")]);
+    }
+}
+
+impl CacheMetrics {
+    fn new(make: &Make<'_>) -> Self {
+        Self {
+            hits: make.count("fragment_cache_hits", "Fragments that were asked for and in the cache."),
+            misses: make
+                .count("fragment_cache_misses", "Fragments that were asked for and not in the cache."),
+            evictions: make.count("fragment_cache_evictions", "Fragments that made room for others."),
+            bytes: make.gauge_of("By", "fragment_cache", "Memory that cached fragments take."),
+        }
     }
 }
 
 impl AttestationMetrics {
+    fn new(make: &Make<'_>) -> Self {
+        Self {
+            attestations: make.count("attestations", "Claims asked for, by whether one was signed."),
+            duration: make.seconds("attestation_duration", "From asking for a claim until the answer."),
+        }
+    }
+
     pub(crate) fn answered(&self, ok: bool, seconds: f64) {
         let outcome = if ok { "ok" } else { "refused" };
         self.attestations.add(1, &[KeyValue::new("outcome", outcome)]);
@@ -181,6 +238,26 @@ impl AttestationMetrics {
 }
 
 impl ScrubMetrics {
+    fn new(make: &Make<'_>) -> Self {
+        Self {
+            bytes: make.count_bytes("scrub", "Bytes read back from the disk and verified."),
+            damaged: make.count(
+                "scrub_damaged",
+                "Blobs, documents and records that verifying found damaged; read errors of others are not among them.",
+            ),
+            oldest_age: make.gauge_of(
+                "s",
+                "oldest_verification_age",
+                "Age of the oldest verification, or of the oldest bytes that were never verified.",
+            ),
+            overdue: make.gauge_of(
+                "By",
+                "verification_overdue",
+                "Bytes that were not verified within integrity.verify_within.",
+            ),
+        }
+    }
+
     pub(crate) fn verified(&self, bytes: u64, damaged: u64) {
         self.bytes.add(bytes, &[]);
         self.damaged.add(damaged, &[]);
@@ -193,6 +270,14 @@ impl ScrubMetrics {
 }
 
 impl ActorMetrics {
+    fn new(make: &Make<'_>) -> Self {
+        Self {
+            restarts: make.count("actor_restarts", "How often an actor was started again after a fall."),
+            busy: make.count("busy", "Requests refused because all of an actor's slots were taken."),
+            waiting: make.gauge("actor_waiting", "Slots taken: requests waiting or running in an actor."),
+        }
+    }
+
     pub(crate) fn restarted(&self, actor: &'static str) {
         self.restarts.add(1, &[KeyValue::new("actor", actor)]);
     }
@@ -206,10 +291,10 @@ impl ActorMetrics {
     }
 }
 
-fn seconds(meter: &Meter, name: &'static str) -> Histogram<f64> {
-    meter.f64_histogram(name).with_unit("s").with_boundaries(SECONDS_BOUNDARIES.into()).build()
-}
-
+const WRITTEN: &str = "Bytes written: into segments (when they are synced), into SQLite's write-ahead log, \
+     and of pages that its checkpoints move into the index (counted when that log begins anew).";
+const HEALTH: &str =
+    "Tesserae kept here: intact, or damaged when a fragment that should be here is wrong or gone.";
 const SECONDS_BOUNDARIES: [f64; 12] =
     [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0];
 const BATCH_BOUNDARIES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];

@@ -25,6 +25,7 @@ use super::{
     disk::Disk,
     doubts::Doubts,
     guardian::Guardian,
+    health::{Damaged, TesseraHealth},
     jobs,
     lending::Lending,
     locations::Locations,
@@ -89,6 +90,7 @@ pub(super) struct State {
     pressure: Pressure,
     read_only: Option<String>,
     recovery: Report,
+    lacking: Damaged,
 }
 
 impl Actor for StorageActor {
@@ -194,6 +196,7 @@ impl State {
         let space = arguments.disk.space(&arguments.config.data_dir).ok();
         let arguments = Arguments { config: space::fit(arguments.config, space), ..arguments };
         let (database, recovered) = open::open(&arguments.config, &arguments.disk).await?;
+        arguments.metrics.indexed(database.meter.take());
         tell_recovery(&recovered.report);
         let recovery = recovered.report.clone();
         let actor = me.clone();
@@ -242,6 +245,7 @@ impl State {
             pressure: Pressure::default(),
             read_only: None,
             recovery,
+            lacking: Damaged::default(),
             arguments,
         })
     }
@@ -289,15 +293,23 @@ impl State {
         let (index, arguments) = (self.index.clone(), self.arguments.clone());
         let location_map_bytes = self.locations.bytes();
         let (read_only, recovery) = (self.read_only.clone(), self.recovery.clone());
+        let lacking = self.lacking.clone();
         self.answer(me, slot, reply, async move {
             let config = &arguments.config;
-            let totals = index.as_it_is(queries::totals).await?;
+            let asked = async |index: &mut _| {
+                let totals = queries::totals(&mut *index).await?;
+                let damaged = lacking.count(index, totals.tesseras, totals.fragments).await?;
+                Ok((totals, damaged))
+            };
+            let (totals, damaged) = index.as_it_is(asked).await?;
+            let health = TesseraHealth { intact: totals.tesseras.saturating_sub(damaged), damaged };
             let wal = tokio::fs::metadata(config.data_dir.join(format!("{INDEX_FILE}-wal"))).await;
             let wal_bytes = wal.map_or(0, |wal| wal.len());
             let space = arguments.disk.space(&config.data_dir).ok();
-            arguments.metrics.space(totals.segment_bytes, space.map(|space| space.free), wal_bytes);
-            Ok(Usage {
+            let usage = Usage {
+                room_bytes: space::room(config, space, totals.segment_bytes),
                 totals,
+                health,
                 capacity_bytes: config.capacity_bytes,
                 free_bytes: space.map(|space| space.free),
                 disk_bytes: space.map(|space| space.total),
@@ -306,7 +318,9 @@ impl State {
                 location_map_bytes,
                 read_only,
                 recovery,
-            })
+            };
+            arguments.metrics.usage(&usage);
+            Ok(usage)
         });
     }
 

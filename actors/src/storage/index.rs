@@ -4,11 +4,12 @@
 //! the statements stay prepared), the smaller chunks of one size of all tables in one call.
 
 use proto::{AccountId, Checksum, FragmentId, TesseraId};
-use sqlx::{AssertSqlSafe, SqliteConnection, SqlitePool, sqlite::SqliteArguments};
+use sqlx::{AssertSqlSafe, SqliteConnection, sqlite::SqliteArguments};
 
 use super::{
     digest,
     facts::add,
+    pragmas::Database,
     rows::{
         BlobRow, DepositKey, DepositRow, DocumentKey, FragmentRow, HoldingKey, HoldingRow, Place, ScrubRow,
         SegmentRow, TesseraRow, Watermark,
@@ -28,7 +29,7 @@ pub(crate) struct LogEnd {
 
 /// Writes a batch's rows and the watermark in one transaction. On an error nothing of it is in the index.
 pub(crate) async fn write(
-    pool: &SqlitePool,
+    database: &Database,
     changes: &Changes,
     end: LogEnd,
     now_ms: i64,
@@ -36,12 +37,18 @@ pub(crate) async fn write(
     let mut script = Script::default();
     script.changes(changes, now_ms)?;
     script.log_end(end)?;
-    let mut connection = pool.acquire().await?;
+    let mut connection = database.writer.acquire().await?;
     let outcome = script.run(&mut connection).await;
     if outcome.is_err() {
         // An error inside the transaction leaves it open; one before it leaves nothing to roll back.
         let rolled_back = sqlx::query("ROLLBACK").execute(&mut *connection).await;
         tracing::debug!(?rolled_back, "a batch was not written into the index");
+    }
+    // Before the next transaction, which may begin the WAL anew.
+    let meter = database.meter.clone();
+    let looked = tokio::task::spawn_blocking(move || meter.look()).await;
+    if let Err(error) = looked {
+        tracing::debug!(%error, "what SQLite writes could not be counted");
     }
     outcome
 }

@@ -8,6 +8,7 @@ use ractor::RpcReplyPort;
 
 use super::{
     compact::{Compacted, Ended},
+    health::TesseraHealth,
     jobs::Job,
     locations::Location,
     ops::Submission,
@@ -117,6 +118,10 @@ pub struct Usage {
     pub disk_bytes: Option<u64>,
     /// Kept free.
     pub min_free_bytes: Option<u64>,
+    /// How much more may be stored, if the system says.
+    pub room_bytes: Option<u64>,
+    /// How the tesserae fare.
+    pub health: TesseraHealth,
     /// Bytes of SQLite's write-ahead log.
     pub wal_bytes: u64,
     /// Memory of the map from fragments to places.

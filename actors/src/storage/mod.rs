@@ -22,6 +22,7 @@ mod doubts;
 mod facts;
 mod guardian;
 mod handle;
+mod health;
 mod index;
 mod inventory;
 mod jobs;
@@ -62,6 +63,7 @@ mod verify;
 mod victim;
 mod view;
 mod writer;
+mod written;
 
 use std::sync::Arc;
 
@@ -72,6 +74,7 @@ use tokio::sync::watch;
 
 pub use compact::Compacted;
 pub use handle::{ChecksumHandle, RecordsHandle, SegmentsHandle, StorageHandle};
+pub use health::TesseraHealth;
 pub use jobs::Job;
 pub use message::{SegmentAge, Segments, Usage};
 pub use ops::ScrubNote;
@@ -86,6 +89,7 @@ pub use segment::{OPEN_SEGMENTS_MAX, SEGMENTS_FOLDER};
 pub use session::Session;
 pub use snapshot::{Restored, SNAPSHOTS_FOLDER};
 pub use verify::{Piece, Verified};
+pub(crate) use written::Written;
 
 use crate::{
     metrics::{ActorMetrics, StorageMetrics},

@@ -14,6 +14,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
+use super::written::WalMeter;
 use crate::error::ActorError;
 
 /// An open index: one connection that writes, and a few that only read.
@@ -23,6 +24,8 @@ pub struct Database {
     pub writer: SqlitePool,
     /// Read-only connections; their transactions are short.
     pub readers: SqlitePool,
+    /// What is written into its files.
+    pub(crate) meter: WalMeter,
     /// The folder of a database that is only for now; goes with the last copy of this value.
     _scratch: Option<Arc<ScratchFolder>>,
 }
@@ -107,6 +110,7 @@ async fn open(path: &Path, config: &StorageConfig, sqlite_min: [u32; 3]) -> Resu
         .connect_with(base.clone().create_if_missing(true).pragma("cache_size", kib(writer_kib)))
         .await?;
     check_sqlite_version(&writer, sqlite_min).await?;
+    let meter = WalMeter::new(path);
     migrate(&writer).await?;
     let readers = SqlitePoolOptions::new()
         .max_connections(readers_max)
@@ -115,7 +119,7 @@ async fn open(path: &Path, config: &StorageConfig, sqlite_min: [u32; 3]) -> Resu
         .test_before_acquire(false)
         .connect_with(base.read_only(true).pragma("cache_size", kib(reader_kib)))
         .await?;
-    Ok(Database { writer, readers, _scratch: None })
+    Ok(Database { writer, readers, meter, _scratch: None })
 }
 
 fn base_options(path: &Path, config: &StorageConfig) -> SqliteConnectOptions {

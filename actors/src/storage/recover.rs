@@ -288,7 +288,7 @@ impl Replay<'_> {
     pub(super) async fn flush(&mut self) -> Result<(), ActorError> {
         let changes = self.view.take_changes();
         let end = LogEnd { watermark: self.state.watermark, next_seq: self.state.next_seq, clean: false };
-        index::write(&self.database.writer, &changes, end, clock::now_ms()).await?;
+        index::write(self.database, &changes, end, clock::now_ms()).await?;
         self.view.settle(&changes);
         Ok(())
     }

@@ -36,6 +36,14 @@ pub fn refusal(config: &StorageConfig, space: Option<Space>, used: u64, more: u6
     })
 }
 
+/// Bytes that may still be stored: up to the configured capacity and what is kept free of the disk, whichever is less.
+/// `None` when neither is known.
+pub(crate) fn room(config: &StorageConfig, space: Option<Space>, used: u64) -> Option<u64> {
+    let of_capacity = config.capacity_bytes.map(|capacity| capacity.saturating_sub(used));
+    let of_disk = space.map(|space| space.free.saturating_sub(floor(config, space)));
+    [of_capacity, of_disk].into_iter().flatten().min()
+}
+
 /// Bytes that are kept free: as configured, but at most 5 % of the disk.
 pub fn floor(config: &StorageConfig, space: Space) -> u64 {
     config.min_free_bytes.min(space.total / FLOOR_SHARE)
@@ -74,6 +82,23 @@ mod tests {
         check(None, 1000, 0, 901, true);
         check(Some(500), 100_000, 400, 100, false);
         check(Some(500), 100_000, 400, 101, true);
+    }
+
+    #[test]
+    fn room_is_what_a_put_may_take() {
+        let check = |capacity_bytes, space, expected| {
+            let defaults = StorageConfig::with_defaults("unused");
+            let config = StorageConfig { capacity_bytes, min_free_bytes: 100, ..defaults };
+            assert_eq!(room(&config, space, 400), expected, "{capacity_bytes:?} {space:?}");
+        };
+        let free = |free| Some(Space { free, total: 1_000_000 });
+        check(None, None, None);
+        check(None, free(1000), Some(900));
+        check(None, free(50), Some(0));
+        check(Some(500), None, Some(100));
+        check(Some(500), free(1000), Some(100));
+        check(Some(5000), free(1000), Some(900));
+        check(Some(300), free(1000), Some(0));
     }
 
     #[test]

@@ -266,7 +266,8 @@ impl Group {
 async fn commit(tools: &Tools, trouble: &Trouble, group: &[Landed]) -> bool {
     let Some(last) = group.last().filter(|_| !tools.progress.is_stuck()) else { return false };
     let changes = Changes::of_all(group.iter().map(|landed| landed.changes.as_ref()));
-    let written = index::write(&tools.database.writer, &changes, last.end, clock::now_ms()).await;
+    let written = index::write(&tools.database, &changes, last.end, clock::now_ms()).await;
+    tools.metrics.indexed(tools.database.meter.take());
     let Err(error) = written else { return true };
     tracing::error!(%error, "what is durable in the log could not be written into the index");
     if error.is_damaged_index() {

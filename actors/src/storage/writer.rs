@@ -368,8 +368,7 @@ impl Writer {
                 next_seq: self.planner.next_seq,
                 clean: self.planner.sessions.first_segment().is_none(),
             };
-            let written =
-                super::index::write(&self.tools.database.writer, &changes, end, clock::now_ms()).await;
+            let written = super::index::write(&self.tools.database, &changes, end, clock::now_ms()).await;
             if let Err(error) = written {
                 tracing::warn!(%error, "the clean stop could not be noted: the next start reads the log's end again");
             }
