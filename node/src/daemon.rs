@@ -127,12 +127,14 @@ impl Daemon {
         let socket = Socket::bind(&place).await?;
         let router = admin::router(Arc::clone(&node), health.clone());
         let events = tokio::spawn(events::watch(system.clone(), node.events.clone()));
-        let admin = tokio::spawn(connections::serve(socket, router, CALLERS, draining.clone()));
+        let serving = connections::serve(socket, router, CALLERS, metrics.clone(), draining.clone());
+        let admin = tokio::spawn(serving);
         let health = tcp.map(|(listener, address)| {
             tracing::info!(metrics = %address, "serving health, metrics and the status page over TCP");
             let page = Page::new(health.clone(), started);
             let router = health::tcp_router(health, page, address);
-            tokio::spawn(connections::serve(listener, router, WATCHERS, stopped.clone()))
+            let metrics = metrics.clone();
+            tokio::spawn(connections::serve(listener, router, WATCHERS, metrics, stopped.clone()))
         });
         tracing::info!(node = %node.keys.node.id(), socket = %place.path.display(), "ready");
         Ok(Self { node, system, metrics, draining, stopped, admin, events, health })

@@ -72,7 +72,8 @@ pub(crate) enum Kind {
 struct Facts(&'static str, &'static str, u16, Exit);
 
 impl Kind {
-    const ALL: [Self; 26] = [
+    /// Every kind.
+    pub(crate) const ALL: [Self; 26] = [
         Self::BadRequest,
         Self::Usage,
         Self::NotPermitted,
@@ -137,9 +138,14 @@ impl Kind {
         self.facts().3
     }
 
+    /// The last word of its `type`.
+    pub(crate) const fn word(self) -> &'static str {
+        self.facts().0
+    }
+
     /// The value of `type`.
     fn uri(self) -> String {
-        format!("{TYPE_PREFIX}{}", self.facts().0)
+        format!("{TYPE_PREFIX}{}", self.word())
     }
 
     fn from_uri(uri: &str) -> Option<Self> {

@@ -29,10 +29,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     callers::{Caller, Callers},
-    problems,
+    problems, refusals,
     socket::Socket,
     watched::Watched,
 };
+use crate::telemetry::metrics::Metrics;
 
 /// Where connections come from.
 pub(crate) trait Listener: Send + 'static {
@@ -71,13 +72,17 @@ pub(crate) struct Bounds {
     pub(crate) drain: Duration,
 }
 
-/// Serves `router` to whoever connects, within `bounds`, until `draining` and the requests under way are done.
+/// Serves `router` to whoever connects, within `bounds`, until `draining` and the requests under way are done. What is
+/// refused is counted.
 pub(crate) async fn serve<L: Listener>(
     listener: L,
     router: Router,
     bounds: Bounds,
+    metrics: Metrics,
     draining: CancellationToken,
 ) {
+    let router = refusals::counted(router, &metrics);
+    let for_strangers = refusals::counted(problems::router_for_strangers(), &metrics);
     let (permits, callers) = (Arc::new(Semaphore::new(bounds.connections)), Callers::default());
     let mut tasks = JoinSet::new();
     loop {
@@ -86,7 +91,7 @@ pub(crate) async fn serve<L: Listener>(
             () = draining.cancelled() => break,
             accepted = accept(&listener, &permits, &callers) => {
                 let Some((stream, allowed, permit)) = accepted else { continue };
-                let router = if allowed { router.clone() } else { problems::router_for_strangers() };
+                let router = if allowed { router.clone() } else { for_strangers.clone() };
                 let caller = callers.join();
                 let stream = Watched::new(patient(stream, bounds.silence), caller.clone());
                 tasks.spawn(connection(stream, Asked { router, caller }, permit, draining.clone()));

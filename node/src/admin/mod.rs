@@ -27,6 +27,7 @@ mod pace;
 mod pieces;
 mod problems;
 mod range;
+mod refusals;
 mod scrub;
 mod settings;
 pub(crate) mod socket;

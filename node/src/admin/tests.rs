@@ -48,13 +48,14 @@ impl Server {
         let socket = Socket::bind(&place).await.unwrap();
         let draining = CancellationToken::new();
         let actors = SystemConfig::new(StorageConfig::with_defaults(dir.path()), NodeKey::from_seed([1; 32]));
+        let metrics = Metrics::new().unwrap();
         let health = health::Health {
             draining: draining.clone(),
-            metrics: Metrics::new().unwrap(),
+            metrics: metrics.clone(),
             system: System::start(actors).await.unwrap(),
         };
         let router = router.merge(health::router(health)).fallback(problems::no_endpoint);
-        let task = tokio::spawn(connections::serve(socket, router, bounds, draining.clone()));
+        let task = tokio::spawn(connections::serve(socket, router, bounds, metrics, draining.clone()));
         Self { _dir: dir, path, draining, task }
     }
 
@@ -128,10 +129,13 @@ async fn another_user_is_not_permitted() {
     let listener = Strangers(Socket::bind(&place).await.unwrap());
     let router = Router::new().route("/v1/status", get(async || "secret"));
     let draining = CancellationToken::new();
-    tokio::spawn(connections::serve(listener, router, BOUNDS, draining));
+    let metrics = Metrics::new().unwrap();
+    tokio::spawn(connections::serve(listener, router, BOUNDS, metrics.clone(), draining));
     let refused = problem(Client::new(path).get::<()>("/v1/status").await.unwrap_err());
     assert_eq!(refused.kind(), Kind::NotPermitted);
     assert!(refused.detail.contains("sudo"), "{}", refused.detail);
+    let text = metrics.text().unwrap();
+    assert!(text.contains(r#"tesseras_refusals_total{reason="not-permitted"} 1"#), "{text}");
 }
 
 #[tokio::test]

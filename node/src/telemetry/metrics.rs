@@ -7,11 +7,12 @@
 
 use opentelemetry::{
     KeyValue,
-    metrics::{Meter, MeterProvider},
+    metrics::{Counter, Meter, MeterProvider},
 };
-use opentelemetry_sdk::metrics::SdkMeterProvider;
+use opentelemetry_sdk::metrics::{MeterProviderBuilder, SdkMeterProvider};
 use prometheus::{Encoder, Registry, TextEncoder, proto::MetricFamily};
 
+use super::process;
 use crate::problem::{Kind, Problem};
 
 /// Where a node's metrics are kept. Dropping it empties them.
@@ -19,11 +20,17 @@ use crate::problem::{Kind, Problem};
 pub(crate) struct Metrics {
     registry: Registry,
     provider: SdkMeterProvider,
+    refusals: Counter<u64>,
 }
 
 impl Metrics {
-    /// An empty set but for `tesseras_build_info`.
+    /// What this file's callers count, and nothing of the actors yet.
     pub(crate) fn new() -> Result<Self, Problem> {
+        Self::of(SdkMeterProvider::builder())
+    }
+
+    /// The same, for whoever has something to say on how they are kept.
+    pub(super) fn of(builder: MeterProviderBuilder) -> Result<Self, Problem> {
         let registry = Registry::new();
         let exporter = opentelemetry_prometheus::exporter()
             .with_registry(registry.clone())
@@ -34,10 +41,18 @@ impl Metrics {
             .map_err(|error| {
                 Problem::new(Kind::Internal, format!("the metrics cannot be set up: {error}"))
             })?;
-        let provider = SdkMeterProvider::builder().with_reader(exporter).build();
-        let metrics = Self { registry, provider };
-        metrics.meter().u64_gauge("build_info").build().record(1, &[KeyValue::new("version", VERSION)]);
-        Ok(metrics)
+        let provider = builder.with_reader(exporter).build();
+        let meter = provider.meter(NAMESPACE);
+        let build = meter.u64_gauge("build_info").with_description("1, with the version of this software.");
+        build.build().record(1, &[KeyValue::new("version", VERSION)]);
+        process::watch(&meter);
+        let refusals = meter.u64_counter("refusals").with_description(REFUSALS).build();
+        Ok(Self { registry, provider, refusals })
+    }
+
+    /// A request was answered with a problem of this kind.
+    pub(crate) fn refused(&self, kind: Kind) {
+        self.refusals.add(1, &[KeyValue::new("reason", kind.word())]);
     }
 
     /// What instruments are made from.
@@ -68,6 +83,7 @@ impl Metrics {
 }
 
 const NAMESPACE: &str = "tesseras";
+const REFUSALS: &str = "Requests answered with a problem document, by the last word of its type.";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The media type of [`Metrics::text`].

@@ -2,3 +2,6 @@
 
 pub(crate) mod log;
 pub(crate) mod metrics;
+#[cfg(test)]
+mod moves;
+mod process;

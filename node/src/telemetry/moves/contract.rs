@@ -1,0 +1,79 @@
+//! Every metric of this node, by name: a contract with whoever draws or alerts on them. Whoever adds, renames or removes
+//! one changes its row here, and CHANGELOG.md tells users how to migrate.
+
+use super::exposition::Type::{self, Counter, Gauge, Histogram};
+use crate::problem::Kind;
+
+/// A metric.
+pub(super) struct Row {
+    pub(super) name: &'static str,
+    pub(super) kind: Type,
+    /// Its label, if it has one, and the values that this may have.
+    pub(super) label: Option<(&'static str, &'static [&'static str])>,
+    /// Whether it is the same for as long as the process runs.
+    pub(super) is_constant: bool,
+}
+
+const fn row(name: &'static str, kind: Type) -> Row {
+    Row { name, kind, label: None, is_constant: false }
+}
+
+impl Row {
+    const fn by(self, label: &'static str, values: &'static [&'static str]) -> Self {
+        Self { label: Some((label, values)), ..self }
+    }
+
+    const fn constant(self) -> Self {
+        Self { is_constant: true, ..self }
+    }
+}
+
+const ACTORS: &[&str] = &["storage", "cache", "attestation", "scrub"];
+const REASONS: &[&str] = &["get", "compact", "scrub"];
+const KINDS: &[&str] = &words();
+
+const fn words() -> [&'static str; Kind::ALL.len()] {
+    let mut words = [""; Kind::ALL.len()];
+    let mut at = 0;
+    while at < words.len() {
+        words[at] = Kind::ALL[at].word();
+        at += 1;
+    }
+    words
+}
+
+pub(super) const CONTRACT: &[Row] = &[
+    row("tesseras_actor_restarts_total", Counter).by("actor", ACTORS),
+    row("tesseras_actor_waiting", Gauge).by("actor", ACTORS),
+    row("tesseras_attestation_duration_seconds", Histogram),
+    row("tesseras_attestations_total", Counter).by("outcome", &["ok", "refused"]),
+    row("tesseras_blob_read_bytes_total", Counter).by("reason", REASONS),
+    row("tesseras_blob_reads_total", Counter).by("reason", REASONS),
+    row("tesseras_build_info", Gauge).by("version", &[env!("CARGO_PKG_VERSION")]).constant(),
+    row("tesseras_busy_total", Counter).by("actor", ACTORS),
+    row("tesseras_fragment_cache_bytes", Gauge),
+    row("tesseras_fragment_cache_evictions_total", Counter),
+    row("tesseras_fragment_cache_hits_total", Counter),
+    row("tesseras_fragment_cache_misses_total", Counter),
+    row("tesseras_oldest_verification_age_seconds", Gauge),
+    row("tesseras_process_cpu_seconds_total", Counter),
+    row("tesseras_process_max_fds", Gauge).constant(),
+    row("tesseras_process_open_fds", Gauge),
+    row("tesseras_process_resident_memory_bytes", Gauge),
+    row("tesseras_process_start_time_seconds", Gauge).constant(),
+    row("tesseras_refusals_total", Counter).by("reason", KINDS),
+    row("tesseras_repairs_queued", Gauge),
+    row("tesseras_scrub_bytes_total", Counter),
+    row("tesseras_scrub_damaged_total", Counter),
+    row("tesseras_storage_batch_size", Histogram),
+    row("tesseras_storage_free_bytes", Gauge),
+    row("tesseras_storage_put_duration_seconds", Histogram),
+    row("tesseras_storage_read_only", Gauge),
+    row("tesseras_storage_room_bytes", Gauge),
+    row("tesseras_storage_syncs_total", Counter),
+    row("tesseras_storage_used_bytes", Gauge),
+    row("tesseras_storage_written_bytes_total", Counter).by("file", &["segment", "wal", "index"]),
+    row("tesseras_tessera_health", Gauge).by("state", &["intact", "damaged"]),
+    row("tesseras_verification_overdue_bytes", Gauge),
+    row("tesseras_wal_bytes", Gauge),
+];
