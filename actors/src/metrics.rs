@@ -7,8 +7,9 @@ use opentelemetry::{
 };
 
 use crate::{
-    scrub::Outlook,
-    storage::{Usage, Written},
+    attestation, cache,
+    scrub::{self, Outlook},
+    storage::{self, Usage, Written},
 };
 
 /// The instruments of all actors.
@@ -107,16 +108,32 @@ impl Metrics {
     }
 }
 
-/// Makes instruments. Each says what it counts: that is the `# HELP` of the exposition.
+/// Makes instruments. Each says what it counts: that is the `# HELP` of the exposition. Counters are there from the
+/// start, with 0: else the first thing that they count would not be seen as an increase.
 struct Make<'a>(&'a Meter);
+
+/// The name of a label, and all its values.
+type Label = (&'static str, &'static [&'static str]);
 
 impl Make<'_> {
     fn count(&self, name: &'static str, says: &'static str) -> Counter<u64> {
-        self.0.u64_counter(name).with_description(says).build()
+        let counter = self.0.u64_counter(name).with_description(says).build();
+        counter.add(0, &[]);
+        counter
     }
 
     fn count_bytes(&self, name: &'static str, says: &'static str) -> Counter<u64> {
-        self.0.u64_counter(name).with_unit("By").with_description(says).build()
+        let counter = self.0.u64_counter(name).with_unit("By").with_description(says).build();
+        counter.add(0, &[]);
+        counter
+    }
+
+    fn count_by(&self, label: Label, name: &'static str, says: &'static str) -> Counter<u64> {
+        zeros(label, self.0.u64_counter(name).with_description(says).build())
+    }
+
+    fn count_bytes_by(&self, label: Label, name: &'static str, says: &'static str) -> Counter<u64> {
+        zeros(label, self.0.u64_counter(name).with_unit("By").with_description(says).build())
     }
 
     fn gauge(&self, name: &'static str, says: &'static str) -> Gauge<u64> {
@@ -137,13 +154,13 @@ impl StorageMetrics {
     fn new(make: &Make<'_>) -> Self {
         let sizes = make.0.u64_histogram("storage_batch_size").with_boundaries(BATCH_BOUNDARIES.into());
         Self {
-            blob_reads: make.count("blob_reads", "Stored blobs read from disk or page cache, by why."),
-            blob_read_bytes: make.count_bytes("blob_read", "Bytes of stored blobs read, by why."),
+            blob_reads: make.count_by(REASONS, "blob_reads", "Stored blobs read from their segments, by why."),
+            blob_read_bytes: make.count_bytes_by(REASONS, "blob_read", "Bytes of stored blobs read, by why."),
             put_duration: make
                 .seconds("storage_put_duration", "From asking for a put until it is durable or refused."),
             batch_size: sizes.with_description("Requests that shared one sync of the log.").build(),
             syncs: make.count("storage_syncs", "Syncs of the log."),
-            written: make.count_bytes("storage_written", WRITTEN),
+            written: make.count_bytes_by(FILES, "storage_written", WRITTEN),
             used: make.gauge_of("By", "storage_used", "Bytes of segment files."),
             free: make.gauge_of("By", "storage_free", "Bytes free on the disk for this process."),
             room: make.gauge_of(
@@ -225,7 +242,11 @@ impl CacheMetrics {
 impl AttestationMetrics {
     fn new(make: &Make<'_>) -> Self {
         Self {
-            attestations: make.count("attestations", "Claims asked for, by whether one was signed."),
+            attestations: make.count_by(
+                OUTCOMES,
+                "attestations",
+                "Claims asked for, by whether one was signed.",
+            ),
             duration: make.seconds("attestation_duration", "From asking for a claim until the answer."),
         }
     }
@@ -272,8 +293,16 @@ impl ScrubMetrics {
 impl ActorMetrics {
     fn new(make: &Make<'_>) -> Self {
         Self {
-            restarts: make.count("actor_restarts", "How often an actor was started again after a fall."),
-            busy: make.count("busy", "Requests refused because all of an actor's slots were taken."),
+            restarts: make.count_by(
+                ACTORS,
+                "actor_restarts",
+                "How often an actor was started again after a fall.",
+            ),
+            busy: make.count_by(
+                ACTORS,
+                "busy",
+                "Requests refused because all of an actor's slots were taken.",
+            ),
             waiting: make.gauge("actor_waiting", "Slots taken: requests waiting or running in an actor."),
         }
     }
@@ -291,6 +320,15 @@ impl ActorMetrics {
     }
 }
 
+fn zeros((label, values): Label, counter: Counter<u64>) -> Counter<u64> {
+    values.iter().for_each(|value| counter.add(0, &[KeyValue::new(label, *value)]));
+    counter
+}
+
+const ACTORS: Label = ("actor", &[storage::NAME, cache::NAME, attestation::NAME, scrub::NAME]);
+const REASONS: Label = ("reason", &["get", "compact", "scrub"]);
+const FILES: Label = ("file", &["segment", "wal", "index"]);
+const OUTCOMES: Label = ("outcome", &["ok", "refused"]);
 const WRITTEN: &str = "Bytes written: into segments (when they are synced), into SQLite's write-ahead log, \
      and of pages that its checkpoints move into the index (counted when that log begins anew).";
 const HEALTH: &str =

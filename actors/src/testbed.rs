@@ -52,7 +52,7 @@ impl Measured {
         Self { metrics: Metrics::new(&provider.meter("test")), provider, exporter }
     }
 
-    /// A counter's or gauge's value now, all labels together; `None` when it never moved.
+    /// A counter's or gauge's value now, all labels together; `None` when there is no such metric, or no value of it yet.
     pub(crate) fn value(&self, name: &str) -> Option<u64> {
         self.provider.force_flush().unwrap();
         let exported = self.exporter.get_finished_metrics().unwrap();

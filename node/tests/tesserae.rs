@@ -364,7 +364,11 @@ fn attest_claims_every_fragment_and_reads_no_blob() {
     let bytes: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
     let id = place.keep("long", &bytes);
     let fragments = json(&place.node(["fragment", "list", "--json", &id])).as_array().unwrap().len();
-    let blob_reads = || daemon.get("/metrics").lines().filter(|line| line.contains("blob_read")).count();
+    let blob_reads = || {
+        let metrics = daemon.get("/metrics");
+        let counted = metrics.lines().filter_map(|line| line.strip_prefix("tesseras_blob_reads_total{"));
+        counted.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum::<u64>()
+    };
     assert_eq!(blob_reads(), 0);
     let text = place.node(["attest", &id[..20]]);
     assert_eq!(stdout(&text).lines().count(), fragments + 1, "{}", stderr(&text));

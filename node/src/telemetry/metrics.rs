@@ -47,6 +47,8 @@ impl Metrics {
         build.build().record(1, &[KeyValue::new("version", VERSION)]);
         process::watch(&meter);
         let refusals = meter.u64_counter("refusals").with_description(REFUSALS).build();
+        // There from the start: else the first one would not be seen as an increase.
+        Kind::ALL.iter().for_each(|kind| refusals.add(0, &[KeyValue::new("reason", kind.word())]));
         Ok(Self { registry, provider, refusals })
     }
 
