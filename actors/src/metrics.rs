@@ -157,7 +157,7 @@ impl StorageMetrics {
             blob_reads: make.count_by(REASONS, "blob_reads", "Stored blobs read from their segments, by why."),
             blob_read_bytes: make.count_bytes_by(REASONS, "blob_read", "Bytes of stored blobs read, by why."),
             put_duration: make
-                .seconds("storage_put_duration", "From asking for a put until it is durable or refused."),
+                .seconds("storage_put_duration", "From asking for a blob to be put until it is durable."),
             batch_size: sizes.with_description("Requests that shared one sync of the log.").build(),
             syncs: make.count("storage_syncs", "Syncs of the log."),
             written: make.count_bytes_by(FILES, "storage_written", WRITTEN),

@@ -133,7 +133,14 @@ impl StorageHandle {
     }
 
     pub(super) async fn submit(&self, op: Op) -> Result<Outcome, ActorError> {
-        self.seat.call(|slot, reply| StorageMsg::Submit(Submission { op, reply, _slot: Some(slot) })).await
+        // A put is one whether it comes by itself or in a session.
+        let (is_put, start) = (matches!(op, Op::Put { .. } | Op::Pin { .. }), Instant::now());
+        let submit = |slot, reply| StorageMsg::Submit(Submission { op, reply, _slot: Some(slot) });
+        let outcome = self.seat.call(submit).await?;
+        if is_put {
+            self.metrics.put(start.elapsed().as_secs_f64());
+        }
+        Ok(outcome)
     }
 
     pub(super) fn tell(&self, message: StorageMsg) {
@@ -150,7 +157,6 @@ impl FragmentStore for StorageHandle {
     ) -> Result<PutOutcome, ActorError> {
         let start = Instant::now();
         let outcome = self.submit(Op::Put { account, id, fragment }).await?;
-        self.metrics.put(start.elapsed().as_secs_f64());
         self.pulse.beat(start.elapsed());
         Ok(if outcome == Outcome::Held { PutOutcome::Held } else { PutOutcome::Stored })
     }
