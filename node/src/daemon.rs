@@ -51,7 +51,7 @@ pub(crate) async fn run(context: &Context) -> Result<Exit, Failure> {
     let keys = prepare(&loaded)?;
     service::starting();
     let started = tokio::select! {
-        started = Daemon::start(&loaded, context.sources(), keys, metrics, log) => started,
+        started = Daemon::start(&loaded, context.sources(), keys, metrics, log.clone()) => started,
         signal = signals.next() => {
             tracing::info!(signal, "told to stop before the start was complete");
             return Ok(Exit::Ok);
@@ -65,6 +65,7 @@ pub(crate) async fn run(context: &Context) -> Result<Exit, Failure> {
     service::stopping(reason.as_ref().err());
     signals.exit_at_the_next();
     let drained = daemon.drain().await;
+    log.finish();
     reason.and(drained).map(|()| Exit::Ok)
 }
 
