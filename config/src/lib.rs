@@ -9,6 +9,7 @@
 //! 5. Absent on purpose: nothing here is created or changed; the only file read is the configuration, and what the
 //!    system tells about its memory.
 
+mod collector;
 mod error;
 mod example;
 pub mod human;
@@ -29,6 +30,7 @@ use raw::{Entry, Layers};
 use reader::Reader;
 use sections::Surroundings;
 
+pub use collector::Collector;
 pub use error::{ConfigError, ConfigErrors};
 pub use example::{defaults, example};
 pub use integrity::IntegrityConfig;

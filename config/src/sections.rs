@@ -10,6 +10,7 @@ use proto::limits::{
 
 use crate::{
     IntegrityConfig, StorageConfig,
+    collector::Collector,
     error::ConfigError,
     integrity,
     machine::Machine,
@@ -30,6 +31,8 @@ const LOCATION_MAP_DIVISOR: u64 = 8;
 /// What the cache and the location map must leave of the budget: a document being read while another is made.
 const WORKING_BYTES_MIN: u64 = (DOCUMENT_BYTES_MAX + CONTENT_BUFFER_BYTES_MAX) as u64;
 const MIB: u64 = 1 << 20;
+/// Each trace costs its sender and its collector a little.
+const OTLP_TRACE_RATIO: f64 = 0.1;
 
 const _: () = assert!((RECORD_HEADER_BYTES + RECORD_PAYLOAD_BYTES_MAX) as u64 <= SEGMENT_BYTES_MIN);
 
@@ -78,10 +81,14 @@ pub struct MemoryConfig {
 }
 
 /// `[observability]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ObservabilityConfig {
     /// Where `/metrics` is served over TCP, if anywhere.
     pub metrics_addr: Option<SocketAddr>,
+    /// Where metrics, traces and logs are sent, if anywhere.
+    pub otlp_endpoint: Option<Collector>,
+    /// The share of requests whose steps are sent as traces, from 0 to 1.
+    pub otlp_trace_ratio: f64,
     /// How log lines look.
     pub log_format: LogFormat,
     /// The least important lines that are written.
@@ -314,11 +321,22 @@ fn storage(r: &mut Reader) -> Storage {
 }
 
 fn observability(r: &mut Reader) -> ObservabilityConfig {
-    ObservabilityConfig {
+    let config = ObservabilityConfig {
         metrics_addr: r.read(
             "observability.metrics_addr",
             Some(SocketAddr::from(([127, 0, 0, 1], 9190))),
             "Where Prometheus finds /metrics over TCP; \"off\" for nowhere. The admin socket has them in any case.",
+        ),
+        otlp_endpoint: r.read(
+            "observability.otlp_endpoint",
+            None::<Collector>,
+            "A collector that metrics, traces and logs are sent to (OTLP over HTTP), such as \"http://127.0.0.1:4318\";\n\
+             \"off\" for none. What it does not take in time is dropped and counted.",
+        ),
+        otlp_trace_ratio: r.read(
+            "observability.otlp_trace_ratio",
+            OTLP_TRACE_RATIO,
+            "The share of requests, and of storage's own steps, that is sent to it as traces, from 0 to 1.",
         ),
         log_format: r.read(
             "observability.log_format",
@@ -330,7 +348,13 @@ fn observability(r: &mut Reader) -> ObservabilityConfig {
             LogLevel::Info,
             "The least important lines to write: \"error\", \"warn\", \"info\", \"debug\" or \"trace\".",
         ),
-    }
+    };
+    r.require(
+        (0.0..=1.0).contains(&config.otlp_trace_ratio),
+        &["observability.otlp_trace_ratio"],
+        String::from("the share of requests that is traced must lie between 0 and 1"),
+    );
+    config
 }
 
 /// The rules that no single value can break, or only together with the machine.

@@ -1,7 +1,7 @@
 //! The daemon: starts everything in order, waits for a reason to stop, and stops everything in order.
 //!
 //! Start: config → lock → keys → storage and actors → listeners → ready.
-//! Drain: readiness off and nothing new accepted → requests under way finish → actors → metrics. The listener for
+//! Drain: readiness off and nothing new accepted → requests under way finish → actors → telemetry. The listener for
 //! health and metrics over TCP goes last, so that whoever watches can see the drain.
 
 use std::{
@@ -12,7 +12,12 @@ use std::{
 
 use actors::{Metrics as Instruments, System, SystemConfig};
 use config::{FILE_NAME, Loaded, Sources};
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::timeout};
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    task::JoinHandle,
+    time::{MissedTickBehavior, interval, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -37,21 +42,36 @@ use crate::{
     service,
     signals::{Hangup, Hangups, Signals},
     telemetry::{
+        self,
         log::{self, Log},
         metrics::Metrics,
+        otlp::{METRICS_INTERVAL, Otlp},
     },
 };
 
 /// Runs a node until it is told to stop or can't go on.
 pub(crate) async fn run(context: &Context) -> Result<Exit, Failure> {
     let loaded = context.config()?;
-    let log = log::start(&loaded.config.observability, context.output.colors_errors());
+    let observability = &loaded.config.observability;
+    let otlp = Otlp::start(observability)?;
+    let log = log::start(observability, context.output.colors_errors(), otlp.as_ref());
+    let metrics = Metrics::new(otlp.as_ref())?;
+    let outcome = run_watched(context, &loaded, &log, &metrics).await;
+    telemetry::finish(log, metrics, otlp).await;
+    outcome
+}
+
+async fn run_watched(
+    context: &Context,
+    loaded: &Loaded,
+    log: &Log,
+    metrics: &Metrics,
+) -> Result<Exit, Failure> {
     let (mut signals, mut hangups) = (Signals::listen()?, Hangups::listen()?);
-    let metrics = Metrics::new()?;
-    let keys = prepare(&loaded)?;
+    let keys = prepare(loaded)?;
     service::starting();
     let started = tokio::select! {
-        started = Daemon::start(&loaded, context.sources(), keys, metrics, log.clone()) => started,
+        started = Daemon::start(loaded, context.sources(), keys, metrics.clone(), log.clone()) => started,
         signal = signals.next() => {
             tracing::info!(signal, "told to stop before the start was complete");
             return Ok(Exit::Ok);
@@ -60,12 +80,14 @@ pub(crate) async fn run(context: &Context) -> Result<Exit, Failure> {
     let daemon = started?;
     service::ready();
     service::feed_watchdog(daemon.system.clone(), daemon.draining.clone());
-    welcome(context, &loaded);
+    if loaded.config.observability.otlp_endpoint.is_some() {
+        keep_gauges_true(daemon.system.clone(), daemon.draining.clone());
+    }
+    welcome(context, loaded);
     let reason = daemon.until_told(&mut signals, &mut hangups).await;
     service::stopping(reason.as_ref().err());
     signals.exit_at_the_next();
     let drained = daemon.drain().await;
-    log.finish();
     reason.and(drained).map(|()| Exit::Ok)
 }
 
@@ -73,7 +95,6 @@ pub(crate) async fn run(context: &Context) -> Result<Exit, Failure> {
 struct Daemon {
     node: Arc<Node>,
     system: System,
-    metrics: Metrics,
     /// Set when nothing new is accepted any more.
     draining: CancellationToken,
     /// Set when the actors have stopped.
@@ -138,7 +159,7 @@ impl Daemon {
             tokio::spawn(connections::serve(listener, router, WATCHERS, metrics, stopped.clone()))
         });
         tracing::info!(node = %node.keys.node.id(), socket = %place.path.display(), "ready");
-        Ok(Self { node, system, metrics, draining, stopped, admin, events, health })
+        Ok(Self { node, system, draining, stopped, admin, events, health })
     }
 
     /// Waits for a signal, a request to stop, or an actor that can't be kept running. Meanwhile SIGHUP reloads.
@@ -167,8 +188,6 @@ impl Daemon {
         if let Some(health) = self.health {
             joined(health).await;
         }
-        let metrics = self.metrics;
-        joined(tokio::task::spawn_blocking(move || metrics.shutdown())).await;
         tracing::info!("stopped");
         drained.map_err(|_| {
             let detail = "the actors did not stop in time, so they were cut off: the next start recovers";
@@ -231,6 +250,19 @@ async fn fatal(mut standing: watch::Receiver<actors::supervision::Standing>) -> 
         Ok(standing) => standing.fatal.clone().unwrap_or_default(),
         Err(_) => "the supervisor of the actors is gone".to_owned(),
     }
+}
+
+/// Whoever scrapes has the gauges brought up to date; nobody does before they are sent.
+fn keep_gauges_true(system: System, draining: CancellationToken) {
+    tokio::spawn(async move {
+        let mut ticks = interval(METRICS_INTERVAL / 2);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while draining.run_until_cancelled(ticks.tick()).await.is_some() {
+            if let Err(error) = system.measure().await {
+                tracing::debug!(%error, "the gauges are not up to date");
+            }
+        }
+    });
 }
 
 async fn joined(task: JoinHandle<()>) {

@@ -176,6 +176,8 @@ const REACH: &[(&str, Reach)] = &[
     ("integrity.scrub_rate", VERIFYING),
     ("integrity.quiet_hours", VERIFYING),
     ("observability.metrics_addr", Reach::NeedsRestart),
+    ("observability.otlp_endpoint", Reach::NeedsRestart),
+    ("observability.otlp_trace_ratio", Reach::NeedsRestart),
     ("observability.log_format", Reach::NeedsRestart),
     (
         "observability.log_level",

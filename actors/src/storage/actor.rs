@@ -18,6 +18,7 @@ use config::StorageConfig;
 use proto::{Checksum, Fragment, FragmentId, TesseraId, record::DocumentKind};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{Mutex, OwnedMutexGuard};
+use tracing::Instrument;
 
 use super::{
     background::Background,
@@ -195,7 +196,8 @@ impl State {
         let lease = Arc::new(lease);
         let space = arguments.disk.space(&arguments.config.data_dir).ok();
         let arguments = Arguments { config: space::fit(arguments.config, space), ..arguments };
-        let (database, recovered) = open::open(&arguments.config, &arguments.disk).await?;
+        let opened = open::open(&arguments.config, &arguments.disk);
+        let (database, recovered) = opened.instrument(tracing::debug_span!("recovery")).await?;
         arguments.metrics.indexed(database.meter.take());
         tell_recovery(&recovered.report);
         let recovery = recovered.report.clone();

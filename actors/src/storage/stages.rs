@@ -7,6 +7,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     time::Instant,
 };
+use tracing::Instrument;
 
 use super::{
     guardian,
@@ -148,7 +149,8 @@ async fn sync_stage(
             fail(flight.replies, &trouble);
             continue;
         }
-        match sync(&tools, &flight.tape).await {
+        let span = tracing::debug_span!("storage_sync", bytes = flight.tape.bytes().cast_signed());
+        match sync(&tools, &flight.tape).instrument(span).await {
             Ok(()) => {
                 trouble.note_durable(flight.end.watermark);
                 let landed = flight.land(&tools);
@@ -195,7 +197,8 @@ async fn commit_stage(
         }
         begun = Some(Instant::now());
         let Group { batches: group, permits, .. } = group;
-        if commit(&tools, &trouble, &group).await {
+        let span = tracing::debug_span!("index_commit", batches = group.len().cast_signed());
+        if commit(&tools, &trouble, &group).instrument(span).await {
             tools.progress.commit(group.len());
             group.into_iter().for_each(|landed| finish(landed, &settle));
         } else {

@@ -20,6 +20,7 @@ use config::StorageConfig;
 use proto::{FragmentId, TesseraId};
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{OwnedMutexGuard, mpsc, oneshot};
+use tracing::Instrument;
 
 use super::{
     disk::Disk,
@@ -148,7 +149,10 @@ impl Writer {
             let Some(first) = self.first().await else { break };
             let (batch, close) = self.collect(first);
             closing = close;
-            self.carry_out(batch).await;
+            if !batch.is_empty() {
+                let span = tracing::debug_span!("storage_batch", requests = batch.len().cast_signed());
+                self.carry_out(batch).instrument(span).await;
+            }
         }
         self.stages.idle().await;
         self.mend_before_the_end().await;
@@ -202,9 +206,6 @@ impl Writer {
     }
 
     async fn carry_out(&mut self, batch: Vec<Submission>) {
-        if batch.is_empty() {
-            return;
-        }
         if !self.mend_if_broken().await {
             return self.refuse(batch, &self.trouble.cause());
         }

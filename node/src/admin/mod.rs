@@ -35,6 +35,7 @@ mod status;
 mod tesseras;
 #[cfg(test)]
 mod tests;
+mod trace;
 mod unchanging;
 mod verify;
 mod watched;
@@ -42,7 +43,7 @@ mod watched;
 use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use actors::System;
-use axum::Router;
+use axum::{Router, middleware};
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -77,6 +78,7 @@ pub(crate) struct Node {
 pub(crate) fn router(node: Arc<Node>, health: Health) -> Router {
     Router::from(endpoints())
         .method_not_allowed_fallback(problems::no_method)
+        .layer(middleware::from_fn(trace::within_span))
         .with_state(node)
         .merge(health::router(health))
         .fallback(problems::no_endpoint)

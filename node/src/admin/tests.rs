@@ -48,7 +48,7 @@ impl Server {
         let socket = Socket::bind(&place).await.unwrap();
         let draining = CancellationToken::new();
         let actors = SystemConfig::new(StorageConfig::with_defaults(dir.path()), NodeKey::from_seed([1; 32]));
-        let metrics = Metrics::new().unwrap();
+        let metrics = Metrics::new(None).unwrap();
         let health = health::Health {
             draining: draining.clone(),
             metrics: metrics.clone(),
@@ -129,7 +129,7 @@ async fn another_user_is_not_permitted() {
     let listener = Strangers(Socket::bind(&place).await.unwrap());
     let router = Router::new().route("/v1/status", get(async || "secret"));
     let draining = CancellationToken::new();
-    let metrics = Metrics::new().unwrap();
+    let metrics = Metrics::new(None).unwrap();
     tokio::spawn(connections::serve(listener, router, BOUNDS, metrics.clone(), draining));
     let refused = problem(Client::new(path).get::<()>("/v1/status").await.unwrap_err());
     assert_eq!(refused.kind(), Kind::NotPermitted);

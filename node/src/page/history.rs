@@ -166,7 +166,7 @@ mod tests {
 
     #[tokio::test]
     async fn counts_are_those_of_a_node_at_work() {
-        let (dir, metrics) = (tempfile::tempdir().unwrap(), Metrics::new().unwrap());
+        let (dir, metrics) = (tempfile::tempdir().unwrap(), Metrics::new(None).unwrap());
         let storage = StorageConfig::with_defaults(dir.path());
         let mut config = SystemConfig::new(storage, NodeKey::from_seed([1; 32]));
         config.metrics = Instruments::new(&metrics.meter());

@@ -220,7 +220,7 @@ impl Served {
         let dir = tempfile::tempdir().unwrap();
         let actors = SystemConfig::new(StorageConfig::with_defaults(dir.path()), NodeKey::from_seed([1; 32]));
         let system = System::start(actors).await.unwrap();
-        let (draining, metrics) = (CancellationToken::new(), Metrics::new().unwrap());
+        let (draining, metrics) = (CancellationToken::new(), Metrics::new(None).unwrap());
         let page = Page::new(Health { draining, metrics, system: system.clone() }, Instant::now());
         Self { _dir: dir, system, service: TowerToHyperService::new(page.routes()) }
     }

@@ -1,5 +1,4 @@
-//! The log: on standard error, for a person or as JSON. Our own crates log at the configured level, all others only
-//! what is wrong, unless everything is asked for.
+//! The log: on standard error, for a person or as JSON.
 //!
 //! # Invariants
 //! 1. Nothing secret at any level: no keys, and of private tesserae neither titles nor names of files.
@@ -8,49 +7,61 @@
 use std::io;
 
 use config::{LogFormat, LogLevel, ObservabilityConfig};
-use tracing::{Dispatch, level_filters::LevelFilter};
+use tracing::{Dispatch, Metadata, level_filters::LevelFilter};
 use tracing_subscriber::{
-    Layer, Registry, filter::Targets, fmt::MakeWriter, layer::SubscriberExt, reload, util::SubscriberInitExt,
+    Layer, Registry, filter::filter_fn, fmt::MakeWriter, layer::SubscriberExt, reload,
+    util::SubscriberInitExt,
 };
 
-use super::{line, repeats::Repeats};
+use super::{
+    gate::{self, Gate},
+    line,
+    otlp::Otlp,
+    repeats::Repeats,
+};
 
-/// The log of this process.
+/// The log of this process. Copies are of the same.
 #[derive(Debug, Clone)]
 pub(crate) struct Log {
-    filter: reload::Handle<Targets, Registry>,
+    gate: reload::Handle<Gate, Registry>,
     repeats: Repeats,
+    has_collector: bool,
 }
 
 impl Log {
     /// From here on, lines of at least this importance are written.
     pub(crate) fn set_level(&self, level: LogLevel) {
-        if let Err(error) = self.filter.reload(filter(level)) {
+        if let Err(error) = self.gate.reload(Gate::new(level, self.has_collector)) {
             tracing::warn!(%error, "the level of the log stays as it was");
         }
     }
 
     /// Says what is still to be said. For the end of the process.
-    pub(crate) fn finish(&self) {
+    pub(super) fn finish(&self) {
         self.repeats.tell_all();
     }
 }
 
-/// Starts the log of this process, in colours if they are wanted. Further calls change nothing: there is one standard
-/// error.
-pub(crate) fn start(config: &ObservabilityConfig, colored: bool) -> Log {
-    let (subscriber, log) = subscriber(config, colored, io::stderr);
+/// Starts the log of this process, in colours if they are wanted, and for the collector if there is one. Further calls
+/// change nothing: there is one standard error.
+pub(crate) fn start(config: &ObservabilityConfig, colored: bool, otlp: Option<&Otlp>) -> Log {
+    let (subscriber, log) = subscriber(config, colored, io::stderr, otlp);
     if let Err(error) = subscriber.try_init() {
         tracing::debug!(%error, "the log was started before");
     }
     log
 }
 
-fn subscriber<W>(config: &ObservabilityConfig, colored: bool, writer: W) -> (impl Into<Dispatch>, Log)
+fn subscriber<W>(
+    config: &ObservabilityConfig,
+    colored: bool,
+    writer: W,
+    otlp: Option<&Otlp>,
+) -> (impl Into<Dispatch>, Log)
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let (filter, handle) = reload::Layer::new(filter(config.log_level));
+    let (gate, handle) = reload::Layer::new(Gate::new(config.log_level, otlp.is_some()));
     let repeats = Repeats::default();
     let layer = tracing_subscriber::fmt::layer();
     let layer = match config.log_format {
@@ -59,40 +70,43 @@ where
         }
         LogFormat::Json => layer.json().with_writer(line::Json(writer)).boxed(),
     };
-    let subscriber = tracing_subscriber::registry().with(filter).with(repeats.clone()).with(layer);
-    (subscriber, Log { filter: handle, repeats })
+    let events = || filter_fn(|metadata| metadata.is_event());
+    let spans = || filter_fn(|metadata| metadata.is_span());
+    // What others log while something is sent would be sent, too, and so on.
+    let ours = gate::ours(LevelFilter::TRACE);
+    let ours = move |metadata: &Metadata<'_>| ours.would_enable(metadata.target(), metadata.level());
+    let sent = filter_fn(move |metadata| metadata.is_event() && ours(metadata));
+    let subscriber = tracing_subscriber::registry()
+        .with(gate)
+        .with(repeats.clone())
+        .with(layer.with_filter(events()))
+        .with(otlp.map(|otlp| otlp.logs().with_filter(sent)))
+        .with(otlp.map(|otlp| otlp.spans().with_filter(spans())));
+    (subscriber, Log { gate: handle, repeats, has_collector: otlp.is_some() })
 }
-
-fn filter(level: LogLevel) -> Targets {
-    let ours = match level {
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-        LogLevel::Trace => return Targets::new().with_default(LevelFilter::TRACE),
-    };
-    let others = ours.min(LevelFilter::WARN);
-    Targets::new().with_default(others).with_targets(OUR_CRATES.map(|name| (name, ours)))
-}
-
-const OUR_CRATES: [&str; 4] = ["proto", "config", "actors", "node"];
 
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use tracing::Level;
-
     use super::*;
 
     /// What is logged meanwhile.
     fn logged(log_format: LogFormat, meanwhile: impl FnOnce(&Log)) -> String {
-        let config = ObservabilityConfig { metrics_addr: None, log_format, log_level: LogLevel::Info };
+        let config = ObservabilityConfig { log_format, ..OFF };
         let written = Arc::new(Mutex::new(Vec::new()));
-        let (subscriber, log) = subscriber(&config, false, Written(Arc::clone(&written)));
+        let (subscriber, log) = subscriber(&config, false, Written(Arc::clone(&written)), None);
         tracing::dispatcher::with_default(&subscriber.into(), || meanwhile(&log));
         String::from_utf8(written.lock().unwrap().clone()).unwrap()
     }
+
+    const OFF: ObservabilityConfig = ObservabilityConfig {
+        metrics_addr: None,
+        otlp_endpoint: None,
+        otlp_trace_ratio: 0.0,
+        log_format: LogFormat::Text,
+        log_level: LogLevel::Info,
+    };
 
     #[derive(Clone)]
     struct Written(Arc<Mutex<Vec<u8>>>);
@@ -157,15 +171,5 @@ mod tests {
         );
         let last: Vec<_> = text.lines().skip(60).map(|line| line.split_once("WARN ").unwrap().1).collect();
         assert_eq!(last, ["something else", "… and 113 more like this in the last minute: the disk is slow"]);
-    }
-
-    #[test]
-    fn other_crates_only_say_what_is_wrong() {
-        let filter = filter(LogLevel::Debug);
-        assert!(filter.would_enable("actors::storage", &Level::DEBUG));
-        assert!(!filter.would_enable("sqlx::query", &Level::INFO));
-        assert!(filter.would_enable("sqlx::query", &Level::WARN));
-        assert!(!super::filter(LogLevel::Error).would_enable("sqlx::query", &Level::WARN));
-        assert!(super::filter(LogLevel::Trace).would_enable("sqlx::query", &Level::TRACE));
     }
 }

@@ -2,18 +2,21 @@
 //!
 //! # Invariants
 //! 1. Nothing is global: each node has its own provider and registry, so two run in one process.
-//! 2. Names come out as `tesseras_…`; the exporter adds the unit and `_total`.
+//! 2. Names come out as `tesseras_…`, for a collector, too; the exporter for Prometheus adds the unit and `_total`.
 //! 3. Which instruments there are, and the boundaries of the histograms, is the business of those who count.
 
 use opentelemetry::{
     KeyValue,
     metrics::{Counter, Meter, MeterProvider},
 };
-use opentelemetry_sdk::metrics::{MeterProviderBuilder, SdkMeterProvider};
+use opentelemetry_sdk::metrics::{Instrument, MeterProviderBuilder, SdkMeterProvider, Stream};
 use prometheus::{Encoder, Registry, TextEncoder, proto::MetricFamily};
 
-use super::process;
-use crate::problem::{Kind, Problem};
+use super::{otlp::Otlp, process};
+use crate::{
+    failure::Failure,
+    problem::{Kind, Problem},
+};
 
 /// Where a node's metrics are kept. Dropping it empties them.
 #[derive(Debug, Clone)]
@@ -24,28 +27,34 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// What this file's callers count, and nothing of the actors yet.
-    pub(crate) fn new() -> Result<Self, Problem> {
-        Self::of(SdkMeterProvider::builder())
+    /// Those of the process as a whole, and nothing of the actors yet; for a collector, too, if there is one.
+    pub(crate) fn new(otlp: Option<&Otlp>) -> Result<Self, Failure> {
+        Self::of(SdkMeterProvider::builder(), otlp)
     }
 
     /// The same, for whoever has something to say on how they are kept.
-    pub(super) fn of(builder: MeterProviderBuilder) -> Result<Self, Problem> {
+    pub(super) fn of(builder: MeterProviderBuilder, otlp: Option<&Otlp>) -> Result<Self, Failure> {
         let registry = Registry::new();
         let exporter = opentelemetry_prometheus::exporter()
             .with_registry(registry.clone())
-            .with_namespace(NAMESPACE)
             .without_target_info()
             .scope_info_enabled(false)
             .build()
             .map_err(|error| {
                 Problem::new(Kind::Internal, format!("the metrics cannot be set up: {error}"))
             })?;
-        let provider = builder.with_reader(exporter).build();
+        let builder = builder.with_view(prefixed).with_reader(exporter);
+        let provider = match otlp {
+            Some(otlp) => builder.with_resource(otlp.resource()).with_reader(otlp.reader()?).build(),
+            None => builder.build(),
+        };
         let meter = provider.meter(NAMESPACE);
         let build = meter.u64_gauge("build_info").with_description("1, with the version of this software.");
         build.build().record(1, &[KeyValue::new("version", VERSION)]);
         process::watch(&meter);
+        if let Some(otlp) = otlp {
+            otlp.watch(&meter);
+        }
         let refusals = meter.u64_counter("refusals").with_description(REFUSALS).build();
         // There from the start: else the first one would not be seen as an increase.
         Kind::ALL.iter().for_each(|kind| refusals.add(0, &[KeyValue::new("reason", kind.word())]));
@@ -84,6 +93,11 @@ impl Metrics {
     }
 }
 
+/// Everybody sees the same names: a collector, too.
+fn prefixed(instrument: &Instrument) -> Option<Stream> {
+    Stream::builder().with_name(format!("{NAMESPACE}_{}", instrument.name())).build().ok()
+}
+
 const NAMESPACE: &str = "tesseras";
 const REFUSALS: &str = "Requests answered with a problem document, by the last word of its type.";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -97,7 +111,7 @@ mod tests {
 
     #[test]
     fn metrics_carry_prefix_unit_and_total() {
-        let metrics = Metrics::new().unwrap();
+        let metrics = Metrics::new(None).unwrap();
         metrics.meter().u64_counter("storage_syncs").build().add(3, &[]);
         metrics.meter().f64_histogram("storage_put_duration").with_unit("s").build().record(3.0, &[]);
         let text = metrics.text().unwrap();
@@ -109,7 +123,7 @@ mod tests {
 
     #[test]
     fn two_nodes_in_one_process_count_apart() {
-        let (one, two) = (Metrics::new().unwrap(), Metrics::new().unwrap());
+        let (one, two) = (Metrics::new(None).unwrap(), Metrics::new(None).unwrap());
         one.meter().u64_counter("storage_syncs").build().add(1, &[]);
         assert!(!two.text().unwrap().contains("storage_syncs"));
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ractor::ActorRef;
+use tracing::Instrument;
 
 use super::{State, report_damage};
 use crate::{
@@ -38,7 +39,7 @@ impl State {
         };
         let me = me.clone();
         tokio::spawn(async move {
-            let task = tokio::spawn(compaction.run());
+            let task = tokio::spawn(compaction.run().instrument(tracing::debug_span!("compaction")));
             let ended = task.await.unwrap_or_else(|error| {
                 let outcome = Err(std::io::Error::other(error).into());
                 Ended { outcome, stuck, has_room: false, left_over: false }

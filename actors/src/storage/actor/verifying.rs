@@ -2,6 +2,7 @@
 
 use proto::TesseraId;
 use ractor::ActorRef;
+use tracing::Instrument;
 
 use super::{State, compacting::submit};
 use crate::{
@@ -45,7 +46,8 @@ impl State {
             metrics: self.arguments.metrics.clone(),
             submit: move |op| submit(writer.clone(), op),
         };
-        self.answer(me, slot, reply, async move { verifier.verify(piece).await });
+        let span = tracing::debug_span!("scrub_piece", bytes = piece.bytes.cast_signed());
+        self.answer(me, slot, reply, async move { verifier.verify(piece).await }.instrument(span));
     }
 
     pub(super) fn look_through(

@@ -23,7 +23,7 @@ use proto::{FragmentId, TesseraId};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::{log, metrics::Metrics};
+use super::{log, metrics::Metrics, otlp::Otlp};
 use crate::{
     admin::{
         self, Node,
@@ -68,7 +68,14 @@ impl Driven {
             making.lock().unwrap().insert(instrument.name().to_owned());
             None
         });
-        let metrics = Metrics::of(builder).unwrap();
+        // Nobody listens there: what is sent is dropped.
+        let endpoint = ("TESSERAS_OBSERVABILITY__OTLP_ENDPOINT".to_owned(), "http://127.0.0.1:1".to_owned());
+        let flags = Flags { data_dir: Some(dir.path().to_owned()), ..Flags::default() };
+        let sources = Sources { file: None, env: vec![endpoint], flags };
+        let loaded = config::load(&sources).unwrap();
+        let otlp = Otlp::start(&loaded.config.observability).unwrap();
+        let log = log::start(&loaded.config.observability, false, otlp.as_ref());
+        let metrics = Metrics::of(builder, otlp.as_ref()).unwrap();
         let keys = Keys::open(&held).unwrap();
         let actors = SystemConfig {
             metrics: Instruments::new(&metrics.meter()),
@@ -79,7 +86,8 @@ impl Driven {
             ..SystemConfig::new(storage(dir.path().to_owned()), keys.node.clone())
         };
         let system = System::start(actors).await.unwrap();
-        let client = serve(dir.path().to_owned(), &system, keys, &metrics).await;
+        let reload = Reload::new(sources, &loaded, Running { log, scrub: system.scrub.clone() });
+        let client = serve(dir.path().to_owned(), &system, keys, reload, &metrics).await;
         let mut driven = Self { dir, system, disk, client, made, seen: Seen::new() };
         driven.scrape().await;
         driven
@@ -121,7 +129,10 @@ impl Driven {
     async fn until(&mut self, name: &str, so: impl Fn(&Self) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !so(self) {
-            assert!(Instant::now() < deadline, "{name} does not move: {:?}", self.seen.get(name));
+            if Instant::now() >= deadline {
+                let scrub = self.system.scrub.status().await;
+                panic!("{name} does not move: {:?}; {scrub:?}", self.seen.get(name));
+            }
             tokio::task::yield_now().await;
             self.scrape().await;
         }
@@ -162,12 +173,7 @@ impl Driven {
     }
 }
 
-async fn serve(dir: PathBuf, system: &System, keys: Keys, metrics: &Metrics) -> Client {
-    let flags = Flags { data_dir: Some(dir.clone()), ..Flags::default() };
-    let sources = Sources { file: None, env: Vec::new(), flags };
-    let loaded = config::load(&sources).unwrap();
-    let running =
-        Running { log: log::start(&loaded.config.observability, false), scrub: system.scrub.clone() };
+async fn serve(dir: PathBuf, system: &System, keys: Keys, reload: Reload, metrics: &Metrics) -> Client {
     let health =
         Health { draining: CancellationToken::new(), metrics: metrics.clone(), system: system.clone() };
     let place = Place { path: dir.join("node.sock"), group: None, data_dir: dir.clone() };
@@ -177,7 +183,7 @@ async fn serve(dir: PathBuf, system: &System, keys: Keys, metrics: &Metrics) -> 
         keys,
         memory: Memory::new(1 << 30),
         events: Events::new(health.draining.clone()),
-        reload: Arc::new(Reload::new(sources, &loaded, running)),
+        reload: Arc::new(reload),
         data_dir: dir,
         started: Instant::now(),
         stop: CancellationToken::new(),
