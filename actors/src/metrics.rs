@@ -210,6 +210,11 @@ impl StorageMetrics {
         self.written.add(written.index, &[KeyValue::new("file", "index")]);
     }
 
+    /// A snapshot of so many bytes was written.
+    pub(crate) fn kept_aside(&self, bytes: u64) {
+        self.written.add(bytes, &[KeyValue::new("file", "snapshot")]);
+    }
+
     /// How it stands with what is stored.
     pub(crate) fn usage(&self, usage: &Usage) {
         self.used.record(usage.totals.segment_bytes, &[]);
@@ -327,10 +332,10 @@ fn zeros((label, values): Label, counter: Counter<u64>) -> Counter<u64> {
 
 const ACTORS: Label = ("actor", &[storage::NAME, cache::NAME, attestation::NAME, scrub::NAME]);
 const REASONS: Label = ("reason", &["get", "compact", "scrub"]);
-const FILES: Label = ("file", &["segment", "wal", "index"]);
+const FILES: Label = ("file", &["segment", "wal", "index", "snapshot"]);
 const OUTCOMES: Label = ("outcome", &["ok", "refused"]);
 const WRITTEN: &str = "Bytes written: into segments (when they are synced), into SQLite's write-ahead log, \
-     and of pages that its checkpoints move into the index (counted when that log begins anew).";
+     of pages that its checkpoints move into the index (counted when that log begins anew), and into snapshots.";
 const HEALTH: &str =
     "Tesserae kept here: intact, or damaged when a fragment that should be here is wrong or gone.";
 const SECONDS_BOUNDARIES: [f64; 12] =

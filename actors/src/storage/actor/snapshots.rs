@@ -23,6 +23,7 @@ impl State {
         }
         self.snapshot_at = Instant::now() + self.arguments.config.snapshot_interval;
         let (config, disk) = (self.arguments.config.clone(), self.arguments.disk.clone());
+        let metrics = self.arguments.metrics.clone();
         let (lending, index, turn, me) =
             (self.lending.clone(), self.index.clone(), self.snapshots.clone(), me.clone());
         tokio::spawn(async move {
@@ -35,6 +36,9 @@ impl State {
                 }
                 let taken = snapshot::take(&config, &disk, &lending, clock::now_ms()).await?;
                 *last = Some(stamp);
+                if let Some(written) = taken.as_ref().and_then(|path| path.metadata().ok()) {
+                    metrics.kept_aside(written.len());
+                }
                 taken.map_or_else(|| newest(&config), Ok)
             };
             let taken = taken.await;

@@ -72,7 +72,7 @@ pub(super) const CONTRACT: &[Row] = &[
     row("tesseras_storage_room_bytes", Gauge),
     row("tesseras_storage_syncs_total", Counter),
     row("tesseras_storage_used_bytes", Gauge),
-    row("tesseras_storage_written_bytes_total", Counter).by("file", &["segment", "wal", "index"]),
+    row("tesseras_storage_written_bytes_total", Counter).by("file", &["segment", "wal", "index", "snapshot"]),
     // Only where a collector is configured.
     row("tesseras_telemetry_dropped_total", Counter).by("signal", &["traces", "metrics", "logs"]),
     row("tesseras_tessera_health", Gauge).by("state", &["intact", "damaged"]),

@@ -228,7 +228,7 @@ async fn every_metric_moves_and_is_in_the_contract() {
     driven.system.drain().await;
 }
 
-/// Puts and gets, hits and misses, claims and refusals.
+/// Puts and gets, hits and misses, claims and refusals, a snapshot.
 async fn keep_and_ask(driven: &mut Driven) {
     driven.system.scrub.pause(Duration::from_secs(3600)).await.unwrap();
     for number in 0..FRAGMENTS {
@@ -246,6 +246,7 @@ async fn keep_and_ask(driven: &mut Driven) {
         let claim: Result<Value, _> = driven.client.call(Method::POST, &path).await;
         assert_eq!(claim.is_ok(), is_here);
     }
+    driven.system.storage.snapshot().await.unwrap();
     driven.scrape().await;
 }
 
@@ -371,7 +372,7 @@ const ALL_SEEN: &[(&str, &str, &[&str])] = &[
     ("tesseras_attestations_total", "outcome", &["ok", "refused"]),
     ("tesseras_blob_reads_total", "reason", &["get", "compact", "scrub"]),
     ("tesseras_refusals_total", "reason", &["busy", "damaged", "not-found"]),
-    ("tesseras_storage_written_bytes_total", "file", &["segment", "wal", "index"]),
+    ("tesseras_storage_written_bytes_total", "file", &["segment", "wal", "index", "snapshot"]),
     ("tesseras_tessera_health", "state", &["intact", "damaged"]),
 ];
 const INTEGRITY: IntegrityConfig =
