@@ -112,7 +112,8 @@ impl Author {
         self.identity.to_public()
     }
 
-    fn text(&self) -> Zeroizing<String> {
+    /// What its file holds. A secret.
+    pub fn text(&self) -> Zeroizing<String> {
         let key = Zeroizing::new(BASE64_STANDARD.encode(self.key.to_pkcs8_der()));
         let identity = self.identity.to_string();
         Zeroizing::new(format!(
@@ -130,7 +131,8 @@ impl Author {
         ))
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    /// From what its file holds. Errors with what is wrong with that, without telling any of it.
+    pub fn parse(text: &str) -> Result<Self, String> {
         let key = only(text, SIGNING_LINE, "signing key")?;
         let der =
             Zeroizing::new(BASE64_STANDARD.decode(key).map_err(|error| format!("its signing key: {error}"))?);
@@ -204,8 +206,10 @@ fn read_secret(path: &Path) -> Result<Zeroizing<String>, KeyError> {
     Ok(text)
 }
 
-const AUTHOR_LINE: &str = "# author: ";
-const SIGNING_LINE: &str = "# signing key (Ed25519, PKCS#8): ";
+/// Begins the line of an author's file that names the author.
+pub const AUTHOR_LINE: &str = "# author: ";
+/// Begins the line with the signing key, in base64. A secret.
+pub const SIGNING_LINE: &str = "# signing key (Ed25519, PKCS#8): ";
 const OWNER_ONLY: u32 = 0o600;
 const OTHERS: u32 = 0o077;
 /// Longer than any key file; read into one buffer that is overwritten with zeros afterwards.

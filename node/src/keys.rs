@@ -48,7 +48,8 @@ fn lost(data_dir: &DataDir, name: &str) -> Failure {
     Failure::new(Kind::WrongDataDir, detail)
 }
 
-fn failed(error: KeyError) -> Failure {
+/// As a failure of the command.
+pub(crate) fn failed(error: KeyError) -> Failure {
     let kind = match &error {
         KeyError::Exposed { .. } => Kind::NotPermitted,
         KeyError::Malformed { .. } => Kind::Damaged,

@@ -8,6 +8,7 @@
 mod admin;
 mod api;
 mod args;
+mod card;
 mod causes;
 mod client;
 mod command;
@@ -23,6 +24,7 @@ mod jobs;
 mod keys;
 mod lock;
 mod manual;
+mod new_file;
 mod output;
 mod page;
 mod pipe;

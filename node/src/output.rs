@@ -173,6 +173,11 @@ pub(crate) fn is_watched() -> bool {
     io::stderr().is_terminal()
 }
 
+/// Whether a person is watching standard output.
+pub(crate) fn is_shown() -> bool {
+    io::stdout().is_terminal()
+}
+
 /// Whether standard output goes to a file, where nobody sees how it grows. Of a pipe one can't tell: who reads it may
 /// be drawing on the terminal.
 pub(crate) fn goes_to_a_file() -> bool {

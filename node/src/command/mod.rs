@@ -12,6 +12,7 @@ mod export;
 mod forget;
 mod fragment;
 mod init;
+mod key;
 mod list;
 mod machine;
 mod man;
@@ -52,6 +53,9 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Scrub(scrub::Scrubs),
     Id(status::ShowId),
+    /// Keep the author's key safe
+    #[command(subcommand)]
+    Key(key::Keys),
     Status(status::ShowStatus),
     Actors(status::ShowActors),
     Cache(explain::ShowCache),
@@ -86,6 +90,7 @@ impl Command {
             Self::Jobs(jobs) => jobs.run(context).await,
             Self::Scrub(scrubs) => scrubs.run(context).await,
             Self::Id(id) => id.run(context).await,
+            Self::Key(keys) => keys.run(context),
             Self::Status(status) => status.run(context).await,
             Self::Actors(actors) => actors.run(context).await,
             Self::Cache(cache) => cache.run(context).await,
