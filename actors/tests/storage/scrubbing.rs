@@ -202,6 +202,7 @@ async fn wrong_row_of_the_index_is_found_and_the_index_made_anew() {
     for change in [
         ASTRAY,
         "UPDATE blobs SET position = position + 1 WHERE segment = 1",
+        "UPDATE blobs SET position = position + 1048576 WHERE segment = 1",
         "UPDATE blobs SET len = len + 1 WHERE segment = 2",
         "UPDATE blobs SET segment = segment + 1 WHERE segment = 1",
         "UPDATE blobs SET refs = refs + 1",

@@ -64,6 +64,9 @@ impl Reading {
             // The end of the file is gone.
             reading.lacking.extend(items.map(|item| (*item, Lacking::Damaged)));
             (reading.reached, reading.is_spoiled) = (bytes, true);
+        } else if reading.reached >= bytes {
+            // Nothing was ever behind the end of the segment.
+            reading.lacking.extend(items.map(|item| (*item, Lacking::Elsewhere)));
         }
         Ok(reading)
     }
