@@ -13,8 +13,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use actors::storage::{INDEX_FILE, SEGMENTS_FOLDER};
-use config::{Loaded, Origin, Place};
+use actors::{
+    keys::{AUTHOR_KEY_NAME, NODE_KEY_NAME},
+    storage::{INDEX_FILE, SALT_FILE, SEGMENTS_FOLDER, SNAPSHOTS_FOLDER},
+};
+use config::{FILE_NAME, Loaded, Origin, Place};
 
 use crate::{
     failure::Failure,
@@ -64,6 +67,31 @@ impl DataDir {
         Ok(held)
     }
 
+    /// Takes hold of a folder in which a data directory is to be put together again: like [`DataDir::open`], but its parts
+    /// may lie there without the marker, which whoever calls this writes last.
+    pub(crate) fn adopt(path: &Path) -> Result<Self, Failure> {
+        let check = |found| match found {
+            Found::Unmarked(_) => only_parts(path),
+            _ => Ok(()),
+        };
+        match inspect(path)? {
+            Found::Missing => {
+                make_folder(path)?;
+                let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+                let synced = File::open(above.unwrap_or(Path::new("."))).and_then(|above| above.sync_all());
+                synced.map_err(|error| unusable(path, &error))?;
+            }
+            found => check(found)?,
+        }
+        let held = Self { path: path.to_owned(), lock: Lock::take(path)? };
+        let found = inspect(path)?;
+        if found != Found::Marked {
+            check(found)?;
+            make_private(path)?;
+        }
+        Ok(held)
+    }
+
     /// Whether something was stored here already.
     pub(crate) fn holds_data(&self) -> bool {
         holds_data(&self.path)
@@ -79,17 +107,38 @@ impl DataDir {
         self.lock
     }
 
-    /// Writes a file whole or not at all, unless there is one of this name: then nothing is done.
-    pub(crate) fn write_new(&self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
+    /// Makes a folder in it that is for its owner only, unless it is there.
+    pub(crate) fn make_folder(&self, name: &str) -> Result<(), Failure> {
+        let path = self.path.join(name);
+        let made = DirBuilder::new().mode(OWNER_ONLY).create(&path);
+        let made = made.and_then(|()| File::open(&self.path)?.sync_all());
+        match made {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            made => made.map_err(|error| Failure::io("making", &path, &error)),
+        }
+    }
+
+    /// Writes a file whole or not at all, unless there is one of this name: then nothing is done. Whether it was written.
+    pub(crate) fn write_new(&self, name: &str, bytes: &[u8]) -> Result<bool, Failure> {
+        self.write_new_with(name, |file| file.write_all(bytes))
+    }
+
+    /// The same with what `write` writes.
+    pub(crate) fn write_new_with(
+        &self,
+        name: &str,
+        write: impl FnOnce(&mut File) -> io::Result<()>,
+    ) -> Result<bool, Failure> {
         let path = self.path.join(name);
         if path.try_exists().map_err(|error| Failure::io("reading", &path, &error))? {
-            return Ok(());
+            return Ok(false);
         }
         let unfinished = self.path.join(format!("{name}{UNFINISHED}"));
-        write_synced(&unfinished, bytes)
+        write_synced(&unfinished, write)
             .and_then(|()| fs::rename(&unfinished, &path))
-            .and_then(|()| File::open(&self.path)?.sync_all())
-            .map_err(|error| Failure::io("writing", &path, &error))
+            .and_then(|()| File::open(path.parent().unwrap_or(&self.path))?.sync_all())
+            .map_err(|error| Failure::io("writing", &path, &error))?;
+        Ok(true)
     }
 }
 
@@ -143,13 +192,26 @@ fn make_private(path: &Path) -> Result<(), Failure> {
     fs::set_permissions(path, Permissions::from_mode(OWNER_ONLY)).map_err(failed)
 }
 
-fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn write_synced(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(bytes)?;
+    write(&mut file)?;
     file.sync_all()
 }
 
-fn check_marker(path: &Path, text: &str) -> Result<(), Failure> {
+/// Fails for a folder that holds anything but parts of a data directory.
+fn only_parts(path: &Path) -> Result<(), Failure> {
+    for entry in fs::read_dir(path).map_err(|error| unusable(path, &error))? {
+        let name = entry.map_err(|error| unusable(path, &error))?.file_name().to_string_lossy().into_owned();
+        let whole = name.strip_suffix(UNFINISHED).unwrap_or(&name);
+        if !HARMLESS.contains(&name.as_str()) && !PARTS.contains(&whole) && !whole.starts_with(INDEX_FILE) {
+            return Err(unmarked(path, &name));
+        }
+    }
+    Ok(())
+}
+
+/// Fails when a marker with this text, of what is at `path`, names a format that this software does not know.
+pub(crate) fn check_marker(path: &Path, text: &str) -> Result<(), Failure> {
     let format =
         text.lines().find_map(|line| line.strip_prefix(FORMAT_KEY)).map(|value| value.trim().parse());
     let path = path.display();
@@ -188,7 +250,7 @@ fn unusable(path: &Path, error: &io::Error) -> Failure {
 }
 
 /// The file that tells a data directory from any other folder.
-const MARKER: &str = "TESSERAS";
+pub(crate) const MARKER: &str = "TESSERAS";
 const FORMAT_KEY: &str = "format = ";
 const FORMAT: u32 = 1;
 const MARKER_TEXT: &str = "\
@@ -199,6 +261,10 @@ format = 1
 const UNFINISHED: &str = ".new";
 const OWNER_ONLY: u32 = 0o700;
 const OTHERS: u32 = 0o077;
+
+/// What a data directory is made of, beside the index.
+const PARTS: [&str; 6] =
+    [SEGMENTS_FOLDER, SALT_FILE, SNAPSHOTS_FOLDER, NODE_KEY_NAME, AUTHOR_KEY_NAME, FILE_NAME];
 
 /// What an empty folder may hold: traces of a start that was cut off, and what a file system puts into its root.
 const HARMLESS: [&str; 3] = [lock::FILE, "TESSERAS.new", "lost+found"];

@@ -8,6 +8,7 @@
 mod admin;
 mod api;
 mod args;
+mod backup;
 mod card;
 mod causes;
 mod client;

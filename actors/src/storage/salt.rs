@@ -126,7 +126,8 @@ fn random() -> Result<Salt, ActorError> {
 }
 
 /// In the data directory.
-const SALT_FILE: &str = "segments.salt";
+/// In the data directory.
+pub const SALT_FILE: &str = "segments.salt";
 const FILE_BYTES: usize = Salt::BYTES + 32;
 const ZEROS: Salt = Salt([0; Salt::BYTES]);
 

@@ -8,6 +8,7 @@
 //! 3. Nothing is taken while nothing has changed: an idle node writes nothing.
 
 use std::{
+    fs::File,
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -62,6 +63,29 @@ impl Snapshot {
     fn is_whole(&self) -> io::Result<bool> {
         Ok(hash(&self.path)? == self.hash)
     }
+}
+
+/// Whether that is the name of a snapshot.
+pub fn is_snapshot(name: &str) -> bool {
+    Snapshot::parse(Path::new(""), name).is_some_and(|snapshot| {
+        snapshot.hash.len() == HASH_LETTERS && snapshot.hash.bytes().all(|byte| byte.is_ascii_hexdigit())
+    })
+}
+
+/// The newest snapshot that is as it was taken, open: it may be removed meanwhile, for a newer one. Blocks.
+pub fn newest_snapshot(config: &StorageConfig) -> io::Result<Option<(PathBuf, File)>> {
+    for snapshot in all(config)? {
+        match File::open(&snapshot.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            file => {
+                let file = file?;
+                if hash_of(&file)? == snapshot.hash {
+                    return Ok(Some((snapshot.path, file)));
+                }
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// All snapshots there are, the newest first. Blocks.
@@ -222,8 +246,12 @@ fn remove(disk: &dyn Disk, path: &Path) -> Result<(), ActorError> {
 
 /// In hexadecimal. Blocks.
 fn hash(path: &Path) -> io::Result<String> {
+    hash_of(&File::open(path)?)
+}
+
+fn hash_of(file: &File) -> io::Result<String> {
     let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(std::fs::File::open(path)?)?;
+    hasher.update_reader(file)?;
     Ok(Checksum::from_bytes(*hasher.finalize().as_bytes()).to_string().chars().take(HASH_LETTERS).collect())
 }
 

@@ -1,6 +1,7 @@
 //! The commands, one file each. Each says what it does and prints; what it needs lies in [`Context`].
 
 mod attest;
+mod backup;
 mod cat;
 mod completions;
 mod config;
@@ -56,6 +57,9 @@ pub(crate) enum Command {
     /// Keep the author's key safe
     #[command(subcommand)]
     Key(key::Keys),
+    #[command(name = "backup")]
+    Save(backup::Save),
+    Restore(backup::Restore),
     Status(status::ShowStatus),
     Actors(status::ShowActors),
     Cache(explain::ShowCache),
@@ -68,7 +72,7 @@ pub(crate) enum Command {
 impl Command {
     /// Whether it writes into the data directory, where nothing is for other users' eyes.
     pub(crate) fn is_private(&self) -> bool {
-        matches!(self, Self::Init(_) | Self::Run(_))
+        matches!(self, Self::Init(_) | Self::Run(_) | Self::Restore(_))
     }
 
     /// Does it.
@@ -91,6 +95,8 @@ impl Command {
             Self::Scrub(scrubs) => scrubs.run(context).await,
             Self::Id(id) => id.run(context).await,
             Self::Key(keys) => keys.run(context),
+            Self::Save(save) => save.run(context).await,
+            Self::Restore(restore) => restore.run(context).await,
             Self::Status(status) => status.run(context).await,
             Self::Actors(actors) => actors.run(context).await,
             Self::Cache(cache) => cache.run(context).await,

@@ -1,0 +1,96 @@
+//! `backup` and `restore`, on the command line of a real daemon.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests fail as tests do")]
+
+mod common;
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use common::{Daemon, Place, failed, json, stderr, stdout};
+
+fn kept(place: &Place) -> PathBuf {
+    place.path().join("kept.tar")
+}
+
+fn copy_segments(from: &Path, to: &Path) {
+    fs::create_dir_all(to.join("segments")).unwrap();
+    for entry in fs::read_dir(from.join("segments")).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, to.join("segments").join(path.file_name().unwrap())).unwrap();
+    }
+}
+
+#[test]
+fn restored_keys_and_copied_segments_are_the_same_node_with_the_same_bytes() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place);
+    let letter: Vec<u8> = (0..300_000_u32).flat_map(|at| at.wrapping_mul(at).to_le_bytes()).collect();
+    let id = place.keep("letter", &letter);
+    let who = json(&place.node(["id", "--json"]));
+    let output = place.node(["backup", "kept.tar"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(
+        stdout(&output).contains("not in it") && stderr(&output).contains("rsync -a"),
+        "{}",
+        stderr(&output)
+    );
+    assert_eq!(fs::metadata(kept(&place)).unwrap().permissions().mode() & 0o777, 0o600);
+    failed(&place.node(["backup", "kept.tar"]), 73, "there already");
+    assert_eq!(daemon.stop(), Some(0));
+
+    let other = Place::new();
+    copy_segments(&place.data_dir(), &other.data_dir());
+    failed(&other.node(["run"]), 73, "no file named TESSERAS");
+    let output = other.node(["restore", kept(&place).to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stderr(&output).contains("makes its index of the segments"), "{}", stderr(&output));
+    let daemon = Daemon::start(&other);
+    assert_eq!(json(&other.node(["id", "--json"])), who);
+    assert_eq!(other.node(["cat", &id, "letter"]).stdout, letter);
+    let status = json(&other.node(["status", "--json"]));
+    assert_eq!(status["storage"]["recovery"]["rebuilt"], true, "{status}");
+    let output = other.node(["restore", kept(&place).to_str().unwrap()]);
+    failed(&output, 75, "in use by the daemon");
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+#[test]
+fn backup_without_a_daemon_is_a_tar_that_any_tool_unpacks() {
+    let place = Place::new();
+    failed(&place.node(["backup", "kept.tar"]), 74, "node.key");
+    place.node(["init"]);
+    let made = json(&place.node(["backup", "kept.tar", "--json"]));
+    assert_eq!(made["backup"]["files"].as_array().unwrap().len(), 4, "{made}");
+    let mut tar = Command::new("tar");
+    assert!(tar.args(["-xf", "kept.tar"]).current_dir(place.path()).status().unwrap().success());
+    for name in ["author.key", "node.key", "node.toml", "TESSERAS"] {
+        let unpacked = fs::read(place.path().join(name)).unwrap();
+        assert_eq!(unpacked, fs::read(place.data_dir().join(name)).unwrap(), "{name}");
+    }
+    fs::remove_dir_all(place.data_dir()).unwrap();
+    let output = place.node(["restore", "kept.tar"]);
+    assert!(stderr(&output).contains("The memories are not in a backup"), "{}", stderr(&output));
+    assert_eq!(json(&place.node(["init", "--json"]))["node"], made["backup"]["node"]);
+}
+
+#[test]
+fn restore_over_other_keys_or_of_something_else_changes_nothing() {
+    let place = Place::new();
+    place.node(["init"]);
+    place.node(["backup", "kept.tar"]);
+    let other = Place::new();
+    other.node(["init"]);
+    let before = fs::read(other.data_dir().join("author.key")).unwrap();
+    failed(&other.node(["restore", kept(&place).to_str().unwrap()]), 73, "is never replaced");
+    assert_eq!(fs::read(other.data_dir().join("author.key")).unwrap(), before);
+
+    let fresh = Place::new();
+    fs::write(fresh.path().join("letter"), "We went to the sea.").unwrap();
+    failed(&fresh.node(["restore", "letter"]), 65, "nothing was changed");
+    assert!(!fresh.data_dir().exists());
+}
