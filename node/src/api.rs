@@ -17,6 +17,7 @@ use crate::schema;
 pub(crate) use crate::{
     explained::{Explained, Facts},
     jobs::{Cache, Job},
+    rebuilt::Rebuilding,
     scrubbed::{Mode, Scrub},
     settings::{Change, ChangeOutcome, Reloaded, Setting, settings},
     verified::{LINES, Verified, VerifyStep},

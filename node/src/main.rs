@@ -31,6 +31,7 @@ mod page;
 mod pipe;
 mod problem;
 mod progress;
+mod rebuilt;
 mod reload;
 mod schema;
 mod scrubbed;

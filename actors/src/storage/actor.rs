@@ -1,6 +1,7 @@
 //! The storage actor: decides when; the files beside it decide what.
 
 mod compacting;
+mod rebuilding;
 mod snapshots;
 mod verifying;
 
@@ -92,6 +93,7 @@ pub(super) struct State {
     read_only: Option<String>,
     recovery: Report,
     lacking: Damaged,
+    opened_at: Instant,
 }
 
 impl Actor for StorageActor {
@@ -159,6 +161,7 @@ impl Actor for StorageActor {
                 let index = state.index.clone();
                 state.answer(&me, slot, reply, async move { jobs::waiting(&index, limit).await });
             }
+            StorageMsg::Rebuild { reason, slot, reply } => state.rebuild(&me, &reason, slot, reply),
             StorageMsg::Snapshot { slot, reply } => state.snapshot(&me, Some((slot, reply))),
             StorageMsg::Tick => {
                 state.compact(&me, None);
@@ -248,6 +251,7 @@ impl State {
             read_only: None,
             recovery,
             lacking: Damaged::default(),
+            opened_at: Instant::now(),
             arguments,
         })
     }

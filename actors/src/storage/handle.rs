@@ -105,6 +105,14 @@ impl StorageHandle {
         self.seat.call(|slot, reply| StorageMsg::Snapshot { slot, reply }).await
     }
 
+    /// Has the index set aside and made anew from the segments; returns where the old one is kept, as soon as that is
+    /// begun. Until it is done all requests error with [`ActorError::Restarting`].
+    ///
+    /// Errors with [`ActorError::Conflict`] within a minute of the last time.
+    pub async fn rebuild_index(&self, reason: &str) -> Result<PathBuf, ActorError> {
+        self.seat.call(|slot, reply| StorageMsg::Rebuild { reason: reason.to_owned(), slot, reply }).await
+    }
+
     /// Compacts now what is worth it; what the actor else does by itself, from time to time.
     pub async fn compact(&self) -> Result<Compacted, ActorError> {
         self.seat.call(|slot, reply| StorageMsg::Compact { slot, reply }).await

@@ -56,6 +56,8 @@ pub(super) enum StorageMsg {
     LookThrough { from: TesseraId, slot: Slot, reply: Reply<Option<TesseraId>> },
     /// Keep aside now what only the index knows; where the newest snapshot is, if nothing has changed since that.
     Snapshot { slot: Slot, reply: Reply<PathBuf> },
+    /// Set the index aside and make it anew; where the old one will be.
+    Rebuild { reason: String, slot: Slot, reply: Reply<PathBuf> },
     /// Damaged blobs that wait for their repair.
     Jobs { limit: u32, slot: Slot, reply: Reply<Vec<Job>> },
     /// How much is stored.

@@ -77,6 +77,7 @@ pub use handle::{ChecksumHandle, RecordsHandle, SegmentsHandle, StorageHandle};
 pub use health::TesseraHealth;
 pub use jobs::Job;
 pub use message::{SegmentAge, Segments, Usage};
+pub use open::ask_for_rebuild;
 pub use ops::ScrubNote;
 pub use pragmas::{Database, INDEX_FILE, open_database, open_in_memory, sqlite_version};
 pub use pulse::Beats;

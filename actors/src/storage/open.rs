@@ -1,7 +1,11 @@
 //! Opening the store: the index if it can be used, else a new one made from the segments. Never "delete and start
 //! empty".
 
-use std::{io, path::Path, sync::Arc};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use config::StorageConfig;
 use sqlx::Connection;
@@ -36,10 +40,11 @@ pub(crate) async fn open(
     }
 }
 
-/// Has the next opening set the index aside and make it anew.
-pub(crate) fn ask_for_rebuild(config: &StorageConfig, reason: &str) -> Result<(), ActorError> {
+/// Has the next opening set the index aside and make it anew. Returns where the old one will be.
+pub fn ask_for_rebuild(config: &StorageConfig, reason: &str) -> Result<PathBuf, ActorError> {
     let path = config.data_dir.join(REBUILD_FILE);
-    std::fs::write(&path, reason).map_err(ActorError::io(format!("cannot write {}", path.display())))
+    std::fs::write(&path, reason).map_err(ActorError::io(format!("cannot write {}", path.display())))?;
+    Ok(config.data_dir.join(aside(free_number(&config.data_dir), "")))
 }
 
 async fn try_open(config: &StorageConfig, disk: &Arc<dyn Disk>) -> Result<(Database, Recovered), ActorError> {
@@ -84,15 +89,22 @@ fn make_folder(config: &StorageConfig, disk: &dyn Disk) -> Result<(), ActorError
 /// Keeps the old index under a name that is free, for whoever wants to look into it.
 fn set_aside(config: &StorageConfig, disk: &dyn Disk) -> Result<(), ActorError> {
     let folder = &config.data_dir;
-    let name = |number: u32, suffix: &str| format!("{INDEX_FILE}.damaged-{number}{suffix}");
-    let is_free = |number: &u32| !folder.join(name(*number, "")).exists();
-    let number = (1..=SET_ASIDE_MAX).find(is_free).unwrap_or(SET_ASIDE_MAX);
+    let number = free_number(folder);
     for suffix in ["", "-wal"] {
-        rename(disk, &folder.join(format!("{INDEX_FILE}{suffix}")), &folder.join(name(number, suffix)))?;
+        rename(disk, &folder.join(format!("{INDEX_FILE}{suffix}")), &folder.join(aside(number, suffix)))?;
     }
     remove(disk, &folder.join(format!("{INDEX_FILE}-shm")))?;
     remove(disk, &folder.join(REBUILD_FILE))?;
     sync_folder(folder, disk)
+}
+
+fn free_number(folder: &Path) -> u32 {
+    let is_free = |number: &u32| !folder.join(aside(*number, "")).exists();
+    (1..=SET_ASIDE_MAX).find(is_free).unwrap_or(SET_ASIDE_MAX)
+}
+
+fn aside(number: u32, suffix: &str) -> String {
+    format!("{INDEX_FILE}.damaged-{number}{suffix}")
 }
 
 fn sync_folder(folder: &Path, disk: &dyn Disk) -> Result<(), ActorError> {

@@ -26,6 +26,8 @@ mod model;
 #[cfg(test)]
 mod races;
 #[cfg(test)]
+mod rebuilding;
+#[cfg(test)]
 mod recovery;
 #[cfg(test)]
 mod scrubbing;

@@ -20,6 +20,7 @@ mod explain;
 mod extract;
 mod fragments;
 pub(crate) mod health;
+mod index;
 pub(crate) mod memory;
 mod openapi;
 mod outgoing;
@@ -102,6 +103,7 @@ fn endpoints() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(explain::explain))
         .routes(routes!(explain::jobs))
         .routes(routes!(explain::cache))
+        .routes(routes!(index::rebuild))
         .routes(routes!(scrub::status))
         .routes(routes!(scrub::start))
         .routes(routes!(scrub::pause))

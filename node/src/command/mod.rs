@@ -17,6 +17,7 @@ mod key;
 mod list;
 mod machine;
 mod man;
+mod rebuild;
 mod run;
 mod scrub;
 mod show;
@@ -60,6 +61,7 @@ pub(crate) enum Command {
     #[command(name = "backup")]
     Save(backup::Save),
     Restore(backup::Restore),
+    RebuildIndex(rebuild::RebuildIndex),
     Status(status::ShowStatus),
     Actors(status::ShowActors),
     Cache(explain::ShowCache),
@@ -72,7 +74,7 @@ pub(crate) enum Command {
 impl Command {
     /// Whether it writes into the data directory, where nothing is for other users' eyes.
     pub(crate) fn is_private(&self) -> bool {
-        matches!(self, Self::Init(_) | Self::Run(_) | Self::Restore(_))
+        matches!(self, Self::Init(_) | Self::Run(_) | Self::Restore(_) | Self::RebuildIndex(_))
     }
 
     /// Does it.
@@ -97,6 +99,7 @@ impl Command {
             Self::Key(keys) => keys.run(context),
             Self::Save(save) => save.run(context).await,
             Self::Restore(restore) => restore.run(context).await,
+            Self::RebuildIndex(rebuild) => rebuild.run(context).await,
             Self::Status(status) => status.run(context).await,
             Self::Actors(actors) => actors.run(context).await,
             Self::Cache(cache) => cache.run(context).await,
@@ -139,6 +142,11 @@ impl Context {
     /// Where the settings are written.
     pub(crate) fn sources(&self) -> Sources {
         self.globals.sources()
+    }
+
+    /// Whether the command line names the daemon's socket.
+    pub(crate) fn names_a_socket(&self) -> bool {
+        self.globals.socket.is_some()
     }
 
     /// A client for the daemon. A socket that is named is used without looking into the configuration; where nothing is

@@ -1,0 +1,34 @@
+//! `/v1/index/rebuild`: the index, made anew.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State, http::StatusCode};
+
+use super::Node;
+use crate::{api, problem::Problem};
+
+/// The index is set aside and made anew from the segments
+///
+/// Until that is done, whatever needs the index is the problem `restarting`; then `/v1/status` says `rebuilt`.
+#[utoipa::path(
+    post, path = "/v1/index/rebuild", operation_id = "rebuild_index", tag = "node",
+    responses(
+        (status = 202, description = "It is being made anew", body = api::Rebuilding),
+    )
+)]
+pub(super) async fn rebuild(
+    State(node): State<Arc<Node>>,
+) -> Result<(StatusCode, Json<api::Rebuilding>), Problem> {
+    let restarts = node
+        .system
+        .standing
+        .borrow()
+        .actors
+        .iter()
+        .find(|actor| actor.name == STORAGE)
+        .map_or(0, |actor| actor.restarts);
+    let old_index = node.system.storage.rebuild_index("asked for on the admin socket").await?;
+    Ok((StatusCode::ACCEPTED, Json(api::Rebuilding { old_index: old_index.display().to_string(), restarts })))
+}
+
+const STORAGE: &str = actors::storage::NAME;

@@ -1,0 +1,109 @@
+//! `rebuild-index`: the index made anew from the segments.
+
+use std::{path::Path, time::Duration};
+
+use actors::storage::ask_for_rebuild;
+use hyper::Method;
+use serde_json::json;
+
+use super::Context;
+use crate::{
+    api::{Actor, Rebuilding, Status},
+    client::{Client, program},
+    data_dir::{DataDir, Found, inspect},
+    exit::Exit,
+    failure::Failure,
+    problem::Kind,
+    progress,
+};
+
+/// Set the index aside and make it anew from the segments; without a daemon the next start does it
+#[derive(Debug, clap::Args)]
+pub(crate) struct RebuildIndex;
+
+impl RebuildIndex {
+    /// Does it.
+    pub(crate) async fn run(&self, context: &Context) -> Result<Exit, Failure> {
+        let client = context.client()?;
+        match client.call::<Rebuilding>(Method::POST, "/v1/index/rebuild").await {
+            // A socket that is named means that daemon and no other node.
+            Err(Failure::Problem(problem))
+                if problem.kind() == Kind::NotRunning && !context.names_a_socket() =>
+            {
+                at_the_next_start(context)
+            }
+            asked => {
+                let asked = asked?;
+                let status = progress::patiently("making the index anew", made(&client, &asked)).await?;
+                tell(context, &asked, &status)
+            }
+        }
+    }
+}
+
+/// Waits until storage runs with its new index.
+async fn made(client: &Client, asked: &Rebuilding) -> Result<Status, Failure> {
+    loop {
+        let actors: Vec<Actor> = client.get("/v1/actors").await?;
+        let storage = actors.iter().find(|actor| actor.name == actors::storage::NAME);
+        if storage.is_some_and(|storage| storage.running && storage.restarts > asked.restarts) {
+            match client.get::<Status>("/v1/status").await {
+                // It fell again: the supervisor goes on, or ends the daemon and says why.
+                Err(Failure::Problem(problem)) if problem.kind() == Kind::Restarting => {}
+                status => return status,
+            }
+        }
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+}
+
+fn tell(context: &Context, asked: &Rebuilding, status: &Status) -> Result<Exit, Failure> {
+    let recovery = &status.storage.recovery;
+    if !recovery.rebuilt {
+        let detail = "the index was not made anew: the daemon's log says why";
+        return Err(Failure::new(Kind::Internal, detail));
+    }
+    if context.output.json {
+        context.output.json(&json!({ "old_index": asked.old_index, "recovery": recovery }))?;
+        return Ok(Exit::Ok);
+    }
+    context.output.fields(&[
+        ("index", format!("made anew of {} records", recovery.records)),
+        ("tesserae", status.storage.tesseras.to_string()),
+        ("old index", asked.old_index.clone()),
+    ])?;
+    context.output.remark("The old index is of no more use once all is as it should be: it may be removed.");
+    Ok(Exit::Ok)
+}
+
+fn at_the_next_start(context: &Context) -> Result<Exit, Failure> {
+    let config = context.config()?.config;
+    let path = &config.node.data_dir;
+    if inspect(path)? != Found::Marked {
+        return Err(nothing_there(path));
+    }
+    let data_dir = DataDir::open(path)?;
+    if !data_dir.holds_data() {
+        return Err(nothing_there(path));
+    }
+    let old_index = ask_for_rebuild(&config.storage, "asked for on the command line")
+        .map_err(|error| Failure::new(Kind::Io, error.to_string()))?;
+    if context.output.json {
+        context.output.json(&json!({ "old_index": old_index, "recovery": null }))?;
+    } else {
+        context.output.fields(&[
+            ("index", format!("is made anew at the next start: {} run", program())),
+            ("old index", format!("{} from then on", old_index.display())),
+        ])?;
+    }
+    Ok(Exit::Ok)
+}
+
+fn nothing_there(path: &Path) -> Failure {
+    Failure::new(
+        Kind::WrongDataDir,
+        format!("nothing is stored in {}: there is no index to be made anew", path.display()),
+    )
+}
+
+const POLL_INTERVAL: Duration = Duration::from_millis(100);

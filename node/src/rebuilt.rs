@@ -1,0 +1,14 @@
+//! An index that is made anew, as JSON; the rest of the admin socket's JSON is in `api`.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// `POST /v1/index/rebuild`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Rebuilding {
+    /// Where the old index is kept.
+    pub(crate) old_index: String,
+    /// How often storage had been started again when this was asked for: once it is more often and runs, the new index is
+    /// there.
+    pub(crate) restarts: u64,
+}

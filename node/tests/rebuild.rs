@@ -1,0 +1,48 @@
+//! `rebuild-index`, with and without a daemon.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests fail as tests do")]
+
+mod common;
+
+use std::fs;
+
+use common::{Daemon, Place, failed, json, stderr, stdout};
+
+#[test]
+fn running_daemon_makes_its_index_anew_and_loses_nothing() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place);
+    let id = place.keep("letter.txt", b"We went to the sea.");
+    let output = place.node(["rebuild-index"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stdout(&output).contains("made anew of"), "{}", stdout(&output));
+    assert!(stdout(&output).contains("index.db.damaged-1"), "{}", stdout(&output));
+    assert!(place.data_dir().join("index.db.damaged-1").exists());
+    assert_eq!(place.node(["cat", &id, "letter.txt"]).stdout, b"We went to the sea.");
+    failed(&place.node(["rebuild-index"]), 1, "has just been made anew");
+    let actors = json(&place.node(["actors", "--json"]));
+    let storage = actors.as_array().unwrap().iter().find(|actor| actor["name"] == "storage").unwrap();
+    assert_eq!((&storage["running"], &storage["restarts"]), (&true.into(), &1.into()));
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+#[test]
+fn without_a_daemon_the_next_start_makes_the_index_anew() {
+    let place = Place::new();
+    failed(&place.node(["rebuild-index"]), 73, "nothing is stored");
+    assert!(!place.data_dir().exists());
+    let daemon = Daemon::start(&place);
+    let id = place.keep("letter.txt", b"We went to the sea.");
+    assert_eq!(daemon.stop(), Some(0));
+    fs::write(place.data_dir().join("index.db"), b"not what it was").unwrap();
+    failed(&place.node(["rebuild-index", "--socket", "nowhere.sock"]), 69, "no daemon answers");
+    let asked = json(&place.node(["rebuild-index", "--json"]));
+    let old = place.data_dir().join("index.db.damaged-1");
+    assert_eq!(asked["old_index"], old.to_str().unwrap());
+    assert!(!old.exists());
+    let daemon = Daemon::start(&place);
+    assert_eq!(fs::read(&old).unwrap(), b"not what it was");
+    assert_eq!(place.node(["cat", &id, "letter.txt"]).stdout, b"We went to the sea.");
+    assert_eq!(json(&place.node(["status", "--json"]))["storage"]["recovery"]["rebuilt"], true);
+    assert_eq!(daemon.stop(), Some(0));
+}
