@@ -52,7 +52,7 @@ pub(crate) struct Globals {
     config: Option<PathBuf>,
     /// The folder in which the node keeps everything
     #[arg(long, global = true, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
+    pub(crate) data_dir: Option<PathBuf>,
     /// The socket of the daemon
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,

@@ -1,7 +1,7 @@
 //! `backup` and `restore`: keys, settings, and what only the index knows, in one small file.
 
 use std::{
-    path::{Path, PathBuf},
+    path::{Path, PathBuf, absolute},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -11,7 +11,6 @@ use serde_json::json;
 use super::{Context, off_thread};
 use crate::{
     backup::{Backup, Pack, Restored, restore},
-    client::program,
     exit::Exit,
     failure::Failure,
     human, new_file,
@@ -47,7 +46,9 @@ impl Save {
             Ok::<_, Failure>(manifest)
         });
         let manifest = manifest.await??;
+        // Whoever copies them may do so from another folder.
         let segments = data_dir.join(SEGMENTS_FOLDER);
+        let segments = absolute(&segments).unwrap_or(segments);
         if context.output.json {
             context.output.json(&json!({ "file": self.to, "backup": manifest, "not_in_it": segments }))?;
         } else {
@@ -100,7 +101,7 @@ impl Restore {
                 ("written", named(written)),
                 ("as it was", named(kept)),
             ])?;
-            context.output.remark(&going_on(&data_dir, holds_data));
+            context.output.remark(&going_on(&data_dir, holds_data, &context.start()));
         }
         Ok(Exit::Ok)
     }
@@ -116,16 +117,16 @@ fn copying(segments: &Path) -> String {
     )
 }
 
-fn going_on(data_dir: &Path, holds_data: bool) -> String {
-    let (program, segments) = (program(), data_dir.join(SEGMENTS_FOLDER));
+fn going_on(data_dir: &Path, holds_data: bool, start: &str) -> String {
+    let segments = data_dir.join(SEGMENTS_FOLDER);
     if holds_data {
         return format!(
-            "\nNow start the node: `{program} run`. It makes its index of the segments that are there."
+            "\nNow start the node: `{start}`. It makes its index of the segments that are there."
         );
     }
     format!(
         "\nThe memories are not in a backup. Copy them back, then start the node, which makes its index of them:\n\n  \
-         rsync -a COPY/{SEGMENTS_FOLDER}/ {}/\n  {program} run",
+         rsync -a COPY/{SEGMENTS_FOLDER}/ {}/\n  {start}",
         segments.display()
     )
 }

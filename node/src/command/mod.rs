@@ -28,7 +28,14 @@ mod verify;
 use ::config::{Loaded, Sources};
 use clap::Subcommand;
 
-use crate::{args::Globals, client::Client, exit::Exit, failure::Failure, output::Output, problem::Kind};
+use crate::{
+    args::Globals,
+    client::{Client, program},
+    exit::Exit,
+    failure::Failure,
+    output::Output,
+    problem::Kind,
+};
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -142,6 +149,14 @@ impl Context {
     /// Where the settings are written.
     pub(crate) fn sources(&self) -> Sources {
         self.globals.sources()
+    }
+
+    /// What to type to start the node that this command is about.
+    pub(crate) fn start(&self) -> String {
+        match &self.globals.data_dir {
+            Some(data_dir) => format!("{} --data-dir {} run", program(), data_dir.display()),
+            None => format!("{} run", program()),
+        }
     }
 
     /// Whether the command line names the daemon's socket.

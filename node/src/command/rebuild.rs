@@ -9,7 +9,7 @@ use serde_json::json;
 use super::Context;
 use crate::{
     api::{Actor, Rebuilding, Status},
-    client::{Client, program},
+    client::Client,
     data_dir::{DataDir, Found, inspect},
     exit::Exit,
     failure::Failure,
@@ -92,7 +92,7 @@ fn at_the_next_start(context: &Context) -> Result<Exit, Failure> {
         context.output.json(&json!({ "old_index": old_index, "recovery": null }))?;
     } else {
         context.output.fields(&[
-            ("index", format!("is made anew at the next start: {} run", program())),
+            ("index", format!("is made anew at the next start: {}", context.start())),
             ("old index", format!("{} from then on", old_index.display())),
         ])?;
     }
