@@ -117,6 +117,17 @@ fn restored_folder_holds_the_same_files_for_their_owner_only() {
 }
 
 #[test]
+fn snapshot_that_is_not_as_it_was_taken_is_not_packed() {
+    let place = Place::new();
+    let snapshot = place.dir.path().join("data").join(&place.manifest().files.last().unwrap().name);
+    assert!(snapshot.extension().is_some_and(|extension| extension == "db"));
+    fs::write(&snapshot, [7; 99_999]).unwrap();
+    let pack = Pack::gather(&place.storage(), 0).unwrap();
+    assert!(pack.manifest.files.iter().all(|listed| !listed.is_snapshot()));
+    assert_eq!(pack.manifest.files.len(), 4);
+}
+
+#[test]
 fn restore_never_replaces_keys_nor_goes_where_others_files_are() {
     let place = Place::new();
     let backup = place.open(&place.tar()).unwrap();
