@@ -4,11 +4,19 @@
 //! anew when nobody reads it at that moment. Somebody who reads for long, or many who take turns, keep it from that, and
 //! then it grows with every commit. So once it has outgrown its bound, whoever comes to read waits, whoever reads for long
 //! is cut, and it is begun anew. When nothing was written for a while, what is left is moved and the file shortened, once.
+//!
+//! # Not guaranteed
+//! Whoever reads the index with a program of his own cannot be cut: as long as he does, the log grows. Nobody waits for
+//! him; puts are refused when the disk gets short.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use config::StorageConfig;
-use sqlx::{Row, SqlitePool};
+use sqlx::{AssertSqlSafe, Row, SqliteConnection, SqlitePool};
 
 use super::{
     lending::Lending,
@@ -23,19 +31,25 @@ pub(crate) struct Guardian {
     /// It may grow to this.
     bytes_max: u64,
     readers: Lending,
+    /// How long statements wait for a lock, but for those here.
+    busy_timeout: Duration,
+    /// It could not be begun anew: not before this.
+    retry_at: Mutex<Option<Instant>>,
 }
 
 impl Guardian {
     pub(crate) fn new(config: &StorageConfig, readers: Lending) -> Self {
         let wal = config.data_dir.join(format!("{INDEX_FILE}-wal"));
         let grown = wal_bytes(config.sqlite_wal_autocheckpoint_pages);
-        Self { wal, bytes_max: grown + grown / OVERGROWN_SHARE, readers }
+        let busy_timeout = config.sqlite_busy_timeout;
+        let retry_at = Mutex::default();
+        Self { wal, bytes_max: grown + grown / OVERGROWN_SHARE, readers, busy_timeout, retry_at }
     }
 
     /// Something was committed: the log is begun anew if it has outgrown its bound.
     pub(crate) async fn committed(&self, writer: &SqlitePool) {
         let bytes = self.bytes();
-        if bytes <= self.bytes_max {
+        if bytes <= self.bytes_max || self.retry_at().is_some_and(|at| Instant::now() < at) {
             return;
         }
         // What can be moved while others read is moved first: they wait for the rest only.
@@ -48,11 +62,18 @@ impl Guardian {
                 "questions to the index took too long while much was written, and were ended"
             );
         }
-        let begun_anew = truncate(writer).await;
+        let begun_anew = self.truncate(writer).await;
         drop(alone);
-        if let Err(error) = moved.and(begun_anew) {
-            tracing::debug!(%error, "the write-ahead log of the index could not be begun anew: it is at the next commit");
+        let is_done = matches!((&moved, &begun_anew), (Ok(_), Ok(true)));
+        if !is_done {
+            tracing::debug!(
+                ?moved,
+                ?begun_anew,
+                "the write-ahead log of the index could not be begun anew yet"
+            );
         }
+        *self.retry_at.lock().unwrap_or_else(PoisonError::into_inner) =
+            (!is_done).then(|| Instant::now() + RETRY);
     }
 
     /// Nothing was written for a while: what is in the log is moved, and its file shortened.
@@ -60,9 +81,24 @@ impl Guardian {
         if self.bytes() < REST_BYTES_MIN {
             return;
         }
-        if let Err(error) = shorten(writer).await {
-            tracing::debug!(%error, "the write-ahead log of the index could not be shortened: it is later");
-        }
+        let shortened = match checkpoint(writer).await {
+            Ok(true) => self.truncate(writer).await,
+            moved => moved,
+        };
+        tracing::debug!(?shortened, "the write-ahead log of the index was to be shortened");
+    }
+
+    /// Moves what is left, and shortens the file; `false` when somebody reads it for longer than a moment.
+    async fn truncate(&self, writer: &SqlitePool) -> Result<bool, ActorError> {
+        let mut writer = writer.acquire().await?;
+        set_busy_timeout(&mut writer, TRUNCATE_WAIT).await?;
+        let truncated = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *writer).await;
+        set_busy_timeout(&mut writer, self.busy_timeout).await?;
+        Ok(truncated?.try_get::<i64, _>(0)? == 0)
+    }
+
+    fn retry_at(&self) -> Option<Instant> {
+        *self.retry_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn bytes(&self) -> u64 {
@@ -70,14 +106,9 @@ impl Guardian {
     }
 }
 
-async fn shorten(writer: &SqlitePool) -> Result<(), ActorError> {
-    // When nobody reads what is older, this does not wait for anybody.
-    if checkpoint(writer).await? { truncate(writer).await } else { Ok(()) }
-}
-
-/// Moves what is left, and shortens the file. Waits for whoever reads.
-async fn truncate(writer: &SqlitePool) -> Result<(), ActorError> {
-    sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(writer).await?;
+async fn set_busy_timeout(writer: &mut SqliteConnection, timeout: Duration) -> Result<(), ActorError> {
+    let pragma = format!("PRAGMA busy_timeout = {}", timeout.as_millis());
+    sqlx::query(AssertSqlSafe(pragma)).execute(writer).await?;
     Ok(())
 }
 
@@ -96,5 +127,8 @@ pub(crate) const QUIET: Duration = Duration::from_secs(30);
 const OVERGROWN_SHARE: u64 = 8;
 /// Nobody need read for longer while much is written.
 const READING_MAX: Duration = Duration::from_millis(250);
+/// Commits wait for somebody who reads with a program of his own for this long, once in [`RETRY`].
+const TRUNCATE_WAIT: Duration = Duration::from_millis(50);
+const RETRY: Duration = Duration::from_secs(1);
 /// Less is left where it is: moving it costs two syncs.
 const REST_BYTES_MIN: u64 = 4 << 20;

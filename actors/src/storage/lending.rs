@@ -116,14 +116,14 @@ impl Lending {
 
     /// Lets all connections go as soon as nobody has one, so that the pool can be closed. Whoever has one for long is cut.
     pub(super) async fn close(&self) {
-        let connections = self.pool.options().get_max_connections();
-        let mut all = Box::pin(self.turns.acquire_many(connections));
-        let all = match tokio::time::timeout(CLOSE_PATIENCE, &mut all).await {
+        let all = self.turns.acquire_many(self.pool.options().get_max_connections());
+        tokio::pin!(all);
+        let in_time = tokio::time::timeout(CLOSE_PATIENCE, &mut all).await;
+        // Those aside have no turn, and would keep the database open.
+        self.leashes.cut(Duration::ZERO);
+        let all = match in_time {
             Ok(all) => all,
-            Err(_) => {
-                self.leashes.cut(Duration::ZERO);
-                all.await
-            }
+            Err(_) => all.await,
         };
         self.turns.close();
         self.idle().clear();

@@ -1,10 +1,14 @@
 //! SQLite's write-ahead log does not grow without bound because of somebody who reads.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actors::{ActorError, FragmentStore};
+use sqlx::Connection;
 
-use super::support::{LOCAL, fragment, id, index, node::Node};
+use super::support::{
+    LOCAL, audit, fragment, id, index,
+    node::{DEADLINE, Node},
+};
 
 /// With this many pages of 1 KiB it is moved into the database.
 const PAGES: u32 = 64;
@@ -39,6 +43,34 @@ async fn reader_that_is_held_open_under_load_is_cut_and_the_log_stays_small() {
     // And whoever reads for a moment is not.
     let (rows, _) = put_during(&node, node.storage().checksums(id(1, 0).tessera, (0, 0), 100)).await;
     assert_eq!(rows.unwrap().len(), 100);
+    node.stop().await;
+}
+
+/// Somebody with a tool of his own reads the index for as long as he likes: the log grows, but nobody waits for him.
+#[tokio::test(flavor = "multi_thread")]
+async fn reader_of_another_program_holds_nobody_up() {
+    let mut node = Node::new(1);
+    node.config.sqlite_wal_autocheckpoint_pages = PAGES;
+    node.start().await.unwrap();
+    let mut other = audit::connect(node.path()).await;
+    for stripe in 0..400 {
+        node.storage().put(LOCAL, id(1, stripe), fragment(stripe.into(), 500)).await.unwrap();
+    }
+    let mut snapshot = other.begin().await.unwrap();
+    let held: i64 = sqlx::query_scalar("SELECT count(*) FROM blobs").fetch_one(&mut *snapshot).await.unwrap();
+    assert!(held > 0);
+    let start = Instant::now();
+    for stripe in 400..800 {
+        node.storage().put(LOCAL, id(1, stripe), fragment(stripe.into(), 500)).await.unwrap();
+        if stripe % 20 == 0 {
+            // Whoever asks for totals waits until the index has all of it.
+            node.storage().usage().await.unwrap();
+        }
+    }
+    // The timeout of a lock is 5 s, and there were 20 such questions.
+    assert!(start.elapsed() < DEADLINE, "each commit waited for the other program");
+    snapshot.rollback().await.unwrap();
+    other.close().await.unwrap();
     node.stop().await;
 }
 
