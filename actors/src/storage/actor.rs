@@ -41,12 +41,13 @@ use super::{
     readers::{Progress, Readers},
     recover::Report,
     segment::{SEGMENTS_FOLDER, SegmentFiles},
-    snapshot::Stamp,
     soundness::Soundness,
     space,
     verify::Stock,
     writer::{self, Notice, Queue, Tools},
 };
+use snapshots::LastSnapshot;
+
 use crate::{error::ActorError, metrics::StorageMetrics, supervision::gate::Slot};
 
 /// The actor. All state is in [`State`].
@@ -82,10 +83,8 @@ pub(super) struct State {
     /// For compactions: they go on for a moment when this actor falls.
     lease: Arc<OwnedMutexGuard<()>>,
     lending: Lending,
-    /// Held while a snapshot is taken; what the last one is of.
-    snapshots: Arc<Mutex<Option<Stamp>>>,
-    /// When a snapshot is to be taken if anything has changed.
-    snapshot_at: Instant,
+    /// Held while a snapshot is taken.
+    snapshots: Arc<Mutex<LastSnapshot>>,
     compacting: bool,
     /// Who asked for a compaction while another one was running.
     asked: VecDeque<(Slot, Reply<Compacted>)>,
@@ -243,8 +242,6 @@ impl State {
             lease,
             lending,
             snapshots: Arc::default(),
-            // Soon after the start: a machine may never run for as long as the interval.
-            snapshot_at: Instant::now(),
             compacting: false,
             asked: VecDeque::new(),
             pressure: Pressure::default(),

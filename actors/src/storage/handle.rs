@@ -147,6 +147,7 @@ impl StorageHandle {
         let outcome = self.seat.call(submit).await?;
         if is_put {
             self.metrics.put(start.elapsed().as_secs_f64());
+            self.pulse.beat(start.elapsed());
         }
         Ok(outcome)
     }
@@ -163,9 +164,7 @@ impl FragmentStore for StorageHandle {
         id: FragmentId,
         fragment: Fragment,
     ) -> Result<PutOutcome, ActorError> {
-        let start = Instant::now();
         let outcome = self.submit(Op::Put { account, id, fragment }).await?;
-        self.pulse.beat(start.elapsed());
         Ok(if outcome == Outcome::Held { PutOutcome::Held } else { PutOutcome::Stored })
     }
 

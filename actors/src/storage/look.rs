@@ -29,8 +29,10 @@ pub(crate) async fn through(index: &Readers, from: TesseraId) -> Result<Option<T
 }
 
 async fn tesserae(index: &mut SqliteConnection, from: TesseraId) -> Result<Vec<TesseraId>, ActorError> {
-    let sql = "SELECT tessera FROM tesseras WHERE tessera >= ? ORDER BY tessera LIMIT 17";
-    let rows = sqlx::query(sql).bind(from.as_bytes().as_slice()).fetch_all(index).await?;
+    let sql = "SELECT tessera FROM tesseras WHERE tessera >= ? ORDER BY tessera LIMIT ?";
+    // One more tells where to go on.
+    let limit = TESSERAE_PER_PART as i64 + 1;
+    let rows = sqlx::query(sql).bind(from.as_bytes().as_slice()).bind(limit).fetch_all(index).await?;
     rows.iter().map(|row| Ok(TesseraId::try_from(row.try_get::<&[u8], _>(0)?)?)).collect()
 }
 

@@ -91,8 +91,8 @@ where
         let until = until.min(row.bytes).min(piece.from.saturating_add(piece.bytes));
         let (files, segment, from) = (self.files.clone(), piece.segment, piece.from);
         let reading = self.background.run(move || {
-            let items = inventory.from(segment, from).map_or(&[][..], |(items, _)| items);
-            Reading::of(&files, file.as_ref(), row.bytes, from..until, items)
+            let (items, known) = inventory.from(segment, from).unwrap_or((&[], u64::MAX));
+            Reading::of(&files, file.as_ref(), row.bytes.min(known), from..until, items)
         });
         let reading = reading.await.ok_or_else(|| io::Error::other("a verification ended in a panic"))?;
         let reading = reading.map_err(ActorError::io(format!("cannot read segment {segment}")))?;

@@ -1,6 +1,9 @@
 //! When snapshots are taken of what only the index knows.
 
-use std::{path::PathBuf, time::Instant};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use ractor::ActorRef;
 
@@ -10,18 +13,24 @@ use crate::{
     error::ActorError,
     storage::{
         message::{Reply, StorageMsg},
-        snapshot,
+        snapshot::{self, Stamp},
     },
     supervision::gate::Slot,
 };
 
+/// What is known of the last snapshot that this process took.
+#[derive(Debug, Default)]
+pub(super) struct LastSnapshot {
+    /// What it is of.
+    stamp: Option<Stamp>,
+    /// When the next one is due, if anything has changed. Soon after the start: a machine may never run for as long as
+    /// the interval.
+    next_at: Option<Instant>,
+}
+
 impl State {
     /// Takes one if it is time for it, or somebody asks for one.
     pub(super) fn snapshot(&mut self, me: &ActorRef<StorageMsg>, asked: Option<(Slot, Reply<PathBuf>)>) {
-        if asked.is_none() && Instant::now() < self.snapshot_at {
-            return;
-        }
-        self.snapshot_at = Instant::now() + self.arguments.config.snapshot_interval;
         let (config, disk) = (self.arguments.config.clone(), self.arguments.disk.clone());
         let metrics = self.arguments.metrics.clone();
         let (lending, index, turn, me) =
@@ -29,21 +38,28 @@ impl State {
         tokio::spawn(async move {
             // One at a time, and of all that was acknowledged before it was asked for.
             let mut last = turn.lock().await;
+            if asked.is_none() && last.next_at.is_some_and(|at| Instant::now() < at) {
+                return;
+            }
             let taken = async {
                 let stamp = index.as_it_is(async |index| snapshot::stamp(index).await).await?;
-                if *last == Some(stamp) {
+                if last.stamp == Some(stamp) {
                     return newest(&config);
                 }
                 let taken = snapshot::take(&config, &disk, &lending, clock::now_ms()).await?;
-                *last = Some(stamp);
+                last.stamp = Some(stamp);
                 if let Some(written) = taken.as_ref().and_then(|path| path.metadata().ok()) {
                     metrics.kept_aside(written.len());
                 }
                 taken.map_or_else(|| newest(&config), Ok)
             };
             let taken = taken.await;
+            let wait =
+                if taken.is_ok() { config.snapshot_interval } else { RETRY.min(config.snapshot_interval) };
+            last.next_at = Some(Instant::now() + wait);
             if let Err(error) = &taken {
-                tracing::warn!(%error, "what only the index knows could not be kept aside: it is tried again");
+                let retry_in_secs = wait.as_secs();
+                tracing::warn!(%error, retry_in_secs, "what only the index knows could not be kept aside");
                 report_damage(&me, Some(error));
             }
             if let Some((_slot, reply)) = asked {
@@ -58,3 +74,6 @@ fn newest(config: &config::StorageConfig) -> Result<PathBuf, ActorError> {
     let newest = snapshot::all(config)?.into_iter().next();
     newest.map(|snapshot| snapshot.path).ok_or_else(|| ActorError::not_found("a snapshot of the index"))
 }
+
+/// The disk may have room again, and others write less.
+const RETRY: Duration = Duration::from_secs(600);

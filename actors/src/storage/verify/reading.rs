@@ -39,7 +39,7 @@ pub(super) enum Lacking {
 }
 
 impl Reading {
-    /// Reads a piece of a segment that should have so many bytes. Blocks.
+    /// Reads a piece of a segment that should have so many bytes, as far as it is known what is in it. Blocks.
     pub(super) fn of(
         files: &SegmentFiles,
         file: Option<&File>,
