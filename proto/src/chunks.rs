@@ -6,6 +6,7 @@ use std::{fmt, mem};
 use bytes::Bytes;
 
 use crate::{
+    buffer::Buffer,
     error::ProtoError,
     fragment::Fragment,
     ids::Checksum,
@@ -42,12 +43,11 @@ pub struct Cut {
 
 /// Cuts a stream of unknown length in one pass. It holds back what came until the length of the chunks is certain:
 /// as soon as the longest is needed, less than [`CONTENT_BUFFER_BYTES_MAX`]. From then on it holds one chunk.
-#[derive(Default)]
 pub struct Chunker {
     /// Pieces of [`FRAGMENT_BYTES_MAX`] that wait for the certainty.
     waiting: Vec<Bytes>,
     /// The piece that is being filled.
-    filling: Vec<u8>,
+    filling: Buffer,
     content: blake3::Hasher,
     content_len: u64,
 }
@@ -55,7 +55,7 @@ pub struct Chunker {
 impl Chunker {
     /// For an empty content.
     pub fn new() -> Self {
-        Self::default()
+        Self { waiting: Vec::new(), filling: empty(), content: blake3::Hasher::new(), content_len: 0 }
     }
 
     /// Takes the next bytes and gives the chunks that became certain to `sink`, in order. How the content is split
@@ -67,13 +67,10 @@ impl Chunker {
         mut sink: impl FnMut(Fragment) -> Result<(), E>,
     ) -> Result<(), E> {
         while !bytes.is_empty() {
-            let room = FRAGMENT_BYTES_MAX - self.filling.len();
-            let (now, later) = bytes.split_at(room.min(bytes.len()));
-            self.fill(now)?;
+            bytes = self.fill(bytes)?;
             if fragment_len_for(self.content_len) as usize == FRAGMENT_BYTES_MAX {
                 self.release(FRAGMENT_BYTES_MAX, &mut sink)?;
             }
-            bytes = later;
         }
         Ok(())
     }
@@ -85,7 +82,7 @@ impl Chunker {
     ) -> Result<Cut, E> {
         let fragment_len = fragment_len_for(self.content_len);
         if !self.filling.is_empty() {
-            self.waiting.push(mem::take(&mut self.filling).into());
+            self.waiting.push(mem::replace(&mut self.filling, empty()).freeze());
         }
         self.release(fragment_len as usize, &mut sink)?;
         let content_hash = Checksum::from_bytes(*self.content.finalize().as_bytes());
@@ -97,18 +94,18 @@ impl Chunker {
         self.content_len
     }
 
-    fn fill(&mut self, bytes: &[u8]) -> Result<(), ProtoError> {
-        self.content_len = self.content_len.saturating_add(bytes.len() as u64);
+    /// Takes what the piece has room for, and returns the rest.
+    fn fill<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], ProtoError> {
+        let later = self.filling.fill(bytes);
+        self.content_len = self.content_len.saturating_add((bytes.len() - later.len()) as u64);
         if self.content_len > CONTENT_BYTES_MAX {
             let (length, limit) = (self.content_len, CONTENT_BYTES_MAX);
             return Err(ProtoError::TooLong { what: "content", length, limit });
         }
-        self.filling.extend_from_slice(bytes);
-        if self.filling.len() == FRAGMENT_BYTES_MAX {
-            let full = mem::replace(&mut self.filling, Vec::with_capacity(FRAGMENT_BYTES_MAX));
-            self.waiting.push(full.into());
+        if self.filling.room() == 0 {
+            self.waiting.push(mem::replace(&mut self.filling, empty()).freeze());
         }
-        Ok(())
+        Ok(later)
     }
 
     /// The waiting pieces, cut to this length, which divides theirs.
@@ -128,11 +125,21 @@ impl Chunker {
     }
 }
 
+impl Default for Chunker {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl fmt::Debug for Chunker {
     /// Without the content.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Chunker({} bytes so far)", self.content_len)
     }
+}
+
+fn empty() -> Buffer {
+    Buffer::up_to(FRAGMENT_BYTES_MAX)
 }
 
 // The longest chunks are certain before the buffer is full, and shorter ones divide a piece.

@@ -5,6 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use crate::{
+    buffer::Buffer,
     error::ProtoError,
     ids::{Checksum, TesseraId},
     limits::FRAGMENT_BYTES_MAX,
@@ -76,7 +77,7 @@ impl Fragment {
     /// The same fragment in a buffer of exactly its own length, for whoever keeps it: a slice pins the buffer it
     /// was cut from.
     pub fn detached(&self) -> Self {
-        Self { checksum: self.checksum, bytes: Bytes::copy_from_slice(&self.bytes) }
+        Self { checksum: self.checksum, bytes: Buffer::copy_of(&self.bytes).freeze() }
     }
 }
 

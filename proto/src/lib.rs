@@ -44,6 +44,7 @@
 //! ```
 
 pub mod attestation;
+pub mod buffer;
 pub mod cbor;
 pub mod chunks;
 pub mod erasure;

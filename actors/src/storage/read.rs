@@ -5,6 +5,7 @@ use std::{io, sync::Arc};
 use bytes::Bytes;
 use proto::{
     Checksum, Fragment,
+    buffer::Buffer,
     limits::{RECORD_HEADER_BYTES, RECORD_PAYLOAD_BYTES_MAX},
     record::{Header, Kind, Record},
 };
@@ -51,12 +52,12 @@ impl Reader {
     pub(crate) async fn fragment(&self, location: &Location) -> Result<Fragment, Unread> {
         self.metrics.read(ReadReason::Get, location.place.len.into());
         if let Some(bytes) = self.cached(&location.place) {
-            return Fragment::check(location.checksum, bytes.into()).map_err(|_| self.misread(location));
+            return Fragment::check(location.checksum, bytes).map_err(|_| self.misread(location));
         }
         let (reader, location) = (self.clone(), *location);
         self.blocking(move || {
             let bytes = reader.read(&location.place)?;
-            Fragment::check(location.checksum, bytes.into()).map_err(|_| reader.misread(&location))
+            Fragment::check(location.checksum, bytes).map_err(|_| reader.misread(&location))
         })
         .await
     }
@@ -65,7 +66,7 @@ impl Reader {
     pub(crate) async fn document(&self, place: Place, hash: Checksum) -> Result<Bytes, Unread> {
         let reader = self.clone();
         self.blocking(move || {
-            let payload = reader.read(&place)?.into();
+            let payload = reader.read(&place)?;
             match Record::decode(Kind::Document, &payload) {
                 Ok(Record::Document { bytes, .. }) if Checksum::of(&bytes) == hash => Ok(bytes),
                 // A record that is whole and says something else is another one.
@@ -80,18 +81,18 @@ impl Reader {
     }
 
     /// The payload, if it is small and no wait for the device is needed.
-    fn cached(&self, place: &Place) -> Option<Vec<u8>> {
+    fn cached(&self, place: &Place) -> Option<Bytes> {
         let length = payload_length(place).ok().filter(|length| *length <= INLINE_BYTES_MAX)?;
         let file = self.files.opened(place.segment)?;
-        let mut bytes = vec![0; length];
-        let read = self.files.disk().read_cached(&file, &mut bytes, payload_position(place));
-        matches!(read, Ok(true)).then_some(bytes)
+        let mut bytes = Buffer::zeroed(length);
+        let read = self.files.disk().read_cached(&file, bytes.bytes_mut(), payload_position(place));
+        matches!(read, Ok(true)).then(|| bytes.freeze())
     }
 
-    fn read(&self, place: &Place) -> Result<Vec<u8>, Unread> {
-        let mut bytes = vec![0; payload_length(place)?];
-        self.read_into(place.segment, payload_position(place), &mut bytes)?;
-        Ok(bytes)
+    fn read(&self, place: &Place) -> Result<Bytes, Unread> {
+        let mut bytes = Buffer::zeroed(payload_length(place)?);
+        self.read_into(place.segment, payload_position(place), bytes.bytes_mut())?;
+        Ok(bytes.freeze())
     }
 
     fn read_into(&self, segment: u32, position: u64, buffer: &mut [u8]) -> Result<(), Unread> {

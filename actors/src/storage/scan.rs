@@ -14,6 +14,7 @@ use std::{fs::File, io};
 use bytes::Bytes;
 use proto::{
     Checksum, ProtoError,
+    buffer::Buffer,
     limits::{RECORD_ALIGN_BYTES, RECORD_HEADER_BYTES, RECORD_PAYLOAD_BYTES_MAX},
     record::{HEADER_MAGIC, Header, Record, Salt},
 };
@@ -210,9 +211,9 @@ impl<'a> Scan<'a> {
 
 impl Window {
     fn fill(&mut self, disk: &dyn Disk, file: &File, position: u64, length: usize) -> io::Result<()> {
-        let mut bytes = vec![0; length];
-        disk.read(file, &mut bytes, position)?;
-        *self = Self { bytes: bytes.into(), position, memory: None };
+        let mut bytes = Buffer::zeroed(length);
+        disk.read(file, bytes.bytes_mut(), position)?;
+        *self = Self { bytes: bytes.freeze(), position, memory: None };
         Ok(())
     }
 

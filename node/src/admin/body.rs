@@ -12,6 +12,7 @@ use std::{io, sync::Arc, time::Duration};
 use axum::body::{Body, BodyDataStream};
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, stream};
+use proto::buffer::Buffer;
 use tokio::{io::AsyncRead, sync::mpsc, time::timeout};
 use tokio_util::io::StreamReader;
 
@@ -51,17 +52,16 @@ pub(super) fn reader(body: Body, pace: Arc<Pace>) -> impl AsyncRead + Unpin + Se
 /// The whole body, if it is no longer than this.
 pub(super) async fn whole(body: Body, limit: usize, pace: &Pace) -> Result<Bytes, Problem> {
     let mut body = body.into_data_stream();
-    let mut whole = BytesMut::new();
+    let mut whole = Buffer::up_to(limit);
     while let Some(piece) = next(&mut body, pace).await.transpose() {
         let piece = piece.map_err(|error| match error.kind() {
             io::ErrorKind::TimedOut => Problem::new(Kind::Timeout, error.to_string()),
             _ => broke_off(&error),
         })?;
-        if whole.len() + piece.len() > limit {
+        if !whole.fill(&piece).is_empty() {
             tokio::spawn(throw_away(body));
             return Err(Problem::new(Kind::TooLarge, format!("the body is longer than {limit} bytes")));
         }
-        whole.extend_from_slice(&piece);
     }
     Ok(whole.freeze())
 }
