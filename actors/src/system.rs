@@ -63,6 +63,15 @@ pub struct System {
     metrics: ActorMetrics,
 }
 
+/// Memory that is held from one request to the next, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// By the fragment cache.
+    pub cache_bytes: u64,
+    /// By the map of where fragments lie.
+    pub location_map_bytes: u64,
+}
+
 impl SystemConfig {
     /// The defaults for a storage configuration and a machine.
     pub fn new(storage: StorageConfig, node_key: NodeKey) -> Self {
@@ -102,12 +111,13 @@ impl System {
 
     /// Brings the gauges up to date: what is stored, and how many requests wait or run. For whoever is about to read
     /// them.
-    pub async fn measure(&self) -> Result<(), ActorError> {
+    pub async fn measure(&self) -> Result<Held, ActorError> {
         for (actor, waiting) in self.waiting() {
             self.metrics.waiting(actor, waiting);
         }
         self.scrub.status().await?;
-        self.storage.usage().await.map(|_| ())
+        let location_map_bytes = self.storage.usage().await?.location_map_bytes;
+        Ok(Held { location_map_bytes, cache_bytes: self.cache.usage().await?.bytes })
     }
 
     /// Requests waiting or running in each actor.

@@ -39,7 +39,10 @@ pub use origin::{Origin, Place};
 pub use paths::MACHINE_SOCKET;
 pub use profile::Profile;
 pub use reader::Setting;
-pub use sections::{AdminConfig, Config, LogFormat, LogLevel, MemoryConfig, NodeConfig, ObservabilityConfig};
+pub use sections::{
+    AdminConfig, CONNECTIONS_BYTES, Config, LogFormat, LogLevel, MemoryConfig, NodeConfig,
+    ObservabilityConfig,
+};
 pub use storage::StorageConfig;
 
 /// The file in the data folder that is read when no other is named.

@@ -28,7 +28,11 @@ const SEGMENT_BYTES_MAX: u64 = 4 << 30;
 const COMPACT_BELOW_MAX: f64 = 0.9;
 /// The location map gets one part in so many of the memory budget.
 const LOCATION_MAP_DIVISOR: u64 = 8;
-/// What the cache and the location map must leave of the budget: a document being read while another is made.
+/// What connections buffer, all together, before anything is reserved for a request.
+pub const CONNECTIONS_BYTES: u64 = 20 * MIB;
+/// What verifying holds beside those who ask: the list of what should be there, and a piece of a segment.
+const BACKGROUND_BYTES: u64 = 12 * MIB;
+/// What all others must leave of the budget to requests: a document being read while another is made.
 const WORKING_BYTES_MIN: u64 = (DOCUMENT_BYTES_MAX + CONTENT_BUFFER_BYTES_MAX) as u64;
 const MIB: u64 = 1 << 20;
 /// Each trace costs its sender and its collector a little.
@@ -78,6 +82,8 @@ pub struct MemoryConfig {
     pub budget_bytes: u64,
     /// For the fragment cache; lies within the budget.
     pub fragment_cache_bytes: u64,
+    /// For requests under way; what all others leave of the budget.
+    pub requests_bytes: u64,
 }
 
 /// `[observability]`.
@@ -166,7 +172,7 @@ pub(crate) fn read(r: &mut Reader, around: &Surroundings<'_>) -> Config {
     let storage = storage(r);
     let integrity = integrity::read(r);
     let observability = observability(r);
-    relations(r, &admin, &memory, location_map_bytes, &storage);
+    relations(r, &admin, &memory, &storage);
     let storage = StorageConfig {
         data_dir: node.data_dir.clone(),
         capacity_bytes: capacity.map(|size| size.0),
@@ -276,11 +282,17 @@ fn performance(r: &mut Reader) -> (MemoryConfig, Sqlite) {
     let budget_mb = r.read_preset(
         "performance.memory_budget_mb",
         |preset| preset.memory_budget_mb,
-        "Memory in MiB for the cache, the map of where fragments lie (an eighth), transfers and loads.",
+        "Memory in MiB for the cache, the map of where fragments lie (an eighth), connections and verifying (32 MiB), and\n\
+         requests under way.",
     );
+    let budget_bytes = u64::from(budget_mb) * MIB;
+    let fragment_cache_bytes = u64::from(fragment_cache_mb) * MIB;
+    let others =
+        budget_bytes / LOCATION_MAP_DIVISOR + fragment_cache_bytes + CONNECTIONS_BYTES + BACKGROUND_BYTES;
     let memory = MemoryConfig {
-        budget_bytes: u64::from(budget_mb) * MIB,
-        fragment_cache_bytes: u64::from(fragment_cache_mb) * MIB,
+        budget_bytes,
+        fragment_cache_bytes,
+        requests_bytes: budget_bytes.saturating_sub(others),
     };
     let busy_timeout = Duration::from_millis(u64::from(busy_timeout_ms));
     (memory, Sqlite { cache_kib, synchronous_full, busy_timeout, wal_autocheckpoint_pages })
@@ -358,7 +370,7 @@ fn observability(r: &mut Reader) -> ObservabilityConfig {
 }
 
 /// The rules that no single value can break, or only together with the machine.
-fn relations(r: &mut Reader, admin: &AdminConfig, memory: &MemoryConfig, map_bytes: u64, storage: &Storage) {
+fn relations(r: &mut Reader, admin: &AdminConfig, memory: &MemoryConfig, storage: &Storage) {
     let length = admin.socket.as_os_str().len();
     r.require(
         length <= paths::SOCKET_PATH_BYTES_MAX,
@@ -368,12 +380,13 @@ fn relations(r: &mut Reader, admin: &AdminConfig, memory: &MemoryConfig, map_byt
             paths::SOCKET_PATH_BYTES_MAX
         ),
     );
-    let needed = memory.fragment_cache_bytes + map_bytes + WORKING_BYTES_MIN;
     r.require(
-        needed <= memory.budget_bytes,
+        memory.requests_bytes >= WORKING_BYTES_MIN,
         &["performance.fragment_cache_size_mb", "performance.memory_budget_mb"],
         format!(
-            "the memory budget must have room for the fragment cache, the location map (an eighth of it) and {} MiB to work in",
+            "the memory budget must have room for the fragment cache, the location map (an eighth of it), connections and \
+             verifying ({} MiB), and {} MiB to work in",
+            (CONNECTIONS_BYTES + BACKGROUND_BYTES) / MIB,
             WORKING_BYTES_MIN / MIB
         ),
     );

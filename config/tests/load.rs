@@ -55,7 +55,7 @@ fn check_errors(text: &str, pairs: &[(&str, &str)], expected: &[&str]) {
 fn nothing_written_gives_the_defaults() {
     let config = config(BIG, "");
     assert_eq!(config.storage, StorageConfig::with_defaults("/var/lib/tesseras"));
-    assert_eq!(config.memory.budget_bytes, 256 << 20);
+    assert_eq!((config.memory.budget_bytes, config.memory.requests_bytes), (256 << 20, 64 << 20));
     assert_eq!(config.memory.fragment_cache_bytes, 128 << 20);
     assert_eq!(config.node.profile, Profile::Standard);
     assert_eq!(config.admin.socket, Path::new("/run/tesseras/node.sock"));
@@ -160,8 +160,8 @@ fn values_that_do_not_fit_each_other_are_refused() {
         "[performance]\nmemory_budget_mb = 128\n",
         &[],
         &[
-            "the memory budget must have room for the fragment cache, the location map (an eighth of it) and 32 MiB \
-           to work in, but `performance.fragment_cache_size_mb` is 128 (default) and \
+            "the memory budget must have room for the fragment cache, the location map (an eighth of it), connections and \
+           verifying (32 MiB), and 32 MiB to work in, but `performance.fragment_cache_size_mb` is 128 (default) and \
            `performance.memory_budget_mb` is 128 (node.toml:2)",
         ],
     );

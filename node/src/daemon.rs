@@ -81,7 +81,7 @@ async fn run_watched(
     service::ready();
     service::feed_watchdog(daemon.system.clone(), daemon.draining.clone());
     if loaded.config.observability.otlp_endpoint.is_some() {
-        keep_gauges_true(daemon.system.clone(), daemon.draining.clone());
+        keep_gauges_true(daemon.watched.clone());
     }
     welcome(context, loaded);
     let reason = daemon.until_told(&mut signals, &mut hangups).await;
@@ -95,6 +95,7 @@ async fn run_watched(
 struct Daemon {
     node: Arc<Node>,
     system: System,
+    watched: Health,
     /// Set when nothing new is accepted any more.
     draining: CancellationToken,
     /// Set when the actors have stopped.
@@ -126,15 +127,18 @@ impl Daemon {
         actors.cache_bytes_max = config.memory.fragment_cache_bytes;
         actors.metrics = Instruments::new(&metrics.meter());
         let system = System::start(actors).await?;
-        let health = Health { draining: draining.clone(), metrics: metrics.clone(), system: system.clone() };
-        let memory = config.memory;
-        let requests = memory.budget_bytes - memory.fragment_cache_bytes - config.storage.location_map_bytes;
+        let health = Health {
+            draining: draining.clone(),
+            metrics: metrics.clone(),
+            system: system.clone(),
+            memory: Memory::new(config.memory.requests_bytes),
+        };
         let running = Running { log, scrub: system.scrub.clone() };
         let node = Arc::new(Node {
             system: system.clone(),
             keys,
             events: Events::new(draining.clone()),
-            memory: Memory::new(requests),
+            memory: health.memory.clone(),
             reload: Arc::new(Reload::new(sources, loaded, running)),
             // Whoever asks for it works in another folder.
             data_dir: absolute(&config.node.data_dir).unwrap_or_else(|_| config.node.data_dir.clone()),
@@ -148,6 +152,7 @@ impl Daemon {
         };
         let socket = Socket::bind(&place).await?;
         let router = admin::router(Arc::clone(&node), health.clone());
+        let watched = health.clone();
         let events = tokio::spawn(events::watch(system.clone(), node.events.clone()));
         let serving = connections::serve(socket, router, CALLERS, metrics.clone(), draining.clone());
         let admin = tokio::spawn(serving);
@@ -159,7 +164,7 @@ impl Daemon {
             tokio::spawn(connections::serve(listener, router, WATCHERS, metrics, stopped.clone()))
         });
         tracing::info!(node = %node.keys.node.id(), socket = %place.path.display(), "ready");
-        Ok(Self { node, system, draining, stopped, admin, events, health })
+        Ok(Self { node, system, watched, draining, stopped, admin, events, health })
     }
 
     /// Waits for a signal, a request to stop, or an actor that can't be kept running. Meanwhile SIGHUP reloads.
@@ -253,12 +258,12 @@ async fn fatal(mut standing: watch::Receiver<actors::supervision::Standing>) -> 
 }
 
 /// Whoever scrapes has the gauges brought up to date; nobody does before they are sent.
-fn keep_gauges_true(system: System, draining: CancellationToken) {
+fn keep_gauges_true(health: Health) {
     tokio::spawn(async move {
         let mut ticks = interval(METRICS_INTERVAL / 2);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while draining.run_until_cancelled(ticks.tick()).await.is_some() {
-            if let Err(error) = system.measure().await {
+        while health.draining.run_until_cancelled(ticks.tick()).await.is_some() {
+            if let Err(error) = health.measure().await {
                 tracing::debug!(%error, "the gauges are not up to date");
             }
         }
@@ -292,7 +297,8 @@ fn welcome(context: &Context, loaded: &Loaded) {
 
 /// On the socket. Someone may read a while before taking more of a long text, or pause a film.
 pub(crate) const CALLERS: Bounds =
-    Bounds { connections: 256, silence: Duration::from_secs(600), drain: Duration::from_secs(30) };
+    Bounds { connections: 128, silence: Duration::from_secs(600), drain: Duration::from_secs(30) };
+const _: () = assert!(CALLERS.connections as u64 * connections::BYTES_MAX <= config::CONNECTIONS_BYTES);
 /// For health and metrics.
 const WATCHERS: Bounds =
     Bounds { connections: 16, silence: Duration::from_secs(10), drain: Duration::from_secs(1) };

@@ -167,7 +167,8 @@ fn cut_off() -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, "it was cut off")
 }
 
-const PIECE_BYTES: usize = 128 << 10;
+/// How much travels at a time, in bytes.
+pub(crate) const PIECE_BYTES: usize = 64 << 10;
 const PIECES_MAX: usize = 4;
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! # Invariants
 //! 1. Every fragment is checked against the signed layout before any byte of it goes on, the whole against the signed
 //!    manifest. A stream of [`content`] that ended without an error was exactly what the author signed.
-//! 2. At most [`FRAGMENTS_AHEAD`] fragments and a few pieces of 128 KiB are held, however long the content.
+//! 2. At most [`FRAGMENTS_AHEAD`] fragments and a few pieces of 64 KiB are held, however long the content.
 //! 3. Dropping a stream ends everything behind it.
 
 use std::{

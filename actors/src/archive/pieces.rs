@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 
 /// How much is read or written at a time: enough for hashes and disks to run at full speed.
-pub(crate) const PIECE_BYTES: usize = 128 << 10;
+pub(crate) const PIECE_BYTES: usize = 64 << 10;
 
 /// A buffer to copy through.
 pub(crate) struct Pieces {

@@ -103,7 +103,7 @@ impl Walk {
     }
 
     /// Writes the tar: `tessera.json` first, then all that was listed. `progress` hears what was sent so far, at least
-    /// once per file and 128 KiB. Errors with [`ArchiveError::Changed`] naming the file, with
+    /// once per file and 64 KiB. Errors with [`ArchiveError::Changed`] naming the file, with
     /// [`ArchiveError::Io`], and with [`ArchiveError::Stream`] when `output` fails.
     pub fn write_tar<W: Write>(
         &self,

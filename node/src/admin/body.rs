@@ -117,7 +117,7 @@ fn too_slow() -> io::Error {
 /// How long a caller may be waited for over one step when others need the memory.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// So much of a body, or all of it, must come in time. As many bytes are not reserved for each connection.
-const BEGIN_BYTES: usize = 64 << 10;
+const BEGIN_BYTES: usize = 32 << 10;
 const BEGIN_DEADLINE: Duration = Duration::from_secs(30);
 
 /// How long a caller may send nothing in the middle of a body.

@@ -33,7 +33,7 @@ use super::{
     socket::Socket,
     watched::Watched,
 };
-use crate::telemetry::metrics::Metrics;
+use crate::{pipe, telemetry::metrics::Metrics};
 
 /// Where connections come from.
 pub(crate) trait Listener: Send + 'static {
@@ -199,6 +199,9 @@ where
 /// A caller has this long to send a request's head, and between two requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 const HEAD_BYTES_MAX: usize = 16 << 10;
-/// What one connection buffers while reading, in bytes.
-const BUFFER_BYTES_MAX: usize = 128 << 10;
+/// What one connection buffers while reading, and from where on it takes no more to write, in bytes.
+const BUFFER_BYTES_MAX: usize = 32 << 10;
+/// What one connection holds of a request that nothing is reserved for, in bytes: the beginning of a body, or the last
+/// pieces of an answer that nobody takes.
+pub(crate) const BYTES_MAX: u64 = (BUFFER_BYTES_MAX + 2 * pipe::PIECE_BYTES) as u64;
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);

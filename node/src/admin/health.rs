@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use actors::System;
+use actors::{ActorError, System};
 use axum::{
     Router,
     extract::{Request, State},
@@ -17,11 +17,11 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::problems;
+use super::{memory::Memory, problems};
 use crate::{
     page::Page,
     problem::{Kind, Problem},
-    telemetry::metrics::{self, Metrics},
+    telemetry::metrics::{self, Metrics, Part},
 };
 
 /// What these endpoints look at.
@@ -33,6 +33,19 @@ pub(crate) struct Health {
     pub(crate) metrics: Metrics,
     /// What brings the gauges up to date before they are read.
     pub(crate) system: System,
+    /// That of requests.
+    pub(crate) memory: Memory,
+}
+
+impl Health {
+    /// Brings the gauges up to date, for whoever is about to read them.
+    pub(crate) async fn measure(&self) -> Result<(), ActorError> {
+        self.metrics.holds(Part::Requests, self.memory.held_bytes());
+        let held = self.system.measure().await?;
+        self.metrics.holds(Part::Cache, held.cache_bytes);
+        self.metrics.holds(Part::Locations, held.location_map_bytes);
+        Ok(())
+    }
 }
 
 /// The three endpoints and what they are.
@@ -82,7 +95,7 @@ async fn ready(State(health): State<Health>) -> Result<&'static str, Problem> {
 )]
 async fn text(State(health): State<Health>) -> Result<Response, Problem> {
     // While an actor restarts its gauges stay as they were: metrics are wanted most when something is wrong.
-    match timeout(MEASURE_DEADLINE, health.system.measure()).await {
+    match timeout(MEASURE_DEADLINE, health.measure()).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%error, "the gauges are not up to date"),
         Err(_) => tracing::debug!("the gauges are not up to date: storage takes too long"),

@@ -68,6 +68,11 @@ impl Memory {
             .await
     }
 
+    /// How much is spoken for.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        (u64::from(self.total).saturating_sub(self.free.available_permits() as u64)) * MIB
+    }
+
     async fn reserve_mib(&self, wanted: u32) -> Result<Reserved, Problem> {
         match timeout(ADMISSION_DEADLINE, self.free(wanted)).await {
             Ok(Some(permits)) => Ok(Reserved { permits, memory: self.clone() }),
@@ -118,6 +123,7 @@ mod tests {
         let waiting = memory.reserve(5 << 20);
         let (second, ()) = tokio::join!(waiting, async { drop(first) });
         assert!(second.is_ok());
+        assert_eq!(memory.held_bytes(), 5 << 20);
     }
 
     #[tokio::test]

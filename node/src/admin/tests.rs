@@ -19,7 +19,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     connections::{self, Bounds},
-    health, problems,
+    health,
+    memory::Memory,
+    problems,
     socket::{Place, Socket},
 };
 use crate::{
@@ -53,6 +55,7 @@ impl Server {
             draining: draining.clone(),
             metrics: metrics.clone(),
             system: System::start(actors).await.unwrap(),
+            memory: Memory::new(1 << 20),
         };
         let router = router.merge(health::router(health)).fallback(problems::no_endpoint);
         let task = tokio::spawn(connections::serve(socket, router, bounds, metrics, draining.clone()));

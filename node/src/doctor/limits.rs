@@ -125,8 +125,8 @@ mod tests {
     #[test]
     fn descriptors_for_segments_and_callers_are_asked_for() {
         check(&enough_descriptors(Some(1024), "it"), Outcome::Ok, "it may have 1024");
-        check(&enough_descriptors(Some(DESCRIPTORS_MIN), "it"), Outcome::Ok, "needs up to 640");
-        check(&enough_descriptors(Some(639), "it"), Outcome::Failed, "ulimit -n 4096");
+        check(&enough_descriptors(Some(DESCRIPTORS_MIN), "it"), Outcome::Ok, "needs up to 512");
+        check(&enough_descriptors(Some(511), "it"), Outcome::Failed, "ulimit -n 4096");
         check(&enough_descriptors(None, "it"), Outcome::Ok, "any number");
     }
 

@@ -221,7 +221,15 @@ impl Served {
         let actors = SystemConfig::new(StorageConfig::with_defaults(dir.path()), NodeKey::from_seed([1; 32]));
         let system = System::start(actors).await.unwrap();
         let (draining, metrics) = (CancellationToken::new(), Metrics::new(None).unwrap());
-        let page = Page::new(Health { draining, metrics, system: system.clone() }, Instant::now());
+        let page = Page::new(
+            Health {
+                draining,
+                metrics,
+                system: system.clone(),
+                memory: crate::admin::memory::Memory::new(1 << 20),
+            },
+            Instant::now(),
+        );
         Self { _dir: dir, system, service: TowerToHyperService::new(page.routes()) }
     }
 

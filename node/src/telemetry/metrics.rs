@@ -7,7 +7,7 @@
 
 use opentelemetry::{
     KeyValue,
-    metrics::{Counter, Meter, MeterProvider},
+    metrics::{Counter, Gauge, Meter, MeterProvider},
 };
 use opentelemetry_sdk::metrics::{Instrument, MeterProviderBuilder, SdkMeterProvider, Stream};
 use prometheus::{Encoder, Registry, TextEncoder, proto::MetricFamily};
@@ -24,6 +24,28 @@ pub(crate) struct Metrics {
     registry: Registry,
     provider: SdkMeterProvider,
     refusals: Counter<u64>,
+    memory: Gauge<u64>,
+}
+
+/// What memory is held for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Fragments read lately.
+    Cache,
+    /// The map of where fragments lie.
+    Locations,
+    /// Requests under way.
+    Requests,
+}
+
+impl Part {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Cache => "cache",
+            Self::Locations => "locations",
+            Self::Requests => "requests",
+        }
+    }
 }
 
 impl Metrics {
@@ -58,12 +80,18 @@ impl Metrics {
         let refusals = meter.u64_counter("refusals").with_description(REFUSALS).build();
         // There from the start: else the first one would not be seen as an increase.
         Kind::ALL.iter().for_each(|kind| refusals.add(0, &[KeyValue::new("reason", kind.word())]));
-        Ok(Self { registry, provider, refusals })
+        let memory = meter.u64_gauge("memory").with_unit("By").with_description(MEMORY).build();
+        Ok(Self { registry, provider, refusals, memory })
     }
 
     /// A request was answered with a problem of this kind.
     pub(crate) fn refused(&self, kind: Kind) {
         self.refusals.add(1, &[KeyValue::new("reason", kind.word())]);
+    }
+
+    /// So many bytes of memory are held for this.
+    pub(crate) fn holds(&self, part: Part, bytes: u64) {
+        self.memory.record(bytes, &[KeyValue::new("part", part.word())]);
     }
 
     /// What instruments are made from.
@@ -100,6 +128,8 @@ fn prefixed(instrument: &Instrument) -> Option<Stream> {
 
 const NAMESPACE: &str = "tesseras";
 const REFUSALS: &str = "Requests answered with a problem document, by the last word of its type.";
+const MEMORY: &str =
+    "Memory of performance.memory_budget_mb that is taken, by what holds it: the rest is in the process.";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The media type of [`Metrics::text`].

@@ -77,8 +77,8 @@ const WARM_UP_SHARE: u32 = 5;
 const RAMP: Duration = Duration::from_secs(8);
 /// Nothing that a caller causes stays, but an allocator keeps a little of what it was given back.
 const MEMORY_GROWTH_BYTES_MAX: u64 = 48 << 20;
-/// The memory budget of a node without any configuration, and what its 256 connections buffer beside it.
-const MEMORY_PEAK_BYTES_MAX: u64 = (256 << 20) + 256 * (256 << 10);
+/// The memory budget of a node without any configuration, and a tenth.
+const MEMORY_PEAK_BYTES_MAX: u64 = (256 << 20) / 10 * 11;
 /// Segments and connections of the index open and close by themselves.
 const DESCRIPTORS_GROWTH_MAX: usize = 16;
 /// Fewer than a node has open while callers are there.

@@ -55,6 +55,7 @@ pub(super) const CONTRACT: &[Row] = &[
     row("tesseras_fragment_cache_evictions_total", Counter),
     row("tesseras_fragment_cache_hits_total", Counter),
     row("tesseras_fragment_cache_misses_total", Counter),
+    row("tesseras_memory_bytes", Gauge).by("part", &["cache", "locations", "requests"]),
     row("tesseras_oldest_verification_age_seconds", Gauge),
     row("tesseras_process_cpu_seconds_total", Counter),
     row("tesseras_process_max_fds", Gauge).constant(),

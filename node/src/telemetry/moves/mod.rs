@@ -49,6 +49,7 @@ struct Driven {
     system: System,
     disk: Arc<Tamed>,
     client: Client,
+    memory: Memory,
     /// The names of all instruments that were made.
     made: Arc<Mutex<BTreeSet<String>>>,
     seen: Seen,
@@ -87,8 +88,11 @@ impl Driven {
         };
         let system = System::start(actors).await.unwrap();
         let reload = Reload::new(sources, &loaded, Running { log, scrub: system.scrub.clone() });
-        let client = serve(dir.path().to_owned(), &system, keys, reload, &metrics).await;
-        let mut driven = Self { dir, system, disk, client, made, seen: Seen::new() };
+        let memory = Memory::new(1 << 30);
+        let watched = Health { draining: CancellationToken::new(), metrics, system, memory };
+        let client = serve(dir.path().to_owned(), watched.clone(), keys, reload).await;
+        let Health { system, memory, .. } = watched;
+        let mut driven = Self { dir, system, disk, client, memory, made, seen: Seen::new() };
         driven.scrape().await;
         driven
     }
@@ -173,15 +177,13 @@ impl Driven {
     }
 }
 
-async fn serve(dir: PathBuf, system: &System, keys: Keys, reload: Reload, metrics: &Metrics) -> Client {
-    let health =
-        Health { draining: CancellationToken::new(), metrics: metrics.clone(), system: system.clone() };
+async fn serve(dir: PathBuf, health: Health, keys: Keys, reload: Reload) -> Client {
     let place = Place { path: dir.join("node.sock"), group: None, data_dir: dir.clone() };
     let socket = Socket::bind(&place).await.unwrap();
     let node = Arc::new(Node {
-        system: system.clone(),
+        system: health.system.clone(),
         keys,
-        memory: Memory::new(1 << 30),
+        memory: health.memory.clone(),
         events: Events::new(health.draining.clone()),
         reload: Arc::new(reload),
         data_dir: dir,
@@ -190,7 +192,7 @@ async fn serve(dir: PathBuf, system: &System, keys: Keys, reload: Reload, metric
     });
     let bounds = Bounds { connections: 64, silence: Duration::from_secs(60), drain: Duration::from_secs(1) };
     let router = admin::router(node, health.clone());
-    tokio::spawn(connections::serve(socket, router, bounds, metrics.clone(), health.draining));
+    tokio::spawn(connections::serve(socket, router, bounds, health.metrics.clone(), health.draining));
     Client::new(place.path)
 }
 
@@ -237,6 +239,9 @@ async fn keep_and_ask(driven: &mut Driven) {
     for _ in 0..2 {
         driven.get(0).await.unwrap();
     }
+    let reserved = driven.memory.reserve(1).await.unwrap();
+    driven.scrape().await;
+    drop(reserved);
     for number in 0..FRAGMENTS {
         driven.get(number).await.unwrap();
     }
@@ -370,6 +375,7 @@ fn fragment(number: u32) -> Bytes {
 const ALL_SEEN: &[(&str, &str, &[&str])] = &[
     ("tesseras_actor_restarts_total", "actor", &["storage", "cache", "attestation", "scrub"]),
     ("tesseras_attestations_total", "outcome", &["ok", "refused"]),
+    ("tesseras_memory_bytes", "part", &["cache", "locations", "requests"]),
     ("tesseras_blob_reads_total", "reason", &["get", "compact", "scrub"]),
     ("tesseras_refusals_total", "reason", &["busy", "damaged", "not-found"]),
     ("tesseras_storage_written_bytes_total", "file", &["segment", "wal", "index", "snapshot"]),
