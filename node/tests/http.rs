@@ -161,6 +161,40 @@ fn document_names_what_is_served_and_nothing_else() {
 }
 
 #[test]
+fn page_of_tesserae_that_say_much_ends_early_and_the_next_one_goes_on() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place);
+    let file = place.path().join("a");
+    fs::write(&file, b"a").unwrap();
+    let mut made: Vec<_> = (0..5)
+        .map(|number| {
+            let title = format!("{number}{}", "t".repeat(30_000));
+            place.create(&file, &["--public", "--title", &title])
+        })
+        .collect();
+    made.sort();
+    let (mut listed, mut path, mut pages) = (Vec::new(), "/v1/tesseras".to_owned(), 0);
+    loop {
+        let answer = daemon.get(&path);
+        let body = answer.split_once("\r\n\r\n").unwrap().1;
+        assert!(body.len() <= 66_000, "whoever does not take it holds {} bytes", body.len());
+        let page: Value = serde_json::from_str(body).unwrap();
+        let ids = page["tesseras"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|tessera| tessera["id"].as_str().unwrap().to_owned());
+        listed.extend(ids);
+        pages += 1;
+        let Some(next) = page["next"].as_str() else { break };
+        path = format!("/v1/tesseras?from={next}");
+    }
+    listed.sort();
+    assert_eq!((listed, pages), (made, 3));
+    assert_eq!(stdout(&place.node(["list"])).lines().filter(|line| line.starts_with("tess1")).count(), 5);
+}
+
+#[test]
 fn events_are_told_as_they_happen_until_the_node_stops() {
     let place = Place::new();
     let daemon = Daemon::start(&place);

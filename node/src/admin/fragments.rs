@@ -162,5 +162,5 @@ fn fragment_id((tessera, stripe, index): (TesseraId, u32, u16)) -> FragmentId {
 
 /// How much of a fragment is sent at a time, in bytes.
 const PIECE_BYTES: usize = 64 << 10;
-/// The most fragments in one page.
-const PAGE_MAX: u32 = 1000;
+/// The most fragments in one page: about 64 KiB.
+const PAGE_MAX: u32 = 400;

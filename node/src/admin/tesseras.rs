@@ -19,7 +19,10 @@ use axum::{
 };
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use proto::{ProtoError, TesseraId, manifest::SignedManifest, prefix::IdPrefix, record::DocumentKind};
+use proto::{
+    ProtoError, TesseraId, limits::MANIFEST_BYTES_MAX, manifest::SignedManifest, prefix::IdPrefix,
+    record::DocumentKind,
+};
 use serde::{Deserialize, Deserializer, de};
 use utoipa::IntoParams;
 
@@ -66,10 +69,19 @@ pub(super) async fn list(
         None => (TesseraId::from_bytes([0; 32]), TesseraId::from_bytes([u8::MAX; 32])),
     };
     let first = which.from.map_or(first, |from| from.max(first));
+    let _reserved = node.memory.reserve(LIST_BYTES).await?;
     let mut rows = node.system.storage.records().tesseras(first, last, limit.saturating_add(1)).await?;
     let next = if rows.len() > limit as usize { rows.pop().map(|row| row.id) } else { None };
-    let tesseras = stream::iter(rows).map(|row| describe(&node, row)).buffered(MANIFESTS_AHEAD).try_collect();
-    Ok(Json(api::TesseraPage { tesseras: tesseras.await?, next }))
+    let mut described = stream::iter(rows).map(|row| describe(&node, row)).buffered(MANIFESTS_AHEAD);
+    let (mut tesseras, mut bytes) = (Vec::new(), 0);
+    while let Some(tessera) = described.try_next().await? {
+        bytes += serde_json::to_vec(&tessera).map_or(0, |text| text.len());
+        if bytes > PAGE_BYTES_MAX && !tesseras.is_empty() {
+            return Ok(Json(api::TesseraPage { tesseras, next: Some(tessera.id) }));
+        }
+        tesseras.push(tessera);
+    }
+    Ok(Json(api::TesseraPage { tesseras, next }))
 }
 
 /// One tessera; its manifest as it is stored when CBOR is asked for
@@ -175,5 +187,10 @@ fn now_ms() -> u64 {
 const CBOR: &str = "application/cbor";
 /// The most tesserae in one page.
 const PAGE_MAX: u32 = 100;
+/// A page ends before it is longer than this, in bytes, but for the first of its tesserae: whoever does not take it must
+/// not hold more than a connection may ([`super::connections::BYTES_MAX`]).
+const PAGE_BYTES_MAX: usize = 64 << 10;
+/// What making a page holds, in bytes.
+const LIST_BYTES: usize = (MANIFESTS_AHEAD + 1) * MANIFEST_BYTES_MAX + PAGE_BYTES_MAX;
 /// Manifests read at a time for a list.
 const MANIFESTS_AHEAD: usize = 8;
