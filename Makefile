@@ -31,6 +31,7 @@ test: ## format, lints, all tests, documentation
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
 
 bench: ## one table of figures, ours beside their baselines (ARGS="--json --quick put")
+	cargo build --release --locked -p node
 	cargo bench --locked -p actors --features faults --bench table -- $(ARGS)
 
 torture: ## the crash tests and hostile callers with large counts (TESSERAS_TEST_SEED=… replays)

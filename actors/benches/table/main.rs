@@ -10,6 +10,7 @@
 mod arguments;
 mod baselines;
 mod child;
+mod daemon;
 mod load;
 mod meters;
 mod ours;

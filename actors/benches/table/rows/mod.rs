@@ -3,6 +3,8 @@
 mod archive;
 mod attest;
 mod get;
+mod idle;
+mod memory;
 mod put;
 mod rebuild;
 mod scrub;
@@ -42,6 +44,8 @@ pub(crate) const ROWS: &[Entry] = &[
     Entry { name: "scrub", run: |bench| Box::pin(scrub::alone(bench)) },
     Entry { name: "scrub-beside", run: |bench| Box::pin(scrub::beside_others(bench)) },
     Entry { name: "wal", run: |bench| Box::pin(wal::with_a_reader_held_open(bench)) },
+    Entry { name: "memory", run: |bench| Box::pin(memory::under_puts_and_gets(bench)) },
+    Entry { name: "idle", run: |bench| Box::pin(idle::for_ten_minutes(bench)) },
     Entry { name: "rebuild-1m-fragments", run: |bench| Box::pin(rebuild::from_the_segments(bench)) },
     Entry { name: "start-1m-fragments", run: |bench| Box::pin(start::after_a_clean_stop(bench)) },
 ];
