@@ -37,9 +37,14 @@ pub struct Vitals {
 impl TestNode {
     /// Starts one in an empty folder, and waits until it takes requests.
     pub fn start() -> Self {
+        Self::start_through::<&str>(&[])
+    }
+
+    /// The same, by way of a program that runs what follows its own words: those are given.
+    pub fn start_through<S: AsRef<OsStr>>(words: &[S]) -> Self {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let log = File::create(folder.path().join("log")).expect("it is ours");
-        let mut command = command(folder.path());
+        let mut command = command(words, folder.path());
         command.arg("run").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let mut node = Self { child: command.spawn().expect("the node can be started"), folder };
         let deadline = Instant::now() + START_DEADLINE;
@@ -72,7 +77,10 @@ impl TestNode {
 
     /// Runs a command of the node's command line, which must succeed, and returns what it printed.
     pub fn cli<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> String {
-        let output = command(self.folder.path()).args(arguments).output().expect("the node can be started");
+        let output = command::<&str>(&[], self.folder.path())
+            .args(arguments)
+            .output()
+            .expect("the node can be started");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
@@ -117,9 +125,12 @@ impl Drop for TestNode {
     }
 }
 
-/// The binary with a data directory in this folder, and an environment that holds nothing but what is needed.
-fn command(folder: &Path) -> Command {
-    let mut command = Command::new(BINARY.as_path());
+/// The binary, behind these words, with a data directory in this folder, and an environment that holds nothing but what
+/// is needed.
+fn command<S: AsRef<OsStr>>(words: &[S], folder: &Path) -> Command {
+    let mut words = words.iter().map(AsRef::as_ref).chain([BINARY.as_os_str()]);
+    let mut command = Command::new(words.next().unwrap_or_default());
+    command.args(words);
     command.current_dir(folder).env_clear().env("HOME", folder).arg("--data-dir").arg(folder.join("data"));
     command.env("TESSERAS_OBSERVABILITY__METRICS_ADDR", "off");
     command
