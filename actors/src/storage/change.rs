@@ -8,7 +8,7 @@ use proto::{
 
 use super::{
     digest::{self, Digest},
-    rows::{BlobRow, BlobState, DepositRow, DocumentKey, FragmentRow, Place, TesseraRow},
+    rows::{BlobRow, BlobState, DepositKey, DepositRow, DocumentKey, FragmentRow, Place, TesseraRow},
     view::View,
 };
 
@@ -68,14 +68,11 @@ impl View {
     pub(crate) fn add_deposit(&mut self, claim: &Claim, segment: u32, seq: u64, now_ms: i64) {
         let key = (claim.account, claim.fragment);
         let batch = self.batch;
-        if let Some(old) = self.deposits.get(&key) {
-            self.add_live(old.segment, -REF_LIVE);
-            self.add_live(segment, REF_LIVE);
-            self.deposits.set(key, Some(DepositRow { segment, seq }), batch);
+        let old = self.deposits.get(&key);
+        self.set_deposit(key, old, Some(DepositRow { segment, seq }));
+        if old.is_some() {
             return;
         }
-        self.deposits.set(key, Some(DepositRow { segment, seq }), batch);
-        self.add_live(segment, REF_LIVE);
         let fragment = self.fragments.get(&claim.fragment);
         let deposits = fragment.map_or(0, |fragment| fragment.deposits) + 1;
         let row = FragmentRow { checksum: claim.checksum, deposits };
@@ -92,8 +89,7 @@ impl View {
         let (Some(deposit), Some(fragment)) = (self.deposits.get(&key), self.fragments.get(&id)) else {
             return;
         };
-        self.deposits.set(key, None, self.batch);
-        self.add_live(deposit.segment, -REF_LIVE);
+        self.set_deposit(key, Some(deposit), None);
         self.remove_holding(account, id, fragment.checksum);
         if fragment.deposits > 1 {
             let row = FragmentRow { deposits: fragment.deposits - 1, ..fragment };
@@ -107,9 +103,20 @@ impl View {
     /// The ref of a deposit was written anew.
     pub(crate) fn renew_deposit(&mut self, account: AccountId, id: FragmentId, segment: u32, seq: u64) {
         if let Some(old) = self.deposits.get(&(account, id)) {
-            self.deposits.set((account, id), Some(DepositRow { segment, seq }), self.batch);
+            self.set_deposit((account, id), Some(old), Some(DepositRow { segment, seq }));
+        }
+    }
+
+    /// Sets or deletes a deposit, and counts its ref where it is.
+    fn set_deposit(&mut self, key: DepositKey, old: Option<DepositRow>, new: Option<DepositRow>) {
+        self.deposits.set(key, new, self.batch);
+        if let Some(old) = old {
             self.add_live(old.segment, -REF_LIVE);
-            self.add_live(segment, REF_LIVE);
+            self.segment(old.segment, |row| row.ref_seqs = row.ref_seqs.wrapping_sub(old.seq));
+        }
+        if let Some(new) = new {
+            self.add_live(new.segment, REF_LIVE);
+            self.segment(new.segment, |row| row.ref_seqs = row.ref_seqs.wrapping_add(new.seq));
         }
     }
 

@@ -3,7 +3,7 @@
 
 use proto::{Checksum, FragmentId, TesseraId};
 
-use super::rows::{DocumentKey, TesseraRow};
+use super::rows::{DocumentKey, LogEnd, SegmentRow, TesseraRow};
 
 /// What is kept beside a fragment's checksum, so that a flipped bit in either or in the id shows. The tessera is the
 /// key of the hash: what is left to be hashed is one block.
@@ -28,6 +28,31 @@ pub(crate) fn seal_of_document((tessera, kind, hash): &DocumentKey) -> u64 {
     let (sum, _kind) = bytes.split_at_mut(32);
     sum.copy_from_slice(hash.as_bytes());
     first_of(&blake3::keyed_hash(tessera.as_bytes(), &bytes)).cast_unsigned()
+}
+
+/// What is kept in a segment's row: what it says decides which drops and which files go. Without its times, which are
+/// restored from a snapshot.
+pub(crate) fn seal_of_segment(id: u32, row: &SegmentRow) -> i64 {
+    seal_of_numbers([
+        id.into(),
+        row.bytes,
+        row.live_bytes,
+        row.min_seq,
+        row.drop_bytes,
+        row.drop_seq,
+        row.seal.code().cast_unsigned(),
+        row.ref_seqs,
+    ])
+}
+
+/// What is kept beside where the log ends.
+pub(crate) fn seal_of_log(end: &LogEnd) -> i64 {
+    let LogEnd { watermark, next_seq, clean } = *end;
+    seal_of_numbers([watermark.segment.into(), watermark.position, next_seq, clean.into()])
+}
+
+fn seal_of_numbers<const N: usize>(numbers: [u64; N]) -> i64 {
+    first_of(&blake3::hash(numbers.map(u64::to_le_bytes).as_flattened()))
 }
 
 fn first_of(hash: &blake3::Hash) -> i64 {

@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, Row, SqliteConnection, sqlite::SqliteArguments, sqlite
 use super::{
     digest::{self, Digest},
     rows::{
-        BlobRow, BlobState, DepositRow, DocumentKey, FragmentRow, HoldingRow, Place, ScrubRow, Seal,
+        BlobRow, BlobState, DepositRow, DocumentKey, FragmentRow, HoldingRow, LogEnd, Place, ScrubRow, Seal,
         SegmentRow, TesseraRow, Watermark,
     },
     view::View,
@@ -21,14 +21,6 @@ pub(crate) struct Need {
     pub(crate) account: AccountId,
     pub(crate) fragment: FragmentId,
     pub(crate) checksum: Option<Checksum>,
-}
-
-/// The state of the log as the index knows it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct LogState {
-    pub(crate) watermark: Watermark,
-    pub(crate) next_seq: u64,
-    pub(crate) clean: bool,
 }
 
 /// Loads the rows behind these needs.
@@ -179,6 +171,7 @@ pub(crate) async fn segment(
     row.map(|row| segment_row(&row).map(|(_, row)| row)).transpose()
 }
 
+/// Errors as damage of the index when the row is not the one that was written.
 fn segment_row(row: &SqliteRow) -> Result<(u32, SegmentRow), ActorError> {
     let segment = SegmentRow {
         bytes: row.try_get::<i64, _>(1)?.cast_unsigned(),
@@ -189,8 +182,13 @@ fn segment_row(row: &SqliteRow) -> Result<(u32, SegmentRow), ActorError> {
         seal: Seal::from_code(row.try_get(6)?),
         written_at_ms: row.try_get(7)?,
         verified_at_ms: row.try_get(8)?,
+        ref_seqs: row.try_get::<i64, _>(9)?.cast_unsigned(),
     };
-    Ok((row.try_get(0)?, segment))
+    let (id, seal) = (row.try_get(0)?, row.try_get::<Option<i64>, _>(10)?);
+    if seal.is_none_or(|seal| seal == digest::seal_of_segment(id, &segment)) {
+        return Ok((id, segment));
+    }
+    Err(ActorError::damaged_index(format!("the row of segment {id} is not as it was written")))
 }
 
 /// How far scrubbing has come.
@@ -206,17 +204,26 @@ pub(crate) async fn scrub(connection: &mut SqliteConnection) -> Result<ScrubRow,
     })
 }
 
-/// The state of the log.
-pub(crate) async fn log_state(connection: &mut SqliteConnection) -> Result<LogState, ActorError> {
-    let row = sqlx::query("SELECT segment, position, next_seq, clean FROM log").fetch_one(connection).await?;
-    Ok(LogState {
+/// Where the log stands as the index knows it.
+///
+/// Errors as damage of the index when that is not what was written.
+pub(crate) async fn log_end(connection: &mut SqliteConnection) -> Result<LogEnd, ActorError> {
+    let sql = "SELECT segment, position, next_seq, clean, seal FROM log";
+    let row = sqlx::query(sql).fetch_one(connection).await?;
+    let end = LogEnd {
         watermark: Watermark {
             segment: row.try_get(0)?,
             position: row.try_get::<i64, _>(1)?.cast_unsigned(),
         },
         next_seq: row.try_get::<i64, _>(2)?.cast_unsigned(),
         clean: row.try_get(3)?,
-    })
+    };
+    match row.try_get::<Option<i64>, _>(4)? {
+        Some(seal) if seal != digest::seal_of_log(&end) => {
+            Err(ActorError::damaged_index("where the log ends is not as it was written".to_owned()))
+        }
+        _ => Ok(end),
+    }
 }
 
 fn load_need(view: &mut View, row: &SqliteRow) -> Result<(), ActorError> {
@@ -324,10 +331,10 @@ where
         .map_err(|error| ActorError::Index { reason: format!("a value cannot be stored: {error}") })
 }
 
-const SEGMENTS: &str = "SELECT id, bytes, live_bytes, min_seq, drop_bytes, drop_seq, sealed, written_at, verified_at \
-     FROM segments";
-const SEGMENT: &str = "SELECT id, bytes, live_bytes, min_seq, drop_bytes, drop_seq, sealed, written_at, verified_at \
-     FROM segments WHERE id = ?";
+const SEGMENTS: &str = "SELECT id, bytes, live_bytes, min_seq, drop_bytes, drop_seq, sealed, written_at, verified_at, \
+     ref_seqs, seal FROM segments";
+const SEGMENT: &str = "SELECT id, bytes, live_bytes, min_seq, drop_bytes, drop_seq, sealed, written_at, verified_at, \
+     ref_seqs, seal FROM segments WHERE id = ?";
 const KEYS_PER_QUERY_MAX: usize = 64;
 /// Only what is found comes back: most puts are of something new, and a row costs more than its look-up.
 const NEEDED: &str = "WITH q(account, tessera, stripe, idx, checksum) AS (VALUES ?) \

@@ -11,21 +11,12 @@ use super::{
     facts::add,
     pragmas::Database,
     rows::{
-        BlobRow, DepositKey, DepositRow, DocumentKey, FragmentRow, HoldingKey, HoldingRow, Place, ScrubRow,
-        SegmentRow, TesseraRow, Watermark,
+        BlobRow, DepositKey, DepositRow, DocumentKey, FragmentRow, HoldingKey, HoldingRow, LogEnd, Place,
+        ScrubRow, SegmentRow, TesseraRow,
     },
     view::Changes,
 };
 use crate::error::ActorError;
-
-/// Where the log stands after a batch.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct LogEnd {
-    pub(crate) watermark: Watermark,
-    pub(crate) next_seq: u64,
-    /// Set by the last transaction of a clean stop.
-    pub(crate) clean: bool,
-}
 
 /// Writes a batch's rows and the watermark in one transaction. On an error nothing of it is in the index.
 pub(crate) async fn write(
@@ -108,7 +99,10 @@ impl Script {
         self.table(&FRAGMENTS, &changes.fragments.iter().map(sealed).collect::<Vec<_>>())?;
         self.table(&DEPOSITS, &changes.deposits)?;
         self.table(&HOLDINGS, &changes.holdings)?;
-        self.table(&SEGMENTS, &changes.segments)?;
+        let sealed = |(id, row): &(u32, Option<SegmentRow>)| {
+            (*id, row.map(|row| (row, digest::seal_of_segment(*id, &row))))
+        };
+        self.table(&SEGMENTS, &changes.segments.iter().map(sealed).collect::<Vec<_>>())?;
         let accounts: Vec<_> = changes.accounts.iter().map(|(account, by)| (*account, Some(*by))).collect();
         self.table(&ACCOUNTS, &accounts)?;
         let jobs: Vec<_> =
@@ -120,11 +114,12 @@ impl Script {
 
     fn log_end(&mut self, end: LogEnd) -> Result<(), ActorError> {
         let Some(group) = self.groups.last_mut() else { return Ok(()) };
-        group.sql.push_str("UPDATE log SET segment=?, position=?, next_seq=?, clean=?;");
+        group.sql.push_str("UPDATE log SET segment=?, position=?, next_seq=?, clean=?, seal=?;");
         add(&mut group.arguments, end.watermark.segment)?;
         add(&mut group.arguments, end.watermark.position.cast_signed())?;
         add(&mut group.arguments, end.next_seq.cast_signed())?;
-        add(&mut group.arguments, end.clean)
+        add(&mut group.arguments, end.clean)?;
+        add(&mut group.arguments, digest::seal_of_log(&end))
     }
 
     fn table<K: Bind, R: Bind>(
@@ -236,15 +231,17 @@ bind!(
     row.1
 );
 bind!(
-    SegmentRow,
-    |row| row.bytes.cast_signed(),
-    row.live_bytes.cast_signed(),
-    row.min_seq.cast_signed(),
-    row.drop_bytes.cast_signed(),
-    row.drop_seq.cast_signed(),
-    row.seal.code(),
-    row.written_at_ms,
-    row.verified_at_ms
+    (SegmentRow, i64),
+    |row| row.0.bytes.cast_signed(),
+    row.0.live_bytes.cast_signed(),
+    row.0.min_seq.cast_signed(),
+    row.0.drop_bytes.cast_signed(),
+    row.0.drop_seq.cast_signed(),
+    row.0.seal.code(),
+    row.0.written_at_ms,
+    row.0.verified_at_ms,
+    row.0.ref_seqs.cast_signed(),
+    row.1
 );
 
 bind!(
@@ -329,10 +326,10 @@ const HOLDINGS: [Form; 2] = [
 const SEGMENTS: [Form; 2] = [
     Form {
         head: "INSERT INTO segments VALUES ",
-        row: "(?,?,?,?,?,?,?,?,?)",
+        row: "(?,?,?,?,?,?,?,?,?,?,?)",
         tail: " ON CONFLICT DO UPDATE SET bytes=excluded.bytes, live_bytes=excluded.live_bytes, \
                min_seq=excluded.min_seq, drop_bytes=excluded.drop_bytes, drop_seq=excluded.drop_seq, \
-               sealed=excluded.sealed, verified_at=excluded.verified_at;",
+               sealed=excluded.sealed, verified_at=excluded.verified_at, ref_seqs=excluded.ref_seqs, seal=excluded.seal;",
     },
     Form { head: "DELETE FROM segments WHERE id IN (", row: "?", tail: ");" },
 ];

@@ -9,7 +9,7 @@ use std::{
 
 use config::StorageConfig;
 use sqlx::{
-    ConnectOptions, Connection, Row, SqliteConnection, SqlitePool,
+    AssertSqlSafe, ConnectOptions, Connection, Row, SqliteConnection, SqlitePool,
     migrate::{MigrateError, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -112,6 +112,9 @@ async fn open(path: &Path, config: &StorageConfig, sqlite_min: [u32; 3]) -> Resu
     check_sqlite_version(&writer, sqlite_min).await?;
     let meter = WalMeter::new(path);
     migrate(&writer).await?;
+    // A cache of nothing is forgotten when the schema changes.
+    let cache = format!("PRAGMA cache_size = {}", kib(writer_kib));
+    sqlx::query(AssertSqlSafe(cache)).execute(&writer).await?;
     let readers = SqlitePoolOptions::new()
         .max_connections(readers_max)
         .idle_timeout(None)

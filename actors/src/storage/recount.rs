@@ -7,7 +7,7 @@ use futures::TryStreamExt;
 use proto::record::{CLAIM_BYTES, record_len};
 use sqlx::{Connection, Row, SqliteConnection};
 
-use super::rows::BlobState;
+use super::{facts, rows::BlobState};
 use crate::error::ActorError;
 
 /// Errors as damage of the index when a count or sum is not what its rows come to. Reads all of the index.
@@ -18,33 +18,41 @@ pub(crate) async fn check(index: &mut SqliteConnection) -> Result<(), ActorError
             return Err(ActorError::damaged_index(format!("{what} are not what they come to")));
         }
     }
-    let mut live = HashMap::<u32, u64>::new();
+    let mut found = HashMap::<u32, Sums>::new();
     let wanted = fragments(&mut snapshot).await?;
-    let referred = blobs(&mut snapshot, &mut live).await?;
+    let referred = blobs(&mut snapshot, &mut found).await?;
     if wanted != referred {
         return Err(ActorError::damaged_index("fragments and what blobs say of them differ".to_owned()));
     }
-    let newest = deposits(&mut snapshot, &mut live).await?;
-    documents(&mut snapshot, &mut live).await?;
-    let next: i64 = sqlx::query_scalar("SELECT next_seq FROM log").fetch_one(&mut *snapshot).await?;
-    if next <= newest {
+    let newest = deposits(&mut snapshot, &mut found).await?;
+    documents(&mut snapshot, &mut found).await?;
+    let segments = facts::segments(&mut snapshot).await?;
+    let newest = segments.values().map(|row| row.drop_seq).fold(newest, u64::max);
+    if facts::log_end(&mut snapshot).await?.next_seq <= newest {
         return Err(ActorError::damaged_index("a record has a number that is to be given yet".to_owned()));
     }
-    let mut rows = sqlx::query("SELECT id, live_bytes FROM segments").fetch(&mut *snapshot);
-    while let Some(row) = rows.try_next().await? {
-        let (id, kept) = (row.try_get::<u32, _>(0)?, row.try_get::<i64, _>(1)?.cast_unsigned());
-        if live.remove(&id).unwrap_or(0) != kept {
+    for (id, row) in segments {
+        if found.remove(&id).unwrap_or_default()
+            != (Sums { live_bytes: row.live_bytes, ref_seqs: row.ref_seqs })
+        {
             return Err(ActorError::damaged_index(format!(
                 "what counts in segment {id} is not what it comes to"
             )));
         }
     }
-    match live.into_iter().find(|(_, bytes)| *bytes > 0) {
+    match found.into_iter().find(|(_, sums)| *sums != Sums::default()) {
         Some((id, _)) => {
             Err(ActorError::damaged_index(format!("something is in segment {id}, which is not there")))
         }
         None => Ok(()),
     }
+}
+
+/// What rows say of a segment, summed up.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Sums {
+    live_bytes: u64,
+    ref_seqs: u64,
 }
 
 /// What the checksums of all fragments add up to. They are as good as chance, so that two of them are not taken for two
@@ -59,7 +67,7 @@ async fn fragments(snapshot: &mut SqliteConnection) -> Result<u64, ActorError> {
 }
 
 /// What they add up to by the blobs, each as often as it is referred to; and what these take in each segment.
-async fn blobs(snapshot: &mut SqliteConnection, live: &mut HashMap<u32, u64>) -> Result<u64, ActorError> {
+async fn blobs(snapshot: &mut SqliteConnection, found: &mut HashMap<u32, Sums>) -> Result<u64, ActorError> {
     let mut sum = 0_u64;
     let sql = "SELECT substr(checksum, 1, 8), refs, state, segment, len FROM blobs";
     let mut rows = sqlx::query(sql).fetch(snapshot);
@@ -67,27 +75,38 @@ async fn blobs(snapshot: &mut SqliteConnection, live: &mut HashMap<u32, u64>) ->
         let refs = row.try_get::<u32, _>(1)?;
         sum = sum.wrapping_add(number(row.try_get(0)?).wrapping_mul(refs.into()));
         if refs > 0 && BlobState::from_code(row.try_get(2)?) != BlobState::Missing {
-            *live.entry(row.try_get(3)?).or_default() += record_len(row.try_get::<u32, _>(4)? as usize);
+            found.entry(row.try_get(3)?).or_default().live_bytes +=
+                record_len(row.try_get::<u32, _>(4)? as usize);
         }
     }
     Ok(sum)
 }
 
-/// The largest number of a ref; and what they take in each segment.
-async fn deposits(snapshot: &mut SqliteConnection, live: &mut HashMap<u32, u64>) -> Result<i64, ActorError> {
+/// The largest number of a ref; and what they come to in each segment.
+async fn deposits(
+    snapshot: &mut SqliteConnection,
+    found: &mut HashMap<u32, Sums>,
+) -> Result<u64, ActorError> {
     let mut newest = 0;
     let mut rows = sqlx::query("SELECT segment, seq FROM deposits").fetch(snapshot);
     while let Some(row) = rows.try_next().await? {
-        *live.entry(row.try_get(0)?).or_default() += record_len(CLAIM_BYTES);
-        newest = newest.max(row.try_get(1)?);
+        let seq = row.try_get::<i64, _>(1)?.cast_unsigned();
+        let sums = found.entry(row.try_get(0)?).or_default();
+        sums.live_bytes += record_len(CLAIM_BYTES);
+        sums.ref_seqs = sums.ref_seqs.wrapping_add(seq);
+        newest = newest.max(seq);
     }
     Ok(newest)
 }
 
-async fn documents(snapshot: &mut SqliteConnection, live: &mut HashMap<u32, u64>) -> Result<(), ActorError> {
+async fn documents(
+    snapshot: &mut SqliteConnection,
+    found: &mut HashMap<u32, Sums>,
+) -> Result<(), ActorError> {
     let mut rows = sqlx::query("SELECT segment, len FROM documents").fetch(snapshot);
     while let Some(row) = rows.try_next().await? {
-        *live.entry(row.try_get(0)?).or_default() += record_len(row.try_get::<u32, _>(1)? as usize);
+        found.entry(row.try_get(0)?).or_default().live_bytes +=
+            record_len(row.try_get::<u32, _>(1)? as usize);
     }
     Ok(())
 }

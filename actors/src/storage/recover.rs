@@ -20,11 +20,10 @@ use tokio::sync::mpsc;
 
 use super::{
     disk::Disk,
-    facts::{self, LogState},
-    index::{self, LogEnd},
+    facts, index,
     log::Log,
     pragmas::Database,
-    rows::{DepositKey, Seal, SegmentRow, Watermark},
+    rows::{DepositKey, LogEnd, Seal, SegmentRow, Watermark},
     salt,
     scan::{Found, Scan, read_chunks},
     segment,
@@ -100,7 +99,7 @@ pub(crate) async fn recover(
     let ids = durable_ids(disk, &folder).await?;
     let salt = settle_salt(disk, &config.data_dir, &ids).await?;
     let mut connection = database.planner().await?;
-    let state = facts::log_state(&mut connection).await?;
+    let state = facts::log_end(&mut connection).await?;
     let segments = facts::segments(&mut connection).await?;
     let view = View::new(segments, facts::scrub(&mut connection).await?);
     let mut replay = Replay {
@@ -157,7 +156,7 @@ pub(super) struct Replay<'a> {
     salt: Salt,
     pub(super) connection: sqlx::SqliteConnection,
     pub(super) view: View,
-    pub(super) state: LogState,
+    pub(super) state: LogEnd,
     pub(super) committed: HashSet<SessionId>,
     /// The newest drop of each deposit. Bounded by the drops behind the watermark.
     pub(super) tombstones: HashMap<DepositKey, u64>,
@@ -329,6 +328,7 @@ pub(crate) fn new_segment(bytes: u64, now_ms: i64) -> SegmentRow {
         min_seq: u64::MAX,
         drop_bytes: 0,
         drop_seq: 0,
+        ref_seqs: 0,
         seal: Seal::Active,
         written_at_ms: now_ms,
         verified_at_ms: None,

@@ -106,6 +106,8 @@ pub(crate) struct SegmentRow {
     pub(crate) drop_bytes: u64,
     /// The largest sequence number of these; 0 without any.
     pub(crate) drop_seq: u64,
+    /// The sum modulo 2⁶⁴ of the sequence numbers of the refs in it that count.
+    pub(crate) ref_seqs: u64,
     pub(crate) seal: Seal,
     pub(crate) written_at_ms: i64,
     pub(crate) verified_at_ms: Option<i64>,
@@ -155,6 +157,15 @@ impl Seal {
             _ => Self::Sealed,
         }
     }
+}
+
+/// `log`: where the log stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LogEnd {
+    pub(crate) watermark: Watermark,
+    pub(crate) next_seq: u64,
+    /// Set by the last transaction of a clean stop.
+    pub(crate) clean: bool,
 }
 
 /// All records before this point of the log are in the index.

@@ -10,11 +10,11 @@ use tokio::{
 use tracing::Instrument;
 
 use super::{
-    guardian,
-    index::{self, LogEnd},
+    guardian, index,
     log::Tape,
     ops::{Outcome, Submission},
     readers::Progress,
+    rows::LogEnd,
     trouble::{Cause, Trouble},
     view::Changes,
     writer::{Notice, Tools, watch},

@@ -278,7 +278,7 @@ impl Writer {
         self.tell_of_room(&replies, no_room.is_some().then_some(bytes));
         let (end, bytes) = (tape.end(), tape.bytes());
         self.planner.view.segment(end.segment, |row| row.bytes += bytes);
-        let end = super::index::LogEnd { watermark: end, next_seq: self.planner.next_seq, clean: false };
+        let end = super::rows::LogEnd { watermark: end, next_seq: self.planner.next_seq, clean: false };
         let changes = Arc::new(self.planner.view.take_changes());
         Ok(Flight { tape, changes, end, replies, dropped })
     }
@@ -364,7 +364,7 @@ impl Writer {
         // A stage that fell has left batches behind: the next start finds them in the log.
         if !self.trouble.is_set() && self.tools.progress.is_level() {
             let changes = self.planner.view.take_changes();
-            let end = super::index::LogEnd {
+            let end = super::rows::LogEnd {
                 watermark: self.log.end(),
                 next_seq: self.planner.next_seq,
                 clean: self.planner.sessions.first_segment().is_none(),

@@ -37,6 +37,7 @@ pub(crate) struct Rows {
     pub(crate) accounts: HashMap<AccountId, (u64, u64)>,
     pub(crate) segments: BTreeMap<u32, Segment>,
     pub(crate) jobs: Vec<Checksum>,
+    pub(crate) next_seq: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +54,8 @@ pub(crate) struct Segment {
     pub(crate) bytes: u64,
     pub(crate) live_bytes: u64,
     pub(crate) drop_bytes: u64,
+    pub(crate) min_seq: u64,
+    pub(crate) drop_seq: u64,
 }
 
 /// A connection of the test's own to the index.
@@ -165,10 +168,15 @@ async fn read(connection: &mut SqliteConnection) -> Rows {
     for row in all(&mut transaction, "SELECT account, fragments, bytes FROM accounts").await {
         rows.accounts.insert(account(&row, 0), (number(&row, 1), number(&row, 2)));
     }
-    for row in all(&mut transaction, "SELECT id, bytes, live_bytes, drop_bytes FROM segments").await {
-        let [bytes, live_bytes, drop_bytes] = [1, 2, 3].map(|at| number(&row, at));
-        rows.segments.insert(row.get(0), Segment { bytes, live_bytes, drop_bytes });
+    for row in
+        all(&mut transaction, "SELECT id, bytes, live_bytes, drop_bytes, min_seq, drop_seq FROM segments")
+            .await
+    {
+        let [bytes, live_bytes, drop_bytes, min_seq, drop_seq] = [1, 2, 3, 4, 5].map(|at| number(&row, at));
+        rows.segments.insert(row.get(0), Segment { bytes, live_bytes, drop_bytes, min_seq, drop_seq });
     }
+    rows.next_seq =
+        all(&mut transaction, "SELECT next_seq FROM log").await.iter().map(|row| number(row, 0)).sum();
     rows.jobs =
         all(&mut transaction, "SELECT checksum FROM jobs").await.iter().map(|row| checksum(row, 0)).collect();
     rows
@@ -261,7 +269,9 @@ impl Rows {
         for blob in self.blobs.values().filter(|blob| blob.refs > 0 && blob.state != MISSING) {
             *live.entry(blob.segment).or_default() += taken(blob.len);
         }
-        for (segment, _) in self.deposits.values() {
+        for (segment, seq) in self.deposits.values() {
+            let row = self.segments[segment];
+            assert!(row.min_seq <= *seq, "{row:?} holds a ref with {seq}");
             *live.entry(*segment).or_default() += taken(CLAIM_BYTES as u64);
         }
         for (segment, _, len) in self.documents.values() {
@@ -271,8 +281,14 @@ impl Rows {
         assert_eq!(kept, live, "live bytes of segments");
         let mut drops: BTreeMap<u32, u64> = self.segments.keys().map(|id| (*id, 0)).collect();
         for placed in &log.records {
-            if matches!(placed.header.kind, Kind::Drop | Kind::Commit | Kind::Forget) {
-                *drops.entry(placed.segment).or_default() += placed.header.record_len();
+            let (seq, row) = (placed.header.sequence, self.segments[&placed.segment]);
+            assert!(seq < self.next_seq, "{seq} is to be given yet: {}", self.next_seq);
+            match placed.header.kind {
+                Kind::Blob | Kind::Ref | Kind::Document => {}
+                Kind::Drop | Kind::Commit | Kind::Forget => {
+                    assert!(row.drop_seq >= seq, "{row:?} holds a drop with {seq}");
+                    *drops.entry(placed.segment).or_default() += placed.header.record_len();
+                }
             }
         }
         let kept: BTreeMap<_, _> = self.segments.iter().map(|(id, row)| (*id, row.drop_bytes)).collect();
