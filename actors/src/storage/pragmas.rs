@@ -110,6 +110,7 @@ async fn open(path: &Path, config: &StorageConfig, sqlite_min: [u32; 3]) -> Resu
         .connect_with(base.clone().create_if_missing(true).pragma("cache_size", kib(writer_kib)))
         .await?;
     check_sqlite_version(&writer, sqlite_min).await?;
+    check_schema(&writer).await?;
     let meter = WalMeter::new(path);
     migrate(&writer).await?;
     // A cache of nothing is forgotten when the schema changes.
@@ -181,6 +182,17 @@ fn require_sqlite(found: &str, min: [u32; 3]) -> Result<(), ActorError> {
     Err(ActorError::Version {
         what: format!("SQLite {found} can damage a database in WAL mode; {a}.{b}.{c} or later is needed"),
     })
+}
+
+/// Errors as damage of the index when its schema is not even text. sqlx takes names and types for text: its thread panics
+/// when they are not, and whoever asks it something at that moment may wait for ever.
+async fn check_schema(pool: &SqlitePool) -> Result<(), ActorError> {
+    let sql = "SELECT CAST(type || name || tbl_name || coalesce(sql, '') AS BLOB) FROM sqlite_schema";
+    let parts: Vec<Vec<u8>> = sqlx::query_scalar(sql).fetch_all(pool).await?;
+    match parts.iter().all(|part| part.is_ascii()) {
+        true => Ok(()),
+        false => Err(ActorError::damaged_index("its schema is not the one that was made".to_owned())),
+    }
 }
 
 /// What is wrong with the whole index, if SQLite finds anything. Its own check looks at pages and their order; a bit

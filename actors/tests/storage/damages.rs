@@ -239,3 +239,28 @@ fn moved(node: &Node, path: &Path) -> PathBuf {
         node.segments().join(name)
     }
 }
+
+/// What SQLite takes for a part of a column's type then is not even text.
+#[tokio::test(flavor = "multi_thread")]
+async fn flipped_bit_in_the_schema_is_found() {
+    let mut node = Node::started(1).await;
+    filled(&node).await;
+    node.stop().await;
+    let good = Files::of(&node);
+    let (path, bytes) = good.0.last().unwrap();
+    let wrong = |at: &usize| bytes[*at..].starts_with(b" NOT NULL");
+    for at in (0..bytes.len()).filter(wrong) {
+        good.put_back(&node);
+        let mut bytes = bytes.clone();
+        bytes[at + 2] ^= 0x80;
+        let case = String::from_utf8_lossy(&bytes[at.saturating_sub(40)..at + 9]).into_owned();
+        std::fs::write(path, bytes).unwrap();
+        let intact = intact(&node);
+        let started = tokio::time::timeout(DEADLINE, node.start()).await;
+        started.unwrap_or_else(|_| panic!("{case}: it does not start")).unwrap();
+        scrub(&node, &case).await;
+        check(&node, &intact, &case).await;
+        audit::check(&node).await;
+        node.stop().await;
+    }
+}
