@@ -150,7 +150,10 @@ where
         if let Some((_, until)) = last.from(piece.segment, piece.from) {
             return Ok((last, until));
         }
-        let others = piece.next.iter().copied().filter(|id| *id != piece.segment);
+        // What is known now of a segment that is still written to would not be all when it is its turn.
+        let rows = self.index.as_it_is(facts::segments).await?;
+        let is_sealed = |id: &u32| rows.get(id).is_some_and(|row| row.seal == Seal::Sealed);
+        let others = piece.next.iter().copied().filter(|id| *id != piece.segment && is_sealed(id));
         let segments = std::iter::once(piece.segment).chain(others).collect();
         let taken = Arc::new(Inventory::take(&self.index, segments, piece.from, ITEMS_MAX).await?);
         let until = taken.from(piece.segment, piece.from).map_or(u64::MAX, |(_, until)| until);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use actors::{
     ActorError, FragmentStore,
     scrub::{Findings, Mode, ScrubStatus},
-    storage::BlobState,
+    storage::{BlobState, Piece},
 };
 use proto::record::Record;
 
@@ -272,6 +272,33 @@ async fn rows_of_before_there_were_seals_are_believed() {
     assert!(!usage(&node).await.recovery.rebuilt);
     assert_eq!(served(&node).await, all_but(&[]));
     audit::check(&node).await;
+    node.stop().await;
+}
+
+/// It was told as one that comes next while it was still written to.
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_in_what_came_after_the_index_was_asked_is_found() {
+    let mut node = filled().await;
+    node.system().scrub.pause(Duration::from_secs(3600)).await.unwrap();
+    let last = || *Log::read(&node.segments()).lengths.keys().max().unwrap();
+    let (active, door) = (last(), node.storage().segments_door());
+    let piece = |segment, next| Piece { segment, from: 0, bytes: u64::MAX, next };
+    door.verify(piece(1, vec![active])).await.unwrap();
+    node.storage().put(LOCAL, id(2, 0), fragment(99, 100)).await.unwrap();
+    for stripe in 1.. {
+        if last() > active {
+            break;
+        }
+        node.storage().put(LOCAL, id(2, stripe), fragment(u64::from(stripe) + 100, LENGTH)).await.unwrap();
+    }
+    let hash = fragment(99, 100).checksum();
+    let placed = Log::read(&node.segments()).records.into_iter();
+    let placed = placed.into_iter().find(|placed| placed.header.payload_hash == hash).unwrap();
+    assert_eq!(placed.segment, active);
+    flip(&node.segment(active), placed.position + HEADER + 50);
+    // The index knows that the segment is sealed.
+    usage(&node).await;
+    assert_eq!(door.verify(piece(active, Vec::new())).await.unwrap().blobs, 1);
     node.stop().await;
 }
 
