@@ -3,7 +3,7 @@
 mod work;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -57,8 +57,8 @@ pub(super) struct State {
     cursor_began_ms: i64,
     /// Where looking through the index goes on, and when it was begun.
     index: Option<(TesseraId, i64)>,
-    /// Looking through the index was cut: others write much.
-    index_not_before: Option<Instant>,
+    /// What could not be verified because of what others do, and when it is tried again.
+    later: BTreeMap<Target, Instant>,
     doubted: BTreeSet<u32>,
     /// Something is being verified or asked: its end sets the next turn.
     is_busy: bool,
@@ -111,7 +111,11 @@ impl Actor for ScrubActor {
             ScrubMsg::LookedThrough { began, outcome } => state.looked_through(&me, began, outcome),
             ScrubMsg::Doubted(segments) => state.doubt(&me, segments),
             ScrubMsg::Configured => state.configured(&me),
-            ScrubMsg::Changed => state.look_again(&me),
+            ScrubMsg::Changed => {
+                // Who asks does not wait for what was put off before.
+                state.later.clear();
+                state.look_again(&me);
+            }
             ScrubMsg::Start { slot, reply } => {
                 let before_ms = (state.arguments.now_ms)();
                 state.note_and_answer(&me, Some(ScrubNote::Start { before_ms }), slot, reply);
@@ -153,7 +157,7 @@ impl State {
             cursor: None,
             cursor_began_ms: 0,
             index: None,
-            index_not_before: None,
+            later: BTreeMap::new(),
             doubted: BTreeSet::new(),
             is_busy: false,
             is_overtaken: false,
@@ -200,13 +204,17 @@ impl State {
     fn go_on(&mut self, me: &ActorRef<ScrubMsg>, known: &Known) {
         let now_ms = (self.arguments.now_ms)();
         let begun = self.cursor.map(|cursor| cursor.segment);
-        let skips_index = self.index_not_before.is_some_and(|at| Instant::now() < at);
-        let next = known.plan.next(now_ms, &self.terms, &self.doubted, begun, self.is_under_way, skips_index);
+        let now = Instant::now();
+        self.later.retain(|_, at| *at > now);
+        let is_put_off = |target| self.later.contains_key(&target);
+        let next = known.plan.next(now_ms, &self.terms, &self.doubted, begun, self.is_under_way, is_put_off);
         let Some(entry) = next else {
-            // What is still doubted is gone.
-            self.doubted.clear();
+            // What is still doubted, and not put off, is gone.
+            self.doubted.retain(|id| self.later.contains_key(&Target::Segment(*id)));
             let begins_in_ms = known.plan.outlook(now_ms, &self.terms).begins_in_ms;
-            return self.idle(me, Mode::Idle, Duration::from_millis(begins_in_ms.unwrap_or(u64::MAX)));
+            let begins_in = Duration::from_millis(begins_in_ms.unwrap_or(u64::MAX));
+            let wait = self.later.values().min().map_or(begins_in, |at| *at - now);
+            return self.idle(me, Mode::Idle, wait);
         };
         if !self.is_under_way {
             tracing::debug!(?entry, "verifying begins");
@@ -382,22 +390,50 @@ mod tests {
     use proto::NodeKey;
 
     use super::*;
-    use crate::{System, SystemConfig, scrub::Starter, testbed::Measured};
+    use crate::{
+        System, SystemConfig, clock,
+        scrub::Starter,
+        storage::{Piece, ScrubRow, SegmentAge},
+        testbed::Measured,
+    };
 
-    #[tokio::test]
-    async fn look_that_was_overtaken_is_not_believed() {
+    /// A state whose turns go to an actor that does not know them.
+    struct Bench {
+        system: System,
+        me: ActorRef<ScrubMsg>,
+        state: State,
+        _folder: tempfile::TempDir,
+    }
+
+    async fn bench() -> Bench {
         let folder = tempfile::tempdir().unwrap();
         let config = StorageConfig { min_free_bytes: 0, ..StorageConfig::with_defaults(folder.path()) };
         let system = System::start(SystemConfig::new(config, NodeKey::from_seed([7; 32]))).await.unwrap();
-        let door = system.storage.segments_door();
         let metrics = Measured::new().metrics;
-        let (_, starter) =
-            Starter::new(IntegrityConfig::default(), door.clone(), metrics.scrub, metrics.actors);
+        let door = system.storage.segments_door();
+        let (_, starter) = Starter::new(IntegrityConfig::default(), door, metrics.scrub, metrics.actors);
         let arguments = starter.arguments.clone();
         let (me, _) = Actor::spawn(None, ScrubActor, arguments.clone()).await.unwrap();
-        let mut state = State::new(&me, arguments);
+        let state = State::new(&me, arguments);
+        Bench { system, me, state, _folder: folder }
+    }
+
+    /// What there is to verify: an index and these segments, asked for or not.
+    fn known(segments: &[u32], is_asked: bool) -> Known {
+        let now_ms = clock::now_ms();
+        let age = |id: &u32| SegmentAge { id: *id, bytes: 9, written_at_ms: now_ms, verified_at_ms: None };
+        let before_ms = if is_asked { now_ms } else { 0 };
+        let scrub = ScrubRow { before_ms, index_at_ms: now_ms, ..ScrubRow::default() };
+        let stored = Segments { segments: segments.iter().map(age).collect(), index_bytes: 9, scrub };
+        let terms = terms(&IntegrityConfig::default());
+        Known { at: Instant::now(), plan: Plan::new(now_ms, &stored, &terms), paused_until_ms: 0 }
+    }
+
+    #[tokio::test]
+    async fn look_that_was_overtaken_is_not_believed() {
+        let Bench { system, me, mut state, .. } = bench().await;
         state.look(&me);
-        let before = door.segments().await;
+        let before = system.storage.segments_door().segments().await;
         // Somebody ends a pause: it is noted, and then the actor is told.
         state.look_again(&me);
         let turn = state.turn;
@@ -407,6 +443,42 @@ mod tests {
         assert!(state.is_busy);
         state.looked(&me, before);
         assert!(state.known.is_some(), "nobody came in between");
+        system.drain().await;
+    }
+
+    #[tokio::test]
+    async fn look_through_the_index_that_was_cut_is_put_off_and_not_for_long_when_somebody_waits() {
+        let Bench { system, me, mut state, .. } = bench().await;
+        let mut wait = |known| {
+            state.known = known;
+            state.looked_through(&me, Instant::now(), Err(ActorError::Cut));
+            state.later.get(&Target::Index).unwrap().saturating_duration_since(Instant::now()).as_secs()
+        };
+        assert!(wait(Some(known(&[], false))) > 3000);
+        assert!(wait(Some(known(&[], true))) <= 10);
+        assert!(wait(None) <= 10, "somebody has just asked");
+        wait(Some(known(&[], false)));
+        ScrubActor.handle(me.clone(), ScrubMsg::Changed, &mut state).await.unwrap();
+        assert!(state.later.is_empty(), "who asks later does not wait either");
+        system.drain().await;
+    }
+
+    #[tokio::test]
+    async fn segment_that_a_session_writes_to_is_put_off_and_stays_doubted() {
+        let Bench { system, me, mut state, .. } = bench().await;
+        let piece = Piece { segment: 3, from: 0, bytes: 9, next: Vec::new() };
+        state.cursor = Some(Cursor { segment: 3, position: 0 });
+        state.doubted = [3, 4].into();
+        let conflict = || ActorError::Conflict { what: "it is being written to".to_owned() };
+        state.verified(&me, &piece, Instant::now(), Err(conflict()));
+        assert_eq!((state.cursor, &state.trouble), (None, &None));
+        assert_eq!(state.later.keys().collect::<Vec<_>>(), [&Target::Segment(3)]);
+        state.go_on(&me, &known(&[3], false));
+        assert_eq!(state.doubted, [3].into(), "the other is gone");
+        assert!(!state.is_busy, "it is not tried at once");
+        state.later.clear();
+        state.go_on(&me, &known(&[3], false));
+        assert!(state.is_busy);
         system.drain().await;
     }
 }

@@ -103,7 +103,7 @@ impl Plan {
     }
 
     /// What is to be verified now, if anything is: first what is doubted, then what was begun, then what is due. While
-    /// verifying is under way, what will be due soon is taken along.
+    /// verifying is under way, what will be due soon is taken along. What is put off holds nothing else up.
     pub(super) fn next(
         &self,
         now_ms: i64,
@@ -111,23 +111,31 @@ impl Plan {
         doubted: &BTreeSet<u32>,
         begun: Option<u32>,
         is_under_way: bool,
-        skips_index: bool,
+        is_put_off: impl Fn(Target) -> bool,
     ) -> Option<Entry> {
+        let entries = || self.entries.iter().filter(|entry| !is_put_off(entry.target));
         let is_doubted =
             |entry: &&Entry| matches!(entry.target, Target::Segment(id) if doubted.contains(&id));
-        if let Some(entry) = self.entries.iter().find(is_doubted) {
+        if let Some(entry) = entries().find(is_doubted) {
             return Some(*entry);
         }
         let reserves = if is_under_way { 2 } else { 1 };
         let is_due =
             self.latest_begin_ms(terms).is_some_and(|at| at - reserves * terms.reserve_ms() <= now_ms);
-        let is_asked = |entry: &&Entry| entry.since_ms <= self.before_ms;
         let is_begun = |entry: &&Entry| begun.is_some_and(|id| entry.target == Target::Segment(id));
-        let begun = self.entries.iter().find(is_begun).filter(|entry| is_due || is_asked(entry));
-        let may_be = |entry: &&Entry| !(skips_index && entry.target == Target::Index);
-        let first = self.entries.iter().find(may_be).filter(|_| is_due);
-        let asked = || self.entries.iter().filter(may_be).find(is_asked);
+        let begun = entries().find(is_begun).filter(|entry| is_due || self.is_asked(entry));
+        let first = entries().next().filter(|_| is_due);
+        let asked = || entries().find(|entry| self.is_asked(entry));
         begun.or(first).or_else(asked).copied()
+    }
+
+    /// Whether somebody asked for this to be verified now, and it is not yet.
+    pub(super) fn asks_for(&self, target: Target) -> bool {
+        self.entries.iter().any(|entry| entry.target == target && self.is_asked(entry))
+    }
+
+    fn is_asked(&self, entry: &Entry) -> bool {
+        entry.since_ms <= self.before_ms
     }
 
     /// The segments that come next, in that order.
@@ -140,7 +148,7 @@ impl Plan {
 
     /// How many bytes were asked to be verified now and are not yet.
     pub(super) fn asked_bytes(&self) -> u64 {
-        self.entries.iter().filter(|entry| entry.since_ms <= self.before_ms).map(|entry| entry.bytes).sum()
+        self.entries.iter().filter(|entry| self.is_asked(entry)).map(|entry| entry.bytes).sum()
     }
 
     /// How it stands.
@@ -226,7 +234,7 @@ mod tests {
 
     #[track_caller]
     fn check(segments: &[(u32, u64, i64)], is_under_way: bool, expected: Option<u32>) {
-        let next = plan(segments, 0).next(NOW, &TERMS, &BTreeSet::new(), None, is_under_way, false);
+        let next = plan(segments, 0).next(NOW, &TERMS, &BTreeSet::new(), None, is_under_way, |_| false);
         assert_eq!(next.map(|entry| entry.target), expected.map(Target::Segment), "{segments:?}");
     }
 
@@ -251,7 +259,7 @@ mod tests {
         let plan = plan(&[(1, 1, 29), (2, 1, 28), (3, 1, 1)], 0);
         let next = |doubted: &[u32], begun| {
             let doubted = doubted.iter().copied().collect();
-            plan.next(NOW, &TERMS, &doubted, begun, false, false).unwrap().target
+            plan.next(NOW, &TERMS, &doubted, begun, false, |_| false).unwrap().target
         };
         assert_eq!(next(&[3], Some(2)), Target::Segment(3));
         assert_eq!(next(&[], Some(2)), Target::Segment(2));
@@ -260,21 +268,36 @@ mod tests {
     }
 
     #[test]
-    fn index_that_has_to_wait_holds_nothing_else_up() {
+    fn what_is_put_off_holds_nothing_else_up() {
         let scrub = ScrubRow { before_ms: NOW, index_at_ms: NOW - 40 * DAY, ..ScrubRow::default() };
-        let age = SegmentAge { id: 1, bytes: 1, written_at_ms: 0, verified_at_ms: Some(NOW - DAY) };
-        let stored = Segments { segments: vec![age], index_bytes: 9, scrub };
+        let age = |id| SegmentAge {
+            id,
+            bytes: 1,
+            written_at_ms: 0,
+            verified_at_ms: Some(NOW - i64::from(id) * DAY),
+        };
+        let stored = Segments { segments: [1, 2, 3].map(age).to_vec(), index_bytes: 9, scrub };
         let plan = Plan::new(NOW, &stored, &TERMS);
-        let next =
-            |skips| plan.next(NOW, &TERMS, &BTreeSet::new(), None, false, skips).map(|entry| entry.target);
-        assert_eq!((next(false), next(true)), (Some(Target::Index), Some(Target::Segment(1))));
+        let check = |put_off: &[Target], expected| {
+            // One is doubted, and two was begun.
+            let next =
+                plan.next(NOW, &TERMS, &[1].into(), Some(2), false, |target| put_off.contains(&target));
+            assert_eq!(next.map(|entry| entry.target), expected, "{put_off:?}");
+        };
+        let [one, two, three] = [1, 2, 3].map(Target::Segment);
+        check(&[], Some(one));
+        check(&[one], Some(two));
+        check(&[one, two], Some(Target::Index));
+        check(&[one, two, Target::Index], Some(three));
+        check(&[one, two, Target::Index, three], None);
+        check(&[Target::Index, three], Some(one));
     }
 
     #[test]
     fn what_is_asked_for_is_verified_unless_it_was_since() {
         let asked = |before_ms| plan(&[(1, 1, 2), (2, 5, 4)], before_ms);
         let next = |plan: &Plan| {
-            plan.next(NOW, &TERMS, &BTreeSet::new(), None, false, false).map(|entry| entry.target)
+            plan.next(NOW, &TERMS, &BTreeSet::new(), None, false, |_| false).map(|entry| entry.target)
         };
         assert_eq!(next(&asked(NOW - 3 * DAY)), Some(Target::Segment(2)));
         assert_eq!(asked(NOW - 3 * DAY).asked_bytes(), 5);
@@ -288,7 +311,7 @@ mod tests {
         assert_eq!((young.oldest_age_ms, young.overdue_bytes), (0, 0));
         let back = plan(&[(1, 7, -900)], 0);
         assert_eq!(back.outlook(NOW, &TERMS).overdue_bytes, 0);
-        assert!(back.next(NOW, &TERMS, &BTreeSet::new(), None, false, false).is_some());
+        assert!(back.next(NOW, &TERMS, &BTreeSet::new(), None, false, |_| false).is_some());
         let ahead = plan(&[(1, 7, 900)], 0).outlook(NOW, &TERMS);
         assert_eq!((ahead.overdue_bytes, ahead.begins_in_ms), (7, Some(0)));
     }
@@ -311,7 +334,7 @@ mod tests {
     fn store_without_anything_has_nothing_to_verify_but_its_index() {
         let stored = Segments { segments: Vec::new(), index_bytes: 9, scrub: ScrubRow::default() };
         let plan = Plan::new(NOW, &stored, &TERMS);
-        assert_eq!(plan.next(NOW, &TERMS, &BTreeSet::new(), None, false, false), None);
+        assert_eq!(plan.next(NOW, &TERMS, &BTreeSet::new(), None, false, |_| false), None);
         assert_eq!(plan.outlook(NOW, &TERMS).oldest_age_ms, 0);
     }
 }

@@ -25,7 +25,11 @@ struct Bench {
 impl Bench {
     async fn new(quiet_hours: Vec<Hours>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let config = StorageConfig { min_free_bytes: 0, ..StorageConfig::with_defaults(folder.path()) };
+        let config = StorageConfig {
+            min_free_bytes: 0,
+            segment_bytes: 16 << 10,
+            ..StorageConfig::with_defaults(folder.path())
+        };
         let system = System::start(SystemConfig::new(config, NodeKey::from_seed([7; 32]))).await.unwrap();
         let id = FragmentId { tessera: TesseraId::from_bytes([1; 32]), stripe: 0, index: 0 };
         let fragment = Fragment::hash(Bytes::from_static(&[7; 100_000])).unwrap();
@@ -72,5 +76,38 @@ async fn what_is_verified_outside_of_them_is_counted() {
     assert_eq!(bench.measured.value("scrub_damaged"), Some(0));
     assert_eq!(bench.measured.value("verification_overdue"), Some(0));
     assert!(bench.measured.value("oldest_verification_age").is_some());
+    bench.system.drain().await;
+}
+
+/// A session may stay open for hours.
+#[tokio::test(flavor = "multi_thread")]
+async fn session_that_writes_to_a_segment_holds_no_other_up() {
+    let bench = Bench::new(Vec::new()).await;
+    let mut session = bench.system.storage.open_session().await.unwrap();
+    session.put_blob(Fragment::hash(Bytes::from_static(b"a blob")).unwrap()).await.unwrap();
+    let door = bench.system.storage.segments_door();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let written_to = loop {
+        assert!(Instant::now() < deadline, "the blob does not come");
+        // Blobs are on their way until something refers to them.
+        let segments = door.segments().await.unwrap().segments;
+        if let Some(second) = segments.iter().find(|segment| segment.id == 2) {
+            break second.bytes;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    };
+    // At the second time it is the one that has waited longest.
+    for _ in 0..2 {
+        bench.scrub.start().await.unwrap();
+        let status =
+            bench.until(|status| status.asked_bytes == written_to && status.mode == Mode::Idle).await;
+        assert_eq!(status.trouble, None);
+    }
+    drop(session);
+    while bench.scrub.status().await.unwrap().asked_bytes > 0 {
+        assert!(Instant::now() < deadline, "its end is not noticed by who asks again");
+        bench.scrub.start().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     bench.system.drain().await;
 }

@@ -10,7 +10,7 @@ use crate::{
     error::ActorError,
     scrub::{
         message::{Cursor, Mode, ScrubMsg},
-        schedule::Plan,
+        schedule::{Plan, Target},
     },
     storage::{Piece, ScrubNote, Verified},
 };
@@ -51,6 +51,13 @@ impl State {
     ) {
         let verified = match outcome {
             Ok(verified) => verified,
+            Err(error @ ActorError::Conflict { .. }) => {
+                tracing::debug!(%error, "verifying a segment is put off");
+                self.cursor = None;
+                self.put_off(Target::Segment(piece.segment), SEGMENT_LATER);
+                self.done(me, began, 0);
+                return;
+            }
             Err(error) => return self.failed(me, &error),
         };
         self.find(&verified);
@@ -101,7 +108,10 @@ impl State {
             (Ok(Some(next)), Some((_, at_ms))) => self.index = Some((next, at_ms)),
             (Ok(_), _) => (self.index, self.known) = (None, None),
             (Err(ActorError::Cut), _) => {
-                (self.index, self.index_not_before) = (None, Some(Instant::now() + INDEX_LATER));
+                self.index = None;
+                // What there is, and with it what was asked for, may just have changed.
+                let is_asked = self.known.as_ref().is_none_or(|known| known.plan.asks_for(Target::Index));
+                self.put_off(Target::Index, if is_asked { INDEX_SOON } else { INDEX_LATER });
             }
             (Err(error), _) => {
                 self.index = None;
@@ -110,6 +120,10 @@ impl State {
         }
         // The index is small beside what it is about, and mostly in memory.
         self.done(me, began, 0);
+    }
+
+    fn put_off(&mut self, target: Target, wait: Duration) {
+        self.later.insert(target, Instant::now() + wait);
     }
 
     /// Something was verified: sets the next turn, and says after how long that is.
@@ -134,7 +148,7 @@ impl State {
         let wait = RETRY_FIRST * 2_u32.pow(self.failures.min(RETRY_DOUBLINGS_MAX));
         self.failures += 1;
         self.has_rested = true;
-        if matches!(error, ActorError::Restarting { .. } | ActorError::Conflict { .. }) {
+        if matches!(error, ActorError::Restarting { .. }) {
             tracing::debug!(%error, "verifying waits");
         } else {
             tracing::warn!(%error, retry_in_secs = wait.as_secs(), "what is stored could not be verified");
@@ -146,6 +160,10 @@ impl State {
 
 /// An index that is written to too much is looked through at another time of the day.
 const INDEX_LATER: Duration = Duration::from_secs(3600);
+/// Unless somebody waits for it.
+const INDEX_SOON: Duration = Duration::from_secs(10);
+/// A segment that a session writes to is verified when that may have ended.
+const SEGMENT_LATER: Duration = Duration::from_secs(60);
 /// How far it has come is kept before the disk rests for so long.
 const NOTE_BEFORE: Duration = Duration::from_secs(1);
 /// So many segments share one look at the index.
