@@ -27,7 +27,7 @@ use super::{
     disk::Disk,
     doubts::Doubts,
     guardian::Guardian,
-    health::{Damaged, TesseraHealth},
+    health::{self, Damaged, TesseraHealth},
     jobs,
     lending::Lending,
     locations::Locations,
@@ -299,12 +299,10 @@ impl State {
         let lacking = self.lacking.clone();
         self.answer(me, slot, reply, async move {
             let config = &arguments.config;
-            let asked = async |index: &mut _| {
-                let totals = queries::totals(&mut *index).await?;
-                let damaged = lacking.count(index, totals.tesseras, totals.fragments).await?;
-                Ok((totals, damaged))
-            };
-            let (totals, damaged) = index.as_it_is(asked).await?;
+            let asked =
+                async |index: &mut _| Ok((queries::totals(&mut *index).await?, health::jobs(index).await?));
+            let (totals, jobs) = index.as_it_is(asked).await?;
+            let damaged = lacking.count(&index, &totals, jobs).await?;
             let health = TesseraHealth { intact: totals.tesseras.saturating_sub(damaged), damaged };
             let wal = tokio::fs::metadata(config.data_dir.join(format!("{INDEX_FILE}-wal"))).await;
             let wal_bytes = wal.map_or(0, |wal| wal.len());
