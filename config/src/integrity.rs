@@ -186,16 +186,7 @@ const OUTSIDE_MIN: u16 = 60;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[track_caller]
-    fn check<T: Kind + PartialEq + std::fmt::Debug>(written: impl Into<Value>, expected: Option<T>) {
-        let written = written.into();
-        assert_eq!(T::read(&written), expected, "{written:?}");
-        if let Some(value) = expected {
-            let toml: toml_edit::Value = value.to_toml().parse().unwrap();
-            assert_eq!(T::read(&crate::raw::value(&toml)), Some(value), "{toml} does not read back");
-        }
-    }
+    use crate::value::tests::check;
 
     #[test]
     fn hours_are_read_from_a_list_and_from_a_text() {

@@ -177,13 +177,14 @@ impl<T: Choice> Kind for T {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::fmt::Debug;
 
     use super::*;
 
+    /// What comes of a value, and that it is read back as it is written.
     #[track_caller]
-    fn check<T: Kind + PartialEq + Debug>(written: impl Into<Value>, expected: Option<T>) {
+    pub(crate) fn check<T: Kind + PartialEq + Debug>(written: impl Into<Value>, expected: Option<T>) {
         let written = written.into();
         assert_eq!(T::read(&written), expected, "{written:?}");
         if let Some(value) = expected {

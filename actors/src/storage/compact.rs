@@ -26,7 +26,7 @@ use sqlx::Row;
 use tokio::sync::{OwnedMutexGuard, mpsc};
 
 use super::{
-    disk::Space,
+    disk::{self, Space},
     facts::{self, place},
     guardian,
     ops::{Copied, Op, Outcome},
@@ -269,12 +269,9 @@ where
         for id in drained {
             let (files, folder) = (self.reader.files().clone(), folder.clone());
             let unlink = move || {
-                let removed = files.disk().remove(&segment::path(&folder, id));
+                let removed = disk::remove_if_there(files.disk(), &segment::path(&folder, id));
                 files.forget(id);
-                match removed {
-                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-                    _ => files.disk().sync_folder(&folder),
-                }
+                removed.and_then(|()| files.disk().sync_folder(&folder))
             };
             let unlinked = tokio::task::spawn_blocking(unlink).await.map_err(std::io::Error::other)?;
             unlinked.map_err(ActorError::io(format!("cannot remove segment {id}")))?;

@@ -65,6 +65,14 @@ pub trait Disk: std::fmt::Debug + Send + Sync + 'static {
     fn space(&self, folder: &Path) -> io::Result<Space>;
 }
 
+/// Removes a file's name, if it is there.
+pub(crate) fn remove_if_there(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    match disk.remove(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
 /// Whether an error of a read says that the device does not give these bytes, not that reading did not work at all
 /// (too many open files, say). The errors are those of a bad sector and of a file system that checks its blocks.
 pub(crate) fn is_unreadable(error: &io::Error) -> bool {

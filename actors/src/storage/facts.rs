@@ -6,8 +6,8 @@ use sqlx::{AssertSqlSafe, Row, SqliteConnection, sqlite::SqliteArguments, sqlite
 use super::{
     digest::{self, Digest},
     rows::{
-        BlobRow, BlobState, DepositRow, DocumentKey, FragmentRow, HoldingRow, LogEnd, Place, ScrubRow, Seal,
-        SegmentRow, TesseraRow, Watermark,
+        BlobRow, BlobState, DepositKey, DepositRow, DocumentKey, FragmentRow, HoldingRow, LogEnd, Place,
+        ScrubRow, Seal, SegmentRow, TesseraRow, Watermark,
     },
     view::View,
 };
@@ -152,6 +152,28 @@ pub(crate) async fn deposits_of(
         Ok(Need { account, fragment, checksum: None })
     };
     rows.iter().map(need).collect()
+}
+
+/// At most `limit` deposits whose refs should be in a segment, behind one of them, in order. Without those of sessions that
+/// are not complete.
+pub(crate) async fn deposits_in(
+    connection: &mut SqliteConnection,
+    segment: u32,
+    behind: Option<&DepositKey>,
+    limit: u32,
+) -> Result<Vec<(DepositKey, DepositRow)>, ActorError> {
+    // Behind nothing is behind a key that is shorter than all others.
+    let tessera = behind.map_or(&[][..], |(_, id)| id.tessera.as_bytes());
+    let account = behind.map_or(&[][..], |(account, _)| account.as_bytes());
+    let (stripe, idx) = behind.map_or((0, 0), |(_, id)| (id.stripe, id.index));
+    let rows = sqlx::query(DEPOSITS_IN).bind(segment).bind(tessera).bind(stripe).bind(idx).bind(account);
+    let deposit = |row: &SqliteRow| -> Result<_, ActorError> {
+        let tessera = TesseraId::try_from(row.try_get::<&[u8], _>(0)?)?;
+        let id = FragmentId { tessera, stripe: row.try_get(1)?, index: row.try_get(2)? };
+        let account = AccountId::try_from(row.try_get::<&[u8], _>(3)?)?;
+        Ok(((account, id), DepositRow { segment, seq: row.try_get::<i64, _>(4)?.cast_unsigned() }))
+    };
+    rows.bind(limit).fetch_all(connection).await?.iter().map(deposit).collect()
 }
 
 /// All segments.
@@ -335,6 +357,10 @@ const SEGMENTS: &str = "SELECT id, bytes, live_bytes, min_seq, drop_bytes, drop_
      ref_seqs, seal FROM segments";
 const SEGMENT: &str = "SELECT id, bytes, live_bytes, min_seq, drop_bytes, drop_seq, sealed, written_at, verified_at, \
      ref_seqs, seal FROM segments WHERE id = ?";
+const DEPOSITS_IN: &str = "SELECT d.tessera, d.stripe, d.idx, d.account, d.seq \
+     FROM deposits d JOIN tesseras t USING (tessera) \
+     WHERE d.segment = ? AND t.session = 0 AND (d.tessera, d.stripe, d.idx, d.account) > (?, ?, ?, ?) \
+     ORDER BY d.tessera, d.stripe, d.idx, d.account LIMIT ? + 0";
 const KEYS_PER_QUERY_MAX: usize = 64;
 /// Only what is found comes back: most puts are of something new, and a row costs more than its look-up.
 const NEEDED: &str = "WITH q(account, tessera, stripe, idx, checksum) AS (VALUES ?) \

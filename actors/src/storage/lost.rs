@@ -2,7 +2,7 @@
 //! the index still knows is written into the log again.
 
 use proto::{
-    AccountId, Checksum, FragmentId, TesseraId,
+    Checksum, TesseraId,
     record::{Claim, DocumentKind, Kind, Record, SessionId},
 };
 use sqlx::{Row, sqlite::SqliteRow};
@@ -12,7 +12,7 @@ use super::{
     log::Log,
     ops,
     recover::Replay,
-    rows::{Seal, SegmentRow},
+    rows::{DepositKey, DepositRow, Seal, SegmentRow},
 };
 use crate::error::ActorError;
 
@@ -84,40 +84,24 @@ impl Replay<'_> {
     /// Writes the refs that lost segments held into the log again: it must be able to say all of it by itself.
     pub(super) async fn write_lost_refs(&mut self, log: &mut Log) -> Result<(), ActorError> {
         for id in self.report.lost_segments.clone() {
-            let mut behind = Need {
-                account: AccountId::from_bytes([0; 32]),
-                fragment: FragmentId { tessera: TesseraId::from_bytes([0; 32]), stripe: 0, index: 0 },
-                checksum: None,
-            };
+            let mut behind = None;
             loop {
-                let needs = self.refs_of(id, &behind).await?;
-                let Some(last) = needs.last() else { break };
-                behind = *last;
-                self.write_refs(&needs, log).await?;
+                let page =
+                    facts::deposits_in(&mut self.connection, id, behind.as_ref(), REFS_PER_WRITE).await?;
+                let Some((last, _)) = page.last() else { break };
+                behind = Some(*last);
+                let need = |((account, fragment), _): &(DepositKey, DepositRow)| Need {
+                    account: *account,
+                    fragment: *fragment,
+                    checksum: None,
+                };
+                self.write_refs(&page.iter().map(need).collect::<Vec<_>>(), log).await?;
             }
             if self.length(id).is_err() {
                 self.remove_row(id);
             }
         }
         self.flush().await
-    }
-
-    async fn refs_of(&mut self, segment: u32, behind: &Need) -> Result<Vec<Need>, ActorError> {
-        let rows = sqlx::query(REFS)
-            .bind(segment)
-            .bind(behind.fragment.tessera.as_bytes().as_slice())
-            .bind(behind.fragment.stripe)
-            .bind(behind.fragment.index)
-            .bind(behind.account.as_bytes().as_slice())
-            .fetch_all(&mut self.connection)
-            .await?;
-        let need = |row: &SqliteRow| -> Result<Need, ActorError> {
-            let tessera = TesseraId::try_from(row.try_get::<&[u8], _>(0)?)?;
-            let fragment = FragmentId { tessera, stripe: row.try_get(1)?, index: row.try_get(2)? };
-            let account = AccountId::try_from(row.try_get::<&[u8], _>(3)?)?;
-            Ok(Need { account, fragment, checksum: None })
-        };
-        rows.iter().map(need).collect()
     }
 
     async fn write_refs(&mut self, needs: &[Need], log: &mut Log) -> Result<(), ActorError> {
@@ -151,6 +135,4 @@ impl Replay<'_> {
 }
 
 const ROWS_PER_WRITE: usize = 1024;
-const REFS: &str = "SELECT d.tessera, d.stripe, d.idx, d.account FROM deposits d JOIN tesseras t USING (tessera) \
-     WHERE d.segment = ? AND t.session = 0 AND (d.tessera, d.stripe, d.idx, d.account) > (?, ?, ?, ?) \
-     ORDER BY d.tessera, d.stripe, d.idx, d.account LIMIT 1024";
+const REFS_PER_WRITE: u32 = 1024;

@@ -11,7 +11,7 @@ use config::StorageConfig;
 use sqlx::Connection;
 
 use super::{
-    disk::Disk,
+    disk::{self, Disk},
     facts,
     pragmas::{Database, INDEX_FILE, open_database},
     recover::{Recovered, Report, Tail, recover},
@@ -113,18 +113,14 @@ fn sync_folder(folder: &Path, disk: &dyn Disk) -> Result<(), ActorError> {
 }
 
 fn rename(disk: &dyn Disk, from: &Path, to: &Path) -> Result<(), ActorError> {
-    unless_absent(disk.rename(from, to), || format!("cannot set {} aside", from.display()))
+    match disk.rename(from, to) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        renamed => renamed.map_err(ActorError::io(format!("cannot set {} aside", from.display()))),
+    }
 }
 
 fn remove(disk: &dyn Disk, path: &Path) -> Result<(), ActorError> {
-    unless_absent(disk.remove(path), || format!("cannot remove {}", path.display()))
-}
-
-fn unless_absent(done: io::Result<()>, context: impl FnOnce() -> String) -> Result<(), ActorError> {
-    match done {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        done => done.map_err(|error| ActorError::io(context())(error)),
-    }
+    disk::remove_if_there(disk, path).map_err(ActorError::io(format!("cannot remove {}", path.display())))
 }
 
 /// In the data directory while the index is to be made anew; holds the reason.

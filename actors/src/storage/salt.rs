@@ -19,7 +19,10 @@ use proto::{
     record::{Header, Salt},
 };
 
-use super::{disk::Disk, segment};
+use super::{
+    disk::{self, Disk},
+    segment,
+};
 use crate::error::ActorError;
 
 /// The salt of the records in these segments; a new one if there is none yet. May block. Errors when it cannot be
@@ -100,10 +103,7 @@ impl Look<'_> {
 
 fn keep(disk: &dyn Disk, data_dir: &Path, salt: Salt) -> io::Result<()> {
     let path = data_dir.join(SALT_FILE);
-    match disk.remove(&path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    disk::remove_if_there(disk, &path)?;
     let file = disk.create(&path)?;
     disk.write(&file, &mut [IoSlice::new(&encoded(salt))], 0)?;
     disk.sync(&file)?;

@@ -19,7 +19,7 @@ use proto::Checksum;
 use sqlx::{Connection, Row, SqliteConnection};
 
 use super::{
-    disk::Disk,
+    disk::{self, Disk},
     lending::Lending,
     pragmas::{self, Database, INDEX_FILE},
 };
@@ -123,7 +123,8 @@ pub(crate) async fn take(
     let folder = config.data_dir.join(SNAPSHOTS_FOLDER);
     make_folder(&folder, disk.as_ref())?;
     let partial = folder.join(PARTIAL);
-    remove(disk.as_ref(), &partial)?;
+    disk::remove_if_there(disk.as_ref(), &partial)
+        .map_err(ActorError::io(format!("cannot remove {}", partial.display())))?;
     write(config, index, &partial).await?;
     let newest = off_thread({
         let config = config.clone();
@@ -234,13 +235,6 @@ fn make_folder(folder: &Path, disk: &dyn Disk) -> Result<(), ActorError> {
             disk.sync_folder(above)
                 .map_err(ActorError::io(format!("cannot make {} durable", folder.display())))
         }
-    }
-}
-
-fn remove(disk: &dyn Disk, path: &Path) -> Result<(), ActorError> {
-    match disk.remove(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed.map_err(ActorError::io(format!("cannot remove {}", path.display()))),
     }
 }
 

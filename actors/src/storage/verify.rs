@@ -17,7 +17,7 @@ use std::{
 };
 
 use futures::future::join_all;
-use proto::{AccountId, Checksum, Fragment, FragmentId, TesseraId};
+use proto::{Checksum, Fragment, TesseraId};
 use reading::{Lacking, Reading, refs};
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
@@ -27,7 +27,7 @@ use super::{
     inventory::{self, ITEMS_MAX, Inventory, Item},
     ops::{Op, Outcome},
     readers::Readers,
-    rows::{DepositKey, DepositRow, Place, Seal, SegmentRow},
+    rows::{Place, Seal, SegmentRow},
     segment::SegmentFiles,
 };
 use crate::{
@@ -229,7 +229,9 @@ where
         let there = there.map_err(ActorError::io(format!("cannot read segment {segment}")))?;
         let (mut behind, mut renewed) = (None, 0);
         loop {
-            let page = async |index: &mut _| deposits(index, segment, behind.as_ref()).await;
+            let page = async |index: &mut _| {
+                facts::deposits_in(index, segment, behind.as_ref(), DEPOSITS_PER_PAGE).await
+            };
             let page = self.index.as_it_is(page).await?;
             let Some(last) = page.last() else { break };
             behind = Some(last.0);
@@ -283,27 +285,5 @@ async fn documents_at(
     rows.iter().map(document).collect()
 }
 
-/// Some of the deposits whose refs should be in a segment, behind this one.
-async fn deposits(
-    index: &mut SqliteConnection,
-    segment: u32,
-    behind: Option<&DepositKey>,
-) -> Result<Vec<(DepositKey, DepositRow)>, ActorError> {
-    // Behind nothing is behind a key that is shorter than all others.
-    let tessera = behind.map_or(&[][..], |(_, id)| id.tessera.as_bytes());
-    let account = behind.map_or(&[][..], |(account, _)| account.as_bytes());
-    let (stripe, idx) = behind.map_or((0, 0), |(_, id)| (id.stripe, id.index));
-    let rows = sqlx::query(DEPOSITS).bind(segment).bind(tessera).bind(stripe).bind(idx).bind(account);
-    let deposit = |row: &SqliteRow| -> Result<_, ActorError> {
-        let tessera = TesseraId::try_from(row.try_get::<&[u8], _>(0)?)?;
-        let id = FragmentId { tessera, stripe: row.try_get(1)?, index: row.try_get(2)? };
-        let account = AccountId::try_from(row.try_get::<&[u8], _>(3)?)?;
-        Ok(((account, id), DepositRow { segment, seq: row.try_get::<i64, _>(4)?.cast_unsigned() }))
-    };
-    rows.fetch_all(index).await?.iter().map(deposit).collect()
-}
-
-const DEPOSITS: &str = "SELECT d.tessera, d.stripe, d.idx, d.account, d.seq \
-     FROM deposits d JOIN tesseras t USING (tessera) \
-     WHERE d.segment = ? AND t.session = 0 AND (d.tessera, d.stripe, d.idx, d.account) > (?, ?, ?, ?) \
-     ORDER BY d.tessera, d.stripe, d.idx, d.account LIMIT 256";
+/// Looked at with one question.
+const DEPOSITS_PER_PAGE: u32 = 256;
