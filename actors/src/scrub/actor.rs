@@ -25,7 +25,7 @@ use super::{
 use crate::{
     error::ActorError,
     metrics::ScrubMetrics,
-    storage::{ScrubNote, Segments, SegmentsHandle},
+    storage::{ScrubNote, ScrubRow, Segments, SegmentsHandle},
     supervision::gate::Slot,
 };
 
@@ -60,6 +60,10 @@ pub(super) struct State {
     /// What could not be verified because of what others do, and when it is tried again.
     later: BTreeMap<Target, Instant>,
     doubted: BTreeSet<u32>,
+    /// Those that were verified because of that, lately.
+    checked: BTreeMap<u32, Instant>,
+    /// The segment that is being verified was doubted meanwhile: what was verified of it before does not count.
+    begins_anew: bool,
     /// Something is being verified or asked: its end sets the next turn.
     is_busy: bool,
     /// Something has changed since what there is was asked for: the answer may be of before that.
@@ -159,6 +163,8 @@ impl State {
             index: None,
             later: BTreeMap::new(),
             doubted: BTreeSet::new(),
+            checked: BTreeMap::new(),
+            begins_anew: false,
             is_busy: false,
             is_overtaken: false,
             is_under_way: false,
@@ -248,8 +254,8 @@ impl State {
         }
         let now_ms = (self.arguments.now_ms)();
         if self.cursor.is_none() && stored.scrub.segment != 0 {
-            let (segment, position) = (stored.scrub.segment, stored.scrub.position);
-            (self.cursor, self.cursor_began_ms) = (Some(Cursor { segment, position }), now_ms);
+            let ScrubRow { segment, position, began_ms, .. } = stored.scrub;
+            (self.cursor, self.cursor_began_ms) = (Some(Cursor { segment, position }), began_ms);
         }
         let plan = Plan::new(now_ms, &stored, &self.terms);
         self.tell_whether_late(&plan, now_ms);
@@ -257,7 +263,17 @@ impl State {
         self.next_turn(me, Duration::ZERO);
     }
 
-    fn doubt(&mut self, me: &ActorRef<ScrubMsg>, segments: BTreeSet<u32>) {
+    fn doubt(&mut self, me: &ActorRef<ScrubMsg>, mut segments: BTreeSet<u32>) {
+        // Damage that cannot be mended is found again by whoever asks for it, again and again.
+        self.checked.retain(|_, at| at.elapsed() < DOUBTED_AGAIN);
+        segments.retain(|id| !self.checked.contains_key(id));
+        // What was verified of the segment under way may be what is doubted.
+        let begun = self.cursor.filter(|cursor| segments.contains(&cursor.segment));
+        match begun {
+            Some(_) if self.is_busy => self.begins_anew = true,
+            Some(_) => self.cursor = None,
+            None => {}
+        }
         self.doubted.extend(segments);
         self.look_again(me);
     }
@@ -382,6 +398,8 @@ const FIRST_LOOK: Duration = Duration::from_secs(1);
 const KNOWN_FOR: Duration = Duration::from_secs(10);
 /// Clocks are set, and machines sleep.
 const LOOK_INTERVAL: Duration = Duration::from_secs(600);
+/// A segment is not verified again because of a doubt before this.
+const DOUBTED_AGAIN: Duration = Duration::from_secs(3600);
 const IDLE_MIN: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
@@ -393,7 +411,7 @@ mod tests {
     use crate::{
         System, SystemConfig, clock,
         scrub::Starter,
-        storage::{Piece, ScrubRow, SegmentAge},
+        storage::{Piece, SegmentAge, Verified},
         testbed::Measured,
     };
 
@@ -443,6 +461,37 @@ mod tests {
         assert!(state.is_busy);
         state.looked(&me, before);
         assert!(state.known.is_some(), "nobody came in between");
+        system.drain().await;
+    }
+
+    #[tokio::test]
+    async fn doubt_about_the_segment_under_way_has_all_of_it_verified() {
+        let Bench { system, me, mut state, .. } = bench().await;
+        let cursor = Some(Cursor { segment: 5, position: 200 });
+        state.cursor = cursor;
+        state.doubt(&me, [4].into());
+        assert_eq!(state.cursor, cursor);
+        state.doubt(&me, [5].into());
+        assert_eq!(state.cursor, None);
+        for reached in [Some(300), None] {
+            (state.cursor, state.is_busy) = (cursor, true);
+            state.doubt(&me, [5].into());
+            let piece = Piece { segment: 5, from: 200, bytes: 100, next: Vec::new() };
+            state.verified(&me, &piece, Instant::now(), Ok(Verified { reached, ..Verified::default() }));
+            assert!(state.cursor.is_none() && state.doubted.contains(&5), "{reached:?}");
+        }
+        system.drain().await;
+    }
+
+    /// Whoever asks for damaged bytes again and again does not keep the rest from being verified.
+    #[tokio::test]
+    async fn segment_is_verified_for_a_doubt_once_in_a_while() {
+        let Bench { system, me, mut state, .. } = bench().await;
+        state.doubt(&me, [5].into());
+        let piece = Piece { segment: 5, from: 0, bytes: 100, next: Vec::new() };
+        state.verified(&me, &piece, Instant::now(), Ok(Verified::default()));
+        state.doubt(&me, [5, 6].into());
+        assert_eq!(state.doubted, [6].into());
         system.drain().await;
     }
 

@@ -120,8 +120,8 @@ impl Plan {
             return Some(*entry);
         }
         let reserves = if is_under_way { 2 } else { 1 };
-        let is_due =
-            self.latest_begin_ms(terms).is_some_and(|at| at - reserves * terms.reserve_ms() <= now_ms);
+        let latest = latest_begin_ms(entries(), terms);
+        let is_due = latest.is_some_and(|at| at - reserves * terms.reserve_ms() <= now_ms);
         let is_begun = |entry: &&Entry| begun.is_some_and(|id| entry.target == Target::Segment(id));
         let begun = entries().find(is_begun).filter(|entry| is_due || self.is_asked(entry));
         let first = entries().next().filter(|_| is_due);
@@ -156,7 +156,7 @@ impl Plan {
         let bytes: u64 = self.entries.iter().map(|entry| entry.bytes).sum();
         let overdue = self.entries.iter().filter(|entry| now_ms - entry.since_ms > terms.within_ms());
         let takes_ms = terms.takes_ms(bytes);
-        let latest = self.latest_begin_ms(terms);
+        let latest = latest_begin_ms(self.entries.iter(), terms);
         // What cannot be done within the span once cannot be done again and again either.
         let late_ms = latest.map_or(0, |latest| now_ms - latest).max(takes_ms - terms.within_ms());
         let begins_ms = latest.map(|latest| latest - terms.reserve_ms() - now_ms);
@@ -169,16 +169,16 @@ impl Plan {
             begins_in_ms: begins_ms.map(positive),
         }
     }
+}
 
-    /// The latest time to begin at which everything is still in time.
-    fn latest_begin_ms(&self, terms: &Terms) -> Option<i64> {
-        let mut bytes = 0;
-        let begin = |entry: &Entry| {
-            bytes += entry.bytes;
-            entry.since_ms.saturating_add(terms.within_ms()) - terms.takes_ms(bytes)
-        };
-        self.entries.iter().map(begin).min()
-    }
+/// The latest time to begin at which all of these are still in time.
+fn latest_begin_ms<'a>(entries: impl Iterator<Item = &'a Entry>, terms: &Terms) -> Option<i64> {
+    let mut bytes = 0;
+    let begin = |entry: &Entry| {
+        bytes += entry.bytes;
+        entry.since_ms.saturating_add(terms.within_ms()) - terms.takes_ms(bytes)
+    };
+    entries.map(begin).min()
 }
 
 /// A time that is not in the future. A clock that is set by a little is forgiven; what was verified at a time that is
@@ -291,6 +291,18 @@ mod tests {
         check(&[one, two, Target::Index], Some(three));
         check(&[one, two, Target::Index, three], None);
         check(&[Target::Index, three], Some(one));
+    }
+
+    /// Else everything would be verified again and again for as long as one thing cannot be.
+    #[test]
+    fn what_is_overdue_and_put_off_makes_nothing_else_due() {
+        let scrub = ScrubRow { index_at_ms: NOW - 40 * DAY, ..ScrubRow::default() };
+        let lately = SegmentAge { id: 1, bytes: 1, written_at_ms: 0, verified_at_ms: Some(NOW - 1) };
+        let plan = Plan::new(NOW, &Segments { segments: vec![lately], index_bytes: 9, scrub }, &TERMS);
+        let next =
+            |put_off| plan.next(NOW, &TERMS, &BTreeSet::new(), None, true, |target| Some(target) == put_off);
+        assert_eq!(next(None).map(|entry| entry.target), Some(Target::Index));
+        assert_eq!(next(Some(Target::Index)), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use proto::{Checksum, FragmentId, TesseraId};
 
-use super::rows::{DocumentKey, LogEnd, SegmentRow, TesseraRow};
+use super::rows::{DocumentKey, LogEnd, ScrubRow, SegmentRow, TesseraRow};
 
 /// What is kept beside a fragment's checksum, so that a flipped bit in either or in the id shows. The tessera is the
 /// key of the hash: what is left to be hashed is one block.
@@ -49,6 +49,14 @@ pub(crate) fn seal_of_segment(id: u32, row: &SegmentRow) -> i64 {
 pub(crate) fn seal_of_log(end: &LogEnd) -> i64 {
     let LogEnd { watermark, next_seq, clean } = *end;
     seal_of_numbers([watermark.segment.into(), watermark.position, next_seq, clean.into()])
+}
+
+/// What is kept beside how far scrubbing has come.
+pub(crate) fn seal_of_scrub(row: &ScrubRow) -> i64 {
+    let ScrubRow { segment, position, began_ms, before_ms, paused_until_ms, index_at_ms } = *row;
+    let times = [before_ms, paused_until_ms, index_at_ms, began_ms].map(i64::cast_unsigned);
+    let [before, paused_until, index_at, began] = times;
+    seal_of_numbers([segment.into(), position, before, paused_until, index_at, began])
 }
 
 fn seal_of_numbers<const N: usize>(numbers: [u64; N]) -> i64 {

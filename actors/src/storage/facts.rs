@@ -213,17 +213,23 @@ fn segment_row(row: &SqliteRow) -> Result<(u32, SegmentRow), ActorError> {
     Err(ActorError::damaged_index(format!("the row of segment {id} is not as it was written")))
 }
 
-/// How far scrubbing has come.
+/// How far scrubbing has come. When that is not what was written, everything is verified again.
 pub(crate) async fn scrub(connection: &mut SqliteConnection) -> Result<ScrubRow, ActorError> {
-    let sql = "SELECT segment, position, before, paused_until, index_at FROM scrub";
+    let sql = "SELECT segment, position, before, paused_until, index_at, began, seal FROM scrub";
     let row = sqlx::query(sql).fetch_one(connection).await?;
-    Ok(ScrubRow {
+    let scrub = ScrubRow {
         segment: row.try_get(0)?,
         position: row.try_get::<i64, _>(1)?.cast_unsigned(),
         before_ms: row.try_get(2)?,
         paused_until_ms: row.try_get(3)?,
         index_at_ms: row.try_get(4)?,
-    })
+        began_ms: row.try_get(5)?,
+    };
+    if row.try_get::<Option<i64>, _>(6)?.is_none_or(|seal| seal == digest::seal_of_scrub(&scrub)) {
+        return Ok(scrub);
+    }
+    tracing::warn!("how far verifying has come is not as it was written: it begins anew");
+    Ok(ScrubRow::default())
 }
 
 /// Where the log stands as the index knows it.

@@ -108,7 +108,8 @@ impl Script {
         let jobs: Vec<_> =
             changes.jobs.iter().map(|(sum, queued)| (*sum, queued.then_some(now_ms))).collect();
         self.table(&JOBS, &jobs)?;
-        let scrub: Vec<_> = changes.scrub.iter().map(|row| (1_u32, Some(*row))).collect();
+        let scrub: Vec<_> =
+            changes.scrub.iter().map(|row| (1_u32, Some((*row, digest::seal_of_scrub(row))))).collect();
         self.table(&SCRUB, &scrub)
     }
 
@@ -245,12 +246,14 @@ bind!(
 );
 
 bind!(
-    ScrubRow,
-    |row| row.segment,
-    row.position.cast_signed(),
-    row.before_ms,
-    row.paused_until_ms,
-    row.index_at_ms
+    (ScrubRow, i64),
+    |row| row.0.segment,
+    row.0.position.cast_signed(),
+    row.0.before_ms,
+    row.0.paused_until_ms,
+    row.0.index_at_ms,
+    row.0.began_ms,
+    row.1
 );
 
 /// Rows of the largest statement.
@@ -354,9 +357,10 @@ const JOBS: [Form; 2] = [
 const SCRUB: [Form; 2] = [
     Form {
         head: "INSERT INTO scrub VALUES ",
-        row: "(?,?,?,?,?,?)",
+        row: "(?,?,?,?,?,?,?,?)",
         tail: " ON CONFLICT DO UPDATE SET segment=excluded.segment, position=excluded.position, \
-               before=excluded.before, paused_until=excluded.paused_until, index_at=excluded.index_at;",
+               before=excluded.before, paused_until=excluded.paused_until, index_at=excluded.index_at, \
+               began=excluded.began, seal=excluded.seal;",
     },
     Form { head: "DELETE FROM scrub WHERE id IN (", row: "?", tail: ");" },
 ];

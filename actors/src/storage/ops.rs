@@ -71,6 +71,8 @@ pub enum ScrubNote {
         segment: u32,
         /// In bytes.
         position: u64,
+        /// When that was begun.
+        began_ms: i64,
     },
     /// All of a segment was verified.
     Verified {

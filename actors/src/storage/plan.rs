@@ -316,10 +316,12 @@ impl Planner {
     fn scrub(&mut self, note: ScrubNote) -> Outcome {
         let was = self.view.scrub;
         self.view.scrub = match note {
-            ScrubNote::Reached { segment, position } => ScrubRow { segment, position, ..was },
+            ScrubNote::Reached { segment, position, began_ms } => {
+                ScrubRow { segment, position, began_ms, ..was }
+            }
             ScrubNote::Verified { segment, at_ms } => {
                 self.view.segment(segment, |row| row.verified_at_ms = Some(at_ms));
-                ScrubRow { segment: 0, position: 0, ..was }
+                ScrubRow { segment: 0, position: 0, began_ms: 0, ..was }
             }
             ScrubNote::LookedThrough { at_ms } => ScrubRow { index_at_ms: at_ms, ..was },
             ScrubNote::Start { before_ms } => ScrubRow { before_ms, paused_until_ms: 0, ..was },

@@ -120,6 +120,8 @@ pub struct ScrubRow {
     pub segment: u32,
     /// In bytes.
     pub position: u64,
+    /// When that was begun, in milliseconds since 1970.
+    pub began_ms: i64,
     /// What was last verified before this time was asked to be verified now, in milliseconds since 1970; 0 for nothing.
     pub before_ms: i64,
     /// Until when it is paused, in milliseconds since 1970; 0 for not.

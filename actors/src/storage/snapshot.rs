@@ -285,4 +285,4 @@ const TESSERAS: &str = "UPDATE tesseras SET received_at = kept.tesseras.received
 const JOBS: &str = "UPDATE jobs SET queued_at = kept.jobs.queued_at \
      FROM kept.jobs WHERE kept.jobs.checksum = main.jobs.checksum";
 const SCRUB: &str = "UPDATE scrub SET before = kept.scrub.before, paused_until = kept.scrub.paused_until, \
-     index_at = 0 FROM kept.scrub";
+     index_at = 0, seal = NULL FROM kept.scrub";

@@ -87,6 +87,8 @@ where
     pub(crate) async fn verify(&self, piece: Piece) -> Result<Verified, ActorError> {
         let Some(row) = self.row(piece.segment).await? else { return Ok(Verified::default()) };
         let Some(file) = self.open(piece.segment).await? else { return Ok(Verified::default()) };
+        // What was said to be verified up to behind the end was not.
+        let piece = Piece { from: if piece.from < row.bytes { piece.from } else { 0 }, ..piece };
         let (inventory, until) = self.stock(&piece).await?;
         let until = until.min(row.bytes).min(piece.from.saturating_add(piece.bytes));
         let (files, segment, from) = (self.files.clone(), piece.segment, piece.from);

@@ -20,6 +20,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use super::pragmas::PAGE_BYTES;
+
 /// Bytes that SQLite has written into its two files.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Written {
@@ -80,7 +82,11 @@ impl Seen {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
             read => read?,
         }
-        let page_bytes = u64::from(number(&header, 8));
+        // What is there may be damaged: SQLite passes over it then, and writes a header of its own with its first page.
+        if number(&header, 8) != PAGE_BYTES {
+            return Ok(());
+        }
+        let page_bytes = u64::from(PAGE_BYTES);
         let salt = bytes(&header, 16);
         if salt != self.salt {
             self.begin_anew(salt, page_bytes);
@@ -147,7 +153,7 @@ mod tests {
     use super::*;
     use crate::storage::{
         INDEX_FILE,
-        pragmas::{Database, PAGE_BYTES, open_database},
+        pragmas::{Database, open_database},
     };
 
     /// Writes so many rows in one transaction, each into a page of its own.
@@ -197,6 +203,17 @@ mod tests {
             // Beside the new ones: the first page, the last one of before, and those of the table's tree.
             assert!((new_pages..new_pages + 50).contains(&moved), "{moved} were moved, {new_pages} are new");
         }
+    }
+
+    #[tokio::test]
+    async fn damaged_header_of_the_wal_takes_no_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = folder.path().join(INDEX_FILE);
+        let mut header = [0; HEADER_BYTES];
+        header[8..12].copy_from_slice(&(PAGE_BYTES | 1 << 30).to_be_bytes());
+        std::fs::write(folder.path().join(format!("{INDEX_FILE}-wal")), header).unwrap();
+        // A buffer for 256 such pages could not be had, and would end the process.
+        assert_eq!(WalMeter::new(&database).take(), Written::default());
     }
 
     #[tokio::test]

@@ -263,6 +263,8 @@ async fn rows_of_before_there_were_seals_are_believed() {
         "ALTER TABLE segments DROP COLUMN seal",
         "ALTER TABLE segments DROP COLUMN ref_seqs",
         "ALTER TABLE log DROP COLUMN seal",
+        "ALTER TABLE scrub DROP COLUMN seal",
+        "ALTER TABLE scrub DROP COLUMN began",
         "DELETE FROM _sqlx_migrations WHERE version = 3",
     ] {
         execute(&node, change).await;
@@ -318,6 +320,28 @@ async fn pause_lasts_over_a_restart_and_ends_with_a_start() {
     assert_eq!(until(&node, |_| true).await.findings, Findings::default());
     assert!(scrub(&node).await.bytes > 0);
     assert_eq!(until(&node, |_| true).await.paused_for_ms, None);
+    node.stop().await;
+}
+
+/// A flipped bit in how far it has come would have it say of bytes that they are verified which nobody read.
+#[tokio::test(flavor = "multi_thread")]
+async fn how_far_it_has_come_is_believed_only_as_it_was_written() {
+    let mut node = filled().await;
+    let bytes = usage(&node).await.totals.segment_bytes;
+    for change in [
+        "UPDATE scrub SET segment = 1, position = position + 4096, began = 9999999999999",
+        "UPDATE scrub SET segment = 1, position = 1 << 40, seal = NULL",
+    ] {
+        node.system().scrub.pause(Duration::from_secs(3600)).await.unwrap();
+        node.stop().await;
+        execute(&node, change).await;
+        flip(&node.segment(1), HEADER + 100);
+        node.start().await.unwrap();
+        let found = scrub(&node).await;
+        assert!(found.blobs == 1 && found.bytes >= bytes, "{change}: {found:?}");
+        flip(&node.segment(1), HEADER + 100);
+        node.rebuild().await;
+    }
     node.stop().await;
 }
 

@@ -63,16 +63,20 @@ impl State {
         self.find(&verified);
         let segment = piece.segment;
         self.cursor = verified.reached.map(|position| Cursor { segment, position });
-        if self.cursor.is_none() {
-            self.doubted.remove(&segment);
+        if std::mem::take(&mut self.begins_anew) {
+            (self.cursor, self.known) = (None, None);
+        } else if self.cursor.is_none() {
+            if self.doubted.remove(&segment) {
+                self.checked.insert(segment, Instant::now());
+            }
             self.known = None;
         }
         let wait = self.done(me, began, verified.bytes);
         if let Some(Cursor { segment, position }) = self.cursor.filter(|_| wait >= NOTE_BEFORE) {
-            let segments = self.arguments.segments.clone();
+            let (segments, began_ms) = (self.arguments.segments.clone(), self.cursor_began_ms);
             tokio::spawn(async move {
                 // Without it, a restart verifies a little twice.
-                let _ = segments.note(ScrubNote::Reached { segment, position }).await;
+                let _ = segments.note(ScrubNote::Reached { segment, position, began_ms }).await;
             });
         }
     }
