@@ -58,6 +58,8 @@ pub(crate) enum Op {
     Rescue { fragment: Fragment, place: Place },
     /// The ref of a deposit, in this segment and with this sequence number, is damaged: write it again.
     Renew { account: AccountId, id: FragmentId, was: DepositRow },
+    /// The commit of a session is damaged to which the ref of this deposit belongs: write it again.
+    Recommit { session: SessionId, account: AccountId, id: FragmentId, was: DepositRow },
     /// How far scrubbing has come, or what it is asked for.
     Scrub(ScrubNote),
 }
@@ -134,7 +136,7 @@ impl Op {
             Self::Refs { refs, .. } => refs.len() as u64 * record_len(CLAIM_BYTES),
             Self::Copy { records, .. } => records.iter().map(|copied| copied.header.record_len()).sum(),
             Self::Drop { .. } => record_len(CLAIM_BYTES) + record_len(TESSERA_BYTES),
-            Self::Commit { .. } => record_len(CLAIM_BYTES),
+            Self::Commit { .. } | Self::Recommit { .. } => record_len(CLAIM_BYTES),
             Self::Purge { .. } => record_len(TESSERA_BYTES),
             Self::Rescue { fragment, .. } => record_len(fragment.bytes().len()),
             Self::Renew { .. } => record_len(CLAIM_BYTES),
@@ -180,6 +182,7 @@ impl Op {
             | Self::Unlinked { .. }
             | Self::Rescue { .. }
             | Self::Renew { .. }
+            | Self::Recommit { .. }
             | Self::Scrub(_) => false,
         }
     }
@@ -190,7 +193,9 @@ impl Op {
             Self::Put { account, id, fragment } => {
                 into.push(Need { account: *account, fragment: *id, checksum: Some(fragment.checksum()) });
             }
-            Self::Drop { account, id } | Self::Renew { account, id, .. } => {
+            Self::Drop { account, id }
+            | Self::Renew { account, id, .. }
+            | Self::Recommit { account, id, .. } => {
                 into.push(Need { account: *account, fragment: *id, checksum: None })
             }
             Self::Pin { fragment, .. } | Self::Rescue { fragment, .. } => {

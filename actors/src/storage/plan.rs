@@ -20,7 +20,7 @@ use super::{
     log::Tape,
     needed::Extra,
     ops::{Op, Outcome, ScrubNote},
-    rows::{BlobState, DepositRow, Place, ScrubRow},
+    rows::{BlobState, DepositKey, DepositRow, Place, ScrubRow},
     sessions::Sessions,
     view::View,
 };
@@ -83,6 +83,9 @@ impl Planner {
                 stale => Ok(stale),
             },
             Op::Renew { account, id, was } => self.renew(*account, *id, *was, scene),
+            Op::Recommit { session, account, id, was } => {
+                self.recommit(*session, (*account, *id), *was, scene)
+            }
             Op::Scrub(note) => Ok(self.scrub(*note)),
         }
     }
@@ -300,17 +303,35 @@ impl Planner {
         was: DepositRow,
         scene: &mut Scene<'_>,
     ) -> Result<Outcome, ActorError> {
-        let counts = self.view.tesseras.get(&id.tessera).is_some_and(|row| row.session == 0);
-        let deposit = self.view.deposits.get(&(account, id)).filter(|row| counts && *row == was);
-        let (Some(fragment), Some(_)) = (self.view.fragments.get(&id), deposit) else {
-            return Ok(Outcome::Stale);
-        };
+        let fragment = self.view.fragments.get(&id).filter(|_| self.governs((account, id), was));
+        let Some(fragment) = fragment else { return Ok(Outcome::Stale) };
         let (session, checksum) = (SessionId::NONE, fragment.checksum);
         let length = self.view.blobs.get(&checksum).map_or(0, |row| row.place.len);
         let claim = Claim { session, account, fragment: id, checksum, length };
         let (seq, place) = self.append(&Record::Ref(claim), scene)?;
         self.view.renew_deposit(account, id, place.segment, seq);
         Ok(Outcome::Done)
+    }
+
+    /// Writes the commit of a session again, of which one ref counts and so all that it wrote of the tessera did.
+    fn recommit(
+        &mut self,
+        session: SessionId,
+        key: DepositKey,
+        was: DepositRow,
+        scene: &mut Scene<'_>,
+    ) -> Result<Outcome, ActorError> {
+        if !self.governs(key, was) {
+            return Ok(Outcome::Stale);
+        }
+        self.append(&Record::Commit { session, tessera: key.1.tessera }, scene)?;
+        Ok(Outcome::Done)
+    }
+
+    /// Whether a deposit counts, and because of this ref.
+    fn governs(&self, key: DepositKey, was: DepositRow) -> bool {
+        let counts = self.view.tesseras.get(&key.1.tessera).is_some_and(|row| row.session == 0);
+        counts && self.view.deposits.get(&key) == Some(was)
     }
 
     fn scrub(&mut self, note: ScrubNote) -> Outcome {

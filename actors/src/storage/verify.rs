@@ -4,12 +4,18 @@
 //! # Invariants
 //! 1. It is the device that is asked, not the page cache: what lies in memory says nothing about the disk.
 //! 2. What is found damaged is marked before whoever asked hears of it: blobs as suspect, with a repair queued in the same
-//!    transaction. Records of which all is known are written again: refs, from the index, and blobs whose bytes are right.
+//!    transaction. Records of which all is known are written again: refs, from the index, with the commits of their sessions,
+//!    and blobs whose bytes are right.
 //! 3. Bytes that are right at a place where the index has others mean that the index is wrong: it is made anew.
+//! 4. Not mended: a drop. The index does not know what was dropped, so it could not say what to write. The segment is not
+//!    given up as long as another may hold what the drop is about, and only an index that is made anew takes that for
+//!    wanted again.
+//! 5. Not queued: documents. They have no state, and a repair is of a blob; whoever asks for one is told, each time.
 
 mod reading;
 
 use std::{
+    collections::HashSet,
     fs::File,
     future::Future,
     io,
@@ -17,8 +23,8 @@ use std::{
 };
 
 use futures::future::join_all;
-use proto::{Checksum, Fragment, TesseraId};
-use reading::{Lacking, Reading, refs};
+use proto::{Checksum, Fragment, TesseraId, record::SessionId};
+use reading::{Lacking, Reading, Remains};
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
@@ -108,7 +114,7 @@ where
             self.note(segment, item, *lacking, &mut verified).await?;
         }
         if reading.is_spoiled {
-            verified.mended += self.renew(segment).await?;
+            verified.mended += self.renew(segment, reading.may_lack_commit).await?;
         }
         if verified.reached.is_none() && piece.next.is_empty() {
             self.stock.set(Arc::default());
@@ -223,13 +229,37 @@ where
         Ok(())
     }
 
-    /// Writes the refs again that the index knows in this segment and that it does not hold any more.
-    async fn renew(&self, segment: u32) -> Result<u64, ActorError> {
+    /// Writes the refs again that the index knows in this segment and that it does not hold any more; and, if they may be
+    /// lacking, the commits of the sessions that wrote the others. Refs come before their commit, so those may be in the
+    /// segment before.
+    async fn renew(&self, segment: u32, may_lack_commit: bool) -> Result<u64, ActorError> {
+        let mut committed = HashSet::new();
+        let mut renewed = self.renew_in(segment, may_lack_commit, &mut committed).await?;
+        let ids = self.index.as_it_is(facts::segments).await?;
+        let before = ids.into_keys().filter(|id| *id < segment && may_lack_commit).max();
+        if let Some(before) = before {
+            renewed += self.renew_in(before, may_lack_commit, &mut committed).await?;
+        }
+        if renewed > 0 {
+            tracing::warn!(segment, renewed, "records of who wants what were damaged: written again");
+        }
+        Ok(renewed)
+    }
+
+    async fn renew_in(
+        &self,
+        segment: u32,
+        may_lack_commit: bool,
+        committed: &mut HashSet<SessionId>,
+    ) -> Result<u64, ActorError> {
         let files = self.files.clone();
-        let there = self.background.run(move || refs(&files, segment)).await;
+        let there = self.background.run(move || Remains::of(&files, segment)).await;
         let there = there.ok_or_else(|| io::Error::other("a verification ended in a panic"))?;
         let there = there.map_err(ActorError::io(format!("cannot read segment {segment}")))?;
-        let (mut behind, mut renewed) = (None, 0);
+        committed.insert(SessionId::NONE);
+        committed.extend(there.committed);
+        let counts = |session: &SessionId| !may_lack_commit || committed.contains(session);
+        let (mut behind, mut renewed, mut recommitted) = (None, 0, HashSet::new());
         loop {
             let page = async |index: &mut _| {
                 facts::deposits_in(index, segment, behind.as_ref(), DEPOSITS_PER_PAGE).await
@@ -237,14 +267,22 @@ where
             let page = self.index.as_it_is(page).await?;
             let Some(last) = page.last() else { break };
             behind = Some(last.0);
-            let lost = page.iter().filter(|(_, was)| !there.contains(&was.seq));
-            let ops = lost.map(|((account, id), was)| Op::Renew { account: *account, id: *id, was: *was });
+            let lost: Vec<_> =
+                page.iter().filter(|(_, was)| !there.refs.get(&was.seq).is_some_and(counts)).collect();
+            // First what all of a session needs: its refs do not lead here any more once they are written again.
+            for ((account, id), was) in &lost {
+                if let Some(session) = there.refs.get(&was.seq).copied()
+                    && recommitted.insert(session)
+                {
+                    let op = Op::Recommit { session, account: *account, id: *id, was: *was };
+                    renewed += u64::from((self.submit)(op).await? == Outcome::Done);
+                }
+            }
+            let ops =
+                lost.iter().map(|((account, id), was)| Op::Renew { account: *account, id: *id, was: *was });
             for outcome in join_all(ops.map(&self.submit)).await {
                 renewed += u64::from(outcome? == Outcome::Done);
             }
-        }
-        if renewed > 0 {
-            tracing::warn!(segment, renewed, "records of who wants what were damaged: written again");
         }
         Ok(renewed)
     }

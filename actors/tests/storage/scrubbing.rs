@@ -7,10 +7,10 @@ use actors::{
     scrub::{Findings, Mode, ScrubStatus},
     storage::{BlobState, Piece},
 };
-use proto::record::Record;
+use proto::record::{DocumentKind, Record};
 
 use super::{
-    damage::{ASTRAY, COUNT, LENGTH, all_but, execute, filled, flip, served, usage, with_manifest},
+    damage::{ASTRAY, COUNT, LENGTH, MANIFEST, all_but, execute, filled, flip, served, usage, with_manifest},
     support::{
         LOCAL, audit, fragment, id, index,
         log::{Log, Placed},
@@ -57,6 +57,16 @@ async fn scrub_makes_the_index_anew(node: &Node, case: &str) {
 fn first(node: &Node, is_it: impl Fn(&Record) -> bool) -> Placed {
     let log = Log::read(&node.segments());
     log.records.into_iter().find(|placed| is_it(&placed.record)).unwrap()
+}
+
+/// As [`first`], of what is on its way.
+async fn first_in_time(node: &Node, is_it: impl Fn(&Record) -> bool + Copy) -> Placed {
+    let deadline = std::time::Instant::now() + DEADLINE;
+    while !Log::read(&node.segments()).records.iter().any(|placed| is_it(&placed.record)) {
+        assert!(std::time::Instant::now() < deadline, "it does not come");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    first(node, is_it)
 }
 
 async fn states(node: &Node) -> Vec<BlobState> {
@@ -302,6 +312,38 @@ async fn damage_in_what_came_after_the_index_was_asked_is_found() {
     usage(&node).await;
     assert_eq!(door.verify(piece(active, Vec::new())).await.unwrap().blobs, 1);
     node.stop().await;
+}
+
+/// Without it, an index that is made anew would know nothing of what the session wrote.
+#[tokio::test(flavor = "multi_thread")]
+async fn commit_that_is_damaged_is_written_again() {
+    for (in_the_header, is_apart) in [(false, false), (true, false), (false, true), (true, true)] {
+        let case = format!("in the header: {in_the_header}, in the next segment: {is_apart}");
+        let mut node = Node::started(1).await;
+        let one = fragment(1, LENGTH);
+        let mut session = node.storage().open_session().await.unwrap();
+        session.put_blob(one.clone()).await.unwrap();
+        session.put_document(tessera(1), DocumentKind::Manifest, MANIFEST.into()).await.unwrap();
+        session.put_refs(tessera(1), &[(0, 0, one.checksum())]).await.unwrap();
+        let refs = first_in_time(&node, |record| matches!(record, Record::Ref(_))).await;
+        for stripe in 0..if is_apart { 6 } else { 0 } {
+            node.storage().put(LOCAL, id(2, stripe), fragment(u64::from(stripe) + 9, LENGTH)).await.unwrap();
+        }
+        session.commit(tessera(1)).await.unwrap();
+        let commit = first(&node, |record| matches!(record, Record::Commit { .. }));
+        assert_eq!(commit.segment > refs.segment, is_apart, "{case}");
+        flip(&node.segment(commit.segment), commit.position + if in_the_header { 20 } else { HEADER + 5 });
+        assert_eq!(scrub(&node).await.mended, 2, "{case}: the commit, and the ref");
+        assert_eq!(scrub(&node).await.mended, 2, "{case}: once");
+        node.stop().await;
+        index::remove(node.path());
+        node.start().await.unwrap();
+        assert_eq!(node.storage().get(id(1, 0)).await.unwrap(), one, "{case}");
+        let document = node.storage().document(tessera(1), DocumentKind::Manifest, None).await;
+        assert_eq!(document.unwrap(), MANIFEST, "{case}");
+        audit::check(&node).await;
+        node.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,12 +1,19 @@
 //! Reading a piece of a segment from the device, and what is not there that should be.
 
-use std::{collections::HashSet, fs::File, io, iter::Peekable, ops::Range, slice::Iter};
+use std::{
+    collections::{HashMap, HashSet},
+    fs::File,
+    io,
+    iter::Peekable,
+    ops::Range,
+    slice::Iter,
+};
 
 use bytes::Bytes;
 use proto::{
     Checksum,
     limits::RECORD_HEADER_BYTES,
-    record::{Kind, Record},
+    record::{Kind, Record, SessionId},
 };
 
 use crate::storage::{
@@ -27,6 +34,8 @@ pub(super) struct Reading {
     pub(super) lacking: Vec<(Item, Lacking)>,
     /// Something other than a blob is damaged.
     pub(super) is_spoiled: bool,
+    /// It may be a commit.
+    pub(super) may_lack_commit: bool,
 }
 
 /// Why something is not where it should be.
@@ -63,7 +72,7 @@ impl Reading {
         if length < bytes && reading.reached >= length {
             // The end of the file is gone.
             reading.lacking.extend(items.map(|item| (*item, Lacking::Damaged)));
-            (reading.reached, reading.is_spoiled) = (bytes, true);
+            (reading.reached, reading.is_spoiled, reading.may_lack_commit) = (bytes, true, true);
         } else if reading.reached >= bytes {
             // Nothing was ever behind the end of the segment.
             reading.lacking.extend(items.map(|item| (*item, Lacking::Elsewhere)));
@@ -84,6 +93,7 @@ impl Reading {
             }
             Found::Damage { header, .. } => {
                 self.is_spoiled |= header.is_none_or(|header| header.kind != Kind::Blob);
+                self.may_lack_commit |= header.is_none_or(|header| header.kind == Kind::Commit);
             }
             Found::Record { .. } => {}
         }
@@ -113,20 +123,37 @@ pub(super) fn payload(files: &SegmentFiles, place: &Place) -> Option<Bytes> {
     Scan::bytes(files.disk(), &file, start, place.len as usize).ok().flatten()
 }
 
-/// The sequence numbers of all refs that a segment still holds. Blocks.
-pub(super) fn refs(files: &SegmentFiles, segment: u32) -> io::Result<HashSet<u64>> {
-    let file = match files.open_past_cache(segment) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashSet::new()),
-        opened => opened?,
-    };
-    let length = file.metadata()?.len();
-    let scan = Scan::new(files.disk(), &file, files.salt(), 0, length);
-    let mut scan = scan.skipping_unreadable().past_cache(length);
-    let mut refs = HashSet::new();
-    while let Some(found) = scan.next()? {
-        if let Found::Record { header, record: Record::Ref(_), .. } = found {
-            refs.insert(header.sequence);
+/// What a segment still holds.
+#[derive(Debug, Default)]
+pub(super) struct Remains {
+    /// By the sequence numbers of all refs: the sessions they belong to.
+    pub(super) refs: HashMap<u64, SessionId>,
+    /// Sessions that are complete by it.
+    pub(super) committed: HashSet<SessionId>,
+}
+
+impl Remains {
+    /// Reads a segment. Blocks.
+    pub(super) fn of(files: &SegmentFiles, segment: u32) -> io::Result<Self> {
+        let file = match files.open_past_cache(segment) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            opened => opened?,
+        };
+        let length = file.metadata()?.len();
+        let scan = Scan::new(files.disk(), &file, files.salt(), 0, length);
+        let mut scan = scan.skipping_unreadable().past_cache(length);
+        let mut remains = Self::default();
+        while let Some(found) = scan.next()? {
+            match found {
+                Found::Record { header, record: Record::Ref(claim), .. } => {
+                    remains.refs.insert(header.sequence, claim.session);
+                }
+                Found::Record { record: Record::Commit { session, .. }, .. } => {
+                    remains.committed.insert(session);
+                }
+                _ => {}
+            }
         }
+        Ok(remains)
     }
-    Ok(refs)
 }
