@@ -65,6 +65,8 @@ pub(super) struct Arguments {
     /// Whether the index need not be looked through in this process any more: it was closed in good order, made anew, or
     /// looked through, and nobody has found it damaged since. A panic damages no pages.
     pub(super) checked: Arc<AtomicBool>,
+    /// Whether the next one makes the index anew.
+    pub(super) rebuilds: Arc<AtomicBool>,
 }
 
 pub(super) struct State {
@@ -198,7 +200,7 @@ impl State {
         let lease = Arc::new(lease);
         let space = arguments.disk.space(&arguments.config.data_dir).ok();
         let arguments = Arguments { config: space::fit(arguments.config, space), ..arguments };
-        let opened = open::open(&arguments.config, &arguments.disk);
+        let opened = open::open(&arguments.config, &arguments.disk, &arguments.rebuilds);
         let (database, recovered) = opened.instrument(tracing::debug_span!("recovery")).await?;
         arguments.metrics.indexed(database.meter.take());
         tell_recovery(&recovered.report);
@@ -371,8 +373,12 @@ impl State {
                     reason,
                     "the index contradicts the log: it will be made anew from the segments"
                 );
-                open::ask_for_rebuild(&self.arguments.config, &reason)?;
-                return Err(format!("the index is damaged: {reason}").into());
+                if let Err(error) = open::ask_for_rebuild(&self.arguments.config, &reason) {
+                    tracing::debug!(%error, "if the process ends now, the damage has to be found again");
+                }
+                self.arguments.rebuilds.store(true, Ordering::Relaxed);
+                // In good order, not by an error: connections that close later would take the new one's log away.
+                me.stop(Some(format!("the index is damaged: {reason}")));
             }
         }
         Ok(())

@@ -115,8 +115,8 @@ impl Starter {
         let (seat, sender) = Seat::new(Gate::new(NAME, REQUESTS_MAX), actors);
         let (pulse, doubts) = (pulse::Pulse::new(), doubts::Doubts::new());
         let handle = StorageHandle::new(seat, metrics.clone(), pulse, doubts.clone());
-        let (lease, checked) = (Arc::default(), Arc::default());
-        let arguments = actor::Arguments { config, disk, metrics, doubts, lease, checked };
+        let (lease, checked, rebuilds) = (Arc::default(), Arc::default(), Arc::default());
+        let arguments = actor::Arguments { config, disk, metrics, doubts, lease, checked, rebuilds };
         (handle, Self { arguments, seat: sender })
     }
 }

@@ -4,7 +4,10 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use config::StorageConfig;
@@ -21,37 +24,56 @@ use super::{
 };
 use crate::error::ActorError;
 
-/// Opens the store and brings its index up to the log's end.
+/// Opens the store and brings its index up to the log's end. The index is made anew if that was asked for, by a file or by
+/// the actor before.
 pub(crate) async fn open(
     config: &StorageConfig,
     disk: &Arc<dyn Disk>,
+    rebuilds: &AtomicBool,
 ) -> Result<(Database, Recovered), ActorError> {
     make_folder(config, disk.as_ref())?;
-    if config.data_dir.join(REBUILD_FILE).exists() {
+    if config.data_dir.join(REBUILD_FILE).exists() || rebuilds.load(Ordering::Relaxed) {
         set_aside(config, disk.as_ref())?;
+        rebuilds.store(false, Ordering::Relaxed);
+    } else if !config.data_dir.join(INDEX_FILE).exists() {
+        mark_for_restore(config);
     }
-    match try_open(config, disk).await {
-        Err(error) if error.is_damaged_index() => {
-            tracing::error!(%error, "the index is damaged: it is set aside and made anew from the segments");
-            set_aside(config, disk.as_ref())?;
-            try_open(config, disk).await
-        }
-        opened => opened,
+    let mut opened = try_open(config, disk).await;
+    if let Err(error) = &opened
+        && error.is_damaged_index()
+    {
+        tracing::error!(%error, "the index is damaged: it is set aside and made anew from the segments");
+        set_aside(config, disk.as_ref())?;
+        opened = try_open(config, disk).await;
     }
+    if let Err(error) = &opened
+        && error.is_full_disk()
+        && let removed @ 1.. = remove_old(config, disk.as_ref())?
+    {
+        tracing::warn!(%error, removed, "old indexes that were set aside are removed, to make room for this one");
+        opened = try_open(config, disk).await;
+    }
+    opened
 }
 
 /// Has the next opening set the index aside and make it anew. Returns where the old one will be.
 pub fn ask_for_rebuild(config: &StorageConfig, reason: &str) -> Result<PathBuf, ActorError> {
     let path = config.data_dir.join(REBUILD_FILE);
     std::fs::write(&path, reason).map_err(ActorError::io(format!("cannot write {}", path.display())))?;
-    Ok(config.data_dir.join(aside(free_number(&config.data_dir), "")))
+    Ok(config.data_dir.join(aside(1, "")))
 }
 
 async fn try_open(config: &StorageConfig, disk: &Arc<dyn Disk>) -> Result<(Database, Recovered), ActorError> {
     let database = open_database(config).await?;
     let recovered = async {
         let recovered = recover(config, disk, &database, Tail::Unknown).await?;
-        if recovered.report.rebuilt { restore(config, &database, recovered).await } else { Ok(recovered) }
+        let marker = config.data_dir.join(RESTORE_FILE);
+        if !recovered.report.rebuilt && !marker.exists() {
+            return Ok(recovered);
+        }
+        let recovered = restore(config, &database, recovered).await?;
+        remove(disk.as_ref(), &marker)?;
+        Ok(recovered)
     };
     match recovered.await {
         Ok(recovered) => Ok((database, recovered)),
@@ -86,21 +108,35 @@ fn make_folder(config: &StorageConfig, disk: &dyn Disk) -> Result<(), ActorError
     sync_folder(&config.data_dir, disk)
 }
 
-/// Keeps the old index under a name that is free, for whoever wants to look into it.
+/// Keeps the old index under another name, for whoever wants to look into it: the last one is number 1.
 fn set_aside(config: &StorageConfig, disk: &dyn Disk) -> Result<(), ActorError> {
     let folder = &config.data_dir;
-    let number = free_number(folder);
-    for suffix in ["", "-wal"] {
-        rename(disk, &folder.join(format!("{INDEX_FILE}{suffix}")), &folder.join(aside(number, suffix)))?;
+    mark_for_restore(config);
+    for number in (1..=SET_ASIDE_MAX).rev() {
+        for suffix in ["", "-wal"] {
+            let newer = if number == 1 { format!("{INDEX_FILE}{suffix}") } else { aside(number - 1, suffix) };
+            let (from, to) = (folder.join(newer), folder.join(aside(number, suffix)));
+            remove(disk, &to)?;
+            rename(disk, &from, &to)?;
+        }
     }
     remove(disk, &folder.join(format!("{INDEX_FILE}-shm")))?;
     remove(disk, &folder.join(REBUILD_FILE))?;
     sync_folder(folder, disk)
 }
 
-fn free_number(folder: &Path) -> u32 {
-    let is_free = |number: &u32| !folder.join(aside(*number, "")).exists();
-    (1..=SET_ASIDE_MAX).find(is_free).unwrap_or(SET_ASIDE_MAX)
+/// What segments do not know is restored when the index is made anew, however often that is interrupted.
+fn mark_for_restore(config: &StorageConfig) {
+    if let Err(error) = std::fs::write(config.data_dir.join(RESTORE_FILE), "") {
+        tracing::warn!(%error, "when the index is not made anew in one go, what only it knew is not restored");
+    }
+}
+
+/// Removes all that was set aside, and says how many files that were.
+fn remove_old(config: &StorageConfig, disk: &dyn Disk) -> Result<usize, ActorError> {
+    let files = (1..=SET_ASIDE_MAX).flat_map(|number| ["", "-wal"].map(|suffix| aside(number, suffix)));
+    let paths = files.map(|name| config.data_dir.join(name)).filter(|path| path.exists());
+    paths.map(|path| remove(disk, &path)).try_fold(0, |removed, done| done.map(|()| removed + 1))
 }
 
 fn aside(number: u32, suffix: &str) -> String {
@@ -125,5 +161,7 @@ fn remove(disk: &dyn Disk, path: &Path) -> Result<(), ActorError> {
 
 /// In the data directory while the index is to be made anew; holds the reason.
 const REBUILD_FILE: &str = "index.rebuild";
-/// Old indexes kept; the last one is replaced after that.
-const SET_ASIDE_MAX: u32 = 9;
+/// In the data directory from when an index is made anew until what only the old one knew is restored.
+const RESTORE_FILE: &str = "index.restore";
+/// Old indexes kept: each may be as large as the one in use.
+const SET_ASIDE_MAX: u32 = 2;

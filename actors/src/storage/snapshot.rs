@@ -103,6 +103,16 @@ pub(crate) fn all(config: &StorageConfig) -> io::Result<Vec<Snapshot>> {
     Ok(all)
 }
 
+/// The newest one, unless that has changed since it was taken.
+pub(crate) async fn newest_if_whole(config: &StorageConfig) -> Result<Option<PathBuf>, ActorError> {
+    let newest = all(config)?.into_iter().next();
+    off_thread(move || match newest {
+        Some(newest) if newest.is_whole()? => Ok(Some(newest.path)),
+        _ => Ok(None),
+    })
+    .await
+}
+
 /// Of the index as it is now.
 pub(crate) async fn stamp(index: &mut SqliteConnection) -> Result<Stamp, ActorError> {
     let row = sqlx::query(STAMP).fetch_one(index).await?;
@@ -125,14 +135,16 @@ pub(crate) async fn take(
     let partial = folder.join(PARTIAL);
     disk::remove_if_there(disk.as_ref(), &partial)
         .map_err(ActorError::io(format!("cannot remove {}", partial.display())))?;
-    write(config, index, &partial).await?;
-    let newest = off_thread({
-        let config = config.clone();
-        move || all(&config)
+    let written = write(config, index, &partial).await;
+    let (disk, config) = (disk.clone(), config.clone());
+    let kept = off_thread(move || match written {
+        Ok(()) => Ok(keep_it(&config, disk.as_ref(), &partial, now_ms)?),
+        Err(error) => {
+            // The disk may be full because of it.
+            disk::remove_if_there(disk.as_ref(), &partial)?;
+            Err(error)
+        }
     });
-    let newest = newest.await?.into_iter().next();
-    let (disk, keep, config) = (disk.clone(), config.snapshots as usize, config.clone());
-    let kept = off_thread(move || keep_it(&config, disk.as_ref(), &partial, newest.as_ref(), keep, now_ms));
     kept.await
 }
 
@@ -173,34 +185,41 @@ fn keep_it(
     config: &StorageConfig,
     disk: &dyn Disk,
     partial: &Path,
-    newest: Option<&Snapshot>,
-    keep: usize,
     now_ms: i64,
 ) -> io::Result<Option<PathBuf>> {
     let folder = config.data_dir.join(SNAPSHOTS_FOLDER);
+    let newest = all(config)?.into_iter().next();
     let written = hash(partial)?;
-    if newest.is_some_and(|newest| newest.hash == written) {
+    if let Some(newest) = &newest
+        && newest.hash == written
+        && newest.is_whole()?
+    {
         disk.remove(partial)?;
         return Ok(None);
     }
     let file = disk.open(partial)?;
     disk.sync(&file)?;
-    let snapshot =
-        Snapshot::new(&folder, now_ms.max(newest.map_or(0, |newest| newest.taken_at_ms + 1)), &written);
+    let taken_at_ms = now_ms.max(newest.map_or(0, |newest| newest.taken_at_ms + 1));
+    let snapshot = Snapshot::new(&folder, taken_at_ms, &written);
     disk.rename(partial, &snapshot.path)?;
     disk.sync_folder(&folder)?;
     if !snapshot.is_whole()? {
         return Err(io::Error::other(format!("{} is not as it was written", snapshot.path.display())));
     }
-    for old in all(config)?.into_iter().skip(keep.max(1)) {
-        disk.remove(&old.path)?;
+    let mut whole = 0;
+    for old in all(config)? {
+        if whole >= config.snapshots.max(1) {
+            disk.remove(&old.path)?;
+        } else if old.is_whole()? {
+            whole += 1;
+        }
     }
     Ok(Some(snapshot.path))
 }
 
 async fn restore_from(snapshot: &Snapshot, database: &Database) -> Result<Restored, ActorError> {
     let (found, path) = (snapshot.clone(), text(&snapshot.path)?);
-    if !off_thread(move || found.is_whole()).await? {
+    if !off_thread(move || Ok(found.is_whole()?)).await? {
         return Err(io::Error::other("it is not as it was written").into());
     }
     let mut writer = database.writer.acquire().await?;
@@ -256,10 +275,9 @@ fn text(path: &Path) -> Result<String, ActorError> {
 }
 
 async fn off_thread<T: Send + 'static>(
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+    work: impl FnOnce() -> Result<T, ActorError> + Send + 'static,
 ) -> Result<T, ActorError> {
-    let done = tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?;
-    done.map_err(ActorError::io("a snapshot of the index"))
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
 /// In the data directory.

@@ -252,11 +252,11 @@ impl Writer {
             self.planner.view.settle(&changes);
         }
         let bytes: u64 = batch.iter().map(|submission| submission.op.record_bytes()).sum();
-        let extra = match self.prepare(&batch, bytes).await {
-            Ok(extra) => extra,
+        let (extra, no_segment) = match self.prepare(&batch, bytes).await {
+            Ok(prepared) => prepared,
             Err(error) => return Err((batch, error)),
         };
-        let no_room = self.no_room(bytes);
+        let no_room = no_segment.or_else(|| self.no_room(bytes));
         let mut tape = self.log.tape();
         let mut dropped = Vec::new();
         let mut replies = Vec::with_capacity(batch.len());
@@ -283,12 +283,22 @@ impl Writer {
         Ok(Flight { tape, changes, end, replies, dropped })
     }
 
-    /// Makes room in the log and reads the rows that the batch needs.
-    async fn prepare(&mut self, batch: &[Submission], bytes: u64) -> Result<Extra, ActorError> {
+    /// Makes room in the log and reads the rows that the batch needs; says why the disk has no room for another segment,
+    /// if it has none. What makes room itself then goes into this one: nothing else could.
+    async fn prepare(
+        &mut self,
+        batch: &[Submission],
+        bytes: u64,
+    ) -> Result<(Extra, Option<String>), ActorError> {
+        let mut no_segment = None;
         if self.log.is_full_for(bytes) || self.is_to_be_sealed(batch) {
-            self.rotate().await?;
+            match self.rotate().await {
+                Err(error) if error.is_full_disk() => no_segment = Some(error.to_string()),
+                rotated => rotated?,
+            }
         }
-        needed::load(&mut self.connection, &mut self.planner.view, batch).await
+        let extra = needed::load(&mut self.connection, &mut self.planner.view, batch).await?;
+        Ok((extra, no_segment))
     }
 
     /// Whether the active segment is asked to end. A session that writes to it would keep it from compaction anyway.

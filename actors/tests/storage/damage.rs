@@ -362,6 +362,23 @@ async fn damaged_or_missing_index_is_made_anew_and_the_old_one_kept() {
     }
 }
 
+/// Each may be as large as the index in use.
+#[tokio::test(flavor = "multi_thread")]
+async fn few_old_indexes_are_kept_and_the_first_is_the_newest() {
+    let mut node = filled().await;
+    for number in 0..4 {
+        node.stop().await;
+        std::fs::write(node.path().join(INDEX_FILE), format!("not a database: {number}")).unwrap();
+        node.start().await.unwrap();
+        let kept = |aside| std::fs::read_to_string(node.path().join(format!("{INDEX_FILE}.damaged-{aside}")));
+        assert_eq!(kept(1).unwrap(), format!("not a database: {number}"));
+        assert_eq!(kept(2).ok(), (number > 0).then(|| format!("not a database: {}", number - 1)));
+        assert!(kept(3).is_err());
+    }
+    assert_eq!(served(&node).await, all_but(&[]));
+    node.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn flipped_bit_in_the_wal_loses_nothing() {
     let mut node = filled().await;

@@ -95,6 +95,47 @@ async fn snapshot_that_has_changed_is_passed_over_for_the_one_before() {
     }
 }
 
+/// The process ended when the index was made anew, and what the snapshot knows was not in it yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn restore_that_was_interrupted_is_done_at_the_next_start() {
+    let mut node = verified().await;
+    node.storage().snapshot().await.unwrap();
+    node.storage().rebuild_index("a test").await.unwrap();
+    let is_anew = async || node.storage().usage().await.is_ok_and(|usage| usage.recovery.rebuilt);
+    tokio::time::timeout(DEADLINE, async { while !is_anew().await {} }).await.unwrap();
+    let marker = node.path().join("index.restore");
+    assert!(!marker.exists() && usage(&node).await.recovery.restored.is_some());
+    node.stop().await;
+    let before = known(&node).await;
+    execute(&node, "UPDATE tesseras SET received_at = 1").await;
+    std::fs::write(&marker, "").unwrap();
+    node.start().await.unwrap();
+    assert_eq!(usage(&node).await.recovery.restored.unwrap().tesseras, 1);
+    node.stop().await;
+    assert_eq!((known(&node).await, marker.exists()), (before, false));
+}
+
+/// Else the newest one would be of no use for as long as nothing changes.
+#[tokio::test(flavor = "multi_thread")]
+async fn snapshot_that_has_changed_is_taken_again() {
+    let mut node = verified().await;
+    for restarts in [false, true] {
+        let first = node.storage().snapshot().await.unwrap();
+        flip(&first, std::fs::metadata(&first).unwrap().len() / 2);
+        if restarts {
+            node.stop().await;
+            node.start().await.unwrap();
+        }
+        let second = node.storage().snapshot().await.unwrap();
+        assert_ne!(first, second);
+        node.stop().await;
+        index::remove(node.path());
+        node.start().await.unwrap();
+        assert!(usage(&node).await.recovery.restored.is_some());
+    }
+    node.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn snapshots_are_few_and_none_is_taken_of_what_has_not_changed() {
     let mut node = filled().await;
@@ -118,10 +159,10 @@ async fn snapshots_are_few_and_none_is_taken_of_what_has_not_changed() {
 async fn execute_on_jobs(node: &mut Node, number: u32) {
     node.stop().await;
     const CHANGES: [&str; 4] = [
-        "UPDATE scrub SET before = 1",
-        "UPDATE scrub SET before = 2",
-        "UPDATE scrub SET before = 3",
-        "UPDATE scrub SET before = 4",
+        "UPDATE scrub SET before = 1, seal = NULL",
+        "UPDATE scrub SET before = 2, seal = NULL",
+        "UPDATE scrub SET before = 3, seal = NULL",
+        "UPDATE scrub SET before = 4, seal = NULL",
     ];
     execute(node, CHANGES[number as usize]).await;
     node.start().await.unwrap();

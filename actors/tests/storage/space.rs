@@ -6,7 +6,7 @@ use actors::{ActorError, FragmentStore, storage::disk::Space};
 
 use super::support::{
     LOCAL, audit,
-    disk::What,
+    disk::{ENOSPC, FOREVER, Fault, What},
     fragment, id,
     index::Wal,
     node::{DEADLINE, End, Node, until},
@@ -26,6 +26,40 @@ async fn puts_below_the_floor_are_refused_and_reads_and_drops_are_not() {
     node.storage().drop_fragment(LOCAL, id(1, 0)).await.unwrap();
     node.disk.pretend_space(None);
     node.storage().put(LOCAL, id(1, 2), fragment(2, LENGTH)).await.unwrap();
+    audit::check(&node).await;
+    node.stop().await;
+}
+
+/// The segment is full, and the disk has no room for another one: what makes room goes into the one that is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn drops_are_not_refused_when_no_segment_can_be_begun() {
+    let mut node = Node::started(1).await;
+    let held: Vec<u32> = (0..4).collect();
+    for stripe in &held {
+        node.storage().put(LOCAL, id(1, *stripe), fragment((*stripe).into(), LENGTH)).await.unwrap();
+    }
+    node.disk.fail(Fault { what: What::Create, after: 0, times: FOREVER, errno: ENOSPC, half: false });
+    let mut refused = None;
+    for stripe in 4..100 {
+        match node.storage().put(LOCAL, id(1, stripe), fragment(stripe.into(), LENGTH)).await {
+            Ok(_) => {}
+            Err(error) => {
+                refused = Some(error);
+                break;
+            }
+        }
+    }
+    assert!(matches!(refused, Some(ActorError::InsufficientStorage { .. })), "{refused:?}");
+    for stripe in &held {
+        node.storage().drop_fragment(LOCAL, id(1, *stripe)).await.unwrap();
+    }
+    // In the same batch, too.
+    let storage = node.storage().clone();
+    let put = tokio::spawn(async move { storage.put(LOCAL, id(2, 0), fragment(500, LENGTH)).await });
+    node.storage().drop_fragment(LOCAL, id(1, 4)).await.unwrap();
+    assert!(put.await.unwrap().is_err());
+    node.disk.heal();
+    node.storage().put(LOCAL, id(2, 0), fragment(500, LENGTH)).await.unwrap();
     audit::check(&node).await;
     node.stop().await;
 }

@@ -43,15 +43,22 @@ impl State {
             }
             let taken = async {
                 let stamp = index.as_it_is(async |index| snapshot::stamp(index).await).await?;
-                if last.stamp == Some(stamp) {
-                    return newest(&config);
+                if last.stamp == Some(stamp)
+                    && let Some(path) = snapshot::newest_if_whole(&config).await?
+                {
+                    return Ok(path);
                 }
                 let taken = snapshot::take(&config, &disk, &lending, clock::now_ms()).await?;
                 last.stamp = Some(stamp);
                 if let Some(written) = taken.as_ref().and_then(|path| path.metadata().ok()) {
                     metrics.kept_aside(written.len());
                 }
-                taken.map_or_else(|| newest(&config), Ok)
+                match taken {
+                    Some(path) => Ok(path),
+                    None => snapshot::newest_if_whole(&config)
+                        .await?
+                        .ok_or_else(|| ActorError::not_found("a snapshot of the index")),
+                }
             };
             let taken = taken.await;
             let wait =
@@ -68,11 +75,6 @@ impl State {
             }
         });
     }
-}
-
-fn newest(config: &config::StorageConfig) -> Result<PathBuf, ActorError> {
-    let newest = snapshot::all(config)?.into_iter().next();
-    newest.map(|snapshot| snapshot.path).ok_or_else(|| ActorError::not_found("a snapshot of the index"))
 }
 
 /// The disk may have room again, and others write less.

@@ -1,6 +1,6 @@
 //! The rules every connection follows, read back from each connection that is handed out.
 
-use std::time::Duration;
+use std::{sync::atomic::AtomicBool, time::Duration};
 
 use sqlx::{Row, pool::PoolConnection};
 
@@ -210,7 +210,9 @@ async fn check_refused(change: &'static str, says: &[&str]) {
     database.close().await;
     let file = std::fs::read(folder.path().join(INDEX_FILE)).unwrap();
     let disk: Arc<dyn crate::storage::disk::Disk> = Arc::new(RealDisk);
-    for refused in [open_database(&config).await.err(), open_store(&config, &disk).await.err()] {
+    for refused in
+        [open_database(&config).await.err(), open_store(&config, &disk, &AtomicBool::new(false)).await.err()]
+    {
         let Some(ActorError::Version { what }) = refused else { panic!("{change}: {refused:?}") };
         for part in says {
             assert!(what.contains(part), "{what:?} does not say {part:?}");
