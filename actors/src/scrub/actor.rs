@@ -506,7 +506,13 @@ mod tests {
         assert!(wait(Some(known(&[], false))) > 3000);
         assert!(wait(Some(known(&[], true))) <= 10);
         assert!(wait(None) <= 10, "somebody has just asked");
-        wait(Some(known(&[], false)));
+        let behind_the_first = Some((TesseraId::from_bytes([7; 32]), 0));
+        state.index = behind_the_first;
+        state.looked_through(&me, Instant::now(), Err(ActorError::Cut));
+        assert_eq!(state.index, behind_the_first, "it goes on there");
+        state.index = None;
+        state.looked_through(&me, Instant::now(), Err(ActorError::Cut));
+        assert!(!state.later.is_empty());
         ScrubActor.handle(me.clone(), ScrubMsg::Changed, &mut state).await.unwrap();
         assert!(state.later.is_empty(), "who asks later does not wait either");
         system.drain().await;

@@ -30,6 +30,8 @@ pub(super) struct Lending {
     /// Taken from the pool and at hand.
     idle: Arc<Mutex<Vec<Lent>>>,
     turns: Arc<Semaphore>,
+    /// Of those that take long.
+    turns_aside: Arc<Semaphore>,
     leashes: Leashes,
 }
 
@@ -47,6 +49,7 @@ impl Lending {
             pool: database.readers.clone(),
             idle: Arc::default(),
             turns: Arc::new(Semaphore::new(connections as usize)),
+            turns_aside: Arc::new(Semaphore::new(ASIDE_MAX)),
             leashes: Leashes::default(),
         }
     }
@@ -79,11 +82,12 @@ impl Lending {
         answer
     }
 
-    /// Asks on a connection of its own, for what takes long: the others are not kept waiting for it.
+    /// Asks on a connection of its own, for what takes long: the others are not kept waiting for it. Few do so at a time.
     pub(super) async fn aside<T>(
         &self,
         question: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, ActorError>,
     ) -> Result<T, ActorError> {
+        let _turn = self.turns_aside.acquire().await.map_err(|_| sqlx::Error::PoolClosed)?;
         self.leashed(SqliteConnection::connect_with(&self.pool.connect_options()).await?, question).await
     }
 
@@ -119,7 +123,8 @@ impl Lending {
         let all = self.turns.acquire_many(self.pool.options().get_max_connections());
         tokio::pin!(all);
         let in_time = tokio::time::timeout(CLOSE_PATIENCE, &mut all).await;
-        // Those aside have no turn, and would keep the database open.
+        // Those aside would keep the database open.
+        self.turns_aside.close();
         self.leashes.cut(Duration::ZERO);
         let all = match in_time {
             Ok(all) => all,
@@ -142,6 +147,8 @@ impl Lending {
 
 /// A question that was cut ends at once, unless the disk hangs.
 const CUT_DEADLINE: Duration = Duration::from_secs(1);
+/// Each takes a thread, descriptors and memory.
+const ASIDE_MAX: usize = 2;
 /// How long questions may still take at the end.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
 /// How long a question waits for a connection: a disk that hangs keeps those that have one.

@@ -114,7 +114,7 @@ where
             self.note(segment, item, *lacking, &mut verified).await?;
         }
         if reading.is_spoiled {
-            verified.mended += self.renew(segment, reading.may_lack_commit).await?;
+            self.renew(segment, reading.may_lack_commit, &mut verified).await?;
         }
         if verified.reached.is_none() && piece.next.is_empty() {
             self.stock.set(Arc::default());
@@ -232,18 +232,24 @@ where
     /// Writes the refs again that the index knows in this segment and that it does not hold any more; and, if they may be
     /// lacking, the commits of the sessions that wrote the others. Refs come before their commit, so those may be in the
     /// segment before.
-    async fn renew(&self, segment: u32, may_lack_commit: bool) -> Result<u64, ActorError> {
-        let mut committed = HashSet::new();
-        let mut renewed = self.renew_in(segment, may_lack_commit, &mut committed).await?;
+    async fn renew(
+        &self,
+        segment: u32,
+        may_lack_commit: bool,
+        verified: &mut Verified,
+    ) -> Result<(), ActorError> {
+        let (mut committed, mended) = (HashSet::new(), verified.mended);
+        self.renew_in(segment, may_lack_commit, &mut committed, verified).await?;
         let ids = self.index.as_it_is(facts::segments).await?;
         let before = ids.into_keys().filter(|id| *id < segment && may_lack_commit).max();
         if let Some(before) = before {
-            renewed += self.renew_in(before, may_lack_commit, &mut committed).await?;
+            self.renew_in(before, may_lack_commit, &mut committed, verified).await?;
         }
+        let renewed = verified.mended - mended;
         if renewed > 0 {
             tracing::warn!(segment, renewed, "records of who wants what were damaged: written again");
         }
-        Ok(renewed)
+        Ok(())
     }
 
     async fn renew_in(
@@ -251,15 +257,18 @@ where
         segment: u32,
         may_lack_commit: bool,
         committed: &mut HashSet<SessionId>,
-    ) -> Result<u64, ActorError> {
+        verified: &mut Verified,
+    ) -> Result<(), ActorError> {
         let files = self.files.clone();
         let there = self.background.run(move || Remains::of(&files, segment)).await;
         let there = there.ok_or_else(|| io::Error::other("a verification ended in a panic"))?;
         let there = there.map_err(ActorError::io(format!("cannot read segment {segment}")))?;
+        // Whoever sets the pace has to know of it.
+        verified.bytes += there.bytes;
         committed.insert(SessionId::NONE);
         committed.extend(there.committed);
         let counts = |session: &SessionId| !may_lack_commit || committed.contains(session);
-        let (mut behind, mut renewed, mut recommitted) = (None, 0, HashSet::new());
+        let (mut behind, mut recommitted) = (None, HashSet::new());
         loop {
             let page = async |index: &mut _| {
                 facts::deposits_in(index, segment, behind.as_ref(), DEPOSITS_PER_PAGE).await
@@ -275,16 +284,16 @@ where
                     && recommitted.insert(session)
                 {
                     let op = Op::Recommit { session, account: *account, id: *id, was: *was };
-                    renewed += u64::from((self.submit)(op).await? == Outcome::Done);
+                    verified.mended += u64::from((self.submit)(op).await? == Outcome::Done);
                 }
             }
             let ops =
                 lost.iter().map(|((account, id), was)| Op::Renew { account: *account, id: *id, was: *was });
             for outcome in join_all(ops.map(&self.submit)).await {
-                renewed += u64::from(outcome? == Outcome::Done);
+                verified.mended += u64::from(outcome? == Outcome::Done);
             }
         }
-        Ok(renewed)
+        Ok(())
     }
 }
 

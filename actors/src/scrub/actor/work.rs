@@ -91,7 +91,7 @@ impl State {
     }
 
     pub(super) fn look_through(&mut self, me: &ActorRef<ScrubMsg>, now_ms: i64) {
-        let (from, at_ms) = *self.index.get_or_insert((TesseraId::from_bytes([0; 32]), now_ms));
+        let (from, at_ms) = *self.index.get_or_insert((FIRST, now_ms));
         let (segments, began) = (self.arguments.segments.clone(), Instant::now());
         report(me, async move {
             let outcome = match segments.look_through(from).await {
@@ -111,11 +111,13 @@ impl State {
         match (outcome, self.index) {
             (Ok(Some(next)), Some((_, at_ms))) => self.index = Some((next, at_ms)),
             (Ok(_), _) => (self.index, self.known) = (None, None),
-            (Err(ActorError::Cut), _) => {
-                self.index = None;
+            (Err(ActorError::Cut), begun) => {
+                // Behind the first part, which looks at all of it, it goes on where it was.
+                let has_begun = begun.is_some_and(|(from, _)| from != FIRST);
+                self.index = begun.filter(|_| has_begun);
                 // What there is, and with it what was asked for, may just have changed.
                 let is_asked = self.known.as_ref().is_none_or(|known| known.plan.asks_for(Target::Index));
-                self.put_off(Target::Index, if is_asked { INDEX_SOON } else { INDEX_LATER });
+                self.put_off(Target::Index, if is_asked || has_begun { INDEX_SOON } else { INDEX_LATER });
             }
             (Err(error), _) => {
                 self.index = None;
@@ -162,6 +164,8 @@ impl State {
     }
 }
 
+/// Where looking through the index begins.
+const FIRST: TesseraId = TesseraId::from_bytes([0; 32]);
 /// An index that is written to too much is looked through at another time of the day.
 const INDEX_LATER: Duration = Duration::from_secs(3600);
 /// Unless somebody waits for it.

@@ -130,6 +130,8 @@ pub(super) struct Remains {
     pub(super) refs: HashMap<u64, SessionId>,
     /// Sessions that are complete by it.
     pub(super) committed: HashSet<SessionId>,
+    /// Bytes that were read for that.
+    pub(super) bytes: u64,
 }
 
 impl Remains {
@@ -142,7 +144,7 @@ impl Remains {
         let length = file.metadata()?.len();
         let scan = Scan::new(files.disk(), &file, files.salt(), 0, length);
         let mut scan = scan.skipping_unreadable().past_cache(length);
-        let mut remains = Self::default();
+        let mut remains = Self { bytes: length, ..Self::default() };
         while let Some(found) = scan.next()? {
             match found {
                 Found::Record { header, record: Record::Ref(claim), .. } => {
