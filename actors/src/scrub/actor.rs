@@ -69,6 +69,8 @@ pub(super) struct State {
     /// Something has changed since what there is was asked for: the answer may be of before that.
     is_overtaken: bool,
     is_under_way: bool,
+    /// Until when the disk is left alone, and why. Whatever happens meanwhile, and wakes this, waits for it.
+    rest: Option<(Mode, Instant)>,
     /// Nothing was verified since puts and gets were counted last.
     has_rested: bool,
     turn: u64,
@@ -168,6 +170,7 @@ impl State {
             is_busy: false,
             is_overtaken: false,
             is_under_way: false,
+            rest: None,
             has_rested: true,
             turn: 0,
             mode: Mode::Idle,
@@ -185,9 +188,13 @@ impl State {
         }
         let known = self.known.take().filter(|known| known.at.elapsed() < KNOWN_FOR);
         let Some(known) = known else { return self.look(me) };
-        match self.hindrance(&known) {
-            Some((mode, wait)) => self.idle(me, mode, wait),
-            None => self.go_on(me, &known),
+        match (self.hindrance(&known), self.rest_left()) {
+            (Some((mode, wait)), _) => self.idle(me, mode, wait),
+            (None, Some((mode, wait))) => {
+                self.mode = mode;
+                self.next_turn(me, wait);
+            }
+            (None, None) => self.go_on(me, &known),
         }
         self.known = Some(known);
     }
@@ -200,6 +207,13 @@ impl State {
         let quiet = config.quiet_hours.iter().filter_map(|hours: &Hours| hours.left(minute)).max();
         let quiet = quiet.map(|minutes| Duration::from_secs(u64::from(minutes) * 60));
         paused.map(|wait| (Mode::Paused, wait)).or(quiet.map(|wait| (Mode::QuietHours, wait)))
+    }
+
+    /// For how long the disk is still left alone, and why.
+    fn rest_left(&self) -> Option<(Mode, Duration)> {
+        let (mode, until) = self.rest?;
+        let left = until.saturating_duration_since(Instant::now());
+        (!left.is_zero()).then_some((mode, left))
     }
 
     fn idle(&mut self, me: &ActorRef<ScrubMsg>, mode: Mode, wait: Duration) {
@@ -279,8 +293,11 @@ impl State {
     }
 
     fn configured(&mut self, me: &ActorRef<ScrubMsg>) {
+        let rate = self.terms.rate;
         self.terms = terms(&self.arguments.config.borrow());
-        self.pace = Pace::new(self.terms.rate);
+        if self.terms.rate != rate {
+            (self.pace, self.rest) = (Pace::new(self.terms.rate), None);
+        }
         self.look_again(me);
     }
 

@@ -23,7 +23,7 @@ struct Bench {
 }
 
 impl Bench {
-    async fn new(quiet_hours: Vec<Hours>) -> Self {
+    async fn new(integrity: IntegrityConfig) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = StorageConfig {
             min_free_bytes: 0,
@@ -36,11 +36,15 @@ impl Bench {
         system.storage.put(AccountId::LOCAL, id, fragment).await.unwrap();
         let measured = Measured::new();
         let (metrics, actors) = (measured.metrics.scrub.clone(), measured.metrics.actors.clone());
-        let integrity = IntegrityConfig { quiet_hours, ..IntegrityConfig::default() };
         let (scrub, mut starter) = Starter::new(integrity, system.storage.segments_door(), metrics, actors);
         starter.arguments.minute = || 90;
         starter.start(Parent::spawn().await).await.unwrap();
         Self { system, scrub, measured, _starter: starter, _folder: folder }
+    }
+
+    async fn with_quiet_hours(from: u16, to: u16) -> Self {
+        let quiet_hours = vec![Hours::new(from, to).unwrap()];
+        Self::new(IntegrityConfig { quiet_hours, ..IntegrityConfig::default() }).await
     }
 
     async fn until(&self, so: impl Fn(&ScrubStatus) -> bool) -> ScrubStatus {
@@ -58,7 +62,7 @@ impl Bench {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_verified_in_quiet_hours() {
-    let bench = Bench::new(vec![Hours::new(60, 120).unwrap()]).await;
+    let bench = Bench::with_quiet_hours(60, 120).await;
     bench.scrub.start().await.unwrap();
     let status = bench.until(|status| status.mode == Mode::QuietHours).await;
     assert!(status.asked_bytes > 100_000 && status.findings.bytes == 0, "{status:?}");
@@ -68,7 +72,7 @@ async fn nothing_is_verified_in_quiet_hours() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_verified_outside_of_them_is_counted() {
-    let bench = Bench::new(vec![Hours::new(91, 89).unwrap()]).await;
+    let bench = Bench::with_quiet_hours(91, 89).await;
     bench.scrub.start().await.unwrap();
     let status = bench.until(|status| status.asked_bytes == 0 && status.mode == Mode::Idle).await;
     assert!(status.findings.bytes > 100_000, "{status:?}");
@@ -82,7 +86,7 @@ async fn what_is_verified_outside_of_them_is_counted() {
 /// A session may stay open for hours.
 #[tokio::test(flavor = "multi_thread")]
 async fn session_that_writes_to_a_segment_holds_no_other_up() {
-    let bench = Bench::new(Vec::new()).await;
+    let bench = Bench::new(IntegrityConfig::default()).await;
     let mut session = bench.system.storage.open_session().await.unwrap();
     session.put_blob(Fragment::hash(Bytes::from_static(b"a blob")).unwrap()).await.unwrap();
     let door = bench.system.storage.segments_door();
@@ -109,5 +113,24 @@ async fn session_that_writes_to_a_segment_holds_no_other_up() {
         bench.scrub.start().await.unwrap();
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    bench.system.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_asked_meanwhile_the_disk_rests_as_the_rate_wants() {
+    // A minute's worth is less than the fragment.
+    let integrity = IntegrityConfig { scrub_rate: Some(1000), ..IntegrityConfig::default() };
+    let bench = Bench::new(integrity.clone()).await;
+    bench.scrub.start().await.unwrap();
+    let verified = bench.until(|status| status.mode == Mode::Resting).await.findings.bytes;
+    for _ in 0..20 {
+        bench.scrub.start().await.unwrap();
+        bench.scrub.configure(integrity.clone());
+        bench.scrub.pause(Duration::ZERO).await.unwrap();
+        let status = bench.until(|status| status.mode == Mode::Resting).await;
+        assert_eq!(status.findings.bytes, verified);
+    }
+    bench.scrub.configure(IntegrityConfig { scrub_rate: None, ..integrity });
+    bench.until(|status| status.findings.bytes > verified && status.mode == Mode::Idle).await;
     bench.system.drain().await;
 }

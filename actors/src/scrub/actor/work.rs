@@ -144,6 +144,7 @@ impl State {
         if !wait.is_zero() {
             self.has_rested = true;
             self.mode = if rest < wait { Mode::GivingWay } else { Mode::Resting };
+            self.rest = Some((self.mode, now + wait));
         }
         self.next_turn(me, wait);
         wait
