@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Read, Write},
+    net::TcpStream,
     os::unix::net::UnixStream,
     path::Path,
     time::Duration,
@@ -40,9 +41,21 @@ impl Answer {
 
 /// Asks once, on a connection of its own. Errors when no whole answer comes.
 pub fn ask(socket: &Path, method: &str, path: &str, body: &[u8]) -> io::Result<Answer> {
-    let mut stream = UnixStream::connect(socket)?;
+    let stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(SILENCE_MAX))?;
-    stream.write_all(request(method, path, body).as_slice())?;
+    answer(stream, &request(method, path, body))
+}
+
+/// Asks for a path once, over TCP.
+pub fn ask_over_tcp(address: &str, path: &str) -> io::Result<Answer> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(SILENCE_MAX))?;
+    let head = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    answer(stream, head.as_bytes())
+}
+
+fn answer(mut stream: impl Read + Write, request: &[u8]) -> io::Result<Answer> {
+    stream.write_all(request)?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes)?;
     let answer = answers(&bytes).into_iter().next().filter(|answer| answer.whole);

@@ -1,16 +1,17 @@
 //! The `node` binary as a process, its data in a folder that goes away with it.
 
 use std::{
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     fs::{self, File},
     io::Write,
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::LazyLock,
     time::{Duration, Instant},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -20,7 +21,19 @@ use crate::http::{self, Answer};
 #[derive(Debug)]
 pub struct TestNode {
     folder: TempDir,
+    setting: Setting,
     child: Child,
+}
+
+/// What a node is started with.
+#[derive(Debug, Clone, Default)]
+pub struct Setting {
+    /// Where it keeps its data; in its own folder where this is not given.
+    pub data_dir: Option<PathBuf>,
+    /// Variables of its environment, and of that of its command line.
+    pub environment: Vec<(&'static str, OsString)>,
+    /// A program, and its words, that runs what follows them: the node.
+    pub through: Vec<OsString>,
 }
 
 /// What a process must not lose or gather, however it is treated.
@@ -37,22 +50,54 @@ pub struct Vitals {
 impl TestNode {
     /// Starts one in an empty folder, and waits until it takes requests.
     pub fn start() -> Self {
-        Self::start_through::<&str>(&[])
+        Self::start_with(Setting::default())
     }
 
-    /// The same, by way of a program that runs what follows its own words: those are given.
-    pub fn start_through<S: AsRef<OsStr>>(words: &[S]) -> Self {
+    /// The same with a setting.
+    pub fn start_with(setting: Setting) -> Self {
         let folder = tempfile::tempdir().expect("a folder can be made");
-        let log = File::create(folder.path().join("log")).expect("it is ours");
-        let mut command = command(words, folder.path());
-        command.arg("run").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        let mut node = Self { child: command.spawn().expect("the node can be started"), folder };
-        let deadline = Instant::now() + START_DEADLINE;
-        while UnixStream::connect(node.socket()).is_err() {
-            assert!(node.is_running() && Instant::now() < deadline, "it does not start: {}", node.log());
+        let child = spawn(folder.path(), &setting);
+        let mut node = Self { folder, setting, child };
+        node.until_it_answers();
+        node
+    }
+
+    /// Stops it in order and starts it again on what it keeps, with these variables instead of those before.
+    pub fn restart_with(&mut self, environment: &[(&'static str, OsString)]) {
+        let status = self.stop();
+        assert!(status.success(), "{status}: {}", self.log());
+        for (name, value) in environment {
+            self.setting.environment.retain(|(other, _)| other != name);
+            self.setting.environment.push((*name, value.clone()));
+        }
+        self.child = spawn(self.folder.path(), &self.setting);
+        self.until_it_answers();
+    }
+
+    /// Sends it SIGTERM, and waits until it has ended.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        let deadline = Instant::now() + STOP_DEADLINE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("it is ours") {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "it does not stop: {}", self.log());
             std::thread::sleep(POLL_INTERVAL);
         }
-        node
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("it is ours");
+    }
+
+    fn until_it_answers(&mut self) {
+        let deadline = Instant::now() + START_DEADLINE;
+        while UnixStream::connect(self.socket()).is_err() {
+            assert!(self.is_running() && Instant::now() < deadline, "it does not start: {}", self.log());
+            std::thread::sleep(POLL_INTERVAL);
+        }
     }
 
     /// A folder for whatever the test needs beside the data.
@@ -62,7 +107,7 @@ impl TestNode {
 
     /// Where it listens.
     pub fn socket(&self) -> PathBuf {
-        self.folder.path().join("data/node.sock")
+        self.folder.path().join(SOCKET)
     }
 
     /// What it has logged.
@@ -77,7 +122,7 @@ impl TestNode {
 
     /// Runs a command of the node's command line, which must succeed, and returns what it printed.
     pub fn cli<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> String {
-        let output = command::<&str>(&[], self.folder.path())
+        let output = command(self.folder.path(), &self.setting)
             .args(arguments)
             .output()
             .expect("the node can be started");
@@ -95,6 +140,24 @@ impl TestNode {
     /// Asks for a path.
     pub fn get(&self, path: &str) -> Answer {
         http::ask(&self.socket(), "GET", path, b"").expect("it answers")
+    }
+
+    /// Sends a request without a body.
+    pub fn post(&self, path: &str) -> Answer {
+        http::ask(&self.socket(), "POST", path, b"").expect("it answers")
+    }
+
+    /// What it counts under this name, labels or not, all together.
+    pub fn metric(&self, name: &str) -> f64 {
+        let text = self.get("/metrics").body;
+        let text = String::from_utf8_lossy(&text);
+        let values = text.lines().filter_map(|line| {
+            let rest = line.strip_prefix(name)?;
+            rest.starts_with([' ', '{']).then(|| rest.rsplit(' ').next()?.parse::<f64>().ok())?
+        });
+        let values: Vec<_> = values.collect();
+        assert!(!values.is_empty(), "there is no {name}: {text}");
+        values.iter().sum()
     }
 
     /// How often its actors were started again, all together.
@@ -125,14 +188,27 @@ impl Drop for TestNode {
     }
 }
 
-/// The binary, behind these words, with a data directory in this folder, and an environment that holds nothing but what
-/// is needed.
-fn command<S: AsRef<OsStr>>(words: &[S], folder: &Path) -> Command {
-    let mut words = words.iter().map(AsRef::as_ref).chain([BINARY.as_os_str()]);
+fn spawn(folder: &Path, setting: &Setting) -> Child {
+    let log = File::options().create(true).append(true).open(folder.join("log")).expect("it is ours");
+    let mut command = command_through(&setting.through, folder, setting);
+    command.arg("run").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    command.spawn().expect("the node can be started")
+}
+
+/// The binary with a data directory of its own, and an environment that holds nothing but what is needed.
+fn command(folder: &Path, setting: &Setting) -> Command {
+    command_through(&[], folder, setting)
+}
+
+fn command_through(words: &[OsString], folder: &Path, setting: &Setting) -> Command {
+    let mut words = words.iter().map(OsString::as_os_str).chain([BINARY.as_os_str()]);
     let mut command = Command::new(words.next().unwrap_or_default());
     command.args(words);
-    command.current_dir(folder).env_clear().env("HOME", folder).arg("--data-dir").arg(folder.join("data"));
+    let data_dir = setting.data_dir.clone().unwrap_or_else(|| folder.join("data"));
+    command.current_dir(folder).env_clear().env("HOME", folder);
+    command.arg("--data-dir").arg(data_dir).arg("--socket").arg(folder.join(SOCKET));
     command.env("TESSERAS_OBSERVABILITY__METRICS_ADDR", "off");
+    command.envs(setting.environment.iter().map(|(name, value)| (name, value)));
     command
 }
 
@@ -148,5 +224,8 @@ static BINARY: LazyLock<PathBuf> = LazyLock::new(|| {
     test.ancestors().nth(2).expect("target/…/deps/test").join("node")
 });
 
+/// Beside the data directory, which may be on a disk that fills up.
+const SOCKET: &str = "node.sock";
 const START_DEADLINE: Duration = Duration::from_secs(60);
+const STOP_DEADLINE: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(5);

@@ -4,6 +4,7 @@
 //! `power_cut` does. To nextest it shows no tests.
 
 use std::{
+    ffi::OsString,
     fs, io,
     io::Write,
     path::{Path, PathBuf},
@@ -13,7 +14,10 @@ use std::{
 };
 
 use proto::{Checksum, TesseraId};
-use tests::{http, node::TestNode};
+use tests::{
+    http,
+    node::{Setting, TestNode},
+};
 
 fn main() -> ExitCode {
     if std::env::args().any(|argument| argument == "--list") {
@@ -28,7 +32,7 @@ fn main() -> ExitCode {
 
 fn small_machine(group: &Group) {
     let start = Instant::now();
-    let mut node = TestNode::start_through(&group.entry());
+    let mut node = TestNode::start_with(Setting { through: group.entry(), ..Setting::default() });
     let film: Vec<u8> = bytes(u32::MAX).repeat(FILM_MIB);
     let id = node.keep("film", &film, &[]);
     all_clients(|number| {
@@ -112,9 +116,9 @@ impl Group {
     }
 
     /// The words that run what follows in this group, and on one core.
-    fn entry(&self) -> Vec<String> {
-        let processes = self.0.join("cgroup.procs").display().to_string();
-        let enter = r#"echo $$ > "$0" && exec "$@""#.to_owned();
+    fn entry(&self) -> Vec<OsString> {
+        let processes = self.0.join("cgroup.procs").into_os_string();
+        let enter = r#"echo $$ > "$0" && exec "$@""#.into();
         vec![
             "sh".into(),
             "-c".into(),
