@@ -3,12 +3,13 @@
 //!
 //! # Invariants
 //! 1. The manager hears of readiness when the listeners serve, and not before.
-//! 2. The watchdog is fed only when every actor has just answered. Whoever only looks alive is ended and started anew.
+//! 2. The watchdog is fed only when every actor has just answered, or is being started again by a supervisor that has.
+//!    Whoever only looks alive is ended and started anew; an index that is made anew takes as long as it takes.
 //! 3. A manager that cannot be told is logged, and otherwise passed over: the node does not depend on it.
 
 use std::time::Duration;
 
-use actors::System;
+use actors::{System, supervision::Standing};
 use sd_notify::NotifyState;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -56,46 +57,66 @@ pub(crate) fn feed_watchdog(system: System, draining: CancellationToken) {
 async fn feed(system: &System, every: Duration) {
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut silent = Vec::new();
+    let mut before = Roll::default();
     loop {
         ticks.tick().await;
-        let silent_before = silent;
+        let starting = being_started(&system.standing.borrow());
         // A wait that is as long as half of the interval leaves the manager a quarter of its patience.
-        silent = system.silent(every / 2).await;
-        let beat = Beat::after(&silent_before, &silent);
-        if let Some(status) = &beat.status {
-            match beat.feeds {
-                true => tracing::info!("every actor answers again"),
+        let silent = system.silent(every / 2).await;
+        let roll = Roll::of(silent, &starting, &being_started(&system.standing.borrow()));
+        if roll != before {
+            let status = roll.status();
+            match roll.feeds() {
+                true => tracing::info!(status, "the watchdog is fed"),
                 false => tracing::warn!(
                     status,
                     "the watchdog is not fed: the service manager may end this process"
                 ),
             }
-            tell(&[NotifyState::Status(status)]);
+            tell(&[NotifyState::Status(&status)]);
         }
-        if beat.feeds {
+        if roll.feeds() {
             tell(&[NotifyState::Watchdog]);
         }
+        before = roll;
     }
 }
 
-/// What the manager is told after the actors were asked.
-#[derive(Debug, PartialEq, Eq)]
-struct Beat {
-    /// Whether the watchdog is fed.
-    feeds: bool,
-    /// How the daemon fares, if that has changed.
-    status: Option<String>,
+/// Those that the supervisor starts again, unless it has given up.
+fn being_started(standing: &Standing) -> Vec<&'static str> {
+    let down = standing.actors.iter().filter(|actor| !actor.running && standing.fatal.is_none());
+    down.map(|actor| actor.name).collect()
 }
 
-impl Beat {
-    /// For the actors that did not answer the last time and this time.
-    fn after(silent_before: &[&str], silent: &[&str]) -> Self {
-        let status = || match silent {
-            [] => READY.to_owned(),
-            _ => format!("no answer from {}", silent.join(", ")),
-        };
-        Self { feeds: silent.is_empty(), status: (silent != silent_before).then(status) }
+/// Who did not answer when all were asked.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Roll {
+    /// Being started again.
+    starting: Vec<&'static str>,
+    /// The others.
+    stuck: Vec<&'static str>,
+}
+
+impl Roll {
+    /// Of those that did not answer, and of those that were being started before and after they were asked.
+    fn of(silent: Vec<&'static str>, before: &[&'static str], after: &[&'static str]) -> Self {
+        let (starting, stuck) =
+            silent.into_iter().partition(|name| before.contains(name) || after.contains(name));
+        Self { starting, stuck }
+    }
+
+    /// Whether the watchdog is fed.
+    fn feeds(&self) -> bool {
+        self.stuck.is_empty()
+    }
+
+    /// How the daemon fares.
+    fn status(&self) -> String {
+        match (self.stuck.as_slice(), self.starting.as_slice()) {
+            ([], []) => READY.to_owned(),
+            ([], starting) => format!("starting again: {}", starting.join(", ")),
+            (stuck, _) => format!("no answer from {}", stuck.join(", ")),
+        }
     }
 }
 
@@ -111,20 +132,34 @@ const INTERVAL_MIN: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
 mod tests {
+    use actors::supervision::ActorStatus;
+
     use super::*;
 
     #[track_caller]
-    fn check(silent_before: &[&str], silent: &[&str], feeds: bool, status: Option<&str>) {
-        let status = status.map(str::to_owned);
-        assert_eq!(Beat::after(silent_before, silent), Beat { feeds, status });
+    fn check(silent: &[&'static str], starting: [&[&'static str]; 2], feeds: bool, status: &str) {
+        let roll = Roll::of(silent.to_vec(), starting[0], starting[1]);
+        assert_eq!((roll.feeds(), roll.status().as_str()), (feeds, status));
     }
 
     #[test]
-    fn watchdog_is_fed_only_when_every_actor_answers() {
-        check(&[], &[], true, None);
-        check(&[], &["cache"], false, Some("no answer from cache"));
-        check(&["cache"], &["cache"], false, None);
-        check(&["cache"], &["storage", "cache"], false, Some("no answer from storage, cache"));
-        check(&["cache"], &[], true, Some("ready"));
+    fn watchdog_is_fed_only_when_every_actor_answers_or_is_being_started() {
+        check(&[], [&[], &[]], true, "ready");
+        check(&["cache"], [&[], &[]], false, "no answer from cache");
+        check(&["storage", "cache"], [&[], &[]], false, "no answer from storage, cache");
+        check(&["storage"], [&["storage"], &["storage"]], true, "starting again: storage");
+        check(&["storage"], [&["storage"], &[]], true, "starting again: storage");
+        check(&["storage"], [&[], &["storage"]], true, "starting again: storage");
+        check(&["storage", "supervisor"], [&["storage"], &["storage"]], false, "no answer from supervisor");
+    }
+
+    #[test]
+    fn actor_of_a_supervisor_that_gave_up_is_not_being_started() {
+        let actor = |name, running| ActorStatus { name, running, restarts: 1, last_fall: None };
+        let mut standing =
+            Standing { actors: vec![actor("storage", false), actor("cache", true)], fatal: None };
+        assert_eq!(being_started(&standing), ["storage"]);
+        standing.fatal = Some("storage fell too often".to_owned());
+        assert!(being_started(&standing).is_empty());
     }
 }
