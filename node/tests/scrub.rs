@@ -4,6 +4,11 @@
 
 mod common;
 
+use std::{
+    process::Stdio,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
 use common::{Daemon, Place, failed, json, stderr, stdout};
 
 /// Bytes that are stored as they are, in a public tessera.
@@ -34,6 +39,32 @@ fn scrub_of_an_intact_store_says_so() {
     assert!(status["verified_bytes"].as_u64() > Some(160_000), "{status}");
     assert_eq!((&status["damaged_fragments"], &status["mode"]), (&0.into(), &"idle".into()));
     assert!(stdout(&place.node(["status"])).contains("verified "));
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+#[test]
+fn scrub_that_is_waited_for_verifies_everything_though_the_index_is_made_anew_meanwhile() {
+    let place = Place::new();
+    let file = place.path().join("settings.toml");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() / 3600;
+    let (before, after) = ((now + 23) % 24, (now + 2) % 24);
+    std::fs::write(&file, format!("integrity.quiet_hours = ['{before:02}:00-{after:02}:00']")).unwrap();
+    let mut command = place.command(["run", "--config"]);
+    command.arg(&file).env("TZ", "UTC0");
+    let daemon = Daemon::started(&place, command);
+    keep(&place);
+    let mut waiting = place.command(["scrub", "start", "--wait", "--json"]);
+    let mut waiting = waiting.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let asked = || json(&place.node(["scrub", "status", "--json"]))["asked_bytes"].as_u64() > Some(0);
+    daemon.until(asked);
+    assert_eq!(place.node(["rebuild-index"]).status.code(), Some(0));
+    daemon.until(|| waiting.try_wait().unwrap().is_some() || asked());
+    std::fs::write(&file, "").unwrap();
+    assert_eq!(place.node(["config", "reload"]).status.code(), Some(0));
+    let output = waiting.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let status = json(&output);
+    assert!(status["verified_bytes"].as_u64() > Some(160_000), "{status}");
     assert_eq!(daemon.stop(), Some(0));
 }
 

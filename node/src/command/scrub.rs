@@ -7,7 +7,7 @@ use hyper::Method;
 
 use super::Context;
 use crate::{
-    api::{Mode, Scrub},
+    api::{Actor, Mode, Scrub},
     client::Client,
     exit::Exit,
     failure::Failure,
@@ -39,46 +39,112 @@ impl Scrubs {
     /// Does it.
     pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
         let client = context.client()?;
-        let (before, scrub) = match self {
-            Self::Status => (None, client.get("/v1/scrub").await?),
-            Self::Start { wait } => {
-                let before: Scrub = client.get("/v1/scrub").await?;
-                let started = client.call(Method::POST, "/v1/scrub/start").await?;
-                if wait { (Some(before), finished(&client, started).await?) } else { (None, started) }
+        let scrub = match self {
+            Self::Status => client.get(STATUS).await?,
+            Self::Start { wait: true } => {
+                let (scrub, found) = finished(&client).await?;
+                show(context, &scrub)?;
+                return if found.is_any() { Err(damaged(&found)) } else { Ok(Exit::Ok) };
             }
+            Self::Start { wait: false } => client.call(Method::POST, START).await?,
             Self::Pause { span } => {
-                let path = format!("/v1/scrub/pause?secs={}", span.as_secs());
-                (None, client.call(Method::POST, &path).await?)
+                client.call(Method::POST, &format!("/v1/scrub/pause?secs={}", span.as_secs())).await?
             }
         };
         show(context, &scrub)?;
-        match before {
-            Some(before) if damaged(&scrub) > damaged(&before) => Err(found(&before, &scrub)),
-            _ => Ok(Exit::Ok),
-        }
+        Ok(Exit::Ok)
     }
 }
 
-/// Waits until everything that was asked for is verified.
-async fn finished(client: &Client, mut scrub: Scrub) -> Result<Scrub, Failure> {
+/// Has everything verified, and waits for the end of it. Whenever storage or scrub was started again meanwhile, it is
+/// asked for anew: an index that is made anew does not know of it.
+async fn finished(client: &Client) -> Result<(Scrub, Found), Failure> {
+    let (mut found, mut seen) = (Found::default(), Found::of(&running(client, Method::GET, STATUS).await?));
+    let mut starts = starts(client).await?;
+    let mut scrub: Scrub = running(client, Method::POST, START).await?;
     let total = scrub.asked_bytes;
     let bar = progress::bytes("verifying", Some(total));
-    while scrub.asked_bytes > 0 || scrub.mode == Mode::Verifying {
-        bar.set_position(total.saturating_sub(scrub.asked_bytes) + scrub.position.unwrap_or(0));
+    loop {
+        found.add(&Found::of(&scrub).since(&seen));
+        seen = Found::of(&scrub);
+        let starts_before = std::mem::replace(&mut starts, self::starts(client).await?);
+        if starts != starts_before {
+            if starts.scrub != starts_before.scrub {
+                seen = Found::default();
+            }
+            scrub = running(client, Method::POST, START).await?;
+            continue;
+        }
+        if scrub.asked_bytes == 0 && scrub.mode != Mode::Verifying {
+            bar.finish_and_clear();
+            return Ok((scrub, found));
+        }
         if scrub.mode == Mode::Paused {
             let detail = "verifying was paused meanwhile: go on with `scrub start --wait`";
             return Err(Failure::new(Kind::Conflict, detail));
         }
+        bar.set_position(total.saturating_sub(scrub.asked_bytes) + scrub.position.unwrap_or(0));
         bar.set_message(doing(&scrub));
         tokio::time::sleep(POLL_INTERVAL).await;
-        scrub = match client.get("/v1/scrub").await {
-            // A part of the node that was damaged may be made anew meanwhile.
-            Err(Failure::Problem(problem)) if problem.kind() == Kind::Restarting => continue,
-            answer => answer?,
-        };
+        scrub = running(client, Method::GET, STATUS).await?;
     }
-    bar.finish_and_clear();
-    Ok(scrub)
+}
+
+/// Asks until no part of the node that is needed for the answer is being started again.
+async fn running(client: &Client, method: Method, path: &str) -> Result<Scrub, Failure> {
+    loop {
+        match client.call(method.clone(), path).await {
+            Err(Failure::Problem(problem)) if problem.kind() == Kind::Restarting => {
+                tokio::time::sleep(POLL_INTERVAL).await;
+            }
+            answer => return answer,
+        }
+    }
+}
+
+/// How often those were started again without which nothing is verified.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Starts {
+    storage: u64,
+    scrub: u64,
+}
+
+async fn starts(client: &Client) -> Result<Starts, Failure> {
+    let actors: Vec<Actor> = client.get("/v1/actors").await?;
+    let of = |name| actors.iter().find(|actor| actor.name == name).map_or(0, |actor| actor.restarts);
+    Ok(Starts { storage: of(actors::storage::NAME), scrub: of(actors::scrub::NAME) })
+}
+
+/// What was found damaged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Found {
+    fragments: u64,
+    documents: u64,
+}
+
+impl Found {
+    /// Since the actor that counts was started.
+    fn of(scrub: &Scrub) -> Self {
+        Self { fragments: scrub.damaged_fragments, documents: scrub.damaged_documents }
+    }
+
+    /// What came after this. A count that is smaller than before began anew.
+    fn since(self, before: &Self) -> Self {
+        let since = |now: u64, before| now.checked_sub(before).unwrap_or(now);
+        Self {
+            fragments: since(self.fragments, before.fragments),
+            documents: since(self.documents, before.documents),
+        }
+    }
+
+    fn add(&mut self, more: &Self) {
+        self.fragments += more.fragments;
+        self.documents += more.documents;
+    }
+
+    fn is_any(&self) -> bool {
+        self.fragments + self.documents > 0
+    }
 }
 
 fn show(context: &Context, scrub: &Scrub) -> Result<(), Failure> {
@@ -99,7 +165,7 @@ fn fields(scrub: &Scrub) -> Vec<(&'static str, String)> {
         ("still asked for", (scrub.asked_bytes > 0).then(|| human::bytes(scrub.asked_bytes))),
         ("overdue", (scrub.overdue_bytes > 0).then(|| human::bytes(scrub.overdue_bytes))),
         ("too slow", (scrub.late_ms > 0).then(|| too_slow(scrub))),
-        ("damaged", (damaged(scrub) > 0).then(|| findings(scrub.damaged_fragments, scrub.damaged_documents))),
+        ("damaged", Some(Found::of(scrub)).filter(Found::is_any).map(|found| findings(&found))),
         ("mended", (scrub.mended_records > 0).then(|| format!("{} records", scrub.mended_records))),
         ("trouble", scrub.trouble.clone()),
     ];
@@ -140,22 +206,17 @@ fn too_slow(scrub: &Scrub) -> String {
     )
 }
 
-fn found(before: &Scrub, scrub: &Scrub) -> Failure {
-    let fragments = scrub.damaged_fragments - before.damaged_fragments;
-    let found = findings(fragments, scrub.damaged_documents - before.damaged_documents);
+fn damaged(found: &Found) -> Failure {
     let detail = format!(
-        "{found} damaged: they are not served; `list` and `verify ID` tell whose they are, and putting them \
-         again heals them"
+        "{} damaged: they are not served; `list` and `verify ID` tell whose they are, and putting them \
+         again heals them",
+        findings(found)
     );
     Failure::new(Kind::Damaged, detail)
 }
 
-fn findings(fragments: u64, documents: u64) -> String {
-    format!("{fragments} fragments and {documents} documents")
-}
-
-fn damaged(scrub: &Scrub) -> u64 {
-    scrub.damaged_fragments + scrub.damaged_documents
+fn findings(found: &Found) -> String {
+    format!("{} fragments and {} documents", found.fragments, found.documents)
 }
 
 fn age(ms: u64) -> String {
@@ -167,4 +228,19 @@ fn span(text: &str) -> Result<Duration, String> {
     span.ok_or_else(|| format!("{text:?} is no span of time such as \"3 h\" or \"2 days\""))
 }
 
+const STATUS: &str = "/v1/scrub";
+const START: &str = "/v1/scrub/start";
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn findings_of_an_actor_that_began_to_count_anew_are_all_new() {
+        let found = |fragments, documents| Found { fragments, documents };
+        assert_eq!(found(3, 1).since(&found(3, 1)), found(0, 0));
+        assert_eq!(found(5, 1).since(&found(3, 0)), found(2, 1));
+        assert_eq!(found(1, 0).since(&found(3, 2)), found(1, 0));
+    }
+}

@@ -213,7 +213,7 @@ impl<'a> Daemon<'a> {
 
     /// Waits until something is so.
     #[track_caller]
-    pub fn until(&self, so: impl Fn() -> bool) {
+    pub fn until(&self, mut so: impl FnMut() -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !so() {
             assert!(Instant::now() < deadline, "it never was so: {}", self.log());
