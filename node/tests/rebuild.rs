@@ -15,7 +15,7 @@ fn running_daemon_makes_its_index_anew_and_loses_nothing() {
     let id = place.keep("letter.txt", b"We went to the sea.");
     let output = place.node(["rebuild-index"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert!(stdout(&output).contains("made anew of"), "{}", stdout(&output));
+    assert!(stdout(&output).contains("made anew from"), "{}", stdout(&output));
     assert!(stdout(&output).contains("index.db.damaged-1"), "{}", stdout(&output));
     assert!(place.data_dir().join("index.db.damaged-1").exists());
     assert_eq!(place.node(["cat", &id, "letter.txt"]).stdout, b"We went to the sea.");
@@ -44,5 +44,21 @@ fn without_a_daemon_the_next_start_makes_the_index_anew() {
     assert_eq!(fs::read(&old).unwrap(), b"not what it was");
     assert_eq!(place.node(["cat", &id, "letter.txt"]).stdout, b"We went to the sea.");
     assert_eq!(json(&place.node(["status", "--json"]))["storage"]["recovery"]["rebuilt"], true);
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+#[test]
+fn damage_that_a_rebuild_finds_is_told_and_the_old_index_is_kept() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place);
+    let letter: Vec<u8> = (0..40_000_u32).flat_map(|at| (at * at).to_le_bytes()).collect();
+    let file = place.path().join("letter");
+    fs::write(&file, &letter).unwrap();
+    place.create(&file, &["--public"]);
+    place.damage(&letter[1000..1100]);
+    let output = place.node(["rebuild-index"]);
+    assert_eq!(output.status.code(), Some(65), "{}{}", stdout(&output), stderr(&output));
+    assert!(stdout(&output).contains("damaged places"), "{}", stdout(&output));
+    assert!(stderr(&output).contains("keep ") && !stderr(&output).contains("may be removed"));
     assert_eq!(daemon.stop(), Some(0));
 }

@@ -6,7 +6,7 @@ use actors::storage::ask_for_rebuild;
 use hyper::Method;
 use serde_json::json;
 
-use super::Context;
+use super::{Context, status::troubles};
 use crate::{
     api::{Actor, Rebuilding, Status},
     client::Client,
@@ -65,15 +65,29 @@ fn tell(context: &Context, asked: &Rebuilding, status: &Status) -> Result<Exit, 
     }
     if context.output.json {
         context.output.json(&json!({ "old_index": asked.old_index, "recovery": recovery }))?;
-        return Ok(Exit::Ok);
+    } else {
+        let mut fields = vec![
+            ("records", recovery.records.to_string()),
+            ("tesserae", status.storage.tesseras.to_string()),
+            ("old index", asked.old_index.clone()),
+        ];
+        fields.extend(troubles(&status.storage));
+        context.output.fields(&fields)?;
     }
-    context.output.fields(&[
-        ("index", format!("made anew of {} records", recovery.records)),
-        ("tesserae", status.storage.tesseras.to_string()),
-        ("old index", asked.old_index.clone()),
-    ])?;
+    if recovery.damaged_places > 0 || !recovery.lost_segments.is_empty() {
+        return Err(incomplete(&asked.old_index));
+    }
     context.output.remark("The old index is of no more use once all is as it should be: it may be removed.");
     Ok(Exit::Ok)
+}
+
+/// The old index may know what is missing.
+fn incomplete(old_index: &str) -> Failure {
+    let detail = format!(
+        "the segments are not as they were written, so the index may lack something: keep {old_index}; \
+         `doctor` says what to do, and `verify ID` what is hurt"
+    );
+    Failure::new(Kind::Damaged, detail)
 }
 
 fn at_the_next_start(context: &Context) -> Result<Exit, Failure> {

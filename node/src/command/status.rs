@@ -93,7 +93,7 @@ fn fields(status: &Status) -> Vec<(&'static str, String)> {
 }
 
 /// What a person should look at.
-fn troubles(storage: &Storage) -> Vec<(&'static str, String)> {
+pub(super) fn troubles(storage: &Storage) -> Vec<(&'static str, String)> {
     let recovery = &storage.recovery;
     let all = [
         ("read-only", storage.read_only.clone()),
