@@ -124,14 +124,22 @@ async fn remove_stale(path: &Path) -> Result<(), Failure> {
             return Err(Failure::new(Kind::BadConfig, detail));
         }
     }
-    if UnixStream::connect(path).await.is_ok() {
-        let detail = format!(
-            "another daemon listens on {}: stop it, or name another socket with --socket",
-            path.display()
-        );
-        return Err(Failure::new(Kind::Locked, detail));
+    match UnixStream::connect(path).await {
+        // Nobody holds it any more.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(|error| Failure::io("removing", path, &error))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        // One that is busy, or that we may not open, is somebody's too.
+        connected => {
+            let why = connected.err().map_or_else(String::new, |error| format!(" ({error})"));
+            let detail = format!(
+                "another daemon listens on {}{why}: stop it, or name another socket with --socket",
+                path.display()
+            );
+            Err(Failure::new(Kind::Locked, detail))
+        }
     }
-    fs::remove_file(path).map_err(|error| Failure::io("removing", path, &error))
 }
 
 /// The id of a group given by name or number.
@@ -164,6 +172,8 @@ const MODE_BITS: u32 = 0o7777;
 
 #[cfg(test)]
 mod tests {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
+
     use super::*;
 
     fn place(dir: &Path) -> Place {
@@ -234,6 +244,20 @@ mod tests {
         let error = Socket::bind(&place).await.unwrap_err().to_string();
         assert!(error.contains("another daemon listens on"), "{error}");
         assert!(UnixStream::connect(&place.path).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn socket_of_a_daemon_that_takes_nobody_at_the_moment_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place { path: dir.path().join("node.sock"), ..place(dir.path()) };
+        let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+        rustix::net::bind(&socket, &SocketAddrUnix::new(&place.path).unwrap()).unwrap();
+        rustix::net::listen(&socket, 0).unwrap();
+        // The kernel keeps one more than it was told to.
+        let _waiting = std::os::unix::net::UnixStream::connect(&place.path).unwrap();
+        let error = Socket::bind(&place).await.unwrap_err().to_string();
+        assert!(error.contains("another daemon listens on"), "{error}");
+        assert!(place.path.exists());
     }
 
     #[tokio::test]
