@@ -29,6 +29,7 @@ mod new_file;
 mod output;
 mod page;
 mod pipe;
+mod printable;
 mod problem;
 mod progress;
 mod rebuilt;

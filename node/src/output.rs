@@ -4,7 +4,9 @@
 //! # Invariants
 //! 1. Standard output carries what was asked for and nothing else; whatever is said beside it goes to standard error.
 //! 2. A closed pipe is [`Failure::ClosedPipe`], never a panic and never an error message.
-//! 3. With `--json` both streams carry JSON: one document on standard output, or one a line of what goes on and on; on
+//! 3. Names come from other people's files: what would control a terminal is escaped, except in JSON and in what
+//!    [`Output::text`] and [`Output::bytes`] were given.
+//! 4. With `--json` both streams carry JSON: one document on standard output, or one a line of what goes on and on; on
 //!    standard error a line for each warning, and a problem document if the command fails.
 
 use std::io::{self, IsTerminal, Write};
@@ -16,7 +18,8 @@ use serde::Serialize;
 use crate::{
     failure::Failure,
     problem::{Kind, Problem},
-    table::{Table, printable},
+    printable::{printable, printable_lines},
+    table::Table,
 };
 
 /// When to use colours.
@@ -54,9 +57,13 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// One line on standard output.
+    /// One line on standard output, or several. What would control a terminal is escaped.
     pub(crate) fn line(&self, line: impl AsRef<str>) -> Result<(), Failure> {
-        printed(writeln!(io::stdout().lock(), "{}", line.as_ref()))
+        self.as_it_is(&printable_lines(line.as_ref()))
+    }
+
+    fn as_it_is(&self, line: &str) -> Result<(), Failure> {
+        printed(writeln!(io::stdout().lock(), "{line}"))
     }
 
     /// Text as it is on standard output.
@@ -72,19 +79,19 @@ impl Output {
 
     /// A JSON document on standard output.
     pub(crate) fn json(&self, value: &impl Serialize) -> Result<(), Failure> {
-        self.line(pretty(value)?)
+        self.as_it_is(&pretty(value)?)
     }
 
     /// One of many JSON documents on standard output, on a line of its own.
     pub(crate) fn json_line(&self, value: &serde_json::Value) -> Result<(), Failure> {
-        self.line(value.to_string())
+        self.as_it_is(&value.to_string())
     }
 
     /// A table on standard output, its heading in bold.
     pub(crate) fn table<const N: usize>(&self, table: &Table<N>) -> Result<(), Failure> {
         let bold = self.colored(&io::stdout());
         for (at, line) in table.lines().enumerate() {
-            self.line(if at == 0 && bold { format!("{BOLD}{line}{RESET}") } else { line })?;
+            self.as_it_is(&if at == 0 && bold { format!("{BOLD}{line}{RESET}") } else { line })?;
         }
         Ok(())
     }
@@ -93,7 +100,7 @@ impl Output {
     pub(crate) fn fields(&self, fields: &[(&str, String)]) -> Result<(), Failure> {
         let widest = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
         for (name, value) in fields {
-            self.line(format!("{name:widest$}  {}", printable(value)).trim_end())?;
+            self.as_it_is(format!("{name:widest$}  {}", printable(value)).trim_end())?;
         }
         Ok(())
     }
@@ -103,15 +110,15 @@ impl Output {
         let word = format!("{word:width$}");
         let rest = printable(rest);
         match tone.color().filter(|_| self.colored(&io::stdout())) {
-            Some(color) => self.line(format!("{color}{word}{RESET}  {rest}")),
-            None => self.line(format!("{word}  {rest}")),
+            Some(color) => self.as_it_is(&format!("{color}{word}{RESET}  {rest}")),
+            None => self.as_it_is(&format!("{word}  {rest}")),
         }
     }
 
     /// A remark on standard error, for a person only: not printed with `--json`.
     pub(crate) fn remark(&self, text: &str) {
         if !self.json {
-            said(writeln!(io::stderr().lock(), "{text}"));
+            said(writeln!(io::stderr().lock(), "{}", printable_lines(text)));
         }
     }
 
@@ -133,6 +140,7 @@ impl Output {
     }
 
     fn labelled(&self, label: &str, color: &str, text: &str) {
+        let text = printable_lines(text);
         let mut stderr = io::stderr().lock();
         said(if self.colored(&stderr) {
             writeln!(stderr, "{color}{label}:{RESET} {text}")

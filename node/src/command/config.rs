@@ -9,7 +9,7 @@ use crate::{
     api::{self, ChangeOutcome, Reloaded},
     exit::Exit,
     failure::Failure,
-    table::printable,
+    printable::printable,
 };
 
 /// Check, show or explain the settings.

@@ -6,7 +6,6 @@ use crate::{
     exit::Exit,
     failure::Failure,
     output::Tone,
-    table::printable,
 };
 
 /// Look for what is wrong with this machine, and say what to do about it
@@ -43,10 +42,10 @@ fn print(context: &Context, checks: &[Check]) -> Result<(), Failure> {
         let first = format!("{:widest$}  {}", check.check, lines.next().unwrap_or_default());
         context.output.judged(check.outcome.word(), OUTCOME_WIDTH, tone(check.outcome), &first)?;
         for line in lines {
-            context.output.line(format!("{:indent$}  {}", "", printable(line)))?;
+            context.output.line(format!("{:indent$}  {}", "", line))?;
         }
         for line in check.remedy.iter().flat_map(|remedy| remedy.lines()) {
-            context.output.line(format!("{:indent$}    {}", "", printable(line)))?;
+            context.output.line(format!("{:indent$}    {}", "", line))?;
         }
     }
     context.output.line(format!("\n{}", doctor::conclusion(checks)))

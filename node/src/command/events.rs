@@ -10,6 +10,7 @@ use crate::{
     exit::Exit,
     failure::Failure,
     human,
+    printable::printable,
 };
 
 /// Tell what happens in the node, as it happens, until it stops
@@ -27,7 +28,7 @@ impl Events {
                 if context.output.json {
                     context.output.json_line(&event)?;
                 } else {
-                    context.output.line(line(event))?;
+                    context.output.line(printable(&line(event)))?;
                 }
             }
         }

@@ -18,6 +18,8 @@ use tracing_subscriber::{
     },
 };
 
+use crate::printable::controls;
+
 /// How messages and fields are written.
 pub(super) fn fields() -> impl for<'a> FormatFields<'a> + Send + Sync + 'static {
     debug_fn(field).delimited(" ")
@@ -80,13 +82,6 @@ fn escaped_json(line: &str) -> Cow<'_, str> {
     let escaped =
         |letter| if is_open(letter) { format!("\\u{:04x}", u32::from(letter)) } else { letter.into() };
     line.chars().map(escaped).collect()
-}
-
-/// Whether a letter does something to a terminal, or to the text around it: it ends a line, or turns its direction
-/// (<https://unicode.org/reports/tr9/>).
-fn controls(letter: char) -> bool {
-    letter.is_control()
-        || matches!(letter, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 const ITALIC: &str = "\u{1b}[3m";
