@@ -4,6 +4,8 @@ use actors::scrub;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::human;
+
 /// `GET /v1/scrub`, and the answer to `POST /v1/scrub/start` and `/pause`. Spans in milliseconds.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Scrub {
@@ -44,6 +46,47 @@ pub(crate) struct Scrub {
     /// Damaged records that were written again since then.
     pub(crate) mended_records: u64,
 }
+
+/// Why not everything is verified in time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Lateness {
+    /// What is the matter.
+    pub(crate) what: String,
+    /// What to do, if anything but to wait.
+    pub(crate) remedy: Option<&'static str>,
+}
+
+impl Scrub {
+    /// How long ago all of it was certainly there, in a clause. What was never read back counts from when it was written.
+    pub(crate) fn oldest(&self) -> String {
+        format!("everything verified or written within {}", human::the_last(self.oldest_age_ms))
+    }
+
+    /// Whether everything is verified in time, and why not: the rate is too low, or the machine was off.
+    pub(crate) fn lateness(&self) -> Option<Lateness> {
+        if self.late_ms == 0 && self.overdue_bytes == 0 {
+            return None;
+        }
+        if self.takes_ms > self.within_ms {
+            let (takes, late) = (human::at_most(self.takes_ms), human::at_most(self.late_ms));
+            let what = format!("at this rate all of it takes {takes}, {late} too long");
+            return Some(Lateness { what, remedy: Some(RAISE) });
+        }
+        let (bytes, state) = match self.overdue_bytes {
+            0 => (self.bytes, "due soon"),
+            overdue => (overdue, "overdue"),
+        };
+        let takes = u128::from(self.takes_ms) * u128::from(bytes) / u128::from(self.bytes.max(1));
+        let takes = match u64::try_from(takes).unwrap_or(u64::MAX) {
+            0 => String::new(),
+            takes => format!(", which takes {}", human::at_most(takes)),
+        };
+        let what = format!("{} are {state} and are being verified{takes}", human::bytes(bytes));
+        Some(Lateness { what, remedy: None })
+    }
+}
+
+const RAISE: &str = "raise integrity.scrub_rate or integrity.verify_within, or make the quiet hours shorter";
 
 /// What verifying does at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -103,5 +146,36 @@ impl From<scrub::ScrubStatus> for Scrub {
             damaged_documents: findings.documents,
             mended_records: findings.mended,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(late: (u64, u64), overdue_bytes: u64, what: &str, has_remedy: bool) {
+        let json = serde_json::json!({
+            "mode": "idle", "asked_bytes": 0, "bytes": 4096, "oldest_age_ms": 120_000, "overdue_bytes": overdue_bytes,
+            "within_ms": 7_200_000, "takes_ms": late.0, "late_ms": late.1, "verified_bytes": 0,
+            "damaged_fragments": 0, "damaged_documents": 0, "mended_records": 0,
+        });
+        let scrub: Scrub = serde_json::from_value(json).unwrap();
+        let found = scrub.lateness().map(|late| (late.what, late.remedy.is_some()));
+        let expected = (!what.is_empty()).then(|| (what.to_owned(), has_remedy));
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn rate_is_blamed_only_where_it_is_too_low() {
+        check((3_600_000, 0), 0, "", false);
+        check((10_800_000, 3_600_000), 0, "at this rate all of it takes 3 hours, 60 minutes too long", true);
+        check((10_800_000, 9_000_000), 4096, "at this rate all of it takes 3 hours, 3 hours too long", true);
+        // It was off for a while.
+        let overdue = "2.00 KiB are overdue and are being verified, which takes 30 minutes";
+        check((3_600_000, 9_000_000), 2048, overdue, false);
+        check((0, 9_000_000), 2048, "2.00 KiB are overdue and are being verified", false);
+        let soon = "4.00 KiB are due soon and are being verified, which takes 60 minutes";
+        check((3_600_000, 60_000), 0, soon, false);
     }
 }

@@ -325,11 +325,17 @@ impl State {
         self.arguments.metrics.outlook(&outlook);
         let is_late = outlook.late_ms > 0;
         if is_late && !self.is_told_late {
+            let what = if u128::from(outlook.takes_ms) > self.terms.within.as_millis() {
+                "not everything can be verified in time: raise integrity.scrub_rate or integrity.verify_within"
+            } else {
+                "not everything was verified in time, as this machine was off or nothing could be read: it is made up for"
+            };
             tracing::warn!(
                 bytes = outlook.bytes,
+                overdue_bytes = outlook.overdue_bytes,
                 takes_hours = outlook.takes_ms / 3_600_000,
                 late_by_hours = outlook.late_ms / 3_600_000,
-                "not everything can be verified in time: raise integrity.scrub_rate or integrity.verify_within"
+                "{what}"
             );
         }
         self.is_told_late = is_late;

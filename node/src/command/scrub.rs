@@ -14,6 +14,7 @@ use crate::{
     human,
     problem::Kind,
     progress,
+    scrubbed::Lateness,
 };
 
 /// See how verifying what is stored stands, have it begin, or have it wait.
@@ -158,13 +159,13 @@ fn fields(scrub: &Scrub) -> Vec<(&'static str, String)> {
     let rate = scrub.rate.map_or_else(|| "no limit".to_owned(), |rate| format!("{}/s", human::bytes(rate)));
     let mut fields = vec![
         ("state", state(scrub)),
-        ("verified", format!("everything within the last {}", age(scrub.oldest_age_ms))),
+        ("verified", scrub.oldest()),
         ("to verify", format!("{}, every {}, {rate}", human::bytes(scrub.bytes), age(scrub.within_ms))),
     ];
     let found = [
         ("still asked for", (scrub.asked_bytes > 0).then(|| human::bytes(scrub.asked_bytes))),
         ("overdue", (scrub.overdue_bytes > 0).then(|| human::bytes(scrub.overdue_bytes))),
-        ("too slow", (scrub.late_ms > 0).then(|| too_slow(scrub))),
+        ("late", scrub.lateness().map(explained)),
         ("damaged", Some(Found::of(scrub)).filter(Found::is_any).map(|found| findings(&found))),
         ("mended", (scrub.mended_records > 0).then(|| format!("{} records", scrub.mended_records))),
         ("trouble", scrub.trouble.clone()),
@@ -197,13 +198,11 @@ fn doing(scrub: &Scrub) -> &'static str {
     }
 }
 
-fn too_slow(scrub: &Scrub) -> String {
-    format!(
-        "all of it takes {} at this rate, which is {} too long: raise integrity.scrub_rate or \
-         integrity.verify_within, or make the quiet hours shorter",
-        age(scrub.takes_ms),
-        age(scrub.late_ms)
-    )
+fn explained(late: Lateness) -> String {
+    match late.remedy {
+        Some(remedy) => format!("{}: {remedy}", late.what),
+        None => late.what,
+    }
 }
 
 fn damaged(found: &Found) -> Failure {

@@ -79,16 +79,10 @@ fn fields(status: &Status) -> Vec<(&'static str, String)> {
         ),
         ("capacity", optional(status.storage.capacity_bytes, "none")),
         ("disk free", optional(status.storage.free_bytes, "unknown")),
-        (
-            "verified",
-            format!("everything within the last {}", human::span(status.scrub.oldest_age_ms / 1000)),
-        ),
+        ("verified", status.scrub.oldest()),
     ];
     fields.extend(troubles(&status.storage));
-    let scrub = &status.scrub;
-    if scrub.overdue_bytes > 0 || scrub.late_ms > 0 {
-        fields.push(("too slow", "not everything is verified in time: see `scrub status`".to_owned()));
-    }
+    fields.extend(status.scrub.lateness().map(|late| ("late", late.what)));
     fields
 }
 

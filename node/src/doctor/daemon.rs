@@ -11,6 +11,7 @@ use crate::{
     failure::Failure,
     human,
     problem::{Kind, Problem},
+    scrubbed::Lateness,
 };
 
 /// Asks the daemon on this socket how it fares, and whether it is the one whose data lie here.
@@ -173,29 +174,19 @@ pub(crate) fn recovery(recovery: &Recovery) -> Check {
 
 /// Whether everything is read back in time.
 pub(crate) fn verification(scrub: &Scrub) -> Check {
-    let age = human::at_most;
-    let finding = format!("everything stored was verified within {}", human::the_last(scrub.oldest_age_ms));
-    if let Some(trouble) = &scrub.trouble {
-        return Check::warning(VERIFICATION, format!("{finding}; the last try failed: {trouble}"), SEE_LOG);
-    }
-    if scrub.late_ms > 0 {
-        return Check::warning(
-            VERIFICATION,
-            format!(
-                "{finding}; at this rate all of it takes {}, {} too long",
-                age(scrub.takes_ms),
-                age(scrub.late_ms)
-            ),
-            "raise integrity.scrub_rate or integrity.verify_within, or make the quiet hours shorter",
-        );
-    }
-    match scrub.paused_for_ms {
-        Some(left) => Check::warning(
-            VERIFICATION,
-            format!("{finding}; verifying is paused for {}", age(left)),
+    let finding = scrub.oldest();
+    let warning =
+        |more: &str, remedy: &str| Check::warning(VERIFICATION, format!("{finding}; {more}"), remedy);
+    let late = scrub.lateness();
+    match (&scrub.trouble, scrub.paused_for_ms, &late) {
+        (Some(trouble), _, _) => warning(&format!("the last try failed: {trouble}"), SEE_LOG),
+        (_, _, Some(Lateness { what, remedy: Some(remedy) })) => warning(what, remedy),
+        (_, Some(left), _) => warning(
+            &format!("verifying is paused for {}", human::at_most(left)),
             "`scrub start` ends the pause",
         ),
-        None => Check::ok(VERIFICATION, finding),
+        (_, _, Some(Lateness { what, remedy: None })) => warning(what, WAIT),
+        (None, None, None) => Check::ok(VERIFICATION, finding),
     }
 }
 
@@ -217,6 +208,7 @@ const STORAGE: &str = "storage";
 const RECOVERY: &str = "recovery";
 const VERIFICATION: &str = "verification";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
+const WAIT: &str = "nothing but to let it run: it does so by itself, outside of the quiet hours";
 const SEE_LOG: &str = "its log says why; if it does not come round, restart the daemon";
 /// The log names all of them.
 const SEGMENTS_NAMED_MAX: usize = 8;
@@ -278,6 +270,9 @@ mod tests {
         check(&verification(&verified()), Outcome::Ok, "within the last 2 minutes");
         let late = Scrub { late_ms: 3_600_000, ..verified() };
         check(&verification(&late), Outcome::Warning, "takes 2 hours, 60 minutes too long");
+        let was_off = Scrub { within_ms: 7_200_000, overdue_bytes: 9, ..late };
+        check(&verification(&was_off), Outcome::Warning, "9 B are overdue and are being verified, which takes 2 hours");
+        check(&verification(&was_off), Outcome::Warning, "nothing but to let it run");
         let paused = Scrub { paused_for_ms: Some(1000), ..verified() };
         check(&verification(&paused), Outcome::Warning, "paused for 1 minute");
         let failing = Scrub { trouble: Some("why".to_owned()), ..verified() };

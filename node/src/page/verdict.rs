@@ -172,7 +172,7 @@ mod tests {
         let damaged = api::Storage { repairs_queued: 2, ..storage() };
         let one = Facts { storage: Ok(damaged.clone()), ..facts() };
         check(&one, Tone::Look, "Look here: 2 fragments are damaged and wait for their repair.");
-        let late = api::Scrub { late_ms: 5, ..scrub() };
+        let late = api::Scrub { late_ms: 5, overdue_bytes: 7, ..scrub() };
         let two = Facts { scrub: Ok(late), ..one.clone() };
         check(
             &two,
