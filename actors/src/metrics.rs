@@ -301,7 +301,7 @@ impl ActorMetrics {
             restarts: make.count_by(
                 ACTORS,
                 "actor_restarts",
-                "How often an actor was started again after a fall.",
+                "How often an actor fell, or could not be started again.",
             ),
             busy: make.count_by(
                 ACTORS,
@@ -312,7 +312,7 @@ impl ActorMetrics {
         }
     }
 
-    pub(crate) fn restarted(&self, actor: &'static str) {
+    pub(crate) fn fell(&self, actor: &'static str) {
         self.restarts.add(1, &[KeyValue::new("actor", actor)]);
     }
 

@@ -129,13 +129,15 @@ pub(crate) struct Actor {
     pub(crate) restarts: u64,
     /// Why it fell the last time.
     pub(crate) last_fall: Option<String>,
+    /// When that was, in milliseconds since 1970.
+    pub(crate) last_fall_ms: Option<i64>,
 }
 
 impl Actor {
     /// From what the supervisor knows, and the requests waiting or running.
     pub(crate) fn new(waiting: usize, status: ActorStatus) -> Self {
-        let ActorStatus { name, running, restarts, last_fall } = status;
-        Self { name: name.to_owned(), running, waiting, restarts, last_fall }
+        let ActorStatus { name, running, restarts, last_fall, last_fall_ms } = status;
+        Self { name: name.to_owned(), running, waiting, restarts, last_fall, last_fall_ms }
     }
 }
 

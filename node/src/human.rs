@@ -1,11 +1,11 @@
 //! Numbers as people read them.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use indicatif::{HumanBytes, HumanDuration};
 use proto::manifest::Visibility;
 
-use crate::api::State;
+use crate::{api::State, clock::now_ms};
 
 /// A number of bytes: `1.50 MiB`.
 pub(crate) fn bytes(bytes: u64) -> String {
@@ -40,9 +40,7 @@ pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
 
 /// How long ago that was: `3 hours ago`.
 pub(crate) fn ago(ms: i64) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let then = Duration::from_millis(u64::try_from(ms).unwrap_or(0));
-    format!("{} ago", span(now.saturating_sub(then).as_secs()))
+    format!("{} ago", span(now_ms().saturating_sub(u64::try_from(ms).unwrap_or(0)) / 1000))
 }
 
 /// The day, in UTC: `2026-11-22`.
@@ -52,9 +50,13 @@ pub(crate) fn date(ms: u64) -> String {
 
 /// The moment, in UTC: `2026-11-22 18:05:00 UTC`.
 pub(crate) fn moment(ms: u64) -> String {
+    format!("{} {} UTC", date(ms), time_of_day(ms))
+}
+
+/// The time of the day, in UTC: `18:05:00`.
+pub(crate) fn time_of_day(ms: u64) -> String {
     let seconds = ms / 1000 % 86_400;
-    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    format!("{} {hours:02}:{minutes:02}:{seconds:02} UTC", date(ms))
+    format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
 /// Whether the bytes of a fragment are there, in a word.
@@ -80,6 +82,11 @@ const MINUTE_MS: u64 = 60_000;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn time_of_day_is_in_utc() {
+        assert_eq!((time_of_day(0), time_of_day(86_399_999)), ("00:00:00".to_owned(), "23:59:59".to_owned()));
+    }
 
     #[test]
     fn span_is_never_shorter_than_the_age() {

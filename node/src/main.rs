@@ -12,6 +12,7 @@ mod backup;
 mod card;
 mod causes;
 mod client;
+mod clock;
 mod command;
 mod daemon;
 mod data_dir;

@@ -17,8 +17,8 @@ use serde::Serialize;
 
 use crate::{
     failure::Failure,
-    problem::{Kind, Problem},
     printable::{printable, printable_lines},
+    problem::{Kind, Problem},
     table::Table,
 };
 

@@ -155,7 +155,8 @@ mod tests {
 
     #[test]
     fn actor_of_a_supervisor_that_gave_up_is_not_being_started() {
-        let actor = |name, running| ActorStatus { name, running, restarts: 1, last_fall: None };
+        let actor =
+            |name, running| ActorStatus { name, running, restarts: 1, last_fall: None, last_fall_ms: None };
         let mut standing =
             Standing { actors: vec![actor("storage", false), actor("cache", true)], fatal: None };
         assert_eq!(being_started(&standing), ["storage"]);

@@ -23,6 +23,11 @@ fn running_daemon_makes_its_index_anew_and_loses_nothing() {
     let actors = json(&place.node(["actors", "--json"]));
     let storage = actors.as_array().unwrap().iter().find(|actor| actor["name"] == "storage").unwrap();
     assert_eq!((&storage["running"], &storage["restarts"]), (&true.into(), &1.into()));
+    assert_eq!(storage["last_fall"], serde_json::Value::Null, "it was asked to stop");
+    assert!(!daemon.log().contains("an actor fell"), "{}", daemon.log());
+    let doctor = json(&place.node(["doctor", "--json"]));
+    let actors = doctor.as_array().unwrap().iter().find(|check| check["check"] == "actors").unwrap();
+    assert_eq!(actors["outcome"], "ok", "{actors}");
     assert_eq!(daemon.stop(), Some(0));
 }
 

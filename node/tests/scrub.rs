@@ -29,7 +29,11 @@ fn scrub_of_an_intact_store_says_so() {
     let id = keep(&place);
     let output = place.node(["scrub", "start", "--wait"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert!(stdout(&output).contains("everything verified or written within the last"), "{}", stdout(&output));
+    assert!(
+        stdout(&output).contains("everything verified or written within the last"),
+        "{}",
+        stdout(&output)
+    );
     let explained = place.node(["explain", &id]);
     assert!(stdout(&explained).starts_with("whole "), "{}", stdout(&explained));
     assert!(stdout(&explained).contains("read back from the disk within the last"), "{}", stdout(&explained));

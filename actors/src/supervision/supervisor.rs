@@ -18,7 +18,7 @@ use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, Spawn
 use tokio::sync::watch;
 
 use super::budget::{History, RestartBudget};
-use crate::metrics::ActorMetrics;
+use crate::{clock, metrics::ActorMetrics};
 
 /// Starts one kind of actor, as often as needed.
 pub(crate) trait Child: Send + Sync + 'static {
@@ -41,6 +41,8 @@ pub struct ActorStatus {
     pub restarts: u64,
     /// Why it fell the last time.
     pub last_fall: Option<String>,
+    /// When that was, in milliseconds since 1970.
+    pub last_fall_ms: Option<i64>,
 }
 
 /// What the supervisor shows.
@@ -75,7 +77,15 @@ struct Seated {
     current: Option<ActorCell>,
     history: History,
     restarts: u64,
-    last_fall: Option<String>,
+    last_fall: Option<(String, i64)>,
+}
+
+/// How an actor ended.
+enum End {
+    /// It failed, or was killed.
+    Fell(String),
+    /// It stopped by itself, in good order, to be started again.
+    Asked(String),
 }
 
 #[derive(Debug)]
@@ -131,9 +141,13 @@ impl Actor for Supervisor {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match event {
-            SupervisionEvent::ActorFailed(who, error) => state.fell(&me, &who, error.to_string()),
+            SupervisionEvent::ActorFailed(who, error) => state.ended(&me, &who, End::Fell(error.to_string())),
+            // One that was killed leaves no state.
+            SupervisionEvent::ActorTerminated(who, Some(_), Some(reason)) => {
+                state.ended(&me, &who, End::Asked(reason));
+            }
             SupervisionEvent::ActorTerminated(who, _, reason) => {
-                state.fell(&me, &who, reason.unwrap_or_else(|| "it stopped".to_owned()));
+                state.ended(&me, &who, End::Fell(reason.unwrap_or_else(|| "it stopped".to_owned())));
             }
             _ => {}
         }
@@ -142,14 +156,14 @@ impl Actor for Supervisor {
 }
 
 impl State {
-    fn fell(&mut self, me: &ActorRef<SupervisorMsg>, who: &ActorCell, reason: String) {
+    fn ended(&mut self, me: &ActorRef<SupervisorMsg>, who: &ActorCell, end: End) {
         let is_it =
             |seated: &Seated| seated.current.as_ref().is_some_and(|cell| cell.get_id() == who.get_id());
         let Some(seat) = self.seats.iter().position(is_it) else { return };
-        self.vacant(me, seat, reason);
+        self.vacant(me, seat, end);
     }
 
-    fn vacant(&mut self, me: &ActorRef<SupervisorMsg>, seat: usize, reason: String) {
+    fn vacant(&mut self, me: &ActorRef<SupervisorMsg>, seat: usize, end: End) {
         let Some(seated) = self.seats.get_mut(seat) else { return };
         seated.current = None;
         seated.child.vacate();
@@ -157,8 +171,17 @@ impl State {
             return;
         }
         let name = seated.child.name();
-        tracing::error!(actor = name, reason, "an actor fell");
-        seated.last_fall = Some(reason.clone());
+        let reason = match end {
+            End::Fell(reason) => {
+                tracing::error!(actor = name, reason, "an actor fell");
+                seated.fell(&reason, &self.metrics);
+                reason
+            }
+            End::Asked(reason) => {
+                tracing::info!(actor = name, reason, "an actor is started again, as it was asked to");
+                reason
+            }
+        };
         match seated.history.fell(Instant::now(), &self.budget) {
             Some(wait) => self.restart(me, seat, wait),
             None => {
@@ -175,7 +198,6 @@ impl State {
     fn restart(&mut self, me: &ActorRef<SupervisorMsg>, seat: usize, wait: Duration) {
         let Some(seated) = self.seats.get_mut(seat) else { return };
         seated.restarts += 1;
-        self.metrics.restarted(seated.child.name());
         restart(me.clone(), seat, seated.child.clone(), wait);
     }
 
@@ -186,7 +208,7 @@ impl State {
             Err(_) if self.draining => {}
             // The event of its fall came before it was known whose seat that was.
             Ok(cell) if cell.get_status() >= ractor::ActorStatus::Stopping => {
-                return self.vacant(me, seat, "it fell as soon as it ran".to_owned());
+                return self.vacant(me, seat, End::Fell("it fell as soon as it ran".to_owned()));
             }
             Ok(cell) => {
                 tracing::info!(actor = seated.child.name(), "an actor runs again");
@@ -195,7 +217,7 @@ impl State {
             Err(error) => {
                 let (name, reason) = (seated.child.name(), startup_error(error).to_string());
                 tracing::error!(actor = name, reason, "an actor could not be started again");
-                seated.last_fall = Some(reason.clone());
+                seated.fell(&reason, &self.metrics);
                 match seated.history.not_started(Instant::now(), &self.budget) {
                     Some(wait) => self.restart(me, seat, wait),
                     None => self.give_up(format!(
@@ -240,10 +262,18 @@ impl State {
             name: seated.child.name(),
             running: seated.current.is_some(),
             restarts: seated.restarts,
-            last_fall: seated.last_fall.clone(),
+            last_fall: seated.last_fall.as_ref().map(|(reason, _)| reason.clone()),
+            last_fall_ms: seated.last_fall.as_ref().map(|(_, at_ms)| *at_ms),
         });
         let actors = actors.collect();
         self.standing.send_modify(|standing| standing.actors = actors);
+    }
+}
+
+impl Seated {
+    fn fell(&mut self, reason: &str, metrics: &ActorMetrics) {
+        self.last_fall = Some((reason.to_owned(), clock::now_ms()));
+        metrics.fell(self.child.name());
     }
 }
 

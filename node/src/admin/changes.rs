@@ -34,8 +34,9 @@ pub(super) fn changes(before: &Seen, after: &Seen) -> Vec<Happening> {
 }
 
 fn actor(before: &ActorStatus, after: &ActorStatus) -> impl Iterator<Item = Happening> {
-    // One that falls and runs again in between was seen running both times.
-    let fell = before.running && (!after.running || after.restarts > before.restarts);
+    // One that falls and runs again in between was seen running both times; one that is started again because somebody
+    // asked for it has not fallen.
+    let fell = after.last_fall_ms.is_some_and(|at_ms| before.last_fall_ms != Some(at_ms));
     let runs = after.running && (!before.running || after.restarts > before.restarts);
     let name = after.name;
     let reason = after.last_fall.clone().unwrap_or_default();
@@ -63,8 +64,10 @@ mod tests {
     use super::*;
 
     fn cache(running: bool, restarts: u64) -> Seen {
-        let last_fall = (restarts > 0 || !running).then(|| "it panicked".to_owned());
-        Seen { actors: vec![ActorStatus { name: "cache", running, restarts, last_fall }], storage: None }
+        let last_fall = (restarts > 0).then(|| "it panicked".to_owned());
+        let last_fall_ms = last_fall.as_ref().map(|_| i64::try_from(restarts).unwrap());
+        let actor = ActorStatus { name: "cache", running, restarts, last_fall, last_fall_ms };
+        Seen { actors: vec![actor], storage: None }
     }
 
     fn fares(read_only: Option<&str>, repairs_queued: u64) -> Seen {
@@ -89,6 +92,9 @@ mod tests {
         check(&cache(false, 1), &cache(false, 1), &[]);
         check(&cache(false, 1), &cache(true, 1), &[runs(1)]);
         check(&cache(true, 1), &cache(true, 2), &[fell, runs(2)]);
+        let mut asked = cache(true, 2);
+        asked.actors[0].last_fall_ms = Some(1);
+        check(&cache(true, 1), &asked, &[runs(2)]);
     }
 
     #[test]

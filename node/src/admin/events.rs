@@ -5,11 +5,7 @@
 //! 2. The storage is asked how it fares only while somebody follows.
 //! 3. A stream ends when the node stops, and says so before.
 
-use std::{
-    convert::Infallible,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use actors::{System, storage::Usage};
 use axum::{
@@ -35,6 +31,7 @@ use super::{
 };
 use crate::{
     api::{Event, Happening},
+    clock::now_ms,
     problem::{Kind, Problem},
 };
 
@@ -144,11 +141,6 @@ async fn look(system: &System) -> Option<Fares> {
     // While it restarts there is nobody to ask.
     let Usage { read_only, totals, .. } = system.storage.usage().await.ok()?;
     Some(Fares { read_only, repairs_queued: totals.jobs })
-}
-
-fn now_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// How many events may wait for a slow follower; the oldest go first.

@@ -1,9 +1,6 @@
 //! `/v1/tesseras/{id}/explain` and `/v1/jobs`: why things are as they are, and what waits to be repaired.
 
-use std::{
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::sync::Arc;
 
 use actors::storage::BlobState;
 use axum::{Json, extract::State};
@@ -12,6 +9,7 @@ use proto::{TesseraId, manifest::Visibility};
 use super::{Node, extract::InPath, tesseras};
 use crate::{
     api::{self, Explained, Facts},
+    clock,
     problem::Problem,
     schema::OfTessera,
 };
@@ -30,7 +28,7 @@ pub(super) async fn explain(
 ) -> Result<Json<api::Explained>, Problem> {
     let row = node.system.storage.records().tessera(id).await?;
     let scrub = node.system.scrub.status().await?;
-    let now_ms = now_ms();
+    let now_ms = i64::try_from(clock::now_ms()).unwrap_or(i64::MAX);
     let tessera = tesseras::describe(&node, row).await?;
     let mut facts = Facts {
         ok: 0,
@@ -100,11 +98,6 @@ fn behind(stripe: u32, index: u16) -> (u32, u16) {
 /// Never negative: clocks are set.
 fn since(at_ms: i64, now_ms: i64) -> u64 {
     u64::try_from(now_ms.saturating_sub(at_ms)).unwrap_or(0)
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 const PAGE: u32 = 4096;

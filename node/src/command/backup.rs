@@ -1,9 +1,6 @@
 //! `backup` and `restore`: keys, settings, and what only the index knows, in one small file.
 
-use std::{
-    path::{Path, PathBuf, absolute},
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::path::{Path, PathBuf, absolute};
 
 use actors::storage::SEGMENTS_FOLDER;
 use serde_json::json;
@@ -11,6 +8,7 @@ use serde_json::json;
 use super::{Context, off_thread};
 use crate::{
     backup::{Backup, Pack, Restored, restore},
+    clock::now_ms,
     exit::Exit,
     failure::Failure,
     human, new_file,
@@ -129,9 +127,4 @@ fn going_on(data_dir: &Path, holds_data: bool, start: &str) -> String {
          rsync -a COPY/{SEGMENTS_FOLDER}/ {}/\n  {start}",
         segments.display()
     )
-}
-
-fn now_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    u64::try_from(now).unwrap_or(u64::MAX)
 }

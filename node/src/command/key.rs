@@ -4,7 +4,6 @@ use std::{
     fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use actors::keys::{AUTHOR_KEY_NAME, Author};
@@ -15,6 +14,7 @@ use serde_json::json;
 use super::Context;
 use crate::{
     card::{CARD_BYTES_MAX, Card},
+    clock::now_ms,
     exit::Exit,
     failure::Failure,
     human, keys, new_file, output,
@@ -103,8 +103,7 @@ fn check_card(context: &Context, file: &Path) -> Result<Exit, Failure> {
 fn card(context: &Context) -> Result<Card, Failure> {
     let path = context.config()?.config.node.data_dir.join(AUTHOR_KEY_NAME);
     let author = Author::read(&path).map_err(keys::failed)?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    let today = human::date(u64::try_from(now).unwrap_or(u64::MAX));
+    let today = human::date(now_ms());
     Ok(Card { author, made: format!("{today} by tesseras {}", env!("CARGO_PKG_VERSION")) })
 }
 

@@ -8,6 +8,7 @@ use super::Check;
 use crate::{
     api::{Actor, Recovery, Scrub, Status, Storage},
     client::{Client, program},
+    clock::now_ms,
     failure::Failure,
     human,
     problem::{Kind, Problem},
@@ -20,7 +21,7 @@ pub(super) async fn ask(client: &Client, data_dir: &Path) -> Vec<Check> {
         Ok(actors) => actors,
         Err(problem) => return vec![unreachable(&problem)],
     };
-    let actors = self::actors(&actors);
+    let actors = self::actors(&actors, now_ms());
     match answer(client.get::<Status>("/v1/status")).await {
         Ok(status) => {
             let is_here = same(Path::new(&status.data_dir), data_dir);
@@ -85,21 +86,20 @@ fn daemon(status: &Status, is_here: bool) -> Check {
     Check::ok(DAEMON, finding)
 }
 
-/// Whether all actors run and none has fallen.
-pub(crate) fn actors(actors: &[Actor]) -> Check {
+/// Whether all actors run and none has fallen within [`FALL_COUNTS_MS`].
+pub(crate) fn actors(actors: &[Actor], now_ms: u64) -> Check {
     let down: Vec<&Actor> = actors.iter().filter(|actor| !actor.running).collect();
-    let fell: Vec<&Actor> = actors.iter().filter(|actor| actor.restarts > 0).collect();
+    let has_just_fallen =
+        |at_ms: &i64| now_ms.saturating_sub(u64::try_from(*at_ms).unwrap_or(0)) < FALL_COUNTS_MS;
+    let fell: Vec<&Actor> =
+        actors.iter().filter(|actor| actor.last_fall_ms.as_ref().is_some_and(has_just_fallen)).collect();
     if !down.is_empty() {
         return Check::failed(ACTORS, list(&down, |_| "does not run".to_owned()), SEE_LOG);
     }
     if !fell.is_empty() {
-        let again = |actor: &Actor| match actor.restarts {
-            1 => "fell and runs again".to_owned(),
-            times => format!("fell {times} times and runs again"),
-        };
-        return Check::warning(ACTORS, list(&fell, again), SEE_LOG);
+        return Check::warning(ACTORS, list(&fell, |_| "fell and runs again".to_owned()), SEE_LOG);
     }
-    Check::ok(ACTORS, format!("all {} run, none has fallen", actors.len()))
+    Check::ok(ACTORS, format!("all {} run, and none fell within the last hour", actors.len()))
 }
 
 /// What is the matter with each, and why it fell the last time.
@@ -208,6 +208,8 @@ const STORAGE: &str = "storage";
 const RECOVERY: &str = "recovery";
 const VERIFICATION: &str = "verification";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// As for the alert rule: whoever runs again for so long is well.
+const FALL_COUNTS_MS: u64 = 3_600_000;
 const WAIT: &str = "nothing but to let it run: it does so by itself, outside of the quiet hours";
 const SEE_LOG: &str = "its log says why; if it does not come round, restart the daemon";
 /// The log names all of them.
@@ -266,12 +268,16 @@ mod tests {
     }
 
     #[test]
-    fn verification_that_is_late_paused_or_fails_is_a_warning() {
+    fn verification_that_has_just_fallen_paused_or_fails_is_a_warning() {
         check(&verification(&verified()), Outcome::Ok, "within the last 2 minutes");
         let late = Scrub { late_ms: 3_600_000, ..verified() };
         check(&verification(&late), Outcome::Warning, "takes 2 hours, 60 minutes too long");
         let was_off = Scrub { within_ms: 7_200_000, overdue_bytes: 9, ..late };
-        check(&verification(&was_off), Outcome::Warning, "9 B are overdue and are being verified, which takes 2 hours");
+        check(
+            &verification(&was_off),
+            Outcome::Warning,
+            "9 B are overdue and are being verified, which takes 2 hours",
+        );
         check(&verification(&was_off), Outcome::Warning, "nothing but to let it run");
         let paused = Scrub { paused_for_ms: Some(1000), ..verified() };
         check(&verification(&paused), Outcome::Warning, "paused for 1 minute");
@@ -289,25 +295,22 @@ mod tests {
 
     #[test]
     fn actor_that_is_down_fails_and_one_that_fell_is_a_warning() {
-        let actor = |running, restarts, reason: Option<&str>| Actor {
+        const NOW_MS: u64 = 1_795_840_267_000;
+        let actor = |running, fell_ms_ago: Option<u64>| Actor {
             name: "storage".to_owned(),
             running,
             waiting: 0,
-            restarts,
-            last_fall: reason.map(str::to_owned),
+            restarts: 3,
+            last_fall: fell_ms_ago.map(|_| "why".to_owned()),
+            last_fall_ms: fell_ms_ago.map(|ago| i64::try_from(NOW_MS - ago).unwrap()),
         };
-        check(&actors(&[actor(true, 0, None)]), Outcome::Ok, "all 1 run");
-        check(&actors(&[actor(true, 1, None)]), Outcome::Warning, "storage fell and runs again");
-        check(
-            &actors(&[actor(true, 2, Some("why"))]),
-            Outcome::Warning,
-            "storage fell 2 times and runs again (why)",
-        );
-        check(
-            &actors(&[actor(true, 2, None), actor(false, 3, None)]),
-            Outcome::Failed,
-            "storage does not run",
-        );
+        let actors = |all: &[Actor]| actors(all, NOW_MS);
+        check(&actors(&[actor(true, None)]), Outcome::Ok, "all 1 run");
+        check(&actors(&[actor(true, Some(0))]), Outcome::Warning, "storage fell and runs again (why)");
+        check(&actors(&[actor(true, Some(FALL_COUNTS_MS - 1))]), Outcome::Warning, "fell");
+        check(&actors(&[actor(true, Some(FALL_COUNTS_MS))]), Outcome::Ok, "none fell within the last hour");
+        let down = actors(&[actor(true, Some(1)), actor(false, Some(FALL_COUNTS_MS))]);
+        check(&down, Outcome::Failed, "storage does not run (why)");
     }
 
     #[test]

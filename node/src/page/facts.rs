@@ -1,11 +1,11 @@
 //! What the page knows of the node at one moment, gathered within a deadline.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use actors::cache::CacheUsage;
 
 use super::question::Question;
-use crate::{admin::health::Health, api};
+use crate::{admin::health::Health, api, clock::now_ms};
 
 /// What was found out, or why it was not.
 pub(super) type Known<T> = Result<T, String>;
@@ -93,11 +93,6 @@ impl Questions {
         let asked = async move { cache.usage().await };
         self.cache.ask(asked, DEADLINE).await.map_err(|why| shown(&why))
     }
-}
-
-fn now_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A reason as anybody may read it: errors name tesserae and checksums, and a panic may say anything at any length.

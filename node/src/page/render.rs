@@ -70,7 +70,7 @@ fn what_to_do(check: &Check) -> Markup {
 }
 
 fn colophon(facts: &Facts) -> Markup {
-    let (date, time) = (human::date(facts.at_ms), time_of_day(facts.at_ms));
+    let (date, time) = (human::date(facts.at_ms), human::time_of_day(facts.at_ms));
     html! {
         footer {
             p { "Version " (facts.version) ", up for " (human::span(facts.uptime_secs)) "." }
@@ -127,12 +127,6 @@ fn sentence(clause: &str) -> String {
     format!("{}{}.", first.into_iter().flatten().collect::<String>(), letters.as_str())
 }
 
-/// Of milliseconds since 1970: `04:31:07`.
-fn time_of_day(ms: u64) -> String {
-    let seconds = ms / 1000 % 86_400;
-    format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
-}
-
 /// The only style there is. Its hash is in the page's policy, so a browser applies this and no other.
 pub(super) const STYLE: &str = include_str!("style.css");
 /// A browser asks again after so many seconds.
@@ -154,11 +148,6 @@ mod tests {
     #[test]
     fn clause_becomes_a_sentence() {
         assert_eq!((sentence("it fell"), sentence("")), ("It fell.".to_owned(), ".".to_owned()));
-    }
-
-    #[test]
-    fn time_of_day_is_in_utc() {
-        assert_eq!((time_of_day(0), time_of_day(86_399_999)), ("00:00:00".to_owned(), "23:59:59".to_owned()));
     }
 
     #[test]

@@ -84,6 +84,7 @@ pub(super) fn facts() -> Facts {
         waiting: 0,
         restarts: 0,
         last_fall: None,
+        last_fall_ms: None,
     };
     Facts {
         version: "0.1.0",
@@ -136,6 +137,7 @@ fn what_data_say_is_escaped() {
     let mut facts = facts();
     facts.actors[0].last_fall = Some(evil.to_owned());
     facts.actors[0].restarts = 1;
+    facts.actors[0].last_fall_ms = i64::try_from(facts.at_ms).ok();
     facts.storage = Ok(api::Storage { read_only: Some(evil.to_owned()), ..storage() });
     facts.scrub = Err(evil.to_owned());
     facts.fatal = Some(evil.to_owned());

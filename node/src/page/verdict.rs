@@ -92,7 +92,7 @@ fn checks(facts: &Facts) -> Vec<Check> {
         }
         Err(why) => checks.push(unknown("storage", "what is stored", why)),
     }
-    checks.push(daemon::actors(&facts.actors));
+    checks.push(daemon::actors(&facts.actors, facts.at_ms));
     match &facts.scrub {
         Ok(scrub) => checks.push(daemon::verification(scrub)),
         Err(why) => checks.push(unknown("verification", "what is verified", why)),
@@ -193,6 +193,7 @@ mod tests {
         let mut fallen = facts();
         fallen.actors[0].restarts = 1;
         fallen.actors[0].last_fall = Some("asked to".to_owned());
+        fallen.actors[0].last_fall_ms = i64::try_from(fallen.at_ms).ok();
         check(&fallen, Tone::Look, "Look here: storage fell and runs again (asked to).");
         fallen.actors[0].running = false;
         fallen.storage = Err("storage is being restarted".to_owned());
