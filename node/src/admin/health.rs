@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use actors::{ActorError, System};
+use actors::{ActorError, System, supervision::Standing};
 use axum::{
     Router,
     extract::{Request, State},
@@ -82,10 +82,19 @@ async fn alive() -> &'static str {
     responses((status = 200, description = "It does", body = String, content_type = "text/plain"))
 )]
 async fn ready(State(health): State<Health>) -> Result<&'static str, Problem> {
-    if health.draining.is_cancelled() {
-        return Err(Problem::new(Kind::Unavailable, "the node is stopping"));
-    }
-    Ok("ready\n")
+    let hindrance = match health.draining.is_cancelled() {
+        true => Some("the node is stopping".to_owned()),
+        false => hindrance(&health.system.standing.borrow()),
+    };
+    hindrance.map_or(Ok("ready\n"), |why| Err(Problem::new(Kind::Unavailable, why)))
+}
+
+/// What keeps the actors from serving anything. The others are asked by few, and are back within moments.
+fn hindrance(standing: &Standing) -> Option<String> {
+    let gives_up = standing.fatal.as_ref().map(|reason| format!("the node gives up: {reason}"));
+    let storage = standing.actors.iter().find(|actor| actor.name == actors::storage::NAME);
+    let is_down = storage.is_none_or(|storage| !storage.running);
+    gives_up.or_else(|| is_down.then(|| "storage is being started".to_owned()))
 }
 
 /// What it counts
@@ -141,7 +150,24 @@ const MEASURE_DEADLINE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
+    use actors::supervision::ActorStatus;
+
     use super::*;
+
+    #[test]
+    fn node_is_ready_while_its_storage_runs_and_it_has_not_given_up() {
+        let actor =
+            |name, running| ActorStatus { name, running, restarts: 0, last_fall: None, last_fall_ms: None };
+        let standing = |storage, fatal: Option<&str>| Standing {
+            actors: vec![actor("storage", storage), actor("cache", false)],
+            fatal: fatal.map(str::to_owned),
+        };
+        assert_eq!(hindrance(&standing(true, None)), None);
+        assert_eq!(hindrance(&standing(false, None)).unwrap(), "storage is being started");
+        let fatal = hindrance(&standing(true, Some("it fell too often"))).unwrap();
+        assert_eq!(fatal, "the node gives up: it fell too often");
+        assert!(hindrance(&Standing::default()).is_some());
+    }
 
     #[track_caller]
     fn check(address: &str, host: Option<&str>, expected: bool) {
