@@ -7,7 +7,7 @@
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use actors::{System, storage::Usage};
+use actors::{System, storage::Usage, supervision::Standing};
 use axum::{
     extract::State,
     response::{
@@ -20,6 +20,7 @@ use tokio::{
     sync::{
         Notify,
         broadcast::{self, error::RecvError},
+        watch,
     },
     time::sleep,
 };
@@ -117,12 +118,26 @@ fn answer(
 
 /// Tells what changes in the actors and the storage, until nothing more happens.
 pub(crate) async fn watch(system: System, events: Events) {
-    let mut standing = system.standing.clone();
+    tell_changes(system.standing.clone(), events, || look(system.clone())).await;
+}
+
+async fn tell_changes<F: Future<Output = Option<Fares>>>(
+    mut standing: watch::Receiver<Standing>,
+    events: Events,
+    look: impl Fn() -> F,
+) {
     let mut before = Seen::default();
     loop {
         let actors = standing.borrow_and_update().actors.clone();
         let followed = events.to.receiver_count() > 0;
-        let storage = if followed { look(&system).await } else { None };
+        let storage = match followed {
+            // A disk that hangs must not hold up the end.
+            true => match events.draining.run_until_cancelled(look()).await {
+                Some(storage) => storage,
+                None => return,
+            },
+            false => None,
+        };
         let after = Seen { actors, storage };
         changes(&before, &after).into_iter().for_each(|what| events.tell(what));
         before = after;
@@ -137,7 +152,7 @@ pub(crate) async fn watch(system: System, events: Events) {
     }
 }
 
-async fn look(system: &System) -> Option<Fares> {
+async fn look(system: System) -> Option<Fares> {
     // While it restarts there is nobody to ask.
     let Usage { read_only, totals, .. } = system.storage.usage().await.ok()?;
     Some(Fares { read_only, repairs_queued: totals.jobs })
@@ -186,6 +201,25 @@ mod tests {
         draining.cancel();
         let told: Vec<_> = followed.map(|event| event.what).collect().await;
         assert_eq!(told, [stopping]);
+    }
+
+    #[tokio::test]
+    async fn storage_that_does_not_answer_holds_up_no_end() {
+        let draining = CancellationToken::new();
+        let events = Events::new(draining.clone());
+        let _followed = events.follow().unwrap();
+        let (_told, standing) = watch::channel(Standing::default());
+        let asked = Notify::new();
+        let telling = tell_changes(standing, events.clone(), || {
+            asked.notify_one();
+            std::future::pending()
+        });
+        let ends = async {
+            asked.notified().await;
+            draining.cancel();
+        };
+        let both = async { tokio::join!(telling, ends) };
+        tokio::time::timeout(Duration::from_secs(30), both).await.expect("it ends");
     }
 
     #[tokio::test(start_paused = true)]
