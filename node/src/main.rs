@@ -101,7 +101,7 @@ fn misused(error: &clap::Error) -> Exit {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             finish(output, output.text(&error.render().to_string()).map(|()| Exit::Ok))
         }
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand if !json => {
             output.remark(error.render().to_string().trim_end());
             Exit::Usage
         }

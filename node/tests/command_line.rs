@@ -25,6 +25,17 @@ fn command_that_is_missing_shows_the_help() {
 }
 
 #[test]
+fn subcommand_that_is_missing_is_a_problem_where_json_is_asked_for() {
+    for command in ["config", "scrub", "key", "fragment"] {
+        let output = Place::new().node(["--json", command]);
+        assert_eq!((output.status.code(), stdout(&output)), (Some(2), ""));
+        let problem = problem(&output);
+        assert!(problem["type"].as_str().unwrap().ends_with("usage"), "{problem}");
+        assert!(problem["detail"].as_str().unwrap().contains("Usage: "), "{problem}");
+    }
+}
+
+#[test]
 fn wrong_settings_are_exit_78_and_all_named_at_once() {
     let place = Place::new();
     let file = place.path().join("wrong.toml");
