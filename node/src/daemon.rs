@@ -117,11 +117,18 @@ impl Daemon {
         let config = &loaded.config;
         let (draining, stopped, stop) =
             (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
-        // Bound before the long work of opening the storage: a wrong address shows at once. Served afterwards.
+        // Bound before the long work of opening the storage: a wrong address, socket or group shows at once. Served
+        // afterwards; until then whoever connects waits.
         let tcp = match config.observability.metrics_addr {
             Some(address) => Some(bind(address).await?),
             None => None,
         };
+        let place = Place {
+            path: config.admin.socket.clone(),
+            group: config.admin.socket_group.clone(),
+            data_dir: config.node.data_dir.clone(),
+        };
+        let socket = Socket::bind(&place).await?;
         let mut actors = SystemConfig::new(config.storage.clone(), keys.node.clone());
         actors.integrity = config.integrity.clone();
         actors.cache_bytes_max = config.memory.fragment_cache_bytes;
@@ -145,12 +152,7 @@ impl Daemon {
             started,
             stop,
         });
-        let place = Place {
-            path: config.admin.socket.clone(),
-            group: config.admin.socket_group.clone(),
-            data_dir: config.node.data_dir.clone(),
-        };
-        let socket = Socket::bind(&place).await?;
+        // From here on nothing fails: whatever runs is drained.
         let router = admin::router(Arc::clone(&node), health.clone());
         let watched = health.clone();
         let events = tokio::spawn(events::watch(system.clone(), node.events.clone()));

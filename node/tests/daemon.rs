@@ -108,6 +108,16 @@ fn status_says_where_the_data_lie_to_whoever_asks_from_elsewhere() {
 }
 
 #[test]
+fn group_that_is_none_is_found_before_the_storage_is_opened() {
+    let place = Place::new();
+    let output = place.command(["run"]).env("TESSERAS_ADMIN__SOCKET_GROUP", "nobody here").output().unwrap();
+    assert_eq!(output.status.code(), Some(78), "{}", stderr(&output));
+    assert!(stderr(&output).contains("admin.socket_group"), "{}", stderr(&output));
+    assert!(place.data_dir().join("node.key").exists() && !place.data_dir().join("segments").exists());
+    assert!(!place.data_dir().join("node.sock").exists());
+}
+
+#[test]
 fn second_daemon_is_exit_75_and_names_the_first() {
     let place = Place::new();
     let first = Daemon::start(&place);

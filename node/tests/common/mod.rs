@@ -201,6 +201,8 @@ impl<'a> Daemon<'a> {
             assert!(left.is_none(), "the daemon left with {left:?}: {}", self.log());
             UnixStream::connect(self.socket()).is_ok()
         });
+        // It listens before it serves.
+        assert!(self.get("/livez").starts_with("HTTP/1.1 200"), "{}", self.log());
         self
     }
 
