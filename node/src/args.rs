@@ -49,7 +49,7 @@ impl Args {
 pub(crate) struct Globals {
     /// Read the configuration from this file [default: node.toml in the data directory]
     #[arg(long, global = true, value_name = "FILE")]
-    config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
     /// The folder in which the node keeps everything
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,

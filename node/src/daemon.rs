@@ -35,6 +35,7 @@ use crate::{
     data_dir::{DataDir, Found, inspect, named_in_a_file},
     exit::Exit,
     failure::Failure,
+    human,
     keys::Keys,
     page::Page,
     problem::Kind,
@@ -283,8 +284,8 @@ fn welcome(context: &Context, loaded: &Loaded) {
     if !crate::output::is_watched() {
         return;
     }
-    let program = client::program();
-    let socket = loaded.config.admin.socket.display();
+    let program = human::quoted(client::program());
+    let socket = human::quoted(&loaded.config.admin.socket);
     let page = loaded.config.observability.metrics_addr.filter(|address| address.port() != 0);
     let page = page.map_or_else(String::new, |address| {
         format!("In a browser, http://{address}/ shows how it fares.\n\n")

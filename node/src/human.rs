@@ -1,6 +1,6 @@
 //! Numbers as people read them.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use indicatif::{HumanBytes, HumanDuration};
 use proto::manifest::Visibility;
@@ -59,6 +59,13 @@ pub(crate) fn time_of_day(ms: u64) -> String {
     format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
+/// A path for a shell to read.
+pub(crate) fn quoted(path: impl AsRef<Path>) -> String {
+    let text = path.as_ref().display().to_string();
+    let plain = |letter: char| letter.is_alphanumeric() || "/._-+:@".contains(letter);
+    if text.chars().all(plain) && !text.is_empty() { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
 /// Whether the bytes of a fragment are there, in a word.
 pub(crate) fn state(state: State) -> &'static str {
     match state {
@@ -86,6 +93,12 @@ mod tests {
     #[test]
     fn time_of_day_is_in_utc() {
         assert_eq!((time_of_day(0), time_of_day(86_399_999)), ("00:00:00".to_owned(), "23:59:59".to_owned()));
+    }
+
+    #[test]
+    fn path_in_a_remedy_can_be_pasted_into_a_shell() {
+        assert_eq!(quoted("/var/lib/tesseras"), "/var/lib/tesseras");
+        assert_eq!(quoted("/tmp/it's mine"), r"'/tmp/it'\''s mine'");
     }
 
     #[test]

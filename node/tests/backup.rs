@@ -73,6 +73,8 @@ fn backup_without_a_daemon_is_a_tar_that_any_tool_unpacks() {
         assert_eq!(unpacked, fs::read(place.data_dir().join(name)).unwrap(), "{name}");
     }
     fs::remove_dir_all(place.data_dir()).unwrap();
+    let output = place.bare(["restore", "kept.tar", "--data-dir", "it's here"]).output().unwrap();
+    assert!(stderr(&output).contains(r"--data-dir 'it'\''s here' run"), "{}", stderr(&output));
     let output = place.node(["restore", "kept.tar"]);
     assert!(stderr(&output).contains("The memories are not in a backup"), "{}", stderr(&output));
     assert_eq!(json(&place.node(["init", "--json"]))["node"], made["backup"]["node"]);

@@ -106,7 +106,7 @@ impl Restore {
 }
 
 fn copying(segments: &Path) -> String {
-    let segments = segments.display();
+    let segments = human::quoted(segments);
     format!(
         "\nCopy those as well, at any time, whether the node runs or not:\n\n  \
          rsync -a {segments} COPY/\n\n\
@@ -125,6 +125,6 @@ fn going_on(data_dir: &Path, holds_data: bool, start: &str) -> String {
     format!(
         "\nThe memories are not in a backup. Copy them back, then start the node, which makes its index of them:\n\n  \
          rsync -a COPY/{SEGMENTS_FOLDER}/ {}/\n  {start}",
-        segments.display()
+        human::quoted(segments)
     )
 }

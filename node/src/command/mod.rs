@@ -33,6 +33,7 @@ use crate::{
     client::{Client, program},
     exit::Exit,
     failure::Failure,
+    human,
     output::Output,
     problem::Kind,
 };
@@ -153,10 +154,11 @@ impl Context {
 
     /// What to type to start the node that this command is about.
     pub(crate) fn start(&self) -> String {
-        match &self.globals.data_dir {
-            Some(data_dir) => format!("{} --data-dir {} run", program(), data_dir.display()),
-            None => format!("{} run", program()),
-        }
+        let named = [("--config", &self.globals.config), ("--data-dir", &self.globals.data_dir)];
+        let options = named.into_iter().filter_map(|(option, path)| Some((option, path.as_ref()?)));
+        let options: String =
+            options.map(|(option, path)| format!(" {option} {}", human::quoted(path))).collect();
+        format!("{}{options} run", human::quoted(program()))
     }
 
     /// Whether the command line names the daemon's socket.

@@ -162,13 +162,6 @@ fn machine(loaded: &Loaded) -> Vec<Check> {
     checks
 }
 
-/// A path for a shell to read.
-fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let plain = |letter: char| letter.is_alphanumeric() || "/._-+:@".contains(letter);
-    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
-}
-
 /// The path, or what stands nearest above it: a folder that is yet to be made will lie there.
 fn nearest_existing(path: &Path) -> Option<&Path> {
     path.ancestors()
@@ -208,12 +201,6 @@ mod tests {
             conclude(&[Failed, Failed, Unknown, Unknown]),
             "2 checks failed: do what stands below each. 2 things could not be seen from here."
         );
-    }
-
-    #[test]
-    fn path_in_a_remedy_can_be_pasted_into_a_shell() {
-        assert_eq!(quoted(Path::new("/var/lib/tesseras")), "/var/lib/tesseras");
-        assert_eq!(quoted(Path::new("/tmp/it's mine")), r"'/tmp/it'\''s mine'");
     }
 
     #[test]

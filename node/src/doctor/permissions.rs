@@ -12,7 +12,8 @@ use actors::{
 };
 use config::Config;
 
-use super::{Check, Outcome, quoted};
+use super::{Check, Outcome};
+use crate::human;
 
 /// A file or folder, as it was found.
 #[derive(Debug, Clone)]
@@ -42,7 +43,7 @@ impl Entry {
         (mode & bits != 0).then(|| Fault {
             outcome,
             finding: format!("{} has mode {mode:04o}: {what}", path.display()),
-            remedy: format!("chmod {allowed:o} {}", quoted(path)),
+            remedy: format!("chmod {allowed:o} {}", human::quoted(path)),
         })
     }
 }
@@ -130,7 +131,7 @@ fn faults_of_data_dir(found: &DataDir) -> Vec<Fault> {
             entry.owner,
             folder.owner
         ),
-        remedy: format!("chown -R --reference={0} {0}", quoted(&folder.path)),
+        remedy: format!("chown -R --reference={0} {0}", human::quoted(&folder.path)),
     });
     open.into_iter().chain(exposed).chain(visible).chain(foreign).collect()
 }

@@ -5,11 +5,12 @@ use std::path::Path;
 use actors::keys::{AUTHOR_KEY_NAME, NODE_KEY_NAME};
 use config::Loaded;
 
-use super::{Check, quoted};
+use super::Check;
 use crate::{
     client::program,
     data_dir::{self, Found, holds_data, inspect},
     failure::Failure,
+    human,
 };
 
 /// Whether the data directory is one, and its keys are there.
@@ -67,7 +68,7 @@ fn keys(path: &Path, node: bool, author: bool, holds_data: bool) -> Check {
     if missing.is_empty() {
         let copy = format!(
             "keep a copy of {} away from this machine: without it nobody can read your private tesserae",
-            quoted(&path.join(AUTHOR_KEY_NAME))
+            human::quoted(path.join(AUTHOR_KEY_NAME))
         );
         return Check {
             remedy: Some(copy),
