@@ -9,7 +9,7 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, lchown},
     path::{Path, PathBuf},
 };
 
@@ -111,6 +111,7 @@ impl DataDir {
     pub(crate) fn make_folder(&self, name: &str) -> Result<(), Failure> {
         let path = self.path.join(name);
         let made = DirBuilder::new().mode(OWNER_ONLY).create(&path);
+        let made = made.and_then(|()| give(&path, &self.path));
         let made = made.and_then(|()| File::open(&self.path)?.sync_all());
         match made {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -135,6 +136,7 @@ impl DataDir {
         }
         let unfinished = self.path.join(format!("{name}{UNFINISHED}"));
         write_synced(&unfinished, write)
+            .and_then(|()| give(&unfinished, &self.path))
             .and_then(|()| fs::rename(&unfinished, &path))
             .and_then(|()| File::open(path.parent().unwrap_or(&self.path))?.sync_all())
             .map_err(|error| Failure::io("writing", &path, &error))?;
@@ -162,6 +164,18 @@ pub(crate) fn inspect(path: &Path) -> Result<Found, Failure> {
         }
     }
     Ok(Found::Empty)
+}
+
+/// What root makes in a folder belongs to whom the folder does: a service could not use what is root's.
+pub(crate) fn give(path: &Path, folder: &Path) -> io::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let (folder, made) = (fs::metadata(folder)?, fs::symlink_metadata(path)?);
+    if (folder.uid(), folder.gid()) == (made.uid(), made.gid()) {
+        return Ok(());
+    }
+    lchown(path, Some(folder.uid()), Some(folder.gid()))
 }
 
 /// Whether something was stored in this data directory already.
@@ -305,6 +319,25 @@ mod tests {
         fs::set_permissions(dir.path(), Permissions::from_mode(0o750)).unwrap();
         drop(DataDir::open(dir.path()).unwrap());
         assert_eq!(fs::metadata(dir.path()).unwrap().permissions().mode() & 0o777, 0o750);
+    }
+
+    #[test]
+    fn what_root_makes_in_a_folder_is_its_owners() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::chown(dir.path(), Some(4711), Some(4712)).unwrap();
+        let held = DataDir::open(dir.path()).unwrap();
+        crate::keys::Keys::make(&held).unwrap();
+        held.write_new(FILE_NAME, b"").unwrap();
+        held.make_folder(SNAPSHOTS_FOLDER).unwrap();
+        let names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(names.len(), 6, "{names:?}");
+        for path in names {
+            let found = fs::metadata(&path).unwrap();
+            assert_eq!((found.uid(), found.gid()), (4711, 4712), "{}", path.display());
+        }
     }
 
     #[test]

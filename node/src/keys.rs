@@ -7,7 +7,11 @@
 use actors::keys::{AUTHOR_KEY_NAME, Author, KeyError, NODE_KEY_NAME, create_node_key, read_node_key};
 use proto::keys::NodeKey;
 
-use crate::{data_dir::DataDir, failure::Failure, problem::Kind};
+use crate::{
+    data_dir::{DataDir, give},
+    failure::Failure,
+    problem::Kind,
+};
 
 /// Who this machine is, and who uses it.
 #[derive(Debug)]
@@ -34,7 +38,12 @@ impl Keys {
         let (node, author) = (data_dir.path().join(NODE_KEY_NAME), data_dir.path().join(AUTHOR_KEY_NAME));
         let node = if node.exists() { read_node_key(&node) } else { create_node_key(&node) };
         let author = if author.exists() { Author::read(&author) } else { Author::create(&author) };
-        Ok(Self { node: node.map_err(failed)?, author: author.map_err(failed)? })
+        let keys = Self { node: node.map_err(failed)?, author: author.map_err(failed)? };
+        for name in [NODE_KEY_NAME, AUTHOR_KEY_NAME] {
+            let path = data_dir.path().join(name);
+            give(&path, data_dir.path()).map_err(|error| Failure::io("giving away", &path, &error))?;
+        }
+        Ok(keys)
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use crate::{failure::Failure, problem::Kind};
+use crate::{data_dir::give, failure::Failure, problem::Kind};
 
 /// Held for as long as it lives; the kernel frees it when the process ends, however that happens.
 #[derive(Debug)]
@@ -22,6 +22,7 @@ impl Lock {
         let path = data_dir.join(FILE);
         let io = |error: io::Error| Failure::io("locking", &path, &error);
         let mut file = options().open(&path).map_err(io)?;
+        give(&path, data_dir).map_err(io)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(held(data_dir, &mut file)),
