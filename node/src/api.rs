@@ -17,7 +17,7 @@ use crate::schema;
 pub(crate) use crate::{
     explained::{Explained, Facts},
     jobs::{Cache, Job},
-    rebuilt::Rebuilding,
+    rebuilt::{Rebuilding, Snapshot},
     scrubbed::{Mode, Scrub},
     settings::{Change, ChangeOutcome, Reloaded, Setting, settings},
     verified::{LINES, Verified, VerifyStep},

@@ -166,6 +166,20 @@ pub(crate) fn inspect(path: &Path) -> Result<Found, Failure> {
     Ok(Found::Empty)
 }
 
+/// Fails with [`Kind::WrongDataDir`] unless a data directory is there, and says where else one may be: for whoever asks
+/// for the keys of a node and did not say of which.
+pub(crate) fn must_be_one(path: &Path) -> Result<(), Failure> {
+    let why = match inspect(path) {
+        Ok(Found::Marked) => return Ok(()),
+        Ok(Found::Missing | Found::Empty) => format!("nothing is kept in {}", path.display()),
+        Ok(Found::Unmarked(_)) => format!("{} is not a data directory", path.display()),
+        Err(Failure::Problem(problem)) if problem.kind() == Kind::WrongDataDir => problem.detail.clone(),
+        Err(failure) => return Err(failure),
+    };
+    let detail = format!("{why}. Name the node's folder with --data-dir; for that of the service use `sudo`");
+    Err(Failure::new(Kind::WrongDataDir, detail))
+}
+
 /// What root makes in a folder belongs to whom the folder does: a service could not use what is root's.
 pub(crate) fn give(path: &Path, folder: &Path) -> io::Result<()> {
     if !rustix::process::geteuid().is_root() {

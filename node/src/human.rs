@@ -63,7 +63,11 @@ pub(crate) fn time_of_day(ms: u64) -> String {
 pub(crate) fn quoted(path: impl AsRef<Path>) -> String {
     let text = path.as_ref().display().to_string();
     let plain = |letter: char| letter.is_alphanumeric() || "/._-+:@".contains(letter);
-    if text.chars().all(plain) && !text.is_empty() { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    if text.chars().all(plain) && !text.is_empty() {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }
 
 /// Whether the bytes of a fragment are there, in a word.

@@ -1,4 +1,4 @@
-//! An index that is made anew, as JSON; the rest of the admin socket's JSON is in `api`.
+//! An index that is made anew or kept aside, as JSON; the rest of the admin socket's JSON is in `api`.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -11,4 +11,11 @@ pub(crate) struct Rebuilding {
     /// How often storage had been started again when this was asked for: once it is more often and runs, the new index is
     /// there.
     pub(crate) restarts: u64,
+}
+
+/// `POST /v1/index/snapshot`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Snapshot {
+    /// Where it is kept.
+    pub(crate) file: String,
 }

@@ -35,10 +35,12 @@ fn restored_keys_and_copied_segments_are_the_same_node_with_the_same_bytes() {
     let output = place.node(["backup", "kept.tar"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert!(
-        stdout(&output).contains("not in it") && stderr(&output).contains("rsync -a"),
+        stdout(&output).contains("not in it") && stderr(&output).contains("rsync -a --delete-after "),
         "{}",
         stderr(&output)
     );
+    // The daemon kept aside what its index knows as it is now.
+    assert!(stdout(&output).contains("snapshots/"), "{}", stdout(&output));
     assert_eq!(fs::metadata(kept(&place)).unwrap().permissions().mode() & 0o777, 0o600);
     failed(&place.node(["backup", "kept.tar"]), 73, "there already");
     assert_eq!(daemon.stop(), Some(0));
@@ -62,10 +64,13 @@ fn restored_keys_and_copied_segments_are_the_same_node_with_the_same_bytes() {
 #[test]
 fn backup_without_a_daemon_is_a_tar_that_any_tool_unpacks() {
     let place = Place::new();
-    failed(&place.node(["backup", "kept.tar"]), 74, "node.key");
+    for command in [&["backup", "kept.tar"][..], &["key", "card", "card.txt"]] {
+        failed(&place.node(command), 73, "Name the node's folder with --data-dir");
+    }
     place.node(["init"]);
     let made = json(&place.node(["backup", "kept.tar", "--json"]));
     assert_eq!(made["backup"]["files"].as_array().unwrap().len(), 4, "{made}");
+    assert_eq!(made["snapshot_ms"], serde_json::Value::Null);
     let mut tar = Command::new("tar");
     assert!(tar.args(["-xf", "kept.tar"]).current_dir(place.path()).status().unwrap().success());
     for name in ["author.key", "node.key", "node.toml", "TESSERAS"] {
@@ -78,6 +83,18 @@ fn backup_without_a_daemon_is_a_tar_that_any_tool_unpacks() {
     let output = place.node(["restore", "kept.tar"]);
     assert!(stderr(&output).contains("The memories are not in a backup"), "{}", stderr(&output));
     assert_eq!(json(&place.node(["init", "--json"]))["node"], made["backup"]["node"]);
+}
+
+#[test]
+fn backup_says_that_settings_from_elsewhere_are_not_in_it() {
+    let place = Place::new();
+    place.node(["init"]);
+    let told = stderr(&place.node(["backup", "kept.tar"])).to_owned();
+    assert!(!told.contains("settings"), "{told}");
+    fs::write(place.path().join("settings.toml"), "").unwrap();
+    let output = place.node(["backup", "other.tar", "--config", "settings.toml"]);
+    assert!(stderr(&output).contains("settings.toml, copy that file as well"), "{}", stderr(&output));
+    assert!(stdout(&output).contains("nothing of it was kept aside yet"), "{}", stdout(&output));
 }
 
 #[test]

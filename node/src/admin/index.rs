@@ -1,4 +1,4 @@
-//! `/v1/index/rebuild`: the index, made anew.
+//! `/v1/index/rebuild` and `/v1/index/snapshot`: the index, made anew, and what only it knows, kept aside.
 
 use std::sync::Arc;
 
@@ -29,6 +29,20 @@ pub(super) async fn rebuild(
         .map_or(0, |actor| actor.restarts);
     let old_index = node.system.storage.rebuild_index("asked for on the admin socket").await?;
     Ok((StatusCode::ACCEPTED, Json(api::Rebuilding { old_index: old_index.display().to_string(), restarts })))
+}
+
+/// What only the index knows is kept aside now
+///
+/// It is by itself, too, every `storage.snapshot_interval`. When nothing has changed since, it is as it was.
+#[utoipa::path(
+    post, path = "/v1/index/snapshot", operation_id = "snapshot_index", tag = "node",
+    responses(
+        (status = 200, description = "It is kept", body = api::Snapshot),
+    )
+)]
+pub(super) async fn snapshot(State(node): State<Arc<Node>>) -> Result<Json<api::Snapshot>, Problem> {
+    let file = node.system.storage.snapshot().await?.display().to_string();
+    Ok(Json(api::Snapshot { file }))
 }
 
 const STORAGE: &str = actors::storage::NAME;

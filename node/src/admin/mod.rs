@@ -104,6 +104,7 @@ fn endpoints() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(explain::jobs))
         .routes(routes!(explain::cache))
         .routes(routes!(index::rebuild))
+        .routes(routes!(index::snapshot))
         .routes(routes!(scrub::status))
         .routes(routes!(scrub::start))
         .routes(routes!(scrub::pause))

@@ -60,6 +60,15 @@ pub(crate) struct Listed {
     pub(crate) blake3: Checksum,
 }
 
+impl Manifest {
+    /// When the snapshot in it was taken, in milliseconds since 1970: what it knows is as it was then.
+    pub(crate) fn snapshot_ms(&self) -> Option<i64> {
+        let snapshot = self.files.iter().find(|listed| listed.is_snapshot())?;
+        let (_, name) = snapshot.name.split_once('/')?;
+        name.split_once('-')?.0.parse().ok()
+    }
+}
+
 impl Listed {
     /// Whether it is a snapshot, the one kind of file that may be large.
     pub(crate) fn is_snapshot(&self) -> bool {

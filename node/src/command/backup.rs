@@ -2,16 +2,21 @@
 
 use std::path::{Path, PathBuf, absolute};
 
+use ::config::{FILE_NAME, Loaded};
 use actors::storage::SEGMENTS_FOLDER;
+use hyper::Method;
 use serde_json::json;
 
 use super::{Context, off_thread};
 use crate::{
-    backup::{Backup, Pack, Restored, restore},
+    api::Snapshot,
+    backup::{Backup, Manifest, Pack, Restored, restore},
     clock::now_ms,
+    data_dir::must_be_one,
     exit::Exit,
     failure::Failure,
     human, new_file,
+    problem::Kind,
 };
 
 /// Write keys, settings and what only the index knows into one small file; the memories are copied beside it, as it says
@@ -33,11 +38,13 @@ pub(crate) struct Restore {
 impl Save {
     /// Does it.
     pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let storage = context.config()?.config.storage;
-        let to = self.to.clone();
-        let data_dir = storage.data_dir.clone();
+        let loaded = context.config()?;
+        let storage = loaded.config.storage.clone();
+        let (to, data_dir) = (self.to.clone(), storage.data_dir.clone());
+        must_be_one(&data_dir)?;
+        new_file::must_be_free(&to)?;
+        keep_aside(context).await?;
         let manifest = off_thread(move || {
-            new_file::must_be_free(&to)?;
             let pack = Pack::gather(&storage, now_ms())?;
             let manifest = pack.manifest.clone();
             new_file::write(&to, |file| pack.write(file))?;
@@ -48,7 +55,9 @@ impl Save {
         let segments = data_dir.join(SEGMENTS_FOLDER);
         let segments = absolute(&segments).unwrap_or(segments);
         if context.output.json {
-            context.output.json(&json!({ "file": self.to, "backup": manifest, "not_in_it": segments }))?;
+            context.output.json(&json!({
+                "file": self.to, "backup": manifest, "snapshot_ms": manifest.snapshot_ms(), "not_in_it": segments,
+            }))?;
         } else {
             let files: Vec<_> = manifest
                 .files
@@ -59,9 +68,16 @@ impl Save {
                 ("node", manifest.node.to_string()),
                 ("author", manifest.author.to_string()),
                 ("in it", files.join(", ")),
+                ("index", known(&manifest)),
                 ("not in it", format!("the memories themselves: {}", segments.display())),
             ])?;
             context.output.remark(&copying(&segments));
+        }
+        if let Some(settings) = settings_elsewhere(&loaded) {
+            context.output.warning(&format!(
+                "the settings in use are not in it: they are in {}, copy that file as well",
+                settings.display()
+            ));
         }
         context.output.warning(&format!(
             "{} holds your keys: whoever has it can read and sign as you",
@@ -105,12 +121,44 @@ impl Restore {
     }
 }
 
+/// Has a daemon that runs keep aside what only its index knows, as it is now. Without one, what it kept aside counts.
+async fn keep_aside(context: &Context) -> Result<(), Failure> {
+    match context.client()?.call::<Snapshot>(Method::POST, "/v1/index/snapshot").await {
+        Ok(_) => {}
+        Err(Failure::Problem(problem)) if problem.kind() == Kind::NotRunning => {}
+        Err(failure) => context.output.warning(&format!(
+            "the daemon could not keep aside what its index knows now, so what it kept aside last is packed: {failure}"
+        )),
+    }
+    Ok(())
+}
+
+/// What is known of when things came and were verified.
+fn known(manifest: &Manifest) -> String {
+    match manifest.snapshot_ms() {
+        Some(ms) => format!("what only it knows, as it was {}", human::ago(ms)),
+        None => {
+            "nothing of it was kept aside yet: when things came and were verified is not in it".to_owned()
+        }
+    }
+}
+
+/// The file of settings in use, if it is not that of the data directory, which is packed.
+fn settings_elsewhere(loaded: &Loaded) -> Option<&Path> {
+    let file = loaded.file.as_deref()?;
+    let packed = loaded.config.node.data_dir.join(FILE_NAME);
+    let is_packed =
+        file.canonicalize().is_ok_and(|file| packed.canonicalize().is_ok_and(|other| file == other));
+    (!is_packed).then_some(file)
+}
+
 fn copying(segments: &Path) -> String {
     let segments = human::quoted(segments);
     format!(
         "\nCopy those as well, at any time, whether the node runs or not:\n\n  \
-         rsync -a {segments} COPY/\n\n\
-         What is in a segment never changes, so only what is new is copied the next time. When rsync says that files \
+         rsync -a --delete-after {segments} COPY/\n\n\
+         What is in a segment never changes, so only what is new is copied the next time. What compaction has removed \
+         here goes from the copy, too: else what was forgotten would come back with it. When rsync says that files \
          vanished, run it again."
     )
 }

@@ -15,6 +15,7 @@ use super::Context;
 use crate::{
     card::{CARD_BYTES_MAX, Card},
     clock::now_ms,
+    data_dir::must_be_one,
     exit::Exit,
     failure::Failure,
     human, keys, new_file, output,
@@ -101,8 +102,9 @@ fn check_card(context: &Context, file: &Path) -> Result<Exit, Failure> {
 }
 
 fn card(context: &Context) -> Result<Card, Failure> {
-    let path = context.config()?.config.node.data_dir.join(AUTHOR_KEY_NAME);
-    let author = Author::read(&path).map_err(keys::failed)?;
+    let data_dir = context.config()?.config.node.data_dir;
+    must_be_one(&data_dir)?;
+    let author = Author::read(&data_dir.join(AUTHOR_KEY_NAME)).map_err(keys::failed)?;
     let today = human::date(now_ms());
     Ok(Card { author, made: format!("{today} by tesseras {}", env!("CARGO_PKG_VERSION")) })
 }
