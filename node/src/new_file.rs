@@ -1,17 +1,21 @@
 //! A file that is written whole or not at all, and never over another.
 //!
-//! It is written beside its place, made durable, and then gets its name. Only its owner may read it.
+//! It is written without a name, made durable, and then gets its name: a process that is killed leaves nothing behind. Where
+//! the file system has no such files, it is written beside its place. Only its owner may read it.
 
 use std::{
     ffi::OsString,
     fs::{self, File, OpenOptions},
     io::{self, BufWriter, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::{
+        fd::{AsFd, AsRawFd},
+        unix::fs::OpenOptionsExt,
+    },
     path::{Path, PathBuf},
 };
 
 use rustix::{
-    fs::{CWD, RenameFlags},
+    fs::{AtFlags, CWD, Mode, OFlags, RenameFlags},
     io::Errno,
 };
 
@@ -34,16 +38,42 @@ pub(crate) fn write(
 ) -> Result<(), Failure> {
     must_be_free(path)?;
     let unfinished = Unfinished(beside(path)?);
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true).mode(OWNER_ONLY);
-    let file = options.open(&unfinished.0).map_err(|error| cannot_make(path, &error))?;
     let failed = |error: io::Error| Failure::io("writing", path, &error);
-    let mut writer = BufWriter::new(file);
-    write(&mut writer)?;
-    let file = writer.into_inner().map_err(|error| failed(error.into_error()))?;
-    file.sync_all().map_err(failed)?;
-    rename_new(&unfinished.0, path)?;
+    let fill = |file: File| {
+        let mut writer = BufWriter::new(file);
+        write(&mut writer)?;
+        let file = writer.into_inner().map_err(|error| failed(error.into_error()))?;
+        file.sync_all().map_err(failed).map(|()| file)
+    };
+    match nameless(path) {
+        Some(file) => name(&fill(file)?, path)?,
+        None => {
+            let mut options = OpenOptions::new();
+            options.write(true).create_new(true).mode(OWNER_ONLY);
+            fill(options.open(&unfinished.0).map_err(|error| cannot_make(path, &error))?)?;
+            rename_new(&unfinished.0, path)?;
+        }
+    }
     sync_folder(path).map_err(failed)
+}
+
+/// A file without a name that can be given one in the folder of this path, if the file system has such files.
+fn nameless(path: &Path) -> Option<File> {
+    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::open(folder(path), flags, Mode::from_raw_mode(OWNER_ONLY)).ok()?;
+    // Through /proc it gets its name, which may not be there.
+    opened(&file).exists().then(|| file.into())
+}
+
+fn name(file: &File, path: &Path) -> Result<(), Failure> {
+    match rustix::fs::linkat(CWD, opened(file), CWD, path, AtFlags::SYMLINK_FOLLOW) {
+        Err(Errno::EXIST) => Err(taken(path)),
+        named => named.map_err(|error| Failure::io("naming", path, &error.into())),
+    }
+}
+
+fn opened(file: impl AsFd) -> PathBuf {
+    format!("/proc/self/fd/{}", file.as_fd().as_raw_fd()).into()
 }
 
 /// Removed when it goes out of scope; by then it may have its name.
@@ -80,8 +110,11 @@ fn rename_new(from: &Path, to: &Path) -> Result<(), Failure> {
 }
 
 fn sync_folder(path: &Path) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()
+    File::open(folder(path))?.sync_all()
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn taken(path: &Path) -> Failure {
@@ -130,11 +163,27 @@ mod tests {
         let (from, to) = (dir.path().join("new"), &path);
         fs::write(&from, "other").unwrap();
         assert!(rename_new(&from, to).is_err());
+        if let Some(file) = nameless(to) {
+            assert!(name(&file, to).unwrap_err().to_string().contains("there already"));
+        }
         // And a link that leads nowhere.
         let link = dir.path().join("link");
         std::os::unix::fs::symlink(dir.path().join("nowhere"), &link).unwrap();
         assert!(write(&link, |_| Ok(())).is_err());
         assert_eq!(fs::read(&path).unwrap(), b"mine");
+    }
+
+    #[test]
+    fn file_that_is_being_written_has_no_name_to_be_left_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("card");
+        let has_nameless = nameless(&path).is_some();
+        write(&path, |file| {
+            assert_eq!(names(dir.path()).is_empty(), has_nameless);
+            file.write_all(b"all of it").map_err(|error| cannot_make(&path, &error))
+        })
+        .unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"all of it");
     }
 
     #[test]

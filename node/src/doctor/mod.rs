@@ -17,7 +17,7 @@ mod limits;
 mod permissions;
 mod place;
 mod software;
-mod space;
+pub(crate) mod space;
 
 use std::path::Path;
 

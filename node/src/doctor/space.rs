@@ -42,19 +42,11 @@ fn room(config: &StorageConfig, space: Space, used: u64) -> Check {
         human::bytes(used)
     );
     if space.free < kept {
-        return Check::failed(
-            SPACE,
-            format!("{finding}: nothing new is stored"),
-            "make room on the disk, or lower storage.min_free",
-        );
+        return full(&format!("{finding}: nothing new is stored"));
     }
     let capacity = config.capacity_bytes;
     if refusal(config, Some(space), used, 1).is_some() {
-        return Check::warning(
-            SPACE,
-            format!("{finding}: the configured capacity is used up, so nothing new is stored"),
-            "raise node.capacity, or forget something",
-        );
+        return used_up(&format!("{finding}: the configured capacity is used up, so nothing new is stored"));
     }
     if let Some(capacity) = capacity.filter(|capacity| *capacity > space.total) {
         return Check::warning(
@@ -76,6 +68,16 @@ fn room(config: &StorageConfig, space: Space, used: u64) -> Check {
         );
     }
     Check::ok(SPACE, finding)
+}
+
+/// The disk has no room for more.
+pub(crate) fn full(finding: &str) -> Check {
+    Check::failed(SPACE, finding, "make room on the disk, or lower storage.min_free")
+}
+
+/// The disk has room, and what this node may have of it is used up.
+pub(crate) fn used_up(finding: &str) -> Check {
+    Check::warning(SPACE, finding, "raise node.capacity, or forget something")
 }
 
 /// Whether more files can be made. A file system without a fixed number of them says that it has none.

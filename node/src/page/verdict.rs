@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use super::facts::{Facts, Known};
 use crate::{
     api,
-    doctor::{Check, Outcome, daemon},
+    doctor::{Check, Outcome, daemon, space},
     human,
 };
 
@@ -113,19 +113,11 @@ fn no_room(storage: &api::Storage) -> Option<Check> {
     }
     let capacity = storage.capacity_bytes.filter(|capacity| *capacity <= storage.segment_bytes);
     Some(match capacity {
-        Some(capacity) => Check::warning(
-            "free-space",
-            format!(
-                "the configured capacity of {} is used up, so nothing new is stored",
-                human::bytes(capacity)
-            ),
-            "raise node.capacity, or forget something",
-        ),
-        None => Check::failed(
-            "free-space",
-            "the disk has no room but for what is kept free, so nothing new is stored",
-            "make room on the disk, or lower storage.min_free",
-        ),
+        Some(capacity) => space::used_up(&format!(
+            "the configured capacity of {} is used up, so nothing new is stored",
+            human::bytes(capacity)
+        )),
+        None => space::full("the disk has no room but for what is kept free, so nothing new is stored"),
     })
 }
 
