@@ -183,7 +183,7 @@ async fn session_whose_task_is_cut_off_leaves_nothing_or_all() {
         write_in_the_end(&node, tessera(1), 2).await;
         check_for_good(&mut node, Some(2), &case).await;
         if was_done {
-            assert!(writes >= 2, "{case}");
+            assert!(writes > 0, "{case}");
             break;
         }
     }
