@@ -106,14 +106,13 @@ fn link_is_refused_by_name_or_left_out_with_a_warning() {
 fn names_of_other_peoples_files_do_not_reach_the_terminal_as_they_are() {
     let place = Place::new();
     let daemon = Daemon::start(&place);
-    let folder = place.path().join("folder");
-    fs::create_dir(&folder).unwrap();
-    fs::write(folder.join("letter.txt"), "We went to the sea.").unwrap();
-    symlink("nowhere", folder.join("a\u{1b}[2J\u{202e}b")).unwrap();
-    for options in [&["create"][..], &["create", "--skip-special"]] {
-        let output = place.command(options).arg(&folder).output().unwrap();
-        let told = stderr(&output);
-        assert!(told.contains(r"a\u{1b}[2J\u{202e}b"), "{told:?}");
+    let (evil, shown) = ("a\u{1b}[2J\u{202e}b", r"a\u{1b}[2J\u{202e}b");
+    let refused = place.node(["create", evil]);
+    fs::write(place.path().join("letter.txt"), "We went to the sea.").unwrap();
+    place.create(&place.path().join("letter.txt"), &["--public", "--title", "\u{202e}b"]);
+    let listed = place.node(["list"]);
+    assert!(stderr(&refused).contains(shown) && stdout(&listed).contains(r"\u{202e}b"));
+    for told in [stderr(&refused), stdout(&listed)] {
         assert!(!told.contains(['\u{1b}', '\u{202e}']), "{told:?}");
     }
     assert_eq!(daemon.stop(), Some(0));
