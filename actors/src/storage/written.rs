@@ -205,15 +205,21 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn damaged_header_of_the_wal_takes_no_memory() {
+    /// A buffer for pages of a gigabyte could not be had, and would end the process.
+    #[test]
+    fn page_size_in_a_damaged_header_is_not_believed() {
         let folder = tempfile::tempdir().unwrap();
-        let database = folder.path().join(INDEX_FILE);
-        let mut header = [0; HEADER_BYTES];
-        header[8..12].copy_from_slice(&(PAGE_BYTES | 1 << 30).to_be_bytes());
-        std::fs::write(folder.path().join(format!("{INDEX_FILE}-wal")), header).unwrap();
-        // A buffer for 256 such pages could not be had, and would end the process.
-        assert_eq!(WalMeter::new(&database).take(), Written::default());
+        let meter = WalMeter::new(&folder.path().join(INDEX_FILE));
+        let mut wal = [0; 64 << 10];
+        for page_bytes in [PAGE_BYTES, 2 * PAGE_BYTES] {
+            wal[8..12].copy_from_slice(&page_bytes.to_be_bytes());
+            std::fs::write(folder.path().join(format!("{INDEX_FILE}-wal")), wal).unwrap();
+            meter.look();
+            assert_eq!(meter.take().wal > 0, page_bytes == PAGE_BYTES);
+            std::fs::write(folder.path().join(format!("{INDEX_FILE}-wal")), [0; 0]).unwrap();
+            wal[16] += 1;
+            wal[HEADER_BYTES + 8] += 1;
+        }
     }
 
     #[tokio::test]

@@ -371,7 +371,7 @@ async fn how_far_it_has_come_is_believed_only_as_it_was_written() {
     let mut node = filled().await;
     let bytes = usage(&node).await.totals.segment_bytes;
     for change in [
-        "UPDATE scrub SET segment = 1, position = position + 4096, began = 9999999999999",
+        "UPDATE scrub SET segment = 1, position = 4096, began = (unixepoch() + 3600) * 1000",
         "UPDATE scrub SET segment = 1, position = 1 << 40, seal = NULL",
     ] {
         node.system().scrub.pause(Duration::from_secs(3600)).await.unwrap();
