@@ -1,10 +1,11 @@
-//! Power cuts and full disks, on file systems of our own: loop images with ext4 and with XFS.
+//! Power cuts and full disks, under the actors alone and under a node, on file systems of our own: loop images with ext4 and with XFS.
 //!
 //! This needs root and loop devices, so it has a runner of its own that says SKIPPED where they are missing; a skip
 //! that a test harness reports as passed would go unnoticed. It runs as `cargo test -p tests --test power_cut`; to
 //! nextest it shows no tests.
 
 mod cuts;
+mod filled;
 mod full;
 mod image;
 
@@ -81,5 +82,6 @@ const TESTS: &[(&str, Test)] = &[
     ("power cut with synchronous NORMAL", |system, seed| cuts::survived(system, seed, false)),
     ("power cut with synchronous FULL", |system, seed| cuts::survived(system, seed, true)),
     ("full disk", full::survived),
+    ("disk of a running node filled and emptied", filled::survived),
 ];
 const UNSHARED: &str = "TESSERAS_TEST_UNSHARED";
