@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     callers::{Caller, Callers},
-    problems, refusals,
+    panics, problems, refusals,
     socket::Socket,
     watched::Watched,
 };
@@ -81,7 +81,7 @@ pub(crate) async fn serve<L: Listener>(
     metrics: Metrics,
     draining: CancellationToken,
 ) {
-    let router = refusals::counted(router, &metrics);
+    let router = refusals::counted(panics::answered(router), &metrics);
     let for_strangers = refusals::counted(problems::router_for_strangers(), &metrics);
     let (permits, callers) = (Arc::new(Semaphore::new(bounds.connections)), Callers::default());
     let mut tasks = JoinSet::new();

@@ -25,6 +25,7 @@ pub(crate) mod memory;
 mod openapi;
 mod outgoing;
 mod pace;
+mod panics;
 mod pieces;
 mod problems;
 mod range;

@@ -113,6 +113,39 @@ async fn endpoint_that_does_not_exist_is_a_problem_document() {
     assert!(answer.contains("content-type: application/problem+json"), "{answer}");
 }
 
+#[tokio::test]
+async fn request_that_panics_is_answered_as_a_fault_of_the_node_however_often() {
+    let router = Router::new().route("/poisoned", get(async || -> String { panic!("asked to") }));
+    let server = Server::with(router).await;
+    for _ in 0..3 * BOUNDS.connections {
+        let problem = problem(server.client().get::<()>("/poisoned").await.unwrap_err());
+        assert_eq!((problem.kind(), problem.status()), (Kind::Internal, 500));
+        assert!(server.say(ALIVE).await.starts_with("HTTP/1.1 200"));
+    }
+    let refused = format!("tesseras_refusals_total{{reason=\"internal\"}} {}", 3 * BOUNDS.connections);
+    let metrics = server.say("GET /metrics HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n").await;
+    assert!(metrics.contains(&refused), "{metrics}");
+}
+
+#[tokio::test]
+async fn body_that_panics_midway_breaks_off_however_often() {
+    let body = async || {
+        let pieces = stream::iter(0..2).map(|piece| match piece {
+            0 => Ok::<_, std::convert::Infallible>(Bytes::from_static(b"we went")),
+            _ => panic!("asked to"),
+        });
+        Body::from_stream(pieces)
+    };
+    let server = Server::with(Router::new().route("/poisoned", get(body))).await;
+    for _ in 0..3 * BOUNDS.connections {
+        let answer = server.say("GET /poisoned HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n").await;
+        assert!(!answer.ends_with("0\r\n\r\n"), "{answer}");
+        assert!(server.say(ALIVE).await.starts_with("HTTP/1.1 200"));
+    }
+}
+
+const ALIVE: &str = "GET /livez HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n";
+
 /// A socket whose callers are all other users.
 struct Strangers(Socket);
 
