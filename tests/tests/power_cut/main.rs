@@ -1,4 +1,5 @@
-//! Power cuts and full disks, under the actors alone and under a node, on file systems of our own: loop images with ext4 and with XFS.
+//! Power cuts and full disks, under the actors alone and under a node, on file systems of our own: loop images with ext4
+//! and with XFS.
 //!
 //! This needs root and loop devices, so it has a runner of its own that says SKIPPED where they are missing; a skip
 //! that a test harness reports as passed would go unnoticed. It runs as `cargo test -p tests --test power_cut`; to
