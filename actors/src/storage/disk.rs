@@ -89,6 +89,15 @@ pub struct Space {
     pub total: u64,
 }
 
+impl Space {
+    /// From numbers of blocks and the length of each. XFS, when it is so full that not even its own reserve is left,
+    /// says that fewer than none are free, which is a very large number.
+    fn of_blocks(free: u64, total: u64, block_bytes: u64) -> Self {
+        let free = if free > total { 0 } else { free };
+        Self { free: free.saturating_mul(block_bytes), total: total.saturating_mul(block_bytes) }
+    }
+}
+
 /// The operating system's file operations.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RealDisk;
@@ -188,7 +197,7 @@ impl Disk for RealDisk {
 
     fn space(&self, folder: &Path) -> io::Result<Space> {
         let stat = rustix::fs::statvfs(folder)?;
-        Ok(Space { free: stat.f_bavail * stat.f_frsize, total: stat.f_blocks * stat.f_frsize })
+        Ok(Space::of_blocks(stat.f_bavail, stat.f_blocks, stat.f_frsize))
     }
 }
 
@@ -208,6 +217,15 @@ mod tests {
         let counts = std::fs::read_to_string("/proc/self/io").unwrap();
         let line = counts.lines().find_map(|line| line.strip_prefix("read_bytes: ")).unwrap();
         line.parse().unwrap()
+    }
+
+    #[test]
+    fn file_system_with_less_than_nothing_free_is_full() {
+        let check = |free, total, expected| assert_eq!(Space::of_blocks(free, total, 4096).free, expected);
+        check(3, 10, 3 * 4096);
+        check(10, 10, 10 * 4096);
+        check(0_u64.wrapping_sub(24), 10, 0);
+        check(0, u64::MAX, 0);
     }
 
     #[test]
