@@ -69,7 +69,9 @@ impl Image {
     pub(crate) fn fill(&self, but_bytes: u64) {
         let ballast = File::create(self.ballast()).expect("a file can be made");
         let stat = statvfs(&self.mount).expect("it is mounted");
-        let mut length = (stat.f_bavail * stat.f_frsize).saturating_sub(but_bytes);
+        // XFS says that fewer than none are free when its own reserve is gone: a very large number.
+        let free = if stat.f_bavail > stat.f_blocks { 0 } else { stat.f_bavail * stat.f_frsize };
+        let mut length = free.saturating_sub(but_bytes);
         // What the file system needs for the file itself may make it too much.
         while length > 0 && fallocate(&ballast, FallocateFlags::empty(), 0, length).is_err() {
             length = length.saturating_sub(FILL_STEP_BYTES);
