@@ -20,7 +20,11 @@ pub(crate) fn survived(system: FileSystem, seed: u64) {
     let (image, mut rng) = (Image::new(system), Rng::with_seed(seed));
     let keeps = |bytes: u64| ("TESSERAS_STORAGE__MIN_FREE", format!("{bytes} B").into());
     let data_dir = Some(image.store().join("data"));
-    let mut node = TestNode::start_with(Setting { data_dir, environment: vec![keeps(FLOOR_BYTES)] });
+    let mut node = TestNode::start_with(Setting {
+        data_dir,
+        environment: vec![keeps(FLOOR_BYTES)],
+        ..Setting::default()
+    });
     let load = Load::begin(&node, Ledger::default(), CLIENTS, seed);
     for _ in 0..scaled(15, 150) {
         round(&image, &load, FLOOR_BYTES - (1 << 20), true);
