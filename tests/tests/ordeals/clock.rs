@@ -40,6 +40,11 @@ impl Clocked {
         Self { node, _folder: folder, offset }
     }
 
+    /// In order: a process that is killed leaves what libfaketime shares in memory, under its process id.
+    fn end(mut self) {
+        assert!(self.node.stop().success(), "{}", self.node.log());
+    }
+
     /// Sets its clock to so many hours from the true time, and has verifying notice at once.
     fn set(&self, hours: i64) {
         set(&self.offset, hours);
@@ -173,6 +178,7 @@ fn clock_set_by_years_makes_nothing_absurd_and_verifies_everything_once() {
         assert!(expected.contains(&verified), "{verified}, not {expected:?} after a start at {hours} h");
         before = hours;
     }
+    clocked.end();
 }
 
 #[test]
@@ -191,6 +197,7 @@ fn clock_set_again_and_again_makes_verifying_no_faster_than_it_may_be() {
     let most = (began.elapsed().as_secs() / 60 + 1) * 60 * (64 << 10) + (2 << 20);
     println!("{verified} of at most {most} bytes verified");
     assert!((1 << 20..=most).contains(&verified), "{verified} bytes, at most {most}");
+    clocked.end();
 }
 
 fn true_secs() -> i64 {

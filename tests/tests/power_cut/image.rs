@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    io,
     path::PathBuf,
     process::Command,
 };
@@ -67,7 +68,11 @@ impl Image {
 
     /// Takes away all free space but so many bytes.
     pub(crate) fn fill(&self, but_bytes: u64) {
-        let ballast = File::create(self.ballast()).expect("a file can be made");
+        let ballast = match File::create(self.ballast()) {
+            // There is not even room for its name.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => return,
+            made => made.expect("a file can be made"),
+        };
         let stat = statvfs(&self.mount).expect("it is mounted");
         // XFS says that fewer than none are free when its own reserve is gone: a very large number.
         let free = if stat.f_bavail > stat.f_blocks { 0 } else { stat.f_bavail * stat.f_frsize };
@@ -80,7 +85,10 @@ impl Image {
 
     /// Gives the space back.
     pub(crate) fn clear(&self) {
-        fs::remove_file(self.ballast()).expect("the ballast can be removed");
+        match fs::remove_file(self.ballast()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => removed.expect("the ballast can be removed"),
+        }
     }
 
     fn ballast(&self) -> PathBuf {
