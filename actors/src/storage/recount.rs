@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use futures::TryStreamExt;
 use proto::record::{CLAIM_BYTES, record_len};
-use sqlx::{Connection, Row, SqliteConnection};
+use sqlx::{Connection, Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{facts, rows::BlobState};
 use crate::error::ActorError;
@@ -59,9 +59,15 @@ struct Sums {
 /// others.
 async fn fragments(snapshot: &mut SqliteConnection) -> Result<u64, ActorError> {
     let mut sum = 0_u64;
-    let mut rows = sqlx::query("SELECT substr(checksum, 1, 8) FROM fragments").fetch(snapshot);
-    while let Some(row) = rows.try_next().await? {
-        sum = sum.wrapping_add(number(row.try_get(0)?));
+    // Behind nothing is behind a key that is shorter than all others.
+    let mut behind = Some((Vec::<u8>::new(), 0_u32, 0_u32));
+    while let Some((tessera, stripe, idx)) = behind {
+        let bound = |sql| sqlx::query(sql).bind(tessera.as_slice()).bind(stripe).bind(idx);
+        let page = bound(FRAGMENTS).fetch_one(&mut *snapshot).await?;
+        sum = keys(&page)?.iter().fold(sum, |sum, key| sum.wrapping_add(*key));
+        let last = bound(LAST_FRAGMENT).fetch_optional(&mut *snapshot).await?;
+        let last = last.map(|row| Ok::<_, sqlx::Error>((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)));
+        behind = last.transpose()?;
     }
     Ok(sum)
 }
@@ -69,15 +75,23 @@ async fn fragments(snapshot: &mut SqliteConnection) -> Result<u64, ActorError> {
 /// What they add up to by the blobs, each as often as it is referred to; and what these take in each segment.
 async fn blobs(snapshot: &mut SqliteConnection, found: &mut HashMap<u32, Sums>) -> Result<u64, ActorError> {
     let mut sum = 0_u64;
-    let sql = "SELECT substr(checksum, 1, 8), refs, state, segment, len FROM blobs";
-    let mut rows = sqlx::query(sql).fetch(snapshot);
-    while let Some(row) = rows.try_next().await? {
-        let refs = row.try_get::<u32, _>(1)?;
-        sum = sum.wrapping_add(number(row.try_get(0)?).wrapping_mul(refs.into()));
-        if refs > 0 && BlobState::from_code(row.try_get(2)?) != BlobState::Missing {
-            found.entry(row.try_get(3)?).or_default().live_bytes +=
-                record_len(row.try_get::<u32, _>(4)? as usize);
+    let mut behind = Some(Vec::<u8>::new());
+    while let Some(checksum) = behind {
+        let page = sqlx::query(BLOBS).bind(checksum.as_slice()).fetch_one(&mut *snapshot).await?;
+        let (keys, numbers) = (keys(&page)?, numbers::<4>(&page, 1)?);
+        if keys.len() != numbers.len() {
+            return Err(not_as_written());
         }
+        for (key, [refs, state, segment, len]) in keys.into_iter().zip(numbers) {
+            sum = sum.wrapping_add(key.wrapping_mul(refs.cast_unsigned()));
+            if refs > 0 && BlobState::from_code(state) != BlobState::Missing {
+                let (segment, len) =
+                    (segment_id(segment)?, usize::try_from(len).map_err(|_| not_as_written())?);
+                found.entry(segment).or_default().live_bytes += record_len(len);
+            }
+        }
+        behind =
+            sqlx::query_scalar(LAST_BLOB).bind(checksum.as_slice()).fetch_optional(&mut *snapshot).await?;
     }
     Ok(sum)
 }
@@ -88,15 +102,52 @@ async fn deposits(
     found: &mut HashMap<u32, Sums>,
 ) -> Result<u64, ActorError> {
     let mut newest = 0;
-    let mut rows = sqlx::query("SELECT segment, seq FROM deposits").fetch(snapshot);
-    while let Some(row) = rows.try_next().await? {
-        let seq = row.try_get::<i64, _>(1)?.cast_unsigned();
-        let sums = found.entry(row.try_get(0)?).or_default();
-        sums.live_bytes += record_len(CLAIM_BYTES);
-        sums.ref_seqs = sums.ref_seqs.wrapping_add(seq);
-        newest = newest.max(seq);
+    let mut behind = Some((Vec::<u8>::new(), 0_u32, 0_u32, Vec::<u8>::new()));
+    while let Some((tessera, stripe, idx, account)) = behind {
+        let bound =
+            |sql| sqlx::query(sql).bind(tessera.as_slice()).bind(stripe).bind(idx).bind(account.as_slice());
+        let page = bound(DEPOSITS).fetch_one(&mut *snapshot).await?;
+        for [segment, seq] in numbers::<2>(&page, 0)? {
+            let sums = found.entry(segment_id(segment)?).or_default();
+            sums.live_bytes += record_len(CLAIM_BYTES);
+            sums.ref_seqs = sums.ref_seqs.wrapping_add(seq.cast_unsigned());
+            newest = newest.max(seq.cast_unsigned());
+        }
+        let last = bound(LAST_DEPOSIT).fetch_optional(&mut *snapshot).await?;
+        let last = last.map(|row| {
+            Ok::<_, sqlx::Error>((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?))
+        });
+        behind = last.transpose()?;
     }
     Ok(newest)
+}
+
+/// The numbers that checksums begin with: a list, the first column.
+fn keys(page: &SqliteRow) -> Result<Vec<u64>, ActorError> {
+    let list = page.try_get::<Option<&[u8]>, _>(0)?.unwrap_or_default();
+    let (keys, rest) = list.as_chunks();
+    if rest.is_empty() {
+        Ok(keys.iter().map(|key| u64::from_le_bytes(*key)).collect())
+    } else {
+        Err(not_as_written())
+    }
+}
+
+/// Numbers that belong together: a list, a comma behind each.
+fn numbers<const N: usize>(page: &SqliteRow, column: usize) -> Result<Vec<[i64; N]>, ActorError> {
+    let list = page.try_get::<Option<&str>, _>(column)?.unwrap_or_default();
+    let numbers = list.split_terminator(',').map(str::parse).collect::<Result<Vec<i64>, _>>();
+    let numbers = numbers.map_err(|_| not_as_written())?;
+    let (rows, rest) = numbers.as_chunks();
+    if rest.is_empty() { Ok(rows.to_vec()) } else { Err(not_as_written()) }
+}
+
+fn segment_id(number: i64) -> Result<u32, ActorError> {
+    u32::try_from(number).map_err(|_| not_as_written())
+}
+
+fn not_as_written() -> ActorError {
+    ActorError::damaged_index("rows are not as they were written".to_owned())
 }
 
 async fn documents(
@@ -111,10 +162,20 @@ async fn documents(
     Ok(())
 }
 
-fn number(bytes: &[u8]) -> u64 {
-    bytes.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
-}
-
+// Rows come as lists, a page at a time: each one that SQLite's thread hands over costs more than finding some.
+const FRAGMENTS: &str = "SELECT group_concat(substr(checksum, 1, 8), '') FROM (SELECT checksum FROM fragments \
+     WHERE (tessera, stripe, idx) > (?, ?, ?) ORDER BY tessera, stripe, idx LIMIT 4096)";
+const LAST_FRAGMENT: &str = "SELECT tessera, stripe, idx FROM fragments \
+     WHERE (tessera, stripe, idx) > (?, ?, ?) ORDER BY tessera, stripe, idx LIMIT 1 OFFSET 4095";
+const BLOBS: &str = "SELECT group_concat(substr(checksum, 1, 8), ''), \
+     group_concat(refs || ',' || state || ',' || segment || ',' || len || ',', '') \
+     FROM (SELECT * FROM blobs WHERE checksum > ? ORDER BY checksum LIMIT 4096)";
+const LAST_BLOB: &str = "SELECT checksum FROM blobs WHERE checksum > ? ORDER BY checksum LIMIT 1 OFFSET 4095";
+const DEPOSITS: &str = "SELECT group_concat(segment || ',' || seq || ',', '') FROM (SELECT segment, seq FROM deposits \
+     WHERE (tessera, stripe, idx, account) > (?, ?, ?, ?) ORDER BY tessera, stripe, idx, account LIMIT 4096)";
+const LAST_DEPOSIT: &str = "SELECT tessera, stripe, idx, account FROM deposits \
+     WHERE (tessera, stripe, idx, account) > (?, ?, ?, ?) ORDER BY tessera, stripe, idx, account \
+     LIMIT 1 OFFSET 4095";
 /// Each finds something only when what it names is wrong.
 const QUESTIONS: [(&str, &str); 6] = [
     (

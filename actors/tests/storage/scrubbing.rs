@@ -7,6 +7,7 @@ use actors::{
     scrub::{Findings, Mode, ScrubStatus},
     storage::{BlobState, Piece},
 };
+use futures::StreamExt;
 use proto::record::{DocumentKind, Record};
 
 use super::{
@@ -245,6 +246,30 @@ async fn wrong_row_of_the_index_is_found_and_the_index_made_anew() {
         scrub_makes_the_index_anew(&node, change).await;
         assert_eq!(served(&node).await, all_but(&[]), "{change}");
         audit::check(&node).await;
+        node.stop().await;
+    }
+}
+
+/// What is counted anew is read a page at a time.
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_row_is_found_on_any_page_of_the_index() {
+    for change in [
+        "UPDATE deposits SET seq = seq - 1 WHERE stripe = 5000",
+        "UPDATE blobs SET refs = 2 WHERE checksum = (SELECT max(checksum) FROM blobs)",
+        "UPDATE blobs SET refs = 2 WHERE checksum = (SELECT checksum FROM blobs ORDER BY checksum LIMIT 1 OFFSET 4095)",
+    ] {
+        let mut node = Node::started(1).await;
+        let put = |stripe: u32| {
+            let storage = node.storage().clone();
+            async move { storage.put(LOCAL, id(1, stripe), fragment(stripe.into(), 10)).await.unwrap() }
+        };
+        futures::stream::iter(0..=5000).map(put).buffer_unordered(64).collect::<Vec<_>>().await;
+        scrub(&node).await;
+        assert!(!usage(&node).await.recovery.rebuilt);
+        node.stop().await;
+        execute(&node, change).await;
+        node.start().await.unwrap();
+        scrub_makes_the_index_anew(&node, change).await;
         node.stop().await;
     }
 }
