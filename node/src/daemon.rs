@@ -1,6 +1,6 @@
 //! The daemon: starts everything in order, waits for a reason to stop, and stops everything in order.
 //!
-//! Start: config → lock → keys → storage and actors → listeners → ready.
+//! Start: config → lock → keys → listeners bound → storage and actors → listeners served → ready.
 //! Drain: readiness off and nothing new accepted → requests under way finish → actors → telemetry. The listener for
 //! health and metrics over TCP goes last, so that whoever watches can see the drain.
 

@@ -147,8 +147,9 @@ impl Lending {
 
 /// A question that was cut ends at once, unless the disk hangs.
 const CUT_DEADLINE: Duration = Duration::from_secs(1);
-/// Each takes a thread, descriptors and memory.
-const ASIDE_MAX: usize = 2;
+/// Each takes a thread, descriptors and memory. Looking through the index takes one at a start and one for verifying: one
+/// is left to whoever asks.
+const ASIDE_MAX: usize = 3;
 /// How long questions may still take at the end.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
 /// How long a question waits for a connection: a disk that hangs keeps those that have one.

@@ -71,9 +71,15 @@ async fn try_open(config: &StorageConfig, disk: &Arc<dyn Disk>) -> Result<(Datab
         if !recovered.report.rebuilt && !marker.exists() {
             return Ok(recovered);
         }
-        let recovered = restore(config, &database, recovered).await?;
+        let restored = match snapshot::restore(config, &database).await {
+            Err(error) if error.is_full_disk() => {
+                tracing::warn!(%error, "what only the index knew is restored at a start that finds more room");
+                return Ok(recovered);
+            }
+            restored => restored?,
+        };
         remove(disk.as_ref(), &marker)?;
-        Ok(recovered)
+        reread(&database, Recovered { report: Report { restored, ..recovered.report }, ..recovered }).await
     };
     match recovered.await {
         Ok(recovered) => Ok((database, recovered)),
@@ -84,18 +90,13 @@ async fn try_open(config: &StorageConfig, disk: &Arc<dyn Disk>) -> Result<(Datab
     }
 }
 
-/// What the segments do not know comes from the newest snapshot. Without one the index is as good, but for that.
-async fn restore(
-    config: &StorageConfig,
-    database: &Database,
-    recovered: Recovered,
-) -> Result<Recovered, ActorError> {
-    let restored = snapshot::restore(config, database).await?;
+/// What was restored is in the index, and not in the view of it yet.
+async fn reread(database: &Database, recovered: Recovered) -> Result<Recovered, ActorError> {
     let mut connection = database.planner().await?;
     let segments = facts::segments(&mut connection).await?;
     let view = View::new(segments, facts::scrub(&mut connection).await?);
     connection.close().await?;
-    Ok(Recovered { view, report: Report { restored, ..recovered.report }, ..recovered })
+    Ok(Recovered { view, ..recovered })
 }
 
 /// Makes the folder of the segments, durably: it may have been made just before a crash, too.

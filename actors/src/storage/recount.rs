@@ -62,7 +62,8 @@ async fn fragments(snapshot: &mut SqliteConnection) -> Result<u64, ActorError> {
     // Behind nothing is behind a key that is shorter than all others.
     let mut behind = Some((Vec::<u8>::new(), 0_u32, 0_u32));
     while let Some((tessera, stripe, idx)) = behind {
-        let bound = |sql| sqlx::query(sql).bind(tessera.as_slice()).bind(stripe).bind(idx);
+        let bound =
+            |sql| sqlx::query(sql).bind(tessera.as_slice()).bind(stripe).bind(idx).bind(ROWS_PER_PAGE);
         let page = bound(FRAGMENTS).fetch_one(&mut *snapshot).await?;
         sum = keys(&page)?.iter().fold(sum, |sum, key| sum.wrapping_add(*key));
         let last = bound(LAST_FRAGMENT).fetch_optional(&mut *snapshot).await?;
@@ -77,7 +78,8 @@ async fn blobs(snapshot: &mut SqliteConnection, found: &mut HashMap<u32, Sums>) 
     let mut sum = 0_u64;
     let mut behind = Some(Vec::<u8>::new());
     while let Some(checksum) = behind {
-        let page = sqlx::query(BLOBS).bind(checksum.as_slice()).fetch_one(&mut *snapshot).await?;
+        let bound = |sql| sqlx::query(sql).bind(checksum.as_slice()).bind(ROWS_PER_PAGE);
+        let page = bound(BLOBS).fetch_one(&mut *snapshot).await?;
         let (keys, numbers) = (keys(&page)?, numbers::<4>(&page, 1)?);
         if keys.len() != numbers.len() {
             return Err(not_as_written());
@@ -90,8 +92,8 @@ async fn blobs(snapshot: &mut SqliteConnection, found: &mut HashMap<u32, Sums>) 
                 found.entry(segment).or_default().live_bytes += record_len(len);
             }
         }
-        behind =
-            sqlx::query_scalar(LAST_BLOB).bind(checksum.as_slice()).fetch_optional(&mut *snapshot).await?;
+        let last = bound(LAST_BLOB).fetch_optional(&mut *snapshot).await?;
+        behind = last.map(|row| row.try_get(0)).transpose()?;
     }
     Ok(sum)
 }
@@ -104,8 +106,10 @@ async fn deposits(
     let mut newest = 0;
     let mut behind = Some((Vec::<u8>::new(), 0_u32, 0_u32, Vec::<u8>::new()));
     while let Some((tessera, stripe, idx, account)) = behind {
-        let bound =
-            |sql| sqlx::query(sql).bind(tessera.as_slice()).bind(stripe).bind(idx).bind(account.as_slice());
+        let bound = |sql| {
+            let behind = sqlx::query(sql).bind(tessera.as_slice()).bind(stripe).bind(idx);
+            behind.bind(account.as_slice()).bind(ROWS_PER_PAGE)
+        };
         let page = bound(DEPOSITS).fetch_one(&mut *snapshot).await?;
         for [segment, seq] in numbers::<2>(&page, 0)? {
             let sums = found.entry(segment_id(segment)?).or_default();
@@ -162,20 +166,23 @@ async fn documents(
     Ok(())
 }
 
-// Rows come as lists, a page at a time: each one that SQLite's thread hands over costs more than finding some.
+/// Rows come as lists, so many at a time: each one that SQLite's thread hands over costs more than finding it. The sums with
+/// this keep SQLite from looking at it while it prepares.
+const ROWS_PER_PAGE: u32 = 4096;
 const FRAGMENTS: &str = "SELECT group_concat(substr(checksum, 1, 8), '') FROM (SELECT checksum FROM fragments \
-     WHERE (tessera, stripe, idx) > (?, ?, ?) ORDER BY tessera, stripe, idx LIMIT 4096)";
+     WHERE (tessera, stripe, idx) > (?, ?, ?) ORDER BY tessera, stripe, idx LIMIT ? + 0)";
 const LAST_FRAGMENT: &str = "SELECT tessera, stripe, idx FROM fragments \
-     WHERE (tessera, stripe, idx) > (?, ?, ?) ORDER BY tessera, stripe, idx LIMIT 1 OFFSET 4095";
+     WHERE (tessera, stripe, idx) > (?, ?, ?) ORDER BY tessera, stripe, idx LIMIT 1 OFFSET ? - 1";
 const BLOBS: &str = "SELECT group_concat(substr(checksum, 1, 8), ''), \
      group_concat(refs || ',' || state || ',' || segment || ',' || len || ',', '') \
-     FROM (SELECT * FROM blobs WHERE checksum > ? ORDER BY checksum LIMIT 4096)";
-const LAST_BLOB: &str = "SELECT checksum FROM blobs WHERE checksum > ? ORDER BY checksum LIMIT 1 OFFSET 4095";
+     FROM (SELECT * FROM blobs WHERE checksum > ? ORDER BY checksum LIMIT ? + 0)";
+const LAST_BLOB: &str =
+    "SELECT checksum FROM blobs WHERE checksum > ? ORDER BY checksum LIMIT 1 OFFSET ? - 1";
 const DEPOSITS: &str = "SELECT group_concat(segment || ',' || seq || ',', '') FROM (SELECT segment, seq FROM deposits \
-     WHERE (tessera, stripe, idx, account) > (?, ?, ?, ?) ORDER BY tessera, stripe, idx, account LIMIT 4096)";
+     WHERE (tessera, stripe, idx, account) > (?, ?, ?, ?) ORDER BY tessera, stripe, idx, account LIMIT ? + 0)";
 const LAST_DEPOSIT: &str = "SELECT tessera, stripe, idx, account FROM deposits \
      WHERE (tessera, stripe, idx, account) > (?, ?, ?, ?) ORDER BY tessera, stripe, idx, account \
-     LIMIT 1 OFFSET 4095";
+     LIMIT 1 OFFSET ? - 1";
 /// Each finds something only when what it names is wrong.
 const QUESTIONS: [(&str, &str); 6] = [
     (

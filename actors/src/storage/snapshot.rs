@@ -148,7 +148,8 @@ pub(crate) async fn take(
     kept.await
 }
 
-/// Gives an index that was made anew what the newest snapshot that is whole knows of what it holds.
+/// Gives an index that was made anew what the newest snapshot that is whole knows of what it holds. Without one the index
+/// is as good, but for that. Errors when the disk is full, which says nothing about the snapshots.
 pub(crate) async fn restore(
     config: &StorageConfig,
     database: &Database,
@@ -156,6 +157,7 @@ pub(crate) async fn restore(
     for snapshot in all(config)? {
         match restore_from(&snapshot, database).await {
             Ok(restored) => return Ok(Some(restored)),
+            Err(error) if error.is_full_disk() => return Err(error),
             Err(error) => {
                 let file = snapshot.path.display();
                 tracing::warn!(%file, %error, "a snapshot is of no use: the one before is tried");

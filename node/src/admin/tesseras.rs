@@ -1,9 +1,6 @@
 //! `/v1/tesseras` and `/v1/tesseras/{id}`: list, make, show and forget tesserae.
 
-use std::{
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::sync::Arc;
 
 use actors::{
     ActorError, FragmentStore,
@@ -32,6 +29,7 @@ use super::{
 };
 use crate::{
     api,
+    clock::now_ms,
     problem::Problem,
     schema::{self, OfTessera},
 };
@@ -177,11 +175,6 @@ fn about(manifest: Bytes) -> Result<api::About, api::State> {
 
 fn prefix<'de, D: Deserializer<'de>>(text: D) -> Result<Option<IdPrefix<TesseraId>>, D::Error> {
     String::deserialize(text)?.parse().map(Some).map_err(de::Error::custom)
-}
-
-fn now_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 const CBOR: &str = "application/cbor";
