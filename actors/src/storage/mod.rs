@@ -12,6 +12,7 @@
 //! segment was verified) may be lost in a power cut and is found out again.
 
 mod actor;
+mod ahead;
 mod background;
 mod change;
 mod compact;

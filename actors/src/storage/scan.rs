@@ -9,7 +9,7 @@
 //! What the device does not give is damage as well, if whoever scans asks for that: a bad sector costs the records
 //! that lie on it, not all that are behind it.
 
-use std::{fs::File, io};
+use std::{fs::File, io, thread::Scope};
 
 use bytes::Bytes;
 use proto::{
@@ -22,6 +22,7 @@ use proto::{
 use tokio::sync::mpsc;
 
 use super::{
+    ahead::Ahead,
     device_memory::DeviceMemory,
     disk::{DEVICE_BLOCK_BYTES, Disk, is_unreadable},
 };
@@ -56,8 +57,9 @@ pub(crate) struct Scan<'a> {
     length: u64,
     window: Window,
     skips_unreadable: bool,
-    /// Read at a time past the page cache, if that is how it is read.
-    past_cache: Option<usize>,
+    /// Up to where it is read past the page cache, if that is how it is read.
+    past_cache: Option<u64>,
+    ahead: Option<Ahead>,
     /// A large read ending here has failed: up to here, reads are small.
     careful_until: u64,
 }
@@ -75,8 +77,19 @@ impl<'a> Scan<'a> {
     /// A scan of `file` for records with this salt, from a position where one begins up to `length` bytes.
     pub(crate) fn new(disk: &'a dyn Disk, file: &'a File, salt: Salt, position: u64, length: u64) -> Self {
         let window = Window::default();
-        let (skips_unreadable, past_cache) = (false, None);
-        Self { disk, file, salt, position, length, window, skips_unreadable, past_cache, careful_until: 0 }
+        let (skips_unreadable, past_cache, ahead, careful_until) = (false, None, None, 0);
+        Self {
+            disk,
+            file,
+            salt,
+            position,
+            length,
+            window,
+            skips_unreadable,
+            past_cache,
+            ahead,
+            careful_until,
+        }
     }
 
     /// Bytes that the device does not give are damage; otherwise they are an error.
@@ -84,11 +97,17 @@ impl<'a> Scan<'a> {
         Self { skips_unreadable: true, ..self }
     }
 
-    /// Reads from the device itself, about so many bytes at a time. The file was opened with [`Disk::open_past_cache`].
-    pub(crate) fn past_cache(self, bytes: u64) -> Self {
-        let window =
-            usize::try_from(bytes).unwrap_or(usize::MAX).clamp(DEVICE_BLOCK_BYTES, DEVICE_WINDOW_BYTES);
-        Self { past_cache: Some(window), ..self }
+    /// Reads from the device itself, up to a position and what begins before it. The file was opened with
+    /// [`Disk::open_past_cache`].
+    pub(crate) fn past_cache(self, until: u64) -> Self {
+        Self { past_cache: Some(until), ..self }
+    }
+
+    /// Past the page cache, what comes next is read while the last is looked at.
+    pub(crate) fn reading_ahead<'scope>(self, scope: &'scope Scope<'scope, 'a>) -> Self {
+        let until = self.past_cache.unwrap_or(0).min(self.length);
+        let ahead = Ahead::start(scope, self.disk, self.file, self.position..until);
+        Self { ahead, ..self }
     }
 
     /// These bytes of a file opened with [`Disk::open_past_cache`]; `None` when the device does not give them.
@@ -104,7 +123,7 @@ impl<'a> Scan<'a> {
             return Ok(None);
         }
         let scan = Scan::new(disk, file, Salt([0; Salt::BYTES]), position, length);
-        scan.skipping_unreadable().past_cache(wanted as u64).take(position, wanted)
+        scan.skipping_unreadable().past_cache(position + wanted as u64).take(position, wanted)
     }
 
     /// Where the scan goes on: behind what it came across last.
@@ -179,9 +198,14 @@ impl<'a> Scan<'a> {
         if let Some(bytes) = self.window.get(position, wanted) {
             return Ok(Some(bytes));
         }
+        if let Some(bytes) = self.ahead.as_mut().and_then(|ahead| ahead.take(position, wanted)) {
+            return Ok(Some(bytes));
+        }
         if position >= self.careful_until {
-            let left = usize::try_from(self.length.saturating_sub(position)).unwrap_or(usize::MAX);
-            let ahead = left.min(self.past_cache.unwrap_or(WINDOW_BYTES)).max(wanted);
+            let (until, most) =
+                self.past_cache.map_or((self.length, WINDOW_BYTES), |until| (until, DEVICE_WINDOW_BYTES));
+            let left = until.min(self.length).saturating_sub(position);
+            let ahead = usize::try_from(left).unwrap_or(most).min(most).max(wanted);
             if self.fill(position, ahead)? {
                 return Ok(self.window.get(position, wanted));
             }

@@ -4,17 +4,20 @@ use std::time::Duration;
 
 use actors::{
     ActorError, FragmentStore, PutOutcome,
-    storage::{BlobState, Usage},
+    storage::{BlobState, Piece, Usage},
 };
 use bytes::Bytes;
 use proto::{Checksum, record::DocumentKind};
 
-use super::support::{
-    LOCAL, audit,
-    disk::{EMFILE, FOREVER, Fault, What},
-    fragment, id, index,
-    node::{End, Node},
-    tessera,
+use super::{
+    damage::flip,
+    support::{
+        LOCAL, audit,
+        disk::{EMFILE, FOREVER, Fault, What},
+        fragment, id, index,
+        node::{End, Node},
+        tessera,
+    },
 };
 
 const LENGTH: usize = 3000;
@@ -165,6 +168,40 @@ async fn document_that_cannot_be_read_is_named() {
     node.disk.heal();
     let read = node.storage().document(tessera(1), DocumentKind::Manifest, None).await.unwrap();
     assert_eq!(Checksum::of(&read), Checksum::of(b"manifest"));
+    node.stop().await;
+}
+
+/// So much is verified that a thread reads ahead. It ends with the bad sector, and verifying does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn piece_that_is_read_ahead_loses_the_records_on_a_bad_sector() {
+    let mut node = Node::new(1);
+    node.config.segment_bytes = 16 << 20;
+    node.start().await.unwrap();
+    let (count, length) = (90, 100_000);
+    for stripe in 0..count {
+        node.storage().put(LOCAL, id(1, stripe), fragment(stripe.into(), length)).await.unwrap();
+    }
+    node.system().scrub.pause(Duration::from_secs(3600)).await.unwrap();
+    let door = node.storage().segments_door();
+    let whole = Piece { segment: 1, from: 0, bytes: u64::MAX, next: Vec::new() };
+    let verified = door.verify(whole.clone()).await.unwrap();
+    assert_eq!((verified.bytes, verified.reached), (std::fs::metadata(node.segment(1)).unwrap().len(), None));
+    assert_eq!((verified.blobs, verified.mended), (0, 0));
+    node.disk.spoil(&node.segment(1), (5 << 20)..(5 << 20) + SECTOR);
+    let piece = door.verify(Piece { bytes: 6 << 20, ..whole.clone() }).await.unwrap();
+    let reached = piece.reached.unwrap();
+    assert!((6 << 20..7 << 20).contains(&reached) && piece.blobs == 1, "{piece:?}");
+    flip(&node.segment(1), 8 << 20);
+    let rest = door.verify(Piece { from: reached, ..whole }).await.unwrap();
+    assert_eq!((rest.blobs, rest.reached), (1, None));
+    let mut wrong = Vec::new();
+    for stripe in 0..count {
+        match node.storage().get(id(1, stripe)).await {
+            Ok(got) => assert_eq!(got, fragment(stripe.into(), length)),
+            Err(_) => wrong.push(stripe),
+        }
+    }
+    assert_eq!(wrong.len(), 2, "{wrong:?}");
     node.stop().await;
 }
 

@@ -60,14 +60,17 @@ impl Reading {
         let mut items = items.iter().peekable();
         let length = file.map_or(Ok(0), |file| file.metadata().map(|file| file.len()))?.min(bytes);
         if let Some(file) = file {
-            let scan = Scan::new(files.disk(), file, files.salt(), piece.start, length);
-            let mut scan = scan.skipping_unreadable().past_cache(piece.end - piece.start);
-            while scan.position() < piece.end
-                && let Some(found) = scan.next()?
-            {
-                reading.note(&found, &mut items);
-                reading.reached = scan.position();
-            }
+            std::thread::scope(|scope| -> io::Result<()> {
+                let scan = Scan::new(files.disk(), file, files.salt(), piece.start, length);
+                let mut scan = scan.skipping_unreadable().past_cache(piece.end).reading_ahead(scope);
+                while scan.position() < piece.end
+                    && let Some(found) = scan.next()?
+                {
+                    reading.note(&found, &mut items);
+                    reading.reached = scan.position();
+                }
+                Ok(())
+            })?;
         }
         if length < bytes && reading.reached >= length {
             // The end of the file is gone.
