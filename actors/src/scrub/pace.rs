@@ -10,28 +10,36 @@ pub(super) struct Pace {
     /// When the burst under way began.
     began: Option<Instant>,
     read: u64,
+    /// What the device gives in about [`PIECE_TIME`], as the pieces until now show it.
+    piece: u64,
 }
 
 impl Pace {
     /// At most so many bytes a second; `None` for as fast as it goes.
     pub(super) fn new(rate: Option<u64>) -> Self {
-        Self { rate, began: None, read: 0 }
+        Self { rate, began: None, read: 0, piece: PIECE_BYTES_FIRST }
     }
 
     /// How many bytes the next piece may have, with others around or not.
     pub(super) fn piece_bytes(&self, has_company: bool) -> u64 {
         let left = self.rate.map_or(u64::MAX, |rate| (rate * BURST_SECS).saturating_sub(self.read));
-        left.clamp(PIECE_BYTES_MIN, if has_company { PIECE_BYTES_SHARED } else { PIECE_BYTES_MAX })
+        left.clamp(PIECE_BYTES_MIN, if has_company { PIECE_BYTES_SHARED } else { self.piece })
     }
 
     /// So many bytes were read from `since` until now: how long the disk rests before the next piece.
     pub(super) fn rest(&mut self, since: Instant, now: Instant, bytes: u64) -> Duration {
         let began = *self.began.get_or_insert(since);
         self.read += bytes;
+        let took = now.saturating_duration_since(since);
+        if took > PIECE_TIME && bytes > 0 {
+            self.piece = (self.piece / 2).max(PIECE_BYTES_SHARED);
+        } else if bytes >= self.piece && took * 2 < PIECE_TIME {
+            self.piece = (self.piece * 2).min(PIECE_BYTES_MAX);
+        }
         match self.rate {
             Some(rate) if self.read >= rate * BURST_SECS => {
                 let until = began + Duration::from_secs_f64(as_f64(self.read) / as_f64(rate));
-                *self = Self::new(self.rate);
+                (self.began, self.read) = (None, 0);
                 until.saturating_duration_since(now)
             }
             _ => Duration::ZERO,
@@ -46,8 +54,11 @@ fn as_f64(bytes: u64) -> f64 {
 
 /// The rate holds on average over this.
 const BURST_SECS: u64 = 60;
-const PIECE_BYTES_MAX: u64 = 16 << 20;
-/// Whoever comes meanwhile waits for at most so much: about a millisecond.
+/// Whoever comes meanwhile waits for about so long at most.
+const PIECE_TIME: Duration = Duration::from_millis(40);
+const PIECE_BYTES_FIRST: u64 = 4 << 20;
+const PIECE_BYTES_MAX: u64 = 64 << 20;
+/// With others around: they wait for a millisecond where the device is fast.
 const PIECE_BYTES_SHARED: u64 = 1 << 20;
 const PIECE_BYTES_MIN: u64 = 64 << 10;
 
@@ -106,7 +117,26 @@ mod tests {
         let now = Instant::now();
         let mut pace = Pace::new(None);
         assert_eq!(pace.rest(now, now, u64::MAX / 2), Duration::ZERO);
-        assert_eq!(pace.piece_bytes(false), PIECE_BYTES_MAX);
         assert_eq!(pace.piece_bytes(true), PIECE_BYTES_SHARED);
+    }
+
+    #[test]
+    fn piece_takes_a_moment_on_every_device() {
+        for (mib_per_second, expected_mib) in [(1, 1), (40, 1), (150, 4), (1000, 32), (3000, 64), (9000, 64)]
+        {
+            let (mut pace, mut now) = (Pace::new(None), Instant::now());
+            let mut piece = |pace: &mut Pace, bytes: u64| {
+                let since = now;
+                now += Duration::from_micros(bytes * 1_000_000 / (mib_per_second * MIB));
+                pace.rest(since, now, bytes);
+            };
+            for _ in 0..10 {
+                let bytes = pace.piece_bytes(false);
+                piece(&mut pace, bytes);
+            }
+            assert_eq!(pace.piece_bytes(false), expected_mib * MIB, "{mib_per_second} MiB/s");
+            piece(&mut pace, 100);
+            assert_eq!(pace.piece_bytes(false), expected_mib * MIB, "the end of a segment says nothing");
+        }
     }
 }

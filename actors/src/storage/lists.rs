@@ -35,6 +35,19 @@ pub(super) fn fragments(found: &SqliteRow, tessera: TesseraId) -> Result<Vec<Fra
     })
 }
 
+/// Numbers that belong together: a list, a comma behind each.
+pub(super) fn numbers<const N: usize>(page: &SqliteRow, column: usize) -> Result<Vec<[i64; N]>, ActorError> {
+    let list = page.try_get::<Option<&str>, _>(column)?.unwrap_or_default();
+    let numbers = list.split_terminator(',').map(str::parse).collect::<Result<Vec<i64>, _>>();
+    let numbers = numbers.map_err(|_| not_as_written())?;
+    let (rows, rest) = numbers.as_chunks();
+    if rest.is_empty() { Ok(rows.to_vec()) } else { Err(not_as_written()) }
+}
+
+pub(super) fn not_as_written() -> ActorError {
+    ActorError::damaged_index("rows are not as they were written".to_owned())
+}
+
 /// What is left of each list. A value ends with a comma.
 struct Lists<'a> {
     columns: [&'a str; 7],

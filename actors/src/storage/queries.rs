@@ -182,14 +182,45 @@ pub(crate) async fn adds_up(index: &mut SqliteConnection, tessera: TesseraId) ->
     }
     drop(rows);
     let mut found = HashMap::<_, (u64, Digest)>::new();
-    let mut rows = sqlx::query(DEPOSITS).bind(tessera.as_bytes().as_slice()).fetch(&mut *snapshot);
-    while let Some(row) = rows.try_next().await? {
-        let id = FragmentId { tessera, stripe: row.try_get(1)?, index: row.try_get(2)? };
-        let checksum = checked(&id, Checksum::try_from(row.try_get::<&[u8], _>(3)?)?, row.try_get(4)?)?;
-        let (count, sum) = found.entry(AccountId::try_from(row.try_get::<&[u8], _>(0)?)?).or_default();
-        (*count, *sum) = (*count + 1, sum.plus(Digest::of(&id, &checksum)));
+    // Behind nothing is behind an account that is shorter than all others.
+    let mut behind = Some((0, 0, Vec::new()));
+    while let Some((stripe, index, account)) = behind {
+        let page = sqlx::query(DEPOSITS).bind(tessera.as_bytes().as_slice()).bind(stripe).bind(index);
+        let page = page.bind(account).bind(DEPOSITS_PER_PAGE).fetch_one(&mut *snapshot).await?;
+        let deposits = deposits(&page, tessera)?;
+        for (account, id, checksum) in &deposits {
+            let (count, sum) = found.entry(*account).or_default();
+            (*count, *sum) = (*count + 1, sum.plus(Digest::of(id, checksum)));
+        }
+        let last = deposits.last().filter(|_| deposits.len() == DEPOSITS_PER_PAGE as usize);
+        behind = last.map(|(account, id, _)| (id.stripe, id.index, account.as_bytes().to_vec()));
     }
     Ok(found == kept && kept.len() == row.holdings as usize && documents == row.documents)
+}
+
+/// Which account wants which bytes for which fragment: a page of [`DEPOSITS`].
+fn deposits(
+    page: &SqliteRow,
+    tessera: TesseraId,
+) -> Result<Vec<(AccountId, FragmentId, Checksum)>, ActorError> {
+    let (accounts, []) = page.try_get::<Option<&[u8]>, _>(0)?.unwrap_or_default().as_chunks() else {
+        return Err(lists::not_as_written());
+    };
+    let (sums, []) = page.try_get::<Option<&[u8]>, _>(1)?.unwrap_or_default().as_chunks() else {
+        return Err(lists::not_as_written());
+    };
+    let numbers = lists::numbers::<3>(page, 2)?;
+    if accounts.len() != numbers.len() || sums.len() != numbers.len() {
+        return Err(lists::not_as_written());
+    }
+    let rows = accounts.iter().zip(sums).zip(numbers);
+    let deposit = |((account, sum), [stripe, index, seal]): ((&[u8; 32], &[u8; 32]), [i64; 3])| {
+        let stripe = u32::try_from(stripe).map_err(|_| lists::not_as_written())?;
+        let index = u16::try_from(index).map_err(|_| lists::not_as_written())?;
+        let id = FragmentId { tessera, stripe, index };
+        Ok((AccountId::from_bytes(*account), id, checked(&id, Checksum::from_bytes(*sum), seal)?))
+    };
+    rows.map(deposit).collect()
 }
 
 /// Tesserae whose ids lie in a range, in order.
@@ -306,9 +337,13 @@ const DOCUMENT: &str = "SELECT t.session, t.holdings, t.received_at, t.documents
      FROM (SELECT 1) LEFT JOIN tesseras t ON t.tessera = ?1 \
      LEFT JOIN documents d ON d.tessera = ?1 AND d.kind = ?2 AND (?3 IS NULL OR d.hash = ?3) LIMIT 1";
 const HOLDINGS: &str = "SELECT account, fragments, digest FROM holdings WHERE tessera = ?";
-const DEPOSITS: &str = "SELECT d.account, d.stripe, d.idx, f.checksum, f.seal \
+const DEPOSITS_PER_PAGE: u32 = 4096;
+const DEPOSITS: &str = "SELECT group_concat(account, ''), group_concat(checksum, ''), \
+     group_concat(stripe || ',' || idx || ',' || seal || ',', '') FROM ( \
+     SELECT d.account, d.stripe, d.idx, f.checksum, f.seal \
      FROM deposits d JOIN fragments f ON f.tessera = d.tessera AND f.stripe = d.stripe AND f.idx = d.idx \
-     WHERE d.tessera = ?";
+     WHERE d.tessera = ? AND (d.stripe, d.idx, d.account) > (?, ?, ?) \
+     ORDER BY d.stripe, d.idx, d.account LIMIT ? + 0)";
 const TESSERAS: &str = "SELECT t.session, t.holdings, t.received_at, t.documents, t.seal, \
      t.tessera, coalesce(h.fragments, 0), coalesce(h.bytes, 0) \
      FROM tesseras t LEFT JOIN holdings h ON h.account = ?1 AND h.tessera = t.tessera \

@@ -7,7 +7,11 @@ use futures::TryStreamExt;
 use proto::record::{CLAIM_BYTES, record_len};
 use sqlx::{Connection, Row, SqliteConnection, sqlite::SqliteRow};
 
-use super::{facts, rows::BlobState};
+use super::{
+    facts,
+    lists::{not_as_written, numbers},
+    rows::BlobState,
+};
 use crate::error::ActorError;
 
 /// Errors as damage of the index when a count or sum is not what its rows come to. Reads all of the index.
@@ -137,21 +141,8 @@ fn keys(page: &SqliteRow) -> Result<Vec<u64>, ActorError> {
     }
 }
 
-/// Numbers that belong together: a list, a comma behind each.
-fn numbers<const N: usize>(page: &SqliteRow, column: usize) -> Result<Vec<[i64; N]>, ActorError> {
-    let list = page.try_get::<Option<&str>, _>(column)?.unwrap_or_default();
-    let numbers = list.split_terminator(',').map(str::parse).collect::<Result<Vec<i64>, _>>();
-    let numbers = numbers.map_err(|_| not_as_written())?;
-    let (rows, rest) = numbers.as_chunks();
-    if rest.is_empty() { Ok(rows.to_vec()) } else { Err(not_as_written()) }
-}
-
 fn segment_id(number: i64) -> Result<u32, ActorError> {
     u32::try_from(number).map_err(|_| not_as_written())
-}
-
-fn not_as_written() -> ActorError {
-    ActorError::damaged_index("rows are not as they were written".to_owned())
 }
 
 async fn documents(
