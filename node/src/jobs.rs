@@ -1,26 +1,29 @@
 //! What waits to be repaired, and the cache, as JSON; the rest of the admin socket's JSON is in `api`.
 
 use actors::{cache, storage};
-use proto::{Checksum, TesseraId};
+use proto::{Checksum, TesseraId, record};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{api::State, schema};
 
-/// One of `GET /v1/jobs`: a damaged fragment that waits for its repair.
+/// One of `GET /v1/jobs`: damaged bytes that wait for their repair.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Job {
-    /// Its checksum.
+    /// Their checksum, which names the job.
     #[schema(value_type = schema::Checksum)]
     pub(crate) checksum: Checksum,
-    /// Whether its bytes are wrong or gone.
+    /// Whether they are wrong or gone.
     pub(crate) state: State,
-    /// Its length in bytes.
+    /// How many bytes these are.
     pub(crate) length: u32,
-    /// Since when it waits, in milliseconds since 1970.
+    /// Since when they wait, in milliseconds since 1970.
     pub(crate) queued_at_ms: i64,
-    /// Where it belongs; the first places when there are very many.
+    /// The fragments that they are; the first of them when there are very many.
     pub(crate) fragments: Vec<Place>,
+    /// The documents that they are, likewise.
+    #[serde(default)]
+    pub(crate) documents: Vec<Document>,
 }
 
 /// Where a fragment belongs.
@@ -33,6 +36,39 @@ pub(crate) struct Place {
     pub(crate) stripe: u32,
     /// The place in the stripe, from 0.
     pub(crate) index: u16,
+}
+
+/// A document of a tessera.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Document {
+    /// The tessera.
+    #[schema(value_type = schema::TesseraId)]
+    pub(crate) tessera: TesseraId,
+    /// Which of its documents.
+    pub(crate) kind: DocumentKind,
+}
+
+/// Which document of a tessera.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum DocumentKind {
+    /// What it is, signed; its hash is the tessera's id.
+    Manifest,
+    /// How it was cut, signed.
+    Layout,
+    /// A page of checksums.
+    LayoutPage,
+}
+
+impl DocumentKind {
+    /// As people read it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Manifest => "manifest",
+            Self::Layout => "layout",
+            Self::LayoutPage => "layout page",
+        }
+    }
 }
 
 /// `GET /v1/cache`.
@@ -50,10 +86,22 @@ pub(crate) struct Cache {
 
 impl From<storage::Job> for Job {
     fn from(job: storage::Job) -> Self {
-        let storage::Job { checksum, state, length, queued_at_ms, fragments } = job;
+        let storage::Job { checksum, state, length, queued_at_ms, fragments, documents } = job;
         let place = |id: proto::FragmentId| Place { tessera: id.tessera, stripe: id.stripe, index: id.index };
         let fragments = fragments.into_iter().map(place).collect();
-        Self { checksum, state: state.into(), length, queued_at_ms, fragments }
+        let document = |(tessera, kind)| Document { tessera, kind: DocumentKind::from(kind) };
+        let documents = documents.into_iter().map(document).collect();
+        Self { checksum, state: state.into(), length, queued_at_ms, fragments, documents }
+    }
+}
+
+impl From<record::DocumentKind> for DocumentKind {
+    fn from(kind: record::DocumentKind) -> Self {
+        match kind {
+            record::DocumentKind::Manifest => Self::Manifest,
+            record::DocumentKind::Layout => Self::Layout,
+            record::DocumentKind::LayoutPage => Self::LayoutPage,
+        }
     }
 }
 

@@ -110,6 +110,15 @@ pub(crate) struct OfFragment {
     index: u16,
 }
 
+/// The job that a path names.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "only its schema is used")]
+pub(crate) struct OfJob {
+    /// The checksum of what is damaged
+    id: Checksum,
+}
+
 /// The file that a path names.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Path)]

@@ -80,7 +80,7 @@ fn scrub_that_finds_damage_names_it_and_ends_with_65() {
     place.damage(letter().get(1000..1100).unwrap());
     let output = place.node(["scrub", "start", "--wait"]);
     assert_eq!(output.status.code(), Some(65), "{}", stderr(&output));
-    assert!(stdout(&output).contains("1 fragments"), "{}", stdout(&output));
+    assert!(stdout(&output).contains("1 fragment and 0 documents"), "{}", stdout(&output));
     assert!(stderr(&output).contains("not served"), "{}", stderr(&output));
     assert!(stdout(&place.node(["status"])).contains("damaged "));
     let jobs = json(&place.node(["jobs", "--json"]));
@@ -89,6 +89,44 @@ fn scrub_that_finds_damage_names_it_and_ends_with_65() {
     let explained = place.node(["explain", &id]);
     assert!(stdout(&explained).starts_with("hurt  1 of "), "{}", stdout(&explained));
     assert_eq!(json(&place.node(["explain", &id, "--json"]))["whole"], false);
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+#[test]
+fn damaged_manifest_is_found_and_its_job_says_whose_it_is() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place);
+    let file = place.path().join("letter");
+    std::fs::write(&file, letter()).unwrap();
+    let id = place.create(&file, &["--public", "--title", "A letter of my grandmother"]);
+    // The files themselves tell it too, and come before the manifest.
+    let segment = place.data_dir().join("segments").read_dir().unwrap().next().unwrap().unwrap().path();
+    let mut stored = std::fs::read(&segment).unwrap();
+    let title = b"A letter of my grandmother";
+    let at = stored.windows(title.len()).rposition(|window| window == title).unwrap();
+    stored[at] ^= 1;
+    std::fs::write(&segment, stored).unwrap();
+    let output = place.node(["scrub", "start", "--wait"]);
+    assert_eq!(output.status.code(), Some(65), "{}", stderr(&output));
+    assert!(stdout(&output).contains("0 fragments and 1 document"), "{}", stdout(&output));
+    let listed = place.node(["jobs"]);
+    let listed = stdout(&listed);
+    assert!(listed.contains(&id) && listed.contains("manifest") && listed.contains("suspect"), "{listed}");
+    let jobs = json(&place.node(["jobs", "--json"]));
+    assert_eq!(jobs[0]["documents"], serde_json::json!([{"tessera": id, "kind": "manifest"}]), "{jobs}");
+    let checksum = jobs[0]["checksum"].as_str().unwrap();
+    let answer = daemon.get(&format!("/v1/jobs/{checksum}"));
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    assert_eq!(serde_json::from_str::<serde_json::Value>(body).unwrap(), jobs[0]);
+    for (id, status) in [("0".repeat(64).as_str(), "404"), ("letter", "400")] {
+        let answer = daemon.get(&format!("/v1/jobs/{id}"));
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+    }
+    let explained = place.node(["explain", &id]);
+    assert!(stdout(&explained).contains("signed is damaged here"), "{}", stdout(&explained));
+    assert_eq!(place.node(["forget", &id]).status.code(), Some(0));
+    assert_eq!(json(&place.node(["jobs", "--json"])), serde_json::json!([]));
     assert_eq!(daemon.stop(), Some(0));
 }
 

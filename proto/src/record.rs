@@ -384,7 +384,8 @@ const MAGIC: [u8; 4] = *b"TSG1";
 const FORMAT_VERSION: u8 = 1;
 const SALT_AT: usize = 6;
 const CHECKED_BYTES: usize = RECORD_HEADER_BYTES - 8;
-const DOCUMENT_FIELDS_BYTES: usize = 48;
+/// Bytes of a document's payload before the document itself.
+pub const DOCUMENT_FIELDS_BYTES: usize = 48;
 /// Length of the payload of a `Ref` or `Drop`, in bytes.
 pub const CLAIM_BYTES: usize = 120;
 

@@ -158,9 +158,9 @@ impl Actor for StorageActor {
             StorageMsg::Compacted { ended, reply } => state.compacted(&me, *ended, reply),
             StorageMsg::Notice(notice) => state.notice(&me, notice)?,
             StorageMsg::Relieve => state.look(&me),
-            StorageMsg::Jobs { limit, slot, reply } => {
+            StorageMsg::Jobs { only, limit, slot, reply } => {
                 let index = state.index.clone();
-                state.answer(&me, slot, reply, async move { jobs::waiting(&index, limit).await });
+                state.answer(&me, slot, reply, async move { jobs::waiting(&index, only, limit).await });
             }
             StorageMsg::Rebuild { reason, slot, reply } => state.rebuild(&me, &reason, slot, reply),
             StorageMsg::Snapshot { slot, reply } => state.snapshot(&me, Some((slot, reply))),

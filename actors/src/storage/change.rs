@@ -8,7 +8,9 @@ use proto::{
 
 use super::{
     digest::{self, Digest},
-    rows::{BlobRow, BlobState, DepositKey, DepositRow, DocumentKey, FragmentRow, Place, TesseraRow},
+    rows::{
+        BlobRow, BlobState, DepositKey, DepositRow, DocumentKey, DocumentRow, FragmentRow, Place, TesseraRow,
+    },
     view::View,
 };
 
@@ -123,11 +125,11 @@ impl View {
     /// A document is now at a place.
     pub(crate) fn add_document(&mut self, key: DocumentKey, place: Place, session: SessionId, now_ms: i64) {
         let old = self.documents.get(&key);
-        self.documents.set(key, Some(place), self.batch);
+        self.documents.set(key, Some(DocumentRow { place, suspect_at_ms: None }), self.batch);
         self.add_live(place.segment, live(place.len));
         self.touch_tessera(key.0, session, now_ms);
         match old {
-            Some(old) => self.add_live(old.segment, -live(old.len)),
+            Some(old) => self.add_live(old.place.segment, -live(old.place.len)),
             None => self.count_document(key, u64::wrapping_add),
         }
     }
@@ -136,8 +138,15 @@ impl View {
     pub(crate) fn remove_document(&mut self, key: DocumentKey) {
         if let Some(old) = self.documents.get(&key) {
             self.documents.set(key, None, self.batch);
-            self.add_live(old.segment, -live(old.len));
+            self.add_live(old.place.segment, -live(old.place.len));
             self.count_document(key, u64::wrapping_sub);
+        }
+    }
+
+    /// A document's bytes were read, and were right or not.
+    pub(crate) fn see_document(&mut self, key: DocumentKey, suspect_at_ms: Option<i64>) {
+        if let Some(old) = self.documents.get(&key) {
+            self.documents.set(key, Some(DocumentRow { suspect_at_ms, ..old }), self.batch);
         }
     }
 

@@ -6,8 +6,8 @@ use sqlx::{AssertSqlSafe, Row, SqliteConnection, sqlite::SqliteArguments, sqlite
 use super::{
     digest::{self, Digest},
     rows::{
-        BlobRow, BlobState, DepositKey, DepositRow, DocumentKey, FragmentRow, HoldingRow, LogEnd, Place,
-        ScrubRow, Seal, SegmentRow, TesseraRow, Watermark,
+        BlobRow, BlobState, DepositKey, DepositRow, DocumentKey, DocumentRow, FragmentRow, HoldingRow,
+        LogEnd, Place, ScrubRow, Seal, SegmentRow, TesseraRow, Watermark,
     },
     view::View,
 };
@@ -83,20 +83,26 @@ pub(crate) async fn load_documents(
     view: &mut View,
     tessera: TesseraId,
 ) -> Result<Vec<(DocumentKind, Checksum)>, ActorError> {
-    let rows = sqlx::query("SELECT kind, hash, segment, position, len FROM documents WHERE tessera = ?")
-        .bind(tessera.as_bytes().as_slice())
-        .fetch_all(&mut *connection)
-        .await?;
+    let rows =
+        sqlx::query("SELECT kind, hash, segment, position, len, suspect_at FROM documents WHERE tessera = ?")
+            .bind(tessera.as_bytes().as_slice())
+            .fetch_all(&mut *connection)
+            .await?;
     let mut keys = Vec::with_capacity(rows.len());
     for row in &rows {
         let code: u8 = row.try_get(0)?;
         let Some(kind) = DocumentKind::from_code(code) else { continue };
         let hash = Checksum::try_from(row.try_get::<&[u8], _>(1)?)?;
-        view.documents.load((tessera, kind, hash), place(row, 2)?);
+        view.documents.load((tessera, kind, hash), document(row, 2)?);
         keys.push((kind, hash));
     }
     load_tessera(connection, view, tessera).await?;
     Ok(keys)
+}
+
+/// A document's row from four columns: segment, position, len, suspect_at.
+pub(crate) fn document(row: &SqliteRow, at: usize) -> Result<DocumentRow, ActorError> {
+    Ok(DocumentRow { place: place(row, at)?, suspect_at_ms: row.try_get(at + 3)? })
 }
 
 /// Loads one document and its tessera's own row.
@@ -105,7 +111,8 @@ pub(crate) async fn load_document(
     view: &mut View,
     key: DocumentKey,
 ) -> Result<(), ActorError> {
-    let sql = "SELECT segment, position, len FROM documents WHERE tessera = ? AND kind = ? AND hash = ?";
+    let sql = "SELECT segment, position, len, suspect_at FROM documents \
+               WHERE tessera = ? AND kind = ? AND hash = ?";
     let row = sqlx::query(sql)
         .bind(key.0.as_bytes().as_slice())
         .bind(key.1.code())
@@ -113,7 +120,7 @@ pub(crate) async fn load_document(
         .fetch_optional(&mut *connection)
         .await?;
     if let Some(row) = row {
-        view.documents.load(key, place(&row, 0)?);
+        view.documents.load(key, document(&row, 0)?);
     }
     load_tessera(connection, view, key.0).await
 }

@@ -95,9 +95,16 @@ impl StorageHandle {
         self.seat.call(|slot, reply| StorageMsg::Usage { slot, reply }).await
     }
 
-    /// Damaged blobs that wait for their repair, those that have waited longest first, at most `limit` of them.
+    /// Damaged bytes that wait for their repair, those that have waited longest first, at most `limit` of them.
     pub async fn jobs(&self, limit: u32) -> Result<Vec<Job>, ActorError> {
-        self.seat.call(|slot, reply| StorageMsg::Jobs { limit, slot, reply }).await
+        self.seat.call(|slot, reply| StorageMsg::Jobs { only: None, limit, slot, reply }).await
+    }
+
+    /// The bytes with this checksum, if they wait for their repair.
+    pub async fn job(&self, checksum: Checksum) -> Result<Option<Job>, ActorError> {
+        let only = Some(checksum);
+        let jobs = self.seat.call(|slot, reply| StorageMsg::Jobs { only, limit: 1, slot, reply }).await?;
+        Ok(jobs.into_iter().next())
     }
 
     /// Keeps aside now what only the index knows, which the actor else does by itself from time to time. Where that is.

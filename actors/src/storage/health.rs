@@ -15,9 +15,9 @@ use crate::error::ActorError;
 /// Tesserae, by how they fare.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct TesseraHealth {
-    /// Every fragment of them that is kept here is good, as far as anyone knows.
+    /// Every fragment and document of them that is kept here is good, as far as anyone knows.
     pub intact: u64,
-    /// A fragment of them that should be here is damaged or gone.
+    /// A fragment or document of them that should be here is damaged or gone.
     pub damaged: u64,
 }
 
@@ -31,11 +31,11 @@ struct Last {
     /// Tesserae and fragments that were kept.
     kept: (u64, u64),
     damaged: u64,
-    /// All tesserae that had a damaged fragment, also those that did not count; `None` when these were too many.
+    /// All tesserae that had anything damaged, also those that did not count; `None` when these were too many.
     tesserae: Option<Arc<Vec<TesseraId>>>,
 }
 
-/// Damaged blobs: how many, and when the last of them was found.
+/// Damaged blobs and documents: how many, and when the last of them was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Jobs {
     count: i64,
@@ -74,13 +74,13 @@ impl Damaged {
     }
 }
 
-/// The damaged blobs that are known.
+/// The damaged blobs and documents that are known.
 pub(crate) async fn jobs(index: &mut SqliteConnection) -> Result<Jobs, ActorError> {
     let row = sqlx::query(JOBS).fetch_one(index).await?;
     Ok(Jobs { count: row.try_get(0)?, newest_ms: row.try_get(1)? })
 }
 
-/// All tesserae that have a damaged fragment, in order.
+/// All tesserae that have a damaged fragment or document, in order.
 async fn candidates(index: &Readers, fragments_per_part: u32) -> Result<Vec<TesseraId>, ActorError> {
     let mut tesserae = Vec::new();
     // Behind nothing is behind a key that is shorter than all others.
@@ -92,6 +92,12 @@ async fn candidates(index: &Readers, fragments_per_part: u32) -> Result<Vec<Tess
         tesserae.dedup();
         behind = end;
     }
+    let others = index.now(async |index, _| Ok(sqlx::query(OTHERS).fetch_all(index).await?)).await?;
+    for row in &others {
+        tesserae.push(TesseraId::try_from(row.try_get::<&[u8], _>(0)?)?);
+    }
+    tesserae.sort_unstable();
+    tesserae.dedup();
     Ok(tesserae)
 }
 
@@ -111,7 +117,7 @@ async fn part(
     Ok((found, end.transpose()?))
 }
 
-/// How many of these count and have a damaged fragment now.
+/// How many of these count and have a damaged fragment or document now.
 async fn counting(index: &Readers, tesserae: &[TesseraId]) -> Result<u64, ActorError> {
     let mut damaged = 0;
     for some in tesserae.chunks(TESSERAE_PER_PART) {
@@ -131,7 +137,9 @@ const TESSERAE_MAX: usize = 4096;
 const TESSERAE_PER_PART: usize = 64;
 /// Looked at with one question: some milliseconds.
 const FRAGMENTS_PER_PART: u32 = 16 << 10;
-const JOBS: &str = "SELECT count(*), coalesce(max(queued_at), 0) FROM jobs";
+const JOBS: &str = "SELECT count(*), coalesce(max(at), 0) FROM (SELECT queued_at AS at FROM jobs \
+     UNION ALL SELECT suspect_at FROM documents WHERE suspect_at IS NOT NULL)";
+const OTHERS: &str = "SELECT DISTINCT tessera FROM documents WHERE suspect_at IS NOT NULL";
 const TESSERAE: &str = "SELECT DISTINCT tessera FROM (SELECT tessera, checksum FROM fragments \
      WHERE (tessera, stripe, idx) > (?, ?, ?) ORDER BY tessera, stripe, idx LIMIT ? + 0) \
      WHERE checksum IN (SELECT checksum FROM jobs) ORDER BY tessera";
@@ -139,8 +147,9 @@ const END: &str = "SELECT tessera, stripe, idx FROM fragments \
      WHERE (tessera, stripe, idx) > (?, ?, ?) ORDER BY tessera, stripe, idx LIMIT 1 OFFSET ? - 1";
 const DAMAGED: &str = "SELECT count(*) FROM tesseras t \
      WHERE t.tessera IN (SELECT unhex(value) FROM json_each(?)) AND t.session = 0 AND t.holdings > 0 \
-     AND EXISTS (SELECT 1 FROM fragments f WHERE f.tessera = t.tessera \
-         AND f.checksum IN (SELECT checksum FROM jobs))";
+     AND (EXISTS (SELECT 1 FROM documents d WHERE d.tessera = t.tessera AND d.suspect_at IS NOT NULL) \
+         OR EXISTS (SELECT 1 FROM fragments f WHERE f.tessera = t.tessera \
+             AND f.checksum IN (SELECT checksum FROM jobs)))";
 
 #[cfg(test)]
 mod tests {

@@ -11,8 +11,8 @@ use super::{
     facts::add,
     pragmas::Database,
     rows::{
-        BlobRow, DepositKey, DepositRow, DocumentKey, FragmentRow, HoldingKey, HoldingRow, LogEnd, Place,
-        ScrubRow, SegmentRow, TesseraRow,
+        BlobRow, DepositKey, DepositRow, DocumentKey, DocumentRow, FragmentRow, HoldingKey, HoldingRow,
+        LogEnd, ScrubRow, SegmentRow, TesseraRow,
     },
     view::Changes,
 };
@@ -211,7 +211,13 @@ bind!(
 );
 bind!(HoldingKey, |key| key.0.as_bytes().as_slice(), key.1.as_bytes().as_slice());
 bind!(DocumentKey, |key| key.0.as_bytes().as_slice(), key.1.code(), key.2.as_bytes().as_slice());
-bind!(Place, |place| place.segment, place.position.cast_signed(), place.len);
+bind!(
+    DocumentRow,
+    |row| row.place.segment,
+    row.place.position.cast_signed(),
+    row.place.len,
+    row.suspect_at_ms
+);
 bind!(
     BlobRow,
     |row| row.place.segment,
@@ -284,8 +290,9 @@ const BLOBS: [Form; 2] = [
 const DOCUMENTS: [Form; 2] = [
     Form {
         head: "INSERT INTO documents VALUES ",
-        row: "(?,?,?,?,?,?)",
-        tail: " ON CONFLICT DO UPDATE SET segment=excluded.segment, position=excluded.position, len=excluded.len;",
+        row: "(?,?,?,?,?,?,?)",
+        tail: " ON CONFLICT DO UPDATE SET segment=excluded.segment, position=excluded.position, len=excluded.len, \
+               suspect_at=excluded.suspect_at;",
     },
     Form {
         head: "DELETE FROM documents WHERE (tessera, kind, hash) IN (VALUES ",

@@ -1,46 +1,74 @@
 //! Repairs that wait.
 
-use proto::{Checksum, FragmentId, TesseraId};
+use proto::{
+    Checksum, FragmentId, TesseraId,
+    record::{DOCUMENT_FIELDS_BYTES, DocumentKind},
+};
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{readers::Readers, rows::BlobState};
 use crate::error::ActorError;
 
-/// A damaged blob that waits for its repair.
+/// Damaged bytes that wait for their repair.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
-    /// Its checksum.
+    /// Their checksum: no two jobs have the same.
     pub checksum: Checksum,
-    /// Whether its bytes are wrong or gone.
+    /// Whether they are wrong or gone.
     pub state: BlobState,
-    /// Its length in bytes.
+    /// Their length.
     pub length: u32,
-    /// Since when it waits, in milliseconds since 1970.
+    /// Since when they wait, in milliseconds since 1970.
     pub queued_at_ms: i64,
-    /// The fragments that it is, in the order of their ids; the first of them when there are very many.
+    /// The fragments that they are, in the order of their ids; the first of them when there are very many.
     pub fragments: Vec<FragmentId>,
+    /// The documents that they are, likewise.
+    pub documents: Vec<(TesseraId, DocumentKind)>,
 }
 
-/// Those that have waited longest.
-pub(crate) async fn waiting(index: &Readers, limit: u32) -> Result<Vec<Job>, ActorError> {
-    let mut jobs = index.as_it_is(async |index| listed(index, limit).await).await?;
+/// Those that have waited longest, or the one for these bytes.
+pub(crate) async fn waiting(
+    index: &Readers,
+    only: Option<Checksum>,
+    limit: u32,
+) -> Result<Vec<Job>, ActorError> {
+    let mut jobs = index.as_it_is(async |index| listed(index, only, limit).await).await?;
     if jobs.is_empty() {
         return Ok(jobs);
     }
     // The index finds fragments by their ids, not by their checksums: all of them are looked at.
-    let found = index.aside(async |index| fragments(index, limit).await).await?;
-    for (checksum, id) in found {
+    let places = async |index: &mut _| {
+        Ok::<_, ActorError>((fragments(index, only, limit).await?, documents(index, only).await?))
+    };
+    let (fragments, documents) = index.aside(places).await?;
+    for (checksum, id) in fragments {
         if let Some(job) = jobs.iter_mut().find(|job| job.checksum == checksum)
-            && job.fragments.len() < FRAGMENTS_MAX
+            && job.fragments.len() < PLACES_MAX
         {
             job.fragments.push(id);
+        }
+    }
+    for (checksum, document) in documents {
+        if let Some(job) = jobs.iter_mut().find(|job| job.checksum == checksum)
+            && job.documents.len() < PLACES_MAX
+        {
+            job.documents.push(document);
         }
     }
     Ok(jobs)
 }
 
-async fn listed(index: &mut SqliteConnection, limit: u32) -> Result<Vec<Job>, ActorError> {
-    let rows = sqlx::query(JOBS).bind(limit).fetch_all(index).await?;
+async fn listed(
+    index: &mut SqliteConnection,
+    only: Option<Checksum>,
+    limit: u32,
+) -> Result<Vec<Job>, ActorError> {
+    let rows = sqlx::query(JOBS)
+        .bind(only.as_ref().map(|checksum| checksum.as_bytes().as_slice()))
+        .bind(limit)
+        .bind(DOCUMENT_FIELDS_BYTES as i64)
+        .fetch_all(index)
+        .await?;
     let job = |row: &SqliteRow| -> Result<Job, ActorError> {
         Ok(Job {
             checksum: Checksum::try_from(row.try_get::<&[u8], _>(0)?)?,
@@ -48,6 +76,7 @@ async fn listed(index: &mut SqliteConnection, limit: u32) -> Result<Vec<Job>, Ac
             state: BlobState::from_code(row.try_get(2)?),
             length: row.try_get(3)?,
             fragments: Vec::new(),
+            documents: Vec::new(),
         })
     };
     rows.iter().map(job).collect()
@@ -55,9 +84,11 @@ async fn listed(index: &mut SqliteConnection, limit: u32) -> Result<Vec<Job>, Ac
 
 async fn fragments(
     index: &mut SqliteConnection,
+    only: Option<Checksum>,
     limit: u32,
 ) -> Result<Vec<(Checksum, FragmentId)>, ActorError> {
-    let rows = sqlx::query(FRAGMENTS).bind(limit).fetch_all(index).await?;
+    let only = only.as_ref().map(|checksum| checksum.as_bytes().as_slice());
+    let rows = sqlx::query(FRAGMENTS).bind(only).bind(limit).fetch_all(index).await?;
     let fragment = |row: &SqliteRow| -> Result<_, ActorError> {
         let tessera = TesseraId::try_from(row.try_get::<&[u8], _>(1)?)?;
         let id = FragmentId { tessera, stripe: row.try_get(2)?, index: row.try_get(3)? };
@@ -66,10 +97,29 @@ async fn fragments(
     rows.iter().map(fragment).collect()
 }
 
-/// The same bytes may be a fragment of very many tesserae.
-const FRAGMENTS_MAX: usize = 16;
-const JOBS: &str = "SELECT j.checksum, j.queued_at, b.state, b.len FROM jobs j JOIN blobs b USING (checksum) \
-     ORDER BY j.queued_at, j.checksum LIMIT ? + 0";
-const FRAGMENTS: &str = "SELECT checksum, tessera, stripe, idx FROM fragments \
-     WHERE checksum IN (SELECT checksum FROM jobs ORDER BY queued_at, checksum LIMIT ? + 0) \
+async fn documents(
+    index: &mut SqliteConnection,
+    only: Option<Checksum>,
+) -> Result<Vec<(Checksum, (TesseraId, DocumentKind))>, ActorError> {
+    let only = only.as_ref().map(|checksum| checksum.as_bytes().as_slice());
+    let rows = sqlx::query(DOCUMENTS).bind(only).fetch_all(index).await?;
+    let document = |row: &SqliteRow| -> Result<_, ActorError> {
+        let Some(kind) = DocumentKind::from_code(row.try_get(2)?) else { return Ok(None) };
+        let tessera = TesseraId::try_from(row.try_get::<&[u8], _>(1)?)?;
+        Ok(Some((Checksum::try_from(row.try_get::<&[u8], _>(0)?)?, (tessera, kind))))
+    };
+    rows.iter().filter_map(|row| document(row).transpose()).collect()
+}
+
+/// The same bytes may belong to very many tesserae.
+const PLACES_MAX: usize = 16;
+const JOBS: &str = "SELECT checksum, min(queued_at), max(state), max(len) FROM ( \
+     SELECT j.checksum, j.queued_at, b.state, b.len FROM jobs j JOIN blobs b USING (checksum) \
+     UNION ALL \
+     SELECT hash, suspect_at, 1, max(len - ?3, 0) FROM documents WHERE suspect_at IS NOT NULL) \
+     WHERE ?1 IS NULL OR checksum = ?1 GROUP BY checksum ORDER BY 2, 1 LIMIT ?2 + 0";
+const FRAGMENTS: &str = "SELECT checksum, tessera, stripe, idx FROM fragments WHERE checksum IN ( \
+     SELECT checksum FROM jobs WHERE ?1 IS NULL OR checksum = ?1 ORDER BY queued_at, checksum LIMIT ?2 + 0) \
      ORDER BY tessera, stripe, idx LIMIT 16384";
+const DOCUMENTS: &str = "SELECT hash, tessera, kind FROM documents \
+     WHERE suspect_at IS NOT NULL AND (?1 IS NULL OR hash = ?1) ORDER BY tessera, kind LIMIT 16384";

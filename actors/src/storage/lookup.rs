@@ -13,7 +13,7 @@ use super::{
     queries::{self, Found, FoundDocument},
     read::{Reader, Unread},
     readers::Readers,
-    rows::Place,
+    rows::{DocumentRow, Place},
     soundness::Soundness,
     writer::Notice,
 };
@@ -97,13 +97,8 @@ impl Lookup {
     async fn doubt(&self, id: FragmentId, location: &Location, wrong: &Unread) -> bool {
         let (checksum, place) = (location.checksum, location.place);
         let misled = self.is_misled(id.tessera, wrong, &place).await;
-        let (reply, answer) = ractor::concurrency::oneshot();
-        let submission = Submission { op: Op::Suspect { checksum, place }, reply: reply.into(), _slot: None };
-        self.tell(StorageMsg::Submit(submission));
-        match answer.await {
-            Ok(Ok(Outcome::Stale)) => return false,
-            Ok(Err(error)) => tracing::warn!(%error, "damaged bytes could not be marked as suspect"),
-            _ => {}
+        if self.note(Op::Suspect { checksum, place }).await == Some(Outcome::Stale) {
+            return false;
         }
         self.tell(StorageMsg::Moved { id });
         self.doubts.add(place.segment);
@@ -129,8 +124,8 @@ impl Lookup {
             let found = self
                 .index
                 .now(async |index, pending| queries::document(index, pending, tessera, kind, hash).await);
-            let (hash, place) = match found.await? {
-                FoundDocument::At(hash, place) => (hash, place),
+            let (hash, DocumentRow { place, suspect_at_ms }) = match found.await? {
+                FoundDocument::At(hash, row) => (hash, row),
                 FoundDocument::Nothing => return Err(absent()),
                 FoundDocument::Lacking => {
                     self.soundness.check(&self.index, tessera).await?;
@@ -138,8 +133,14 @@ impl Lookup {
                 }
             };
             let Place { segment, position, .. } = place;
+            let seen = |is_right| Op::Seen { document: (tessera, kind, hash), place, is_right };
             let wrong = match self.reader.document(place, hash).await {
-                Ok(bytes) => return Ok(bytes),
+                Ok(bytes) => {
+                    if suspect_at_ms.is_some() {
+                        self.note(seen(true)).await;
+                    }
+                    return Ok(bytes);
+                }
                 Err(Unread::Failed(error)) => return Err(error),
                 Err(wrong) => wrong,
             };
@@ -154,8 +155,17 @@ impl Lookup {
                 let reason = format!("segment {segment} has no document {hash} at {position}");
                 return Err(ActorError::damaged_index(reason));
             }
+            self.note(seen(false)).await;
             return Err(ActorError::CorruptDocument { tessera, segment });
         }
+    }
+
+    /// Has something noted of what was read; `None` when it could not be.
+    async fn note(&self, op: Op) -> Option<Outcome> {
+        let (reply, answer) = ractor::concurrency::oneshot();
+        self.tell(StorageMsg::Submit(Submission { op, reply: reply.into(), _slot: None }));
+        let noted = answer.await.ok()?;
+        noted.inspect_err(|error| tracing::warn!(%error, "what was read could not be noted")).ok()
     }
 
     /// Whether it is the index that is wrong, and not the bytes, if it still names this place afterwards. Nothing is said

@@ -58,8 +58,8 @@ pub(super) enum StorageMsg {
     Snapshot { slot: Slot, reply: Reply<PathBuf> },
     /// Set the index aside and make it anew; where the old one will be.
     Rebuild { reason: String, slot: Slot, reply: Reply<PathBuf> },
-    /// Damaged blobs that wait for their repair.
-    Jobs { limit: u32, slot: Slot, reply: Reply<Vec<Job>> },
+    /// Damaged bytes that wait for their repair: all, or those with this checksum.
+    Jobs { only: Option<Checksum>, limit: u32, slot: Slot, reply: Reply<Vec<Job>> },
     /// How much is stored.
     Usage { slot: Slot, reply: Reply<Usage> },
     /// Compact now what is worth it.

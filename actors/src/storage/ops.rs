@@ -46,6 +46,8 @@ pub(crate) enum Op {
     Purge { tessera: TesseraId },
     /// The bytes at this place were read and are wrong.
     Suspect { checksum: Checksum, place: Place },
+    /// The bytes of a document at this place were read, and are right or not.
+    Seen { document: DocumentKey, place: Place, is_right: bool },
     /// Records of a segment being compacted: copy forward those that count.
     Copy { from: u32, records: Vec<Copied> },
     /// Append no more to this segment, so that it can be compacted.
@@ -143,6 +145,7 @@ impl Op {
             Self::OpenSession
             | Self::Abort { .. }
             | Self::Suspect { .. }
+            | Self::Seen { .. }
             | Self::Seal { .. }
             | Self::Drained { .. }
             | Self::Unlinked { .. }
@@ -176,6 +179,7 @@ impl Op {
             Self::Abort { .. }
             | Self::Purge { .. }
             | Self::Suspect { .. }
+            | Self::Seen { .. }
             | Self::Copy { .. }
             | Self::Seal { .. }
             | Self::Drained { .. }
@@ -225,6 +229,7 @@ impl Op {
             | Self::Commit { .. }
             | Self::Abort { .. }
             | Self::Purge { .. }
+            | Self::Seen { .. }
             | Self::Seal { .. }
             | Self::Drained { .. }
             | Self::Unlinked { .. }
@@ -244,6 +249,7 @@ impl Op {
                     _ => None,
                 }))
             }
+            Self::Seen { document, .. } => into.push(*document),
             _ => {}
         }
     }

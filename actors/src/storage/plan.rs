@@ -20,7 +20,7 @@ use super::{
     log::Tape,
     needed::Extra,
     ops::{Op, Outcome, ScrubNote},
-    rows::{BlobState, DepositKey, DepositRow, Place, ScrubRow},
+    rows::{BlobState, DepositKey, DepositRow, DocumentKey, Place, ScrubRow},
     sessions::Sessions,
     view::View,
 };
@@ -70,6 +70,9 @@ impl Planner {
             Op::Abort { session } => Ok(self.abort(*session)),
             Op::Purge { tessera } => self.purge(*tessera, scene),
             Op::Suspect { checksum, place } => Ok(self.suspect(*checksum, *place)),
+            Op::Seen { document, place, is_right } => {
+                Ok(self.seen(*document, *place, (!is_right).then_some(scene.now_ms)))
+            }
             Op::Copy { from, records } => self.copy(*from, records, scene),
             Op::Seal { segment } => Ok(self.sealed(*segment)),
             Op::Drained { segment } => Ok(self.drained(*segment)),
@@ -189,7 +192,7 @@ impl Planner {
         scene: &mut Scene<'_>,
     ) -> Result<Outcome, ActorError> {
         self.name(session, key.0)?;
-        if self.view.documents.get(&key).is_some() {
+        if self.view.documents.get(&key).is_some_and(|row| row.suspect_at_ms.is_none()) {
             return Ok(Outcome::Held);
         }
         let (_, place) = self.append(record, scene)?;
@@ -292,6 +295,19 @@ impl Planner {
                 Outcome::Done
             }
             _ => Outcome::Stale,
+        }
+    }
+
+    /// What is known already is not noted again: it waits for its repair since it was found.
+    fn seen(&mut self, document: DocumentKey, place: Place, suspect_at_ms: Option<i64>) -> Outcome {
+        match self.view.documents.get(&document) {
+            Some(row) if row.place != place => Outcome::Stale,
+            Some(row) if row.suspect_at_ms.is_some() == suspect_at_ms.is_some() => Outcome::Held,
+            Some(_) => {
+                self.view.see_document(document, suspect_at_ms);
+                Outcome::Done
+            }
+            None => Outcome::Stale,
         }
     }
 

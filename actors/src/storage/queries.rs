@@ -11,11 +11,11 @@ use sqlx::{Connection, Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
     digest::{self, Digest},
-    facts::{checked, place, tessera_row},
+    facts::{self, checked, place, tessera_row},
     lists,
     locations::Location,
     readers::Pending,
-    rows::{self, BlobState, Place},
+    rows::{self, BlobState, DocumentRow, Place},
 };
 use crate::{error::ActorError, store::FragmentRow};
 
@@ -72,7 +72,7 @@ pub(crate) enum Found {
 /// Where a document is, as far as the index knows.
 pub(crate) enum FoundDocument {
     /// The one with this hash is here.
-    At(Checksum, Place),
+    At(Checksum, DocumentRow),
     /// There is no row of it, though there are some of its tessera.
     Lacking,
     /// There is nothing of this tessera.
@@ -275,10 +275,10 @@ pub(crate) async fn document(
     }
     let found = match (pending.document(tessera, kind, hash), row.try_get::<Option<&[u8]>, _>(6)?) {
         (Some(known), _) => known,
-        (None, Some(hash)) => Some((Checksum::try_from(hash)?, place(&row, 7)?)),
+        (None, Some(hash)) => Some((Checksum::try_from(hash)?, facts::document(&row, 7)?)),
         (None, None) => None,
     };
-    Ok(found.map_or(FoundDocument::Lacking, |(hash, place)| FoundDocument::At(hash, place)))
+    Ok(found.map_or(FoundDocument::Lacking, |(hash, row)| FoundDocument::At(hash, row)))
 }
 
 /// The counts.
@@ -333,7 +333,7 @@ const LOCATE: &str = "SELECT t.session, t.holdings, t.received_at, t.documents, 
 /// One row, whatever there is.
 const DOCUMENT: &str = "SELECT t.session, t.holdings, t.received_at, t.documents, t.seal, \
      t.seal IS NULL AND EXISTS (SELECT 1 FROM holdings h WHERE h.tessera = ?1), \
-     d.hash, d.segment, d.position, d.len \
+     d.hash, d.segment, d.position, d.len, d.suspect_at \
      FROM (SELECT 1) LEFT JOIN tesseras t ON t.tessera = ?1 \
      LEFT JOIN documents d ON d.tessera = ?1 AND d.kind = ?2 AND (?3 IS NULL OR d.hash = ?3) LIMIT 1";
 const HOLDINGS: &str = "SELECT account, fragments, digest FROM holdings WHERE tessera = ?";
@@ -351,4 +351,5 @@ const TESSERAS: &str = "SELECT t.session, t.holdings, t.received_at, t.documents
 const TOTALS: &str = "SELECT (SELECT count(*) FROM tesseras WHERE session = 0 AND holdings > 0), \
      (SELECT coalesce(sum(fragments), 0) FROM accounts), (SELECT coalesce(sum(bytes), 0) FROM accounts), \
      count(*), coalesce(sum(bytes), 0), coalesce(sum(live_bytes), 0), coalesce(sum(drop_bytes), 0), \
-     (SELECT count(*) FROM jobs) FROM segments";
+     (SELECT count(*) FROM jobs) + \
+     (SELECT count(DISTINCT hash) FROM documents WHERE suspect_at IS NOT NULL) FROM segments";

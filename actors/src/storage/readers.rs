@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use super::{
     lending::Lending,
-    rows::{BlobRow, FragmentRow, Place, TesseraRow},
+    rows::{BlobRow, DocumentRow, FragmentRow, TesseraRow},
     trouble::Cause,
     view::Changes,
 };
@@ -212,18 +212,18 @@ impl Pending {
         self.latest(|changes| &changes.blobs, |key| key == checksum)
     }
 
-    /// The hash and place of a document; without a hash, of the one of its kind that changed last.
+    /// The hash and row of a document; without a hash, of the one of its kind that changed last.
     pub(crate) fn document(
         &self,
         tessera: TesseraId,
         kind: DocumentKind,
         hash: Option<Checksum>,
-    ) -> Option<Option<(Checksum, Place)>> {
+    ) -> Option<Option<(Checksum, DocumentRow)>> {
         let newest_first = self.0.iter().rev().flat_map(|changes| changes.documents.iter().rev());
         let mut fitting = newest_first.filter(|((of, what, sum), _)| {
             (*of, *what) == (tessera, kind) && hash.is_none_or(|hash| hash == *sum)
         });
-        fitting.next().map(|((_, _, sum), place)| place.map(|place| (*sum, place)))
+        fitting.next().map(|((_, _, sum), row)| row.map(|row| (*sum, row)))
     }
 
     fn latest<K, R: Copy>(

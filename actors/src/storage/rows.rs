@@ -93,6 +93,14 @@ pub(crate) struct TesseraRow {
     pub(crate) documents: u64,
 }
 
+/// `documents`: bytes in the log that belong to a tessera as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DocumentRow {
+    pub(crate) place: Place,
+    /// Since when the bytes are known to be damaged, in milliseconds since 1970.
+    pub(crate) suspect_at_ms: Option<i64>,
+}
+
 /// `segments`: one file of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SegmentRow {

@@ -10,7 +10,6 @@
 //! 4. Not mended: a drop. The index does not know what was dropped, so it could not say what to write. The segment is not
 //!    given up as long as another may hold what the drop is about, and only an index that is made anew takes that for
 //!    wanted again.
-//! 5. Not queued: documents. They have no state, and a repair is of a blob; whoever asks for one is told, each time.
 
 mod reading;
 
@@ -23,7 +22,10 @@ use std::{
 };
 
 use futures::future::join_all;
-use proto::{Checksum, Fragment, TesseraId, record::SessionId};
+use proto::{
+    Checksum, Fragment, TesseraId,
+    record::{DocumentKind, SessionId},
+};
 use reading::{Lacking, Reading, Remains};
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
@@ -33,7 +35,7 @@ use super::{
     inventory::{self, ITEMS_MAX, Inventory, Item},
     ops::{Op, Outcome},
     readers::Readers,
-    rows::{Place, Seal, SegmentRow},
+    rows::{DocumentKey, Place, Seal, SegmentRow},
     segment::SegmentFiles,
 };
 use crate::{
@@ -182,18 +184,21 @@ where
         let blobs = self.index.as_it_is(async |index| blobs_like(index, item.key).await).await?;
         let documents = async |index: &mut _| documents_at(index, segment, position).await;
         let documents = self.index.as_it_is(documents).await?;
-        let tessera = documents.into_iter().find(|(_, hash)| inventory::key(hash) == item.key);
+        let document = documents.into_iter().find(|((.., hash), _)| inventory::key(hash) == item.key);
         let blob = blobs.into_iter().find(|(_, place)| is_there(place));
-        if lacking == Lacking::Elsewhere && (blob.is_some() || tessera.is_some()) {
+        if lacking == Lacking::Elsewhere && (blob.is_some() || document.is_some()) {
             let reason = format!("segment {segment} has something else at {position} than the index says");
             return Err(ActorError::damaged_index(reason));
         }
         if let Some((checksum, place)) = blob {
             self.note_blob(checksum, place, verified).await?;
         }
-        if let Some((tessera, _)) = tessera {
+        if let Some((document, place)) = document
+            && (self.submit)(Op::Seen { document, place, is_right: false }).await? == Outcome::Done
+        {
+            let (tessera, kind, _) = document;
             verified.documents.push(tessera);
-            tracing::error!(%tessera, segment, position, "a document is damaged: restore it from another copy");
+            tracing::error!(%tessera, ?kind, segment, position, "a document is damaged: restore it from another copy");
         }
         Ok(())
     }
@@ -324,14 +329,16 @@ async fn documents_at(
     index: &mut SqliteConnection,
     segment: u32,
     position: u64,
-) -> Result<Vec<(TesseraId, Checksum)>, ActorError> {
-    let sql = "SELECT tessera, hash FROM documents WHERE segment = ? AND position = ?";
+) -> Result<Vec<(DocumentKey, Place)>, ActorError> {
+    let sql = "SELECT tessera, kind, hash, segment, position, len FROM documents \
+               WHERE segment = ? AND position = ?";
     let rows = sqlx::query(sql).bind(segment).bind(position.cast_signed()).fetch_all(index).await?;
     let document = |row: &SqliteRow| -> Result<_, ActorError> {
         let tessera = TesseraId::try_from(row.try_get::<&[u8], _>(0)?)?;
-        Ok((tessera, Checksum::try_from(row.try_get::<&[u8], _>(1)?)?))
+        let Some(kind) = DocumentKind::from_code(row.try_get(1)?) else { return Ok(None) };
+        Ok(Some(((tessera, kind, Checksum::try_from(row.try_get::<&[u8], _>(2)?)?), place(row, 3)?)))
     };
-    rows.iter().map(document).collect()
+    rows.iter().filter_map(|row| document(row).transpose()).collect()
 }
 
 /// Looked at with one question.

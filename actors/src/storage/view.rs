@@ -9,7 +9,7 @@ use std::{collections::HashMap, hash::Hash, ops::RangeInclusive};
 use proto::{AccountId, Checksum, FragmentId, TesseraId};
 
 use super::rows::{
-    BlobRow, DepositKey, DepositRow, DocumentKey, FragmentRow, HoldingKey, HoldingRow, Place, ScrubRow,
+    BlobRow, DepositKey, DepositRow, DocumentKey, DocumentRow, FragmentRow, HoldingKey, HoldingRow, ScrubRow,
     SegmentRow, TesseraRow,
 };
 
@@ -112,7 +112,7 @@ pub(crate) struct View {
     pub(crate) deposits: Table<DepositKey, DepositRow>,
     pub(crate) holdings: Table<HoldingKey, HoldingRow>,
     pub(crate) tesseras: Table<TesseraId, TesseraRow>,
-    pub(crate) documents: Table<DocumentKey, Place>,
+    pub(crate) documents: Table<DocumentKey, DocumentRow>,
     /// Few, so all of them are kept.
     pub(crate) segments: HashMap<u32, SegmentRow>,
     /// Segments that the batch being decided has changed.
@@ -138,7 +138,7 @@ pub(crate) struct Changes {
     pub(crate) deposits: Vec<(DepositKey, Option<DepositRow>)>,
     pub(crate) holdings: Vec<(HoldingKey, Option<HoldingRow>)>,
     pub(crate) tesseras: Vec<(TesseraId, Option<TesseraRow>)>,
-    pub(crate) documents: Vec<(DocumentKey, Option<Place>)>,
+    pub(crate) documents: Vec<(DocumentKey, Option<DocumentRow>)>,
     pub(crate) segments: Vec<(u32, Option<SegmentRow>)>,
     pub(crate) accounts: Vec<(AccountId, (i64, i64))>,
     pub(crate) jobs: Vec<(Checksum, bool)>,

@@ -165,9 +165,11 @@ async fn document_that_cannot_be_read_is_named() {
     node.disk.spoil(&node.segment(1), 0..1 << 20);
     let refused = node.storage().document(tessera(1), DocumentKind::Manifest, None).await;
     assert!(matches!(refused, Err(ActorError::CorruptDocument { segment: 1, .. })), "{refused:?}");
+    assert_eq!(usage(&node).await.totals.jobs, 1, "its repair is queued");
     node.disk.heal();
     let read = node.storage().document(tessera(1), DocumentKind::Manifest, None).await.unwrap();
     assert_eq!(Checksum::of(&read), Checksum::of(b"manifest"));
+    assert_eq!(usage(&node).await.totals.jobs, 0, "it can be read");
     node.stop().await;
 }
 

@@ -8,7 +8,10 @@ use actors::{
     storage::{BlobState, Piece},
 };
 use futures::StreamExt;
-use proto::record::{DocumentKind, Record};
+use proto::{
+    Checksum,
+    record::{DocumentKind, Record},
+};
 
 use super::{
     damage::{ASTRAY, COUNT, LENGTH, MANIFEST, all_but, execute, filled, flip, served, usage, with_manifest},
@@ -158,8 +161,56 @@ async fn document_that_is_damaged_is_found() {
     let mut node = Node::started(1).await;
     with_manifest(&node).await;
     let placed = first(&node, |record| matches!(record, Record::Document { .. }));
-    flip(&node.segment(placed.segment), placed.position + HEADER + u64::from(placed.header.payload_len) - 1);
+    let last = placed.position + HEADER + u64::from(placed.header.payload_len) - 1;
+    flip(&node.segment(placed.segment), last);
     assert_eq!(scrub(&node).await.documents, 1);
+    assert_eq!(scrub(&node).await.documents, 1, "what is known to be damaged is not found again");
+    let before = waiting_document(&node).await;
+    let refused = node.storage().document(tessera(1), DocumentKind::Manifest, None).await;
+    assert!(matches!(refused, Err(ActorError::CorruptDocument { .. })), "{refused:?}");
+    node.stop().await;
+    node.start().await.unwrap();
+    assert_eq!(waiting_document(&node).await, before, "it waits since it was found");
+    flip(&node.segment(placed.segment), last);
+    node.storage().document(tessera(1), DocumentKind::Manifest, None).await.unwrap();
+    assert_eq!(usage(&node).await.totals.jobs, 0, "it can be read");
+    audit::check(&node).await;
+    node.stop().await;
+}
+
+/// That the manifest waits for its repair; since when.
+async fn waiting_document(node: &Node) -> i64 {
+    let usage = usage(node).await;
+    assert_eq!((usage.totals.jobs, usage.health.damaged, usage.health.intact), (1, 1, 0));
+    let jobs = node.storage().jobs(9).await.unwrap();
+    let [job] = jobs.as_slice() else { panic!("{jobs:?}") };
+    let hash = Checksum::of(MANIFEST);
+    assert_eq!((job.checksum, job.state, job.length as usize), (hash, BlobState::Suspect, MANIFEST.len()));
+    assert_eq!(
+        (&job.fragments[..], &job.documents[..]),
+        (&[][..], &[(tessera(1), DocumentKind::Manifest)][..])
+    );
+    assert_eq!(node.storage().job(hash).await.unwrap().as_ref(), Some(job));
+    assert_eq!(node.storage().job(Checksum::of(b"other")).await.unwrap(), None);
+    job.queued_at_ms
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damaged_document_is_gone_with_its_tessera_and_whole_when_it_is_made_again() {
+    let mut node = Node::started(1).await;
+    with_manifest(&node).await;
+    let placed = first(&node, |record| matches!(record, Record::Document { .. }));
+    flip(&node.segment(placed.segment), placed.position + HEADER + 50);
+    let refused = node.storage().document(tessera(1), DocumentKind::Manifest, None).await;
+    assert!(matches!(refused, Err(ActorError::CorruptDocument { .. })), "{refused:?}");
+    waiting_document(&node).await;
+    node.storage().drop_fragment(LOCAL, id(1, 0)).await.unwrap();
+    assert_eq!(usage(&node).await.totals.jobs, 0);
+    with_manifest(&node).await;
+    let read = node.storage().document(tessera(1), DocumentKind::Manifest, None).await.unwrap();
+    assert_eq!(read[..], *MANIFEST);
+    assert_eq!(usage(&node).await.totals.jobs, 0);
+    audit::check(&node).await;
     node.stop().await;
 }
 

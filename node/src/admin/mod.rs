@@ -103,6 +103,7 @@ fn endpoints() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(settings::reload))
         .routes(routes!(explain::explain))
         .routes(routes!(explain::jobs))
+        .routes(routes!(explain::job))
         .routes(routes!(explain::cache))
         .routes(routes!(index::rebuild))
         .routes(routes!(index::snapshot))

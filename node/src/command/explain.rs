@@ -19,7 +19,7 @@ pub(crate) struct Explain {
     id: Target,
 }
 
-/// List damaged fragments that wait for their repair
+/// List damaged fragments and documents that wait for their repair
 #[derive(Debug, clap::Args)]
 pub(crate) struct Jobs;
 
@@ -79,26 +79,24 @@ impl ShowCache {
     }
 }
 
-fn table(jobs: &[Job]) -> Table<6> {
+fn table(jobs: &[Job]) -> Table<5> {
     let mut table = Table::new([
         ("TESSERA", Align::Left),
-        ("STRIPE", Align::Right),
-        ("INDEX", Align::Right),
+        ("WHAT", Align::Left),
         ("BYTES", Align::Right),
         ("STATE", Align::Left),
         ("SINCE", Align::Left),
     ]);
     for job in jobs {
         let (state, since) = (human::state(job.state).to_owned(), human::ago(job.queued_at_ms));
-        for place in &job.fragments {
-            table.row([
-                place.tessera.to_string(),
-                place.stripe.to_string(),
-                place.index.to_string(),
-                job.length.to_string(),
-                state.clone(),
-                since.clone(),
-            ]);
+        let fragments = job.fragments.iter();
+        let fragments =
+            fragments.map(|place| (place.tessera, format!("fragment {}/{}", place.stripe, place.index)));
+        let documents =
+            job.documents.iter().map(|document| (document.tessera, document.kind.name().to_owned()));
+        for (tessera, what) in fragments.chain(documents) {
+            let length = job.length.to_string();
+            table.row([tessera.to_string(), what, length, state.clone(), since.clone()]);
         }
     }
     table

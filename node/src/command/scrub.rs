@@ -207,15 +207,16 @@ fn explained(late: Lateness) -> String {
 
 fn damaged(found: &Found) -> Failure {
     let detail = format!(
-        "{} damaged: they are not served; `list` and `verify ID` tell whose they are, and putting them \
-         again heals them",
+        "{} damaged: they are not served, and `jobs` tells whose they are; putting a fragment again heals it, \
+         and a tessera with a damaged manifest can be forgotten and made again from its files",
         findings(found)
     );
     Failure::new(Kind::Damaged, detail)
 }
 
 fn findings(found: &Found) -> String {
-    format!("{} fragments and {} documents", found.fragments, found.documents)
+    let fragments = human::count(found.fragments, "fragment", "fragments");
+    format!("{fragments} and {}", human::count(found.documents, "document", "documents"))
 }
 
 fn age(ms: u64) -> String {

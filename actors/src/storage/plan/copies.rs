@@ -47,7 +47,7 @@ impl Planner {
                 Record::Ref(claim) => self.copy_ref(from, copied, claim, scene)?,
                 Record::Document { tessera, kind, bytes, .. } => {
                     let key = (*tessera, *kind, Checksum::of(bytes));
-                    if self.view.documents.get(&key).is_some_and(at) {
+                    if self.view.documents.get(&key).is_some_and(|row| at(row.place)) {
                         let record = self.as_it_counts(&copied.record, *tessera);
                         let (_, place) = self.append(&record, scene)?;
                         self.view.add_document(key, place, SessionId::NONE, scene.now_ms);
