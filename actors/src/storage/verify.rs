@@ -18,6 +18,7 @@ use std::{
     fs::File,
     future::Future,
     io,
+    ops::Range,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -115,6 +116,7 @@ where
         for (item, lacking) in &reading.lacking {
             self.note(segment, item, *lacking, &mut verified).await?;
         }
+        self.acquit(segment, from..reading.reached, &reading.lacking).await?;
         if reading.is_spoiled {
             self.renew(segment, reading.may_lack_commit, &mut verified).await?;
         }
@@ -199,6 +201,26 @@ where
             let (tessera, kind, _) = document;
             verified.documents.push(tessera);
             tracing::error!(%tessera, ?kind, segment, position, "a document is damaged: restore it from another copy");
+        }
+        Ok(())
+    }
+
+    /// Documents that were found damaged and have been read now: a disk may give again what it did not.
+    async fn acquit(
+        &self,
+        segment: u32,
+        read: Range<u64>,
+        lacking: &[(Item, Lacking)],
+    ) -> Result<(), ActorError> {
+        let suspects = async |index: &mut _, _| suspects_in(index, segment).await;
+        for (document, place) in self.index.now(suspects).await? {
+            let is_right = !lacking.iter().any(|(item, _)| item.position() == place.position);
+            if read.contains(&place.position)
+                && is_right
+                && (self.submit)(Op::Seen { document, place, is_right }).await? == Outcome::Done
+            {
+                tracing::info!(tessera = %document.0, segment, "a document that was damaged can be read again");
+            }
         }
         Ok(())
     }
@@ -332,7 +354,20 @@ async fn documents_at(
 ) -> Result<Vec<(DocumentKey, Place)>, ActorError> {
     let sql = "SELECT tessera, kind, hash, segment, position, len FROM documents \
                WHERE segment = ? AND position = ?";
-    let rows = sqlx::query(sql).bind(segment).bind(position.cast_signed()).fetch_all(index).await?;
+    documents(&sqlx::query(sql).bind(segment).bind(position.cast_signed()).fetch_all(index).await?)
+}
+
+/// The documents of a segment that were found damaged.
+async fn suspects_in(
+    index: &mut SqliteConnection,
+    segment: u32,
+) -> Result<Vec<(DocumentKey, Place)>, ActorError> {
+    let sql = "SELECT tessera, kind, hash, segment, position, len FROM documents \
+               WHERE suspect_at IS NOT NULL AND segment = ?";
+    documents(&sqlx::query(sql).bind(segment).fetch_all(index).await?)
+}
+
+fn documents(rows: &[SqliteRow]) -> Result<Vec<(DocumentKey, Place)>, ActorError> {
     let document = |row: &SqliteRow| -> Result<_, ActorError> {
         let tessera = TesseraId::try_from(row.try_get::<&[u8], _>(0)?)?;
         let Some(kind) = DocumentKind::from_code(row.try_get(1)?) else { return Ok(None) };

@@ -225,6 +225,7 @@ async fn damage_at_any_place_is_found_by_the_start_or_by_one_scrub() {
             // Nothing is wrong with the log, so nothing may be left wrong with the index.
             let (rows, _) = audit::check(&node).await;
             assert!(rows.jobs.is_empty(), "{case}: {:?}", rows.jobs);
+            assert_eq!(node.storage().usage().await.unwrap().totals.jobs, 0, "{case}");
         }
         node.stop().await;
     }

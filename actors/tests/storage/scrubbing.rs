@@ -172,8 +172,9 @@ async fn document_that_is_damaged_is_found() {
     node.start().await.unwrap();
     assert_eq!(waiting_document(&node).await, before, "it waits since it was found");
     flip(&node.segment(placed.segment), last);
-    node.storage().document(tessera(1), DocumentKind::Manifest, None).await.unwrap();
+    assert_eq!(scrub(&node).await.documents, 0);
     assert_eq!(usage(&node).await.totals.jobs, 0, "it can be read");
+    node.storage().document(tessera(1), DocumentKind::Manifest, None).await.unwrap();
     audit::check(&node).await;
     node.stop().await;
 }
