@@ -4,7 +4,6 @@
 use std::{
     fs::File,
     io::{self, IoSlice},
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -14,7 +13,7 @@ use std::{
 
 use actors::{
     ActorError, FragmentStore, System, SystemConfig,
-    storage::disk::{Disk, RealDisk, Space},
+    storage::disk::{Disk, RealDisk},
     supervision::{RestartBudget, Standing},
 };
 use bytes::Bytes;
@@ -41,37 +40,9 @@ impl Poisoned {
 }
 
 impl Disk for Poisoned {
-    fn create(&self, path: &Path) -> io::Result<File> {
-        RealDisk.create(path)
-    }
-
-    fn open(&self, path: &Path) -> io::Result<File> {
-        RealDisk.open(path)
-    }
-
     fn write(&self, file: &File, parts: &mut [IoSlice<'_>], position: u64) -> io::Result<()> {
         parts.iter().for_each(|part| Self::touch(&self.to_writers, part));
         RealDisk.write(file, parts, position)
-    }
-
-    fn sync(&self, file: &File) -> io::Result<()> {
-        RealDisk.sync(file)
-    }
-
-    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        RealDisk.sync_folder(folder)
-    }
-
-    fn truncate(&self, file: &File, length: u64) -> io::Result<()> {
-        RealDisk.truncate(file, length)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        RealDisk.remove(path)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        RealDisk.rename(from, to)
     }
 
     fn read(&self, file: &File, buffer: &mut [u8], position: u64) -> io::Result<()> {
@@ -84,10 +55,6 @@ impl Disk for Poisoned {
         let is_read = RealDisk.read_cached(file, buffer, position)?;
         Self::touch(&self.to_readers, buffer);
         Ok(is_read)
-    }
-
-    fn space(&self, folder: &Path) -> io::Result<Space> {
-        RealDisk.space(folder)
     }
 }
 

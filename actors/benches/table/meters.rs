@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, IoSlice},
+    io,
     path::Path,
     sync::{
         Arc,
@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use actors::storage::disk::{Disk, RealDisk, Space};
+use actors::storage::disk::{Disk, RealDisk};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::Result;
@@ -63,45 +63,9 @@ impl CountingDisk {
 }
 
 impl Disk for CountingDisk {
-    fn create(&self, path: &Path) -> io::Result<File> {
-        RealDisk.create(path)
-    }
-
-    fn open(&self, path: &Path) -> io::Result<File> {
-        RealDisk.open(path)
-    }
-
-    fn write(&self, file: &File, parts: &mut [IoSlice<'_>], position: u64) -> io::Result<()> {
-        RealDisk.write(file, parts, position)
-    }
-
     fn sync(&self, file: &File) -> io::Result<()> {
         self.syncs.fetch_add(1, Ordering::Relaxed);
         RealDisk.sync(file)
-    }
-
-    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        RealDisk.sync_folder(folder)
-    }
-
-    fn truncate(&self, file: &File, length: u64) -> io::Result<()> {
-        RealDisk.truncate(file, length)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        RealDisk.remove(path)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        RealDisk.rename(from, to)
-    }
-
-    fn read(&self, file: &File, buffer: &mut [u8], position: u64) -> io::Result<()> {
-        RealDisk.read(file, buffer, position)
-    }
-
-    fn read_cached(&self, file: &File, buffer: &mut [u8], position: u64) -> io::Result<bool> {
-        RealDisk.read_cached(file, buffer, position)
     }
 
     fn open_past_cache(&self, path: &Path) -> io::Result<File> {
@@ -110,9 +74,5 @@ impl Disk for CountingDisk {
 
     fn read_past_cache(&self, file: &File, buffer: &mut [u8], position: u64) -> io::Result<usize> {
         RealDisk.read_past_cache(file, buffer, position)
-    }
-
-    fn space(&self, folder: &Path) -> io::Result<Space> {
-        RealDisk.space(folder)
     }
 }

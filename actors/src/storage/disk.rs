@@ -13,37 +13,76 @@ use rustix::{
     io::{Errno, ReadWriteFlags},
 };
 
-/// File operations of the segment log. All may block.
+/// File operations of the segment log: the operating system's, unless somebody knows better. All may block.
 pub trait Disk: std::fmt::Debug + Send + Sync + 'static {
     /// Makes a new file for reading and writing; one that exists is an error.
-    fn create(&self, path: &Path) -> io::Result<File>;
+    fn create(&self, path: &Path) -> io::Result<File> {
+        OpenOptions::new().read(true).write(true).create_new(true).mode(FILE_MODE).open(path)
+    }
 
     /// Opens a file for reading and writing.
-    fn open(&self, path: &Path) -> io::Result<File>;
+    fn open(&self, path: &Path) -> io::Result<File> {
+        OpenOptions::new().read(true).write(true).open(path)
+    }
 
     /// Writes all parts, one after the other, at a position in bytes. On an error some may have been written.
-    fn write(&self, file: &File, parts: &mut [IoSlice<'_>], position: u64) -> io::Result<()>;
+    fn write(&self, file: &File, mut parts: &mut [IoSlice<'_>], mut position: u64) -> io::Result<()> {
+        IoSlice::advance_slices(&mut parts, 0);
+        while !parts.is_empty() {
+            let (now, _) = parts.split_at(parts.len().min(PARTS_PER_CALL_MAX));
+            match rustix::io::pwritev(file, now, position) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    position += written as u64;
+                    IoSlice::advance_slices(&mut parts, written);
+                }
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
 
     /// Makes the file's content durable.
-    fn sync(&self, file: &File) -> io::Result<()>;
+    fn sync(&self, file: &File) -> io::Result<()> {
+        file.sync_data()
+    }
 
     /// Makes the names in a folder durable.
-    fn sync_folder(&self, folder: &Path) -> io::Result<()>;
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        File::open(folder)?.sync_all()
+    }
 
     /// Cuts the file to this length in bytes.
-    fn truncate(&self, file: &File, length: u64) -> io::Result<()>;
+    fn truncate(&self, file: &File, length: u64) -> io::Result<()> {
+        file.set_len(length)
+    }
 
     /// Removes a file's name.
-    fn remove(&self, path: &Path) -> io::Result<()>;
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
+    }
 
     /// Gives a file another name.
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
 
     /// Fills the buffer from a position in bytes; errors with [`io::ErrorKind::UnexpectedEof`] behind the end.
-    fn read(&self, file: &File, buffer: &mut [u8], position: u64) -> io::Result<()>;
+    fn read(&self, file: &File, buffer: &mut [u8], position: u64) -> io::Result<()> {
+        file.read_exact_at(buffer, position)
+    }
 
     /// As [`Disk::read`], but only if no wait for the device is needed: `false` when it would be.
-    fn read_cached(&self, file: &File, buffer: &mut [u8], position: u64) -> io::Result<bool>;
+    fn read_cached(&self, file: &File, buffer: &mut [u8], position: u64) -> io::Result<bool> {
+        let wanted = buffer.len();
+        let mut parts = [IoSliceMut::new(buffer)];
+        match rustix::io::preadv2(file, &mut parts, position, ReadWriteFlags::NOWAIT) {
+            Ok(read) => Ok(read == wanted),
+            // Not in the page cache, or a file system that cannot tell: the caller reads it the slow way.
+            Err(_) => Ok(false),
+        }
+    }
 
     /// Opens a file for [`Disk::read_past_cache`].
     fn open_past_cache(&self, path: &Path) -> io::Result<File> {
@@ -62,7 +101,10 @@ pub trait Disk: std::fmt::Debug + Send + Sync + 'static {
     }
 
     /// Space of the file system that holds a folder.
-    fn space(&self, folder: &Path) -> io::Result<Space>;
+    fn space(&self, folder: &Path) -> io::Result<Space> {
+        let stat = rustix::fs::statvfs(folder)?;
+        Ok(Space::of_blocks(stat.f_bavail, stat.f_blocks, stat.f_frsize))
+    }
 }
 
 /// Removes a file's name, if it is there.
@@ -98,70 +140,11 @@ impl Space {
     }
 }
 
-/// The operating system's file operations.
+/// The operating system's file operations, past the page cache too.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RealDisk;
 
 impl Disk for RealDisk {
-    fn create(&self, path: &Path) -> io::Result<File> {
-        OpenOptions::new().read(true).write(true).create_new(true).mode(FILE_MODE).open(path)
-    }
-
-    fn open(&self, path: &Path) -> io::Result<File> {
-        OpenOptions::new().read(true).write(true).open(path)
-    }
-
-    fn write(&self, file: &File, mut parts: &mut [IoSlice<'_>], mut position: u64) -> io::Result<()> {
-        IoSlice::advance_slices(&mut parts, 0);
-        while !parts.is_empty() {
-            let (now, _) = parts.split_at(parts.len().min(PARTS_PER_CALL_MAX));
-            match rustix::io::pwritev(file, now, position) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => {
-                    position += written as u64;
-                    IoSlice::advance_slices(&mut parts, written);
-                }
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
-    }
-
-    fn sync(&self, file: &File) -> io::Result<()> {
-        file.sync_data()
-    }
-
-    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        File::open(folder)?.sync_all()
-    }
-
-    fn truncate(&self, file: &File, length: u64) -> io::Result<()> {
-        file.set_len(length)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        std::fs::remove_file(path)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        std::fs::rename(from, to)
-    }
-
-    fn read(&self, file: &File, buffer: &mut [u8], position: u64) -> io::Result<()> {
-        file.read_exact_at(buffer, position)
-    }
-
-    fn read_cached(&self, file: &File, buffer: &mut [u8], position: u64) -> io::Result<bool> {
-        let wanted = buffer.len();
-        let mut parts = [IoSliceMut::new(buffer)];
-        match rustix::io::preadv2(file, &mut parts, position, ReadWriteFlags::NOWAIT) {
-            Ok(read) => Ok(read == wanted),
-            // Not in the page cache, or a file system that cannot tell: the caller reads it the slow way.
-            Err(_) => Ok(false),
-        }
-    }
-
     fn open_past_cache(&self, path: &Path) -> io::Result<File> {
         let direct = OFlags::DIRECT.bits().cast_signed();
         match OpenOptions::new().read(true).custom_flags(direct).open(path) {
@@ -193,11 +176,6 @@ impl Disk for RealDisk {
             rustix::fs::fadvise(file, position, NonZeroU64::new(read as u64), Advice::DontNeed)?;
         }
         Ok(read)
-    }
-
-    fn space(&self, folder: &Path) -> io::Result<Space> {
-        let stat = rustix::fs::statvfs(folder)?;
-        Ok(Space::of_blocks(stat.f_bavail, stat.f_blocks, stat.f_frsize))
     }
 }
 

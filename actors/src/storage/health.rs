@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use proto::TesseraId;
 use sqlx::{Connection, Row, SqliteConnection};
 
-use super::{queries::Totals, readers::Readers};
+use super::{queries::Totals, readers::Readers, recount::LAST_FRAGMENT};
 use crate::error::ActorError;
 
 /// Tesserae, by how they fare.
@@ -112,7 +112,7 @@ async fn part(
     let rows = bound(TESSERAE).fetch_all(&mut *snapshot).await?;
     let found = rows.iter().map(|row| Ok(TesseraId::try_from(row.try_get::<&[u8], _>(0)?)?));
     let found = found.collect::<Result<Vec<_>, ActorError>>()?;
-    let end = bound(END).fetch_optional(&mut *snapshot).await?;
+    let end = bound(LAST_FRAGMENT).fetch_optional(&mut *snapshot).await?;
     let end = end.map(|row| Ok::<_, ActorError>((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)));
     Ok((found, end.transpose()?))
 }
@@ -143,8 +143,6 @@ const OTHERS: &str = "SELECT DISTINCT tessera FROM documents WHERE suspect_at IS
 const TESSERAE: &str = "SELECT DISTINCT tessera FROM (SELECT tessera, checksum FROM fragments \
      WHERE (tessera, stripe, idx) > (?, ?, ?) ORDER BY tessera, stripe, idx LIMIT ? + 0) \
      WHERE checksum IN (SELECT checksum FROM jobs) ORDER BY tessera";
-const END: &str = "SELECT tessera, stripe, idx FROM fragments \
-     WHERE (tessera, stripe, idx) > (?, ?, ?) ORDER BY tessera, stripe, idx LIMIT 1 OFFSET ? - 1";
 const DAMAGED: &str = "SELECT count(*) FROM tesseras t \
      WHERE t.tessera IN (SELECT unhex(value) FROM json_each(?)) AND t.session = 0 AND t.holdings > 0 \
      AND (EXISTS (SELECT 1 FROM documents d WHERE d.tessera = t.tessera AND d.suspect_at IS NOT NULL) \

@@ -162,7 +162,8 @@ async fn documents(
 const ROWS_PER_PAGE: u32 = 4096;
 const FRAGMENTS: &str = "SELECT group_concat(substr(checksum, 1, 8), '') FROM (SELECT checksum FROM fragments \
      WHERE (tessera, stripe, idx) > (?, ?, ?) ORDER BY tessera, stripe, idx LIMIT ? + 0)";
-const LAST_FRAGMENT: &str = "SELECT tessera, stripe, idx FROM fragments \
+/// The last one of a page of fragments behind a place.
+pub(super) const LAST_FRAGMENT: &str = "SELECT tessera, stripe, idx FROM fragments \
      WHERE (tessera, stripe, idx) > (?, ?, ?) ORDER BY tessera, stripe, idx LIMIT 1 OFFSET ? - 1";
 const BLOBS: &str = "SELECT group_concat(substr(checksum, 1, 8), ''), \
      group_concat(refs || ',' || state || ',' || segment || ',' || len || ',', '') \

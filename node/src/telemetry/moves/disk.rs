@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, IoSlice},
+    io,
     path::Path,
     sync::{
         Condvar, Mutex,
@@ -37,39 +37,11 @@ impl Tamed {
 }
 
 impl Disk for Tamed {
-    fn create(&self, path: &Path) -> io::Result<File> {
-        RealDisk.create(path)
-    }
-
-    fn open(&self, path: &Path) -> io::Result<File> {
-        RealDisk.open(path)
-    }
-
-    fn write(&self, file: &File, parts: &mut [IoSlice<'_>], position: u64) -> io::Result<()> {
-        RealDisk.write(file, parts, position)
-    }
-
     fn sync(&self, file: &File) -> io::Result<()> {
         if self.is_failing.load(Ordering::Relaxed) {
             return Err(io::Error::other("the test says so"));
         }
         RealDisk.sync(file)
-    }
-
-    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        RealDisk.sync_folder(folder)
-    }
-
-    fn truncate(&self, file: &File, length: u64) -> io::Result<()> {
-        RealDisk.truncate(file, length)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        RealDisk.remove(path)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        RealDisk.rename(from, to)
     }
 
     fn read(&self, file: &File, buffer: &mut [u8], position: u64) -> io::Result<()> {
