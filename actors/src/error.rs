@@ -42,12 +42,10 @@ pub enum ActorError {
         checksum: Checksum,
     },
     /// A document's bytes are damaged.
-    #[error("a document of {tessera} in segment {segment} is damaged: restore it from another copy")]
+    #[error("a document of {tessera} is damaged or gone: restore it from another copy")]
     CorruptDocument {
         /// The tessera it belongs to.
         tessera: proto::TesseraId,
-        /// The segment it lies in.
-        segment: u32,
     },
     /// There is no room for it. Reads and deletes still work.
     #[error("no room: {reason}; free some space or forget some tesserae")]

@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use super::{
     device_memory::DeviceMemory,
-    disk::{DEVICE_BLOCK_BYTES, Disk},
+    disk::{DEVICE_BLOCK_BYTES, Disk, is_unreadable},
 };
 
 /// A thread that reads ahead. It ends with what it was asked for, with the first error, or when this is dropped.
@@ -21,8 +21,15 @@ use super::{
 pub(super) struct Ahead {
     /// Memory that may be filled again.
     emptied: Sender<Option<DeviceMemory>>,
-    filled: Receiver<Filled>,
+    filled: Receiver<Result<Filled, Unread>>,
     last: Option<Filled>,
+    failed_until: u64,
+}
+
+/// The device did not give something before this position.
+#[derive(Debug)]
+struct Unread {
+    until: u64,
 }
 
 /// Bytes of the file, and what they are a part of.
@@ -52,7 +59,7 @@ impl Ahead {
         let work = move || read(disk, file, range, &empty, &done);
         // As important as who asks for it: a thread begins with the niceness of the one that starts it.
         Builder::new().name("verify-ahead".to_owned()).spawn_scoped(scope, work).ok()?;
-        Some(Self { emptied, filled, last: None })
+        Some(Self { emptied, filled, last: None, failed_until: 0 })
     }
 
     /// These bytes; `None` when they are not, or not yet, among those read ahead. What is before them is let go of.
@@ -71,6 +78,11 @@ impl Ahead {
         Some(joined.into())
     }
 
+    /// Up to where a part goes that the device did not give as a whole.
+    pub(super) fn failed_until(&self) -> u64 {
+        self.failed_until
+    }
+
     /// As many of these bytes as are next to each other in memory: at least one.
     fn part(&mut self, position: u64, wanted: usize) -> Option<Bytes> {
         loop {
@@ -85,7 +97,10 @@ impl Ahead {
                 // A thread that has ended needs none.
                 let _ = self.emptied.send(Some(memory));
             }
-            self.last = Some(self.filled.recv().ok()?);
+            match self.filled.recv().ok()? {
+                Ok(filled) => self.last = Some(filled),
+                Err(Unread { until }) => self.failed_until = until,
+            }
         }
     }
 }
@@ -96,20 +111,28 @@ fn read(
     file: &File,
     range: Range<u64>,
     empty: &Receiver<Option<DeviceMemory>>,
-    done: &Sender<Filled>,
+    done: &Sender<Result<Filled, Unread>>,
 ) {
     let mut position = range.start - range.start % DEVICE_BLOCK_BYTES as u64;
     while position < range.end
         && let Ok(memory) = empty.recv()
     {
         let left = usize::try_from(range.end - position).unwrap_or(usize::MAX);
-        let filled = fill(disk, file, position, left.min(PART_BYTES), memory);
-        // Whoever wants these bytes asks for them again by itself, and hears of the error then.
-        let Some(filled) = filled.ok().filter(|filled| !filled.bytes.is_empty()) else { return };
+        let wanted = left.min(PART_BYTES);
+        let filled = match fill(disk, file, position, wanted, memory) {
+            Ok(filled) if !filled.bytes.is_empty() => filled,
+            Err(error) if is_unreadable(&error) => {
+                // Nobody may listen any more.
+                let _ = done.send(Err(Unread { until: position + wanted as u64 }));
+                return;
+            }
+            // Whoever wants these bytes asks for them by itself, and hears of the error then.
+            _ => return,
+        };
         position += filled.bytes.len() as u64;
         // The end of the file.
         let is_last = !position.is_multiple_of(DEVICE_BLOCK_BYTES as u64);
-        if done.send(filled).is_err() || is_last {
+        if done.send(Ok(filled)).is_err() || is_last {
             return;
         }
     }
@@ -127,8 +150,8 @@ fn fill(
     Ok(Filled { position, bytes: memory.bytes(read), memory })
 }
 
-/// Read at a time.
-const PART_BYTES: usize = 1 << 20;
+/// Read at a time: what is one page where there are large ones.
+const PART_BYTES: usize = 2 << 20;
 /// Starting a thread takes as long as reading some 100 KiB.
 const WORTH_A_THREAD_BYTES: u64 = 4 << 20;
 
@@ -153,7 +176,7 @@ mod tests {
     #[test]
     fn bytes_come_in_order_whole_wherever_the_parts_end() {
         let folder = tempfile::tempdir().unwrap();
-        let bytes = bytes((6 << 20) + 77);
+        let bytes = bytes((12 << 20) + 77);
         let file = file_of(folder.path(), &bytes);
         let (start, end) = (5000, bytes.len() - 100);
         for step in [64, 70_000, PART_BYTES, 3 * PART_BYTES + 5] {
@@ -171,7 +194,7 @@ mod tests {
     #[test]
     fn what_was_let_go_of_and_what_is_skipped_are_not_given_wrong() {
         let folder = tempfile::tempdir().unwrap();
-        let bytes = bytes(6 << 20);
+        let bytes = bytes(12 << 20);
         let file = file_of(folder.path(), &bytes);
         scope(|scope| {
             let mut ahead = Ahead::start(scope, &RealDisk, &file, 0..bytes.len() as u64).unwrap();
@@ -185,11 +208,11 @@ mod tests {
     #[test]
     fn whoever_holds_bytes_keeps_them() {
         let folder = tempfile::tempdir().unwrap();
-        let bytes = bytes(6 << 20);
+        let bytes = bytes(12 << 20);
         let file = file_of(folder.path(), &bytes);
         scope(|scope| {
             let mut ahead = Ahead::start(scope, &RealDisk, &file, 0..bytes.len() as u64).unwrap();
-            let held: Vec<_> = (0..6).map(|at| ahead.take(at << 20, PART_BYTES).unwrap()).collect();
+            let held: Vec<_> = (0..6).map(|at| ahead.take(at << 21, PART_BYTES).unwrap()).collect();
             assert!(held.concat() == bytes);
         });
     }

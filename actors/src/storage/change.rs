@@ -143,6 +143,16 @@ impl View {
         }
     }
 
+    /// A document's bytes are gone.
+    pub(crate) fn lose_document(&mut self, key: DocumentKey, now_ms: i64) {
+        if let Some(old) = self.documents.get(&key) {
+            self.add_live(old.place.segment, -live(old.place.len));
+            let place = Place { segment: 0, position: 0, len: old.place.len };
+            let suspect_at_ms = old.suspect_at_ms.or(Some(now_ms));
+            self.documents.set(key, Some(DocumentRow { place, suspect_at_ms }), self.batch);
+        }
+    }
+
     /// A document's bytes were read, and were right or not.
     pub(crate) fn see_document(&mut self, key: DocumentKey, suspect_at_ms: Option<i64>) {
         if let Some(old) = self.documents.get(&key) {

@@ -138,8 +138,9 @@ const TESSERAE_PER_PART: usize = 64;
 /// Looked at with one question: some milliseconds.
 const FRAGMENTS_PER_PART: u32 = 16 << 10;
 const JOBS: &str = "SELECT count(*), coalesce(max(at), 0) FROM (SELECT queued_at AS at FROM jobs \
-     UNION ALL SELECT suspect_at FROM documents WHERE suspect_at IS NOT NULL)";
-const OTHERS: &str = "SELECT DISTINCT tessera FROM documents WHERE suspect_at IS NOT NULL";
+     UNION ALL SELECT suspect_at FROM documents INDEXED BY documents_suspect WHERE suspect_at IS NOT NULL)";
+const OTHERS: &str = "SELECT DISTINCT tessera FROM documents INDEXED BY documents_suspect \
+     WHERE suspect_at IS NOT NULL";
 const TESSERAE: &str = "SELECT DISTINCT tessera FROM (SELECT tessera, checksum FROM fragments \
      WHERE (tessera, stripe, idx) > (?, ?, ?) ORDER BY tessera, stripe, idx LIMIT ? + 0) \
      WHERE checksum IN (SELECT checksum FROM jobs) ORDER BY tessera";

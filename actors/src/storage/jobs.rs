@@ -37,8 +37,12 @@ pub(crate) async fn waiting(
         return Ok(jobs);
     }
     // The index finds fragments by their ids, not by their checksums: all of them are looked at.
-    let places = async |index: &mut _| {
-        Ok::<_, ActorError>((fragments(index, only, limit).await?, documents(index, only).await?))
+    let places = async |index: &mut SqliteConnection| {
+        let documents = documents(index, only, limit).await?;
+        // All of what is asked for may be documents.
+        let blobs: bool = sqlx::query_scalar(ANY).bind(key(only.as_ref())).fetch_one(&mut *index).await?;
+        let fragments = if blobs { fragments(index, only, limit).await? } else { Vec::new() };
+        Ok::<_, ActorError>((fragments, documents))
     };
     let (fragments, documents) = index.aside(places).await?;
     for (checksum, id) in fragments {
@@ -64,7 +68,7 @@ async fn listed(
     limit: u32,
 ) -> Result<Vec<Job>, ActorError> {
     let rows = sqlx::query(JOBS)
-        .bind(only.as_ref().map(|checksum| checksum.as_bytes().as_slice()))
+        .bind(key(only.as_ref()))
         .bind(limit)
         .bind(DOCUMENT_FIELDS_BYTES as i64)
         .fetch_all(index)
@@ -87,8 +91,7 @@ async fn fragments(
     only: Option<Checksum>,
     limit: u32,
 ) -> Result<Vec<(Checksum, FragmentId)>, ActorError> {
-    let only = only.as_ref().map(|checksum| checksum.as_bytes().as_slice());
-    let rows = sqlx::query(FRAGMENTS).bind(only).bind(limit).fetch_all(index).await?;
+    let rows = sqlx::query(FRAGMENTS).bind(key(only.as_ref())).bind(limit).fetch_all(index).await?;
     let fragment = |row: &SqliteRow| -> Result<_, ActorError> {
         let tessera = TesseraId::try_from(row.try_get::<&[u8], _>(1)?)?;
         let id = FragmentId { tessera, stripe: row.try_get(2)?, index: row.try_get(3)? };
@@ -100,9 +103,13 @@ async fn fragments(
 async fn documents(
     index: &mut SqliteConnection,
     only: Option<Checksum>,
+    limit: u32,
 ) -> Result<Vec<(Checksum, (TesseraId, DocumentKind))>, ActorError> {
-    let only = only.as_ref().map(|checksum| checksum.as_bytes().as_slice());
-    let rows = sqlx::query(DOCUMENTS).bind(only).fetch_all(index).await?;
+    let rows = sqlx::query(DOCUMENTS)
+        .bind(key(only.as_ref()))
+        .bind(if only.is_some() { u32::MAX } else { limit })
+        .fetch_all(index)
+        .await?;
     let document = |row: &SqliteRow| -> Result<_, ActorError> {
         let Some(kind) = DocumentKind::from_code(row.try_get(2)?) else { return Ok(None) };
         let tessera = TesseraId::try_from(row.try_get::<&[u8], _>(1)?)?;
@@ -111,15 +118,24 @@ async fn documents(
     rows.iter().filter_map(|row| document(row).transpose()).collect()
 }
 
+fn key(checksum: Option<&Checksum>) -> Option<&[u8]> {
+    checksum.map(|checksum| checksum.as_bytes().as_slice())
+}
+
 /// The same bytes may belong to very many tesserae.
 const PLACES_MAX: usize = 16;
+const ANY: &str = "SELECT EXISTS (SELECT 1 FROM jobs WHERE ?1 IS NULL OR checksum = ?1)";
 const JOBS: &str = "SELECT checksum, min(queued_at), max(state), max(len) FROM ( \
-     SELECT j.checksum, j.queued_at, b.state, b.len FROM jobs j JOIN blobs b USING (checksum) \
+     SELECT j.checksum, j.queued_at, b.state, b.len FROM jobs j CROSS JOIN blobs b USING (checksum) \
      UNION ALL \
-     SELECT hash, suspect_at, 1, max(len - ?3, 0) FROM documents WHERE suspect_at IS NOT NULL) \
+     SELECT hash, suspect_at, CASE segment WHEN 0 THEN 2 ELSE 1 END, max(len - ?3, 0) \
+     FROM documents INDEXED BY documents_suspect WHERE suspect_at IS NOT NULL) \
      WHERE ?1 IS NULL OR checksum = ?1 GROUP BY checksum ORDER BY 2, 1 LIMIT ?2 + 0";
 const FRAGMENTS: &str = "SELECT checksum, tessera, stripe, idx FROM fragments WHERE checksum IN ( \
      SELECT checksum FROM jobs WHERE ?1 IS NULL OR checksum = ?1 ORDER BY queued_at, checksum LIMIT ?2 + 0) \
      ORDER BY tessera, stripe, idx LIMIT 16384";
-const DOCUMENTS: &str = "SELECT hash, tessera, kind FROM documents \
-     WHERE suspect_at IS NOT NULL AND (?1 IS NULL OR hash = ?1) ORDER BY tessera, kind LIMIT 16384";
+const DOCUMENTS: &str = "SELECT hash, tessera, kind FROM documents INDEXED BY documents_suspect \
+     WHERE suspect_at IS NOT NULL AND (?1 IS NULL OR hash = ?1) AND hash IN ( \
+         SELECT hash FROM documents INDEXED BY documents_suspect WHERE suspect_at IS NOT NULL \
+         GROUP BY hash ORDER BY min(suspect_at), hash LIMIT ?2 + 0) \
+     ORDER BY tessera, kind LIMIT 16384";

@@ -133,17 +133,21 @@ impl Lookup {
                 }
             };
             let Place { segment, position, .. } = place;
-            let seen = |is_right| Op::Seen { document: (tessera, kind, hash), place, is_right };
             let wrong = match self.reader.document(place, hash).await {
                 Ok(bytes) => {
                     if suspect_at_ms.is_some() {
-                        self.note(seen(true)).await;
+                        // Verifying looks at all of the record, and knows what to do.
+                        self.doubts.add(segment);
                     }
                     return Ok(bytes);
                 }
                 Err(Unread::Failed(error)) => return Err(error),
                 Err(wrong) => wrong,
             };
+            // Why is known, and noted.
+            if suspect_at_ms.is_some() && before.is_some_and(|(at, _)| at == place) {
+                return Err(ActorError::CorruptDocument { tessera });
+            }
             let Some((_, misled)) = before.filter(|(at, _)| *at == place) else {
                 // Moved by a compaction, unless the index says the same once more.
                 before = Some((place, self.is_misled(tessera, &wrong, &place).await));
@@ -155,8 +159,10 @@ impl Lookup {
                 let reason = format!("segment {segment} has no document {hash} at {position}");
                 return Err(ActorError::damaged_index(reason));
             }
-            self.note(seen(false)).await;
-            return Err(ActorError::CorruptDocument { tessera, segment });
+            let seen = Op::Seen { document: (tessera, kind, hash), place, is_right: false };
+            if self.note(seen).await != Some(Outcome::Stale) {
+                return Err(ActorError::CorruptDocument { tessera });
+            }
         }
     }
 

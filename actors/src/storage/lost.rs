@@ -14,7 +14,7 @@ use super::{
     recover::Replay,
     rows::{DepositKey, DepositRow, Seal, SegmentRow},
 };
-use crate::error::ActorError;
+use crate::{clock, error::ActorError};
 
 impl Replay<'_> {
     /// Compares the segments the index knows with the files. What is gone is given up; a file that the index does not
@@ -68,7 +68,7 @@ impl Replay<'_> {
             let Some(kind) = DocumentKind::from_code(row.try_get(1)?) else { continue };
             let key = (tessera, kind, Checksum::try_from(row.try_get::<&[u8], _>(2)?)?);
             facts::load_document(&mut self.connection, &mut self.view, key).await?;
-            self.view.remove_document(key);
+            self.view.lose_document(key, clock::now_ms());
             self.report.lost_documents.push(tessera);
         }
         // Which drops are left is not known; those that are not can keep nothing away any more.

@@ -58,6 +58,8 @@ pub(crate) enum Op {
     Unlinked { segment: u32 },
     /// These bytes are right, but their record at this place is not: write another.
     Rescue { fragment: Fragment, place: Place },
+    /// The same of a document.
+    RescueDocument { document: DocumentKey, bytes: Bytes, place: Place },
     /// The ref of a deposit, in this segment and with this sequence number, is damaged: write it again.
     Renew { account: AccountId, id: FragmentId, was: DepositRow },
     /// The commit of a session is damaged to which the ref of this deposit belongs: write it again.
@@ -141,6 +143,7 @@ impl Op {
             Self::Commit { .. } | Self::Recommit { .. } => record_len(CLAIM_BYTES),
             Self::Purge { .. } => record_len(TESSERA_BYTES),
             Self::Rescue { fragment, .. } => record_len(fragment.bytes().len()),
+            Self::RescueDocument { bytes, .. } => record_len(bytes.len()) + aligned,
             Self::Renew { .. } => record_len(CLAIM_BYTES),
             Self::OpenSession
             | Self::Abort { .. }
@@ -162,6 +165,7 @@ impl Op {
                 | Self::Document { .. }
                 | Self::Refs { .. }
                 | Self::Rescue { .. }
+                | Self::RescueDocument { .. }
         )
     }
 
@@ -185,6 +189,7 @@ impl Op {
             | Self::Drained { .. }
             | Self::Unlinked { .. }
             | Self::Rescue { .. }
+            | Self::RescueDocument { .. }
             | Self::Renew { .. }
             | Self::Recommit { .. }
             | Self::Scrub(_) => false,
@@ -230,6 +235,7 @@ impl Op {
             | Self::Abort { .. }
             | Self::Purge { .. }
             | Self::Seen { .. }
+            | Self::RescueDocument { .. }
             | Self::Seal { .. }
             | Self::Drained { .. }
             | Self::Unlinked { .. }
@@ -249,7 +255,7 @@ impl Op {
                     _ => None,
                 }))
             }
-            Self::Seen { document, .. } => into.push(*document),
+            Self::Seen { document, .. } | Self::RescueDocument { document, .. } => into.push(*document),
             _ => {}
         }
     }

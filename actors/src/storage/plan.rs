@@ -9,6 +9,7 @@
 
 mod copies;
 
+use bytes::Bytes;
 use proto::{
     AccountId, Checksum, Fragment, FragmentId, TesseraId,
     record::{Claim, DocumentKind, Record, SessionId, record_len},
@@ -85,6 +86,9 @@ impl Planner {
                 Outcome::Done => self.blob(fragment, scene),
                 stale => Ok(stale),
             },
+            Op::RescueDocument { document, bytes, place } => {
+                self.rescue_document(*document, bytes, *place, scene)
+            }
             Op::Renew { account, id, was } => self.renew(*account, *id, *was, scene),
             Op::Recommit { session, account, id, was } => {
                 self.recommit(*session, (*account, *id), *was, scene)
@@ -309,6 +313,24 @@ impl Planner {
             }
             None => Outcome::Stale,
         }
+    }
+
+    /// Writes the record of a document again.
+    fn rescue_document(
+        &mut self,
+        document: DocumentKey,
+        bytes: &Bytes,
+        place: Place,
+        scene: &mut Scene<'_>,
+    ) -> Result<Outcome, ActorError> {
+        let (tessera, kind, _) = document;
+        let row = self.view.documents.get(&document).filter(|row| row.place == place);
+        let (Some(_), Some(of)) = (row, self.view.tesseras.get(&tessera)) else { return Ok(Outcome::Stale) };
+        let session = SessionId(of.session);
+        let (_, place) =
+            self.append(&Record::Document { session, tessera, kind, bytes: bytes.clone() }, scene)?;
+        self.view.add_document(document, place, session, scene.now_ms);
+        Ok(Outcome::Done)
     }
 
     /// Writes a ref again whose record is damaged: the log must be able to say all of it by itself.

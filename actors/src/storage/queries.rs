@@ -192,8 +192,10 @@ pub(crate) async fn adds_up(index: &mut SqliteConnection, tessera: TesseraId) ->
             let (count, sum) = found.entry(*account).or_default();
             (*count, *sum) = (*count + 1, sum.plus(Digest::of(id, checksum)));
         }
-        let last = deposits.last().filter(|_| deposits.len() == DEPOSITS_PER_PAGE as usize);
-        behind = last.map(|(account, id, _)| (id.stripe, id.index, account.as_bytes().to_vec()));
+        // The list need not be in order.
+        let places =
+            deposits.iter().map(|(account, id, _)| (id.stripe, id.index, account.as_bytes().to_vec()));
+        behind = places.max().filter(|_| deposits.len() == DEPOSITS_PER_PAGE as usize);
     }
     Ok(found == kept && kept.len() == row.holdings as usize && documents == row.documents)
 }
@@ -351,5 +353,5 @@ const TESSERAS: &str = "SELECT t.session, t.holdings, t.received_at, t.documents
 const TOTALS: &str = "SELECT (SELECT count(*) FROM tesseras WHERE session = 0 AND holdings > 0), \
      (SELECT coalesce(sum(fragments), 0) FROM accounts), (SELECT coalesce(sum(bytes), 0) FROM accounts), \
      count(*), coalesce(sum(bytes), 0), coalesce(sum(live_bytes), 0), coalesce(sum(drop_bytes), 0), \
-     (SELECT count(*) FROM jobs) + \
-     (SELECT count(DISTINCT hash) FROM documents WHERE suspect_at IS NOT NULL) FROM segments";
+     (SELECT count(*) FROM (SELECT checksum FROM jobs UNION \
+         SELECT hash FROM documents INDEXED BY documents_suspect WHERE suspect_at IS NOT NULL)) FROM segments";

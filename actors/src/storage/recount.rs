@@ -149,7 +149,7 @@ async fn documents(
     snapshot: &mut SqliteConnection,
     found: &mut HashMap<u32, Sums>,
 ) -> Result<(), ActorError> {
-    let mut rows = sqlx::query("SELECT segment, len FROM documents").fetch(snapshot);
+    let mut rows = sqlx::query("SELECT segment, len FROM documents WHERE segment > 0").fetch(snapshot);
     while let Some(row) = rows.try_next().await? {
         found.entry(row.try_get(0)?).or_default().live_bytes +=
             record_len(row.try_get::<u32, _>(1)? as usize);
@@ -176,7 +176,7 @@ const LAST_DEPOSIT: &str = "SELECT tessera, stripe, idx, account FROM deposits \
      WHERE (tessera, stripe, idx, account) > (?, ?, ?, ?) ORDER BY tessera, stripe, idx, account \
      LIMIT 1 OFFSET ? - 1";
 /// Each finds something only when what it names is wrong.
-const QUESTIONS: [(&str, &str); 6] = [
+const QUESTIONS: [(&str, &str); 7] = [
     (
         "SELECT 1 FROM fragments f WHERE deposits != (SELECT count(*) FROM deposits d \
          WHERE d.tessera = f.tessera AND d.stripe = f.stripe AND d.idx = f.idx) LIMIT 1",
@@ -202,5 +202,11 @@ const QUESTIONS: [(&str, &str); 6] = [
     (
         "SELECT checksum FROM jobs EXCEPT SELECT checksum FROM blobs WHERE refs > 0 AND state != 0 LIMIT 1",
         "repairs",
+    ),
+    (
+        "SELECT 1 WHERE (SELECT count(*), coalesce(sum(suspect_at), 0) FROM documents NOT INDEXED \
+         WHERE suspect_at IS NOT NULL) != (SELECT count(*), coalesce(sum(suspect_at), 0) \
+         FROM documents INDEXED BY documents_suspect WHERE suspect_at IS NOT NULL)",
+        "repairs of documents",
     ),
 ];

@@ -96,8 +96,9 @@ pub(crate) struct TesseraRow {
 /// `documents`: bytes in the log that belong to a tessera as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct DocumentRow {
+    /// In no segment (0) when the bytes are gone.
     pub(crate) place: Place,
-    /// Since when the bytes are known to be damaged, in milliseconds since 1970.
+    /// Since when the bytes are known to be damaged or gone, in milliseconds since 1970.
     pub(crate) suspect_at_ms: Option<i64>,
 }
 

@@ -198,12 +198,17 @@ impl<'a> Scan<'a> {
         if let Some(bytes) = self.window.get(position, wanted) {
             return Ok(Some(bytes));
         }
-        if let Some(bytes) = self.ahead.as_mut().and_then(|ahead| ahead.take(position, wanted)) {
-            return Ok(Some(bytes));
+        if let Some(ahead) = &mut self.ahead {
+            if let Some(bytes) = ahead.take(position, wanted) {
+                return Ok(Some(bytes));
+            }
+            // What it could not read is not asked for as a whole once more.
+            self.careful_until = self.careful_until.max(ahead.failed_until());
         }
         if position >= self.careful_until {
-            let (until, most) =
-                self.past_cache.map_or((self.length, WINDOW_BYTES), |until| (until, DEVICE_WINDOW_BYTES));
+            let most = self.past_cache.map_or(WINDOW_BYTES, |_| DEVICE_WINDOW_BYTES);
+            // Behind where it was to end there is damage to be skipped, however much.
+            let until = self.past_cache.filter(|until| *until > position).unwrap_or(self.length);
             let left = until.min(self.length).saturating_sub(position);
             let ahead = usize::try_from(left).unwrap_or(most).min(most).max(wanted);
             if self.fill(position, ahead)? {

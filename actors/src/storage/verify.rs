@@ -25,7 +25,7 @@ use std::{
 use futures::future::join_all;
 use proto::{
     Checksum, Fragment, TesseraId,
-    record::{DocumentKind, SessionId},
+    record::{DOCUMENT_FIELDS_BYTES, DocumentKind, SessionId},
 };
 use reading::{Lacking, Reading, Remains};
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
@@ -66,7 +66,7 @@ pub struct Verified {
     pub reached: Option<u64>,
     /// Blobs that were good as far as anyone knew, and are damaged.
     pub blobs: u64,
-    /// The tesserae of damaged documents, one for each document.
+    /// The tesserae of documents that were good as far as anyone knew, and are damaged; one for each document.
     pub documents: Vec<TesseraId>,
     /// Records that were damaged and of which all is known: written again.
     pub mended: u64,
@@ -195,10 +195,40 @@ where
         if let Some((checksum, place)) = blob {
             self.note_blob(checksum, place, verified).await?;
         }
-        if let Some((document, place)) = document
-            && (self.submit)(Op::Seen { document, place, is_right: false }).await? == Outcome::Done
-        {
-            let (tessera, kind, _) = document;
+        if let Some((document, place)) = document {
+            self.note_document(document, place, verified).await?;
+        }
+        Ok(())
+    }
+
+    /// As [`Self::note_blob`], of a document.
+    async fn note_document(
+        &self,
+        document: DocumentKey,
+        place: Place,
+        verified: &mut Verified,
+    ) -> Result<(), ActorError> {
+        let ((tessera, kind, hash), Place { segment, position, .. }) = (document, place);
+        let files = self.files.clone();
+        let bytes = self.background.run(move || reading::payload(&files, &place)).await.flatten();
+        let bytes = bytes.filter(|bytes| bytes.len() >= DOCUMENT_FIELDS_BYTES);
+        let bytes = bytes.map(|bytes| bytes.slice(DOCUMENT_FIELDS_BYTES..));
+        if let Some(bytes) = bytes.filter(|bytes| Checksum::of(bytes) == hash) {
+            match (self.submit)(Op::RescueDocument { document, bytes, place }).await {
+                Ok(Outcome::Done) => {
+                    verified.mended += 1;
+                    tracing::warn!(%tessera, ?kind, segment, position, "the record of a right document was damaged: written again");
+                    return Ok(());
+                }
+                Ok(_) => return Ok(()),
+                // It is read as long as it is there, but would be gone from an index that is made anew.
+                Err(error @ ActorError::InsufficientStorage { .. }) => {
+                    tracing::warn!(%tessera, ?kind, %error, "the record of a right document is damaged and has to stay");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if (self.submit)(Op::Seen { document, place, is_right: false }).await? == Outcome::Done {
             verified.documents.push(tessera);
             tracing::error!(%tessera, ?kind, segment, position, "a document is damaged: restore it from another copy");
         }

@@ -43,6 +43,13 @@ pub(crate) fn flip(path: &Path, position: u64) {
     std::fs::write(path, bytes).unwrap();
 }
 
+/// Makes these bytes 0.
+pub(crate) fn zero(path: &Path, position: u64, length: usize) {
+    let mut bytes = std::fs::read(path).unwrap();
+    bytes[usize::try_from(position).unwrap()..][..length].fill(0);
+    std::fs::write(path, bytes).unwrap();
+}
+
 /// A tessera of one fragment that has a manifest.
 pub(crate) async fn with_manifest(node: &Node) {
     let one = fragment(1, LENGTH);
@@ -118,8 +125,8 @@ async fn flipped_document_is_named_and_not_served() {
     let last = placed.position + HEADER + u64::from(placed.header.payload_len) - 1;
     flip(&node.segment(placed.segment), last);
     let refused = node.storage().document(tessera(1), DocumentKind::Manifest, None).await;
-    let Err(ActorError::CorruptDocument { tessera: named, segment }) = refused else { panic!("{refused:?}") };
-    assert_eq!((named, segment), (tessera(1), placed.segment));
+    let Err(ActorError::CorruptDocument { tessera: named }) = refused else { panic!("{refused:?}") };
+    assert_eq!(named, tessera(1));
     node.stop().await;
 }
 

@@ -14,7 +14,9 @@ use proto::{
 };
 
 use super::{
-    damage::{ASTRAY, COUNT, LENGTH, MANIFEST, all_but, execute, filled, flip, served, usage, with_manifest},
+    damage::{
+        ASTRAY, COUNT, LENGTH, MANIFEST, all_but, execute, filled, flip, served, usage, with_manifest, zero,
+    },
     support::{
         LOCAL, audit, fragment, id, index,
         log::{Log, Placed},
@@ -181,12 +183,21 @@ async fn document_that_is_damaged_is_found() {
 
 /// That the manifest waits for its repair; since when.
 async fn waiting_document(node: &Node) -> i64 {
+    waiting(node, BlobState::Suspect).await
+}
+
+/// That it does after all of it is gone, for as long as before.
+async fn waiting_lost_document(node: &Node, since_ms: i64) {
+    assert_eq!(waiting(node, BlobState::Missing).await, since_ms);
+}
+
+async fn waiting(node: &Node, state: BlobState) -> i64 {
     let usage = usage(node).await;
     assert_eq!((usage.totals.jobs, usage.health.damaged, usage.health.intact), (1, 1, 0));
     let jobs = node.storage().jobs(9).await.unwrap();
     let [job] = jobs.as_slice() else { panic!("{jobs:?}") };
     let hash = Checksum::of(MANIFEST);
-    assert_eq!((job.checksum, job.state, job.length as usize), (hash, BlobState::Suspect, MANIFEST.len()));
+    assert_eq!((job.checksum, job.state, job.length as usize), (hash, state, MANIFEST.len()));
     assert_eq!(
         (&job.fragments[..], &job.documents[..]),
         (&[][..], &[(tessera(1), DocumentKind::Manifest)][..])
@@ -194,6 +205,66 @@ async fn waiting_document(node: &Node) -> i64 {
     assert_eq!(node.storage().job(hash).await.unwrap().as_ref(), Some(job));
     assert_eq!(node.storage().job(Checksum::of(b"other")).await.unwrap(), None);
     job.queued_at_ms
+}
+
+/// The index knows whose it is, so it can be written again, and an index that is made anew finds it.
+#[tokio::test(flavor = "multi_thread")]
+async fn document_whose_record_is_damaged_around_right_bytes_is_written_again() {
+    for at in [20, HEADER + 3, HEADER + 42] {
+        let mut node = Node::started(1).await;
+        with_manifest(&node).await;
+        let placed = first(&node, |record| matches!(record, Record::Document { .. }));
+        flip(&node.segment(placed.segment), placed.position + at);
+        let found = scrub(&node).await;
+        assert_eq!((found.documents, found.mended), (0, 1), "{at}");
+        assert_eq!(usage(&node).await.totals.jobs, 0, "{at}");
+        audit::check(&node).await;
+        node.rebuild().await;
+        let read = node.storage().document(tessera(1), DocumentKind::Manifest, None).await.unwrap();
+        assert_eq!(read[..], *MANIFEST, "{at}");
+        node.stop().await;
+    }
+}
+
+/// Its record is gone, so nothing but the index knows whose it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn document_that_is_known_to_be_damaged_is_asked_for_without_consequences() {
+    let mut node = Node::started(1).await;
+    with_manifest(&node).await;
+    let placed = first(&node, |record| matches!(record, Record::Document { .. }));
+    zero(&node.segment(placed.segment), placed.position, 128);
+    assert_eq!(scrub(&node).await.documents, 1);
+    let before = waiting_document(&node).await;
+    for _ in 0..3 {
+        let refused = node.storage().document(tessera(1), DocumentKind::Manifest, None).await;
+        assert!(matches!(refused, Err(ActorError::CorruptDocument { .. })), "{refused:?}");
+    }
+    assert_eq!(waiting_document(&node).await, before);
+    assert!(!usage(&node).await.recovery.rebuilt);
+    node.storage().snapshot().await.unwrap();
+    node.rebuild().await;
+    assert!(usage(&node).await.recovery.rebuilt);
+    waiting_lost_document(&node, before).await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn document_in_a_segment_that_was_cut_short_waits_for_its_repair() {
+    let mut node = Node::started(1).await;
+    with_manifest(&node).await;
+    let placed = first(&node, |record| matches!(record, Record::Document { .. }));
+    node.stop().await;
+    let file = std::fs::File::options().write(true).open(node.segment(placed.segment)).unwrap();
+    file.set_len(placed.position + HEADER).unwrap();
+    drop(file);
+    node.start().await.unwrap();
+    let jobs = node.storage().jobs(9).await.unwrap();
+    assert!(jobs.iter().any(|job| job.documents == [(tessera(1), DocumentKind::Manifest)]), "{jobs:?}");
+    let refused = node.storage().document(tessera(1), DocumentKind::Manifest, None).await;
+    assert!(matches!(refused, Err(ActorError::CorruptDocument { .. })), "{refused:?}");
+    scrub(&node).await;
+    assert!(!usage(&node).await.recovery.rebuilt, "the index is in order");
+    node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
