@@ -170,7 +170,7 @@ impl StorageMetrics {
             ),
             read_only: make.gauge("storage_read_only", "1 while nothing can be written, else 0."),
             wal: make.gauge_of("By", "wal", "Length of SQLite's write-ahead log."),
-            repairs: make.gauge("repairs_queued", "Damaged blobs that wait for their repair."),
+            repairs: make.gauge("repairs_queued", "Damaged blobs and documents that wait for their repair."),
             health: make.gauge("tessera_health", HEALTH),
         }
     }
@@ -336,8 +336,7 @@ const FILES: Label = ("file", &["segment", "wal", "index", "snapshot"]);
 const OUTCOMES: Label = ("outcome", &["ok", "refused"]);
 const WRITTEN: &str = "Bytes written: into segments (when they are synced), into SQLite's write-ahead log, \
      of pages that its checkpoints move into the index (counted when that log begins anew), and into snapshots.";
-const HEALTH: &str =
-    "Tesserae kept here: intact, or damaged when a fragment that should be here is wrong or gone.";
+const HEALTH: &str = "Tesserae kept here: intact, or damaged when a fragment or document that should be here is wrong or gone.";
 const SECONDS_BOUNDARIES: [f64; 12] =
     [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0];
 const BATCH_BOUNDARIES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];

@@ -67,7 +67,7 @@ pub(crate) struct Storage {
     pub(crate) free_bytes: Option<u64>,
     /// Kept free on the disk.
     pub(crate) min_free_bytes: Option<u64>,
-    /// Damaged blobs that wait for their repair.
+    /// Damaged fragments and documents that wait for their repair.
     pub(crate) repairs_queued: u64,
     /// Why nothing is written at the moment, if that is so.
     pub(crate) read_only: Option<String>,

@@ -38,9 +38,9 @@ pub(crate) enum Happening {
     },
     /// Stored bytes are not what they were.
     DamageFound {
-        /// Blobs that are newly known as damaged.
+        /// Fragments and documents that are newly known as damaged.
         blobs: u64,
-        /// Damaged blobs that wait for their repair, with these.
+        /// Those that wait for their repair, with these.
         repairs_queued: u64,
     },
     /// Nothing can be written at the moment.

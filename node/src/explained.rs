@@ -44,6 +44,8 @@ pub(crate) struct Facts {
     pub(crate) came_ms: u64,
     /// Whether what its author signed is here.
     pub(crate) manifest: State,
+    /// Documents that are known to be damaged or gone, with the manifest or without.
+    pub(crate) damaged_documents: u64,
     /// Whether only its author can read it; unknown without the manifest.
     pub(crate) private: Option<bool>,
     /// When the next verification begins by itself, from now, in milliseconds.
@@ -53,7 +55,7 @@ pub(crate) struct Facts {
 impl Explained {
     /// From what is known.
     pub(crate) fn new(facts: &Facts) -> Self {
-        let whole = facts.suspect + facts.missing == 0
+        let whole = facts.suspect + facts.missing + facts.damaged_documents == 0
             && facts.manifest != State::Missing
             && facts.manifest != State::Suspect;
         let all = [kept(facts), damaged(facts), manifest(facts), verified(facts), copies(), key(facts)];
@@ -70,9 +72,10 @@ fn verdict(facts: &Facts, whole: bool) -> String {
     }
     let hurt = facts.suspect + facts.missing;
     match hurt {
-        0 => {
+        0 if facts.manifest == State::Suspect => {
             "What its author signed is damaged here: its content cannot be found in its fragments.".to_owned()
         }
+        0 => "What says how it is put together is damaged here.".to_owned(),
         hurt => {
             format!("{hurt} of {all} fragments are damaged here: without them it cannot be put together.")
         }
@@ -107,6 +110,12 @@ fn damaged(facts: &Facts) -> Option<Finding> {
 
 fn manifest(facts: &Facts) -> Option<Finding> {
     let (what, remedy) = match facts.manifest {
+        State::Ok if facts.damaged_documents > 0 => (
+            "all fragments are here, but not all that says how they are put together",
+            Some(
+                "forget it and make it again from the files if you have them, or restore it from another copy",
+            ),
+        ),
         State::Ok => return None,
         State::Missing => {
             ("what its author signed is not here: these are fragments that somebody put here", None)
@@ -171,6 +180,7 @@ mod tests {
             oldest_verified_ms: Some(3 * DAY),
             came_ms: 9 * DAY,
             manifest: State::Ok,
+            damaged_documents: 0,
             private: Some(true),
             verified_in_ms: Some(20 * DAY),
         }
@@ -219,5 +229,7 @@ mod tests {
         check(&both, false, "3 of 10", &["1 fragments are not what was stored, and 2 are gone"], 3);
         let unread = Facts { manifest: State::Suspect, private: None, ..whole() };
         check(&unread, false, "author signed is damaged", &["signed is damaged"], 2);
+        let layout = Facts { damaged_documents: 1, ..whole() };
+        check(&layout, false, "how it is put together is damaged", &["how they are put together"], 3);
     }
 }

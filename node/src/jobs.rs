@@ -22,7 +22,6 @@ pub(crate) struct Job {
     /// The fragments that they are; the first of them when there are very many.
     pub(crate) fragments: Vec<Place>,
     /// The documents that they are, likewise.
-    #[serde(default)]
     pub(crate) documents: Vec<Document>,
 }
 

@@ -25,8 +25,11 @@ fn page_says_what_is_kept_and_what_is_damaged() {
     place.damage(letter);
     place.node(["verify", &id]);
     let damaged = page();
-    assert!(damaged.contains("Look here: 1 fragment is damaged and waits for its repair."), "{damaged}");
-    assert!(damaged.contains("<dt>Queued</dt><dd>1 damaged fragment</dd>"), "{damaged}");
+    assert!(
+        damaged.contains("Look here: 1 fragment or document is damaged and waits for its repair."),
+        "{damaged}"
+    );
+    assert!(damaged.contains("<dt>Queued</dt><dd>1 damaged fragment or document</dd>"), "{damaged}");
     for page in [&one, &damaged] {
         for secret in ["tess1", "author1", "age1", "Summer at the sea", "dear Ana"] {
             assert!(!page.contains(secret), "{secret} is shown to everybody: {page}");

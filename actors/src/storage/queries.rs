@@ -32,6 +32,8 @@ pub struct TesseraRow {
     pub received_at_ms: i64,
     /// Whether any document of it is here.
     pub has_documents: bool,
+    /// How many of these are damaged or gone.
+    pub damaged_documents: u64,
 }
 
 /// Counts of what is stored.
@@ -252,6 +254,7 @@ pub(crate) async fn tesseras(
             fragments: row.try_get::<i64, _>(TESSERA_COLUMNS + 1)?.cast_unsigned(),
             bytes: row.try_get::<i64, _>(TESSERA_COLUMNS + 2)?.cast_unsigned(),
             has_documents: sealed.documents != 0,
+            damaged_documents: row.try_get::<i64, _>(TESSERA_COLUMNS + 3)?.cast_unsigned(),
         })
     };
     rows.iter().map(tessera).collect()
@@ -347,7 +350,8 @@ const DEPOSITS: &str = "SELECT group_concat(account, ''), group_concat(checksum,
      WHERE d.tessera = ? AND (d.stripe, d.idx, d.account) > (?, ?, ?) \
      ORDER BY d.stripe, d.idx, d.account LIMIT ? + 0)";
 const TESSERAS: &str = "SELECT t.session, t.holdings, t.received_at, t.documents, t.seal, \
-     t.tessera, coalesce(h.fragments, 0), coalesce(h.bytes, 0) \
+     t.tessera, coalesce(h.fragments, 0), coalesce(h.bytes, 0), \
+     (SELECT count(*) FROM documents d WHERE d.tessera = t.tessera AND d.suspect_at IS NOT NULL) \
      FROM tesseras t LEFT JOIN holdings h ON h.account = ?1 AND h.tessera = t.tessera \
      WHERE t.tessera BETWEEN ?2 AND ?3 AND t.session = 0 AND t.holdings > 0 ORDER BY t.tessera LIMIT ?4 + 0";
 const TOTALS: &str = "SELECT (SELECT count(*) FROM tesseras WHERE session = 0 AND holdings > 0), \

@@ -304,6 +304,12 @@ const CHUNK_BYTES_MAX: usize = 8 << 20;
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        ops::Range,
+        path::Path,
+        sync::atomic::{AtomicUsize, Ordering},
+    };
+
     use super::*;
     use crate::storage::disk::RealDisk;
     use proto::record::Kind;
@@ -356,6 +362,62 @@ mod tests {
 
     fn check(parts: &[Vec<u8>], expected: &[Result<u64, (u64, u64)>]) {
         assert_eq!(outline(parts).unwrap(), expected);
+    }
+
+    /// A disk that gives nothing of a range, and counts what it is asked for.
+    #[derive(Debug, Default)]
+    struct Worn {
+        bad: Range<u64>,
+        reads: AtomicUsize,
+        failed: AtomicUsize,
+    }
+
+    impl Disk for Worn {
+        fn open_past_cache(&self, path: &Path) -> io::Result<File> {
+            RealDisk.open_past_cache(path)
+        }
+
+        fn read_past_cache(&self, file: &File, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+            self.reads.fetch_add(1, Ordering::Relaxed);
+            if position < self.bad.end && self.bad.start < position + buffer.len() as u64 {
+                self.failed.fetch_add(1, Ordering::Relaxed);
+                return Err(io::Error::from_raw_os_error(5));
+            }
+            RealDisk.read_past_cache(file, buffer, position)
+        }
+    }
+
+    /// How often this disk is asked for a file of these bytes up to a position, and how often in vain.
+    fn asked(disk: &Worn, parts: &[Vec<u8>], until: u64) -> (usize, usize) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("segment");
+        std::fs::write(&path, parts.concat()).unwrap();
+        let file = disk.open_past_cache(&path).unwrap();
+        let length = file.metadata().unwrap().len();
+        std::thread::scope(|scope| {
+            let scan = Scan::new(disk, &file, OURS, 0, length).skipping_unreadable();
+            let mut scan = scan.past_cache(until).reading_ahead(scope);
+            while scan.position() < until && scan.next().unwrap().is_some() {}
+        });
+        (disk.reads.load(Ordering::Relaxed), disk.failed.load(Ordering::Relaxed))
+    }
+
+    #[test]
+    fn damage_behind_the_end_is_skipped_in_large_reads() {
+        let disk = Worn::default();
+        let (reads, _) = asked(&disk, &[blob(1), vec![0; 16 << 20], blob(2)], 1 << 20);
+        assert!((8..20).contains(&reads), "{reads}");
+    }
+
+    #[test]
+    fn bad_sector_is_asked_for_as_part_of_a_window_and_alone() {
+        let bad = 5 << 20;
+        let records: Vec<_> =
+            (0..100).map(|number| record(OURS, Kind::Blob, number, &[7; 100_000])).collect();
+        let length = records.concat().len() as u64;
+        let disk = Worn { bad: bad..bad + SECTOR_BYTES, ..Worn::default() };
+        let (_, failed) = asked(&disk, &records, length);
+        assert_eq!(failed, 2);
     }
 
     #[test]

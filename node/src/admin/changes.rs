@@ -18,7 +18,7 @@ pub(super) struct Seen {
 pub(super) struct Fares {
     /// Why nothing is written, if that is so.
     pub(super) read_only: Option<String>,
-    /// Damaged blobs that wait for their repair.
+    /// Damaged fragments and documents that wait for their repair.
     pub(super) repairs_queued: u64,
 }
 

@@ -29,6 +29,7 @@ pub(super) async fn explain(
     let row = node.system.storage.records().tessera(id).await?;
     let scrub = node.system.scrub.status().await?;
     let now_ms = i64::try_from(clock::now_ms()).unwrap_or(i64::MAX);
+    let damaged_documents = row.damaged_documents;
     let tessera = tesseras::describe(&node, row).await?;
     let mut facts = Facts {
         ok: 0,
@@ -39,6 +40,7 @@ pub(super) async fn explain(
         oldest_verified_ms: None,
         came_ms: since(tessera.received_at_ms, now_ms),
         manifest: tessera.manifest_state,
+        damaged_documents,
         private: tessera.manifest.map(|about| about.visibility == Visibility::Private),
         verified_in_ms: scrub.outlook.begins_in_ms,
     };

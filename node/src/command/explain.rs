@@ -94,6 +94,16 @@ fn table(jobs: &[Job]) -> Table<5> {
             fragments.map(|place| (place.tessera, format!("fragment {}/{}", place.stripe, place.index)));
         let documents =
             job.documents.iter().map(|document| (document.tessera, document.kind.name().to_owned()));
+        if job.fragments.is_empty() && job.documents.is_empty() {
+            // There are too many to say whose each is.
+            table.row([
+                String::new(),
+                job.checksum.to_string(),
+                job.length.to_string(),
+                state.clone(),
+                since.clone(),
+            ]);
+        }
         for (tessera, what) in fragments.chain(documents) {
             let length = job.length.to_string();
             table.row([tessera.to_string(), what, length, state.clone(), since.clone()]);

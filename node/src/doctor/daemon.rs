@@ -124,10 +124,10 @@ pub(crate) fn storage(storage: &Storage) -> Check {
         return Check::warning(
             STORAGE,
             match storage.repairs_queued {
-                1 => "1 fragment is damaged and waits for its repair".to_owned(),
-                many => format!("{many} fragments are damaged and wait for their repair"),
+                1 => "1 fragment or document is damaged and waits for its repair".to_owned(),
+                many => format!("{many} fragments or documents are damaged and wait for their repair"),
             },
-            "`verify ID` says what is hurt; a disk that damages data goes on doing so: see `smartctl -a`",
+            "`jobs` says whose they are; a disk that damages data goes on doing so: see `smartctl -a`",
         );
     }
     Check::ok(
@@ -318,9 +318,9 @@ mod tests {
         let good = well().storage;
         check(&storage(&good), Outcome::Ok, "10 fragments");
         let damaged = Storage { repairs_queued: 3, ..good.clone() };
-        check(&storage(&damaged), Outcome::Warning, "3 fragments are damaged");
+        check(&storage(&damaged), Outcome::Warning, "3 fragments or documents are damaged");
         let one = Storage { repairs_queued: 1, ..good.clone() };
-        check(&storage(&one), Outcome::Warning, "1 fragment is damaged");
+        check(&storage(&one), Outcome::Warning, "1 fragment or document is damaged");
         let read_only = Storage { read_only: Some("a write failed".to_owned()), ..damaged };
         check(&storage(&read_only), Outcome::Failed, "a write failed");
     }

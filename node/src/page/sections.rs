@@ -115,7 +115,7 @@ pub(super) fn repairs(facts: &Facts) -> Markup {
             dl {
                 (row("Queued", match storage.repairs_queued {
                     0 => "none".to_owned(),
-                    queued => human::count(queued, "damaged fragment", "damaged fragments"),
+                    queued => human::count(queued, "damaged fragment or document", "damaged fragments or documents"),
                 }))
                 @match &facts.scrub {
                     Ok(scrub) => {

@@ -188,7 +188,7 @@ fn actor_that_restarts_and_what_was_lost_are_shown() {
             "<strong>restarting</strong>",
             "cache fell last because: asked to",
             "<dt>Segments gone or cut short</dt><dd>20</dd>",
-            "<dt>Queued</dt><dd>2 damaged fragments</dd>",
+            "<dt>Queued</dt><dd>2 damaged fragments or documents</dd>",
             "<dt>Index made anew</dt><dd>yes</dd>",
             "<dt>Given what a snapshot knew, of</dt><dd>2026-11-28</dd>",
         ],

@@ -163,13 +163,13 @@ mod tests {
     fn damage_comes_before_lesser_things_and_those_are_counted() {
         let damaged = api::Storage { repairs_queued: 2, ..storage() };
         let one = Facts { storage: Ok(damaged.clone()), ..facts() };
-        check(&one, Tone::Look, "Look here: 2 fragments are damaged and wait for their repair.");
+        check(&one, Tone::Look, "Look here: 2 fragments or documents are damaged and wait for their repair.");
         let late = api::Scrub { late_ms: 5, overdue_bytes: 7, ..scrub() };
         let two = Facts { scrub: Ok(late), ..one.clone() };
         check(
             &two,
             Tone::Look,
-            "Look here: 2 fragments are damaged and wait for their repair, and one more thing.",
+            "Look here: 2 fragments or documents are damaged and wait for their repair, and one more thing.",
         );
         let read_only = api::Storage { read_only: Some("the disk is gone".to_owned()), ..damaged };
         let three = Facts { storage: Ok(read_only), cache: Err("why".to_owned()), ..two };
