@@ -117,9 +117,10 @@ fn manifest(facts: &Facts) -> Option<Finding> {
             ),
         ),
         State::Ok => return None,
-        State::Missing => {
-            ("what its author signed is not here: these are fragments that somebody put here", None)
-        }
+        State::Missing => (
+            "what its author signed is not here: somebody put single fragments here, or it was lost",
+            Some("if it was made here, put the segment files back from a copy, then `rebuild-index`"),
+        ),
         State::Newer => ("a newer version of this software signed it", Some("update this software")),
         State::Suspect => ("what its author signed is damaged here", Some("restore it from another copy")),
     };

@@ -82,6 +82,9 @@ fn scrub_that_finds_damage_names_it_and_ends_with_65() {
     assert_eq!(output.status.code(), Some(65), "{}", stderr(&output));
     assert!(stdout(&output).contains("1 fragment and 0 documents"), "{}", stdout(&output));
     assert!(stderr(&output).contains("not served"), "{}", stderr(&output));
+    let again = place.node(["scrub", "start", "--wait"]);
+    assert_eq!(again.status.code(), Some(65), "{}", stderr(&again));
+    assert!(stderr(&again).contains("1 damaged fragment or document waits"), "{}", stderr(&again));
     assert!(stdout(&place.node(["status"])).contains("damaged "));
     let jobs = json(&place.node(["jobs", "--json"]));
     let place_of = &jobs[0]["fragments"][0];
@@ -138,6 +141,11 @@ fn pause_is_shown_and_a_span_that_is_none_is_refused() {
     let output = place.node(["scrub", "pause", "--for", "2 days"]);
     assert!(stdout(&output).contains("paused for 2 days"), "{}", stdout(&output));
     failed(&place.node(["scrub", "pause", "--for", "32 days"]), 1, "at most 31 days");
+    for _ in 0..10 {
+        assert_eq!(place.node(["scrub", "pause"]).status.code(), Some(0));
+        let output = place.node(["scrub", "start", "--wait"]);
+        assert_eq!(output.status.code(), Some(0), "a start ends a pause: {}", stderr(&output));
+    }
     assert_eq!(json(&place.node(["scrub", "start", "--json"]))["paused_for_ms"], serde_json::Value::Null);
     assert_eq!(daemon.stop(), Some(0));
 }

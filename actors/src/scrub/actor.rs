@@ -375,7 +375,12 @@ impl State {
         self.arguments.metrics.outlook(&outlook);
         let paused = pause_left(stored.scrub.paused_until_ms, now_ms);
         ScrubStatus {
-            mode: if paused.is_some() && self.mode != Mode::Verifying { Mode::Paused } else { self.mode },
+            mode: match self.mode {
+                mode if paused.is_some() && mode != Mode::Verifying => Mode::Paused,
+                // It is not any more, and has not come to look yet.
+                Mode::Paused => Mode::Idle,
+                mode => mode,
+            },
             trouble: self.trouble.clone(),
             paused_for_ms: paused.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
             cursor: self.cursor.filter(|_| self.is_under_way),

@@ -235,15 +235,24 @@ where
         Ok(())
     }
 
-    /// Documents that were found damaged and have been read now: a disk may give again what it did not.
+    /// What was found damaged and has been read now: a disk may give again what it did not, and a file may have been put
+    /// back.
     async fn acquit(
         &self,
         segment: u32,
         read: Range<u64>,
         lacking: &[(Item, Lacking)],
     ) -> Result<(), ActorError> {
-        let suspects = async |index: &mut _, _| suspects_in(index, segment).await;
-        for (document, place) in self.index.now(suspects).await? {
+        let suspects = async |index: &mut SqliteConnection, _| {
+            Ok((suspects_in(index, segment).await?, suspect_blobs_in(index, segment).await?))
+        };
+        let (documents, blobs) = self.index.now(suspects).await?;
+        for (checksum, place) in blobs {
+            if read.contains(&place.position) {
+                self.rescue(checksum, place).await?;
+            }
+        }
+        for (document, place) in documents {
             let is_right = !lacking.iter().any(|(item, _)| item.position() == place.position);
             if read.contains(&place.position)
                 && is_right
@@ -253,6 +262,23 @@ where
             }
         }
         Ok(())
+    }
+
+    /// Writes the bytes of a suspect blob again, if they are right now.
+    async fn rescue(&self, checksum: Checksum, place: Place) -> Result<(), ActorError> {
+        let files = self.files.clone();
+        let bytes = self.background.run(move || reading::payload(&files, &place)).await.flatten();
+        let Some(fragment) = bytes.and_then(|bytes| Fragment::check(checksum, bytes).ok()) else {
+            return Ok(());
+        };
+        match (self.submit)(Op::Rescue { fragment, place }).await {
+            Ok(Outcome::Done) => {
+                tracing::info!(%checksum, segment = place.segment, "bytes that were damaged can be read again");
+                Ok(())
+            }
+            Ok(_) | Err(ActorError::InsufficientStorage { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// A blob's record is damaged. Its bytes may be right all the same: then another record is written of them.
@@ -395,6 +421,17 @@ async fn suspects_in(
     let sql = "SELECT tessera, kind, hash, segment, position, len FROM documents \
                WHERE suspect_at IS NOT NULL AND segment = ?";
     documents(&sqlx::query(sql).bind(segment).fetch_all(index).await?)
+}
+
+/// The blobs of a segment that were found damaged.
+async fn suspect_blobs_in(
+    index: &mut SqliteConnection,
+    segment: u32,
+) -> Result<Vec<(Checksum, Place)>, ActorError> {
+    let sql = "SELECT b.checksum, b.segment, b.position, b.len FROM jobs j CROSS JOIN blobs b USING (checksum) \
+               WHERE b.segment = ? AND b.state = 1";
+    let rows = sqlx::query(sql).bind(segment).fetch_all(index).await?;
+    rows.iter().map(|row| Ok((Checksum::try_from(row.try_get::<&[u8], _>(0)?)?, place(row, 1)?))).collect()
 }
 
 fn documents(rows: &[SqliteRow]) -> Result<Vec<(DocumentKey, Place)>, ActorError> {

@@ -52,12 +52,19 @@ pub(crate) fn zero(path: &Path, position: u64, length: usize) {
 
 /// A tessera of one fragment that has a manifest.
 pub(crate) async fn with_manifest(node: &Node) {
-    let one = fragment(1, LENGTH);
+    with_manifest_of(node, 1).await;
+}
+
+async fn with_manifest_of(node: &Node, number: u8) {
+    let one = fragment(number.into(), LENGTH);
     let mut session = node.storage().open_session().await.unwrap();
     session.put_blob(one.clone()).await.unwrap();
-    session.put_document(tessera(1), DocumentKind::Manifest, Bytes::from_static(MANIFEST)).await.unwrap();
-    session.put_refs(tessera(1), &[(0, 0, one.checksum())]).await.unwrap();
-    session.commit(tessera(1)).await.unwrap();
+    session
+        .put_document(tessera(number), DocumentKind::Manifest, Bytes::from_static(MANIFEST))
+        .await
+        .unwrap();
+    session.put_refs(tessera(number), &[(0, 0, one.checksum())]).await.unwrap();
+    session.commit(tessera(number)).await.unwrap();
 }
 
 /// Which of the fragments are served; what is served must be right.
@@ -427,6 +434,39 @@ async fn segment_that_is_gone_or_cut_short_is_named_and_the_rest_is_served() {
         assert_eq!(served(&node).await, all_but(&[]), "segment {number}: healed by puts");
         node.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn segment_that_is_put_back_heals_what_was_in_it() {
+    let mut node = filled().await;
+    with_manifest_of(&node, 3).await;
+    node.stop().await;
+    let path = newest_segment(&node);
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    node.start().await.unwrap();
+    let before = usage(&node).await;
+    assert!(before.totals.jobs > 1 && before.health.damaged > 0, "{:?}", before.totals);
+    let refused = node.storage().document(tessera(3), DocumentKind::Manifest, None).await;
+    assert!(matches!(refused, Err(ActorError::CorruptDocument { .. })), "{refused:?}");
+    node.stop().await;
+    std::fs::write(&path, bytes).unwrap();
+    node.start().await.unwrap();
+    let deadline = std::time::Instant::now() + DEADLINE;
+    while usage(&node).await.totals.jobs > 0 {
+        assert!(std::time::Instant::now() < deadline, "it is not healed");
+        node.storage().compact().await.unwrap();
+    }
+    assert_eq!(served(&node).await, all_but(&[]));
+    let read = node.storage().document(tessera(3), DocumentKind::Manifest, None).await.unwrap();
+    assert_eq!(read[..], *MANIFEST);
+    audit::check(&node).await;
+    node.rebuild().await;
+    assert_eq!(
+        node.storage().document(tessera(3), DocumentKind::Manifest, None).await.unwrap()[..],
+        *MANIFEST
+    );
+    node.stop().await;
 }
 
 fn segments(node: &Node) -> Vec<PathBuf> {

@@ -95,6 +95,20 @@ async fn damage_that_nobody_reads_is_found_and_its_repair_queued() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn damage_that_is_undone_is_found_to_be_none() {
+    let mut node = filled().await;
+    flip(&node.segment(1), HEADER + 100);
+    assert_eq!(scrub(&node).await.blobs, 1);
+    assert_eq!(usage(&node).await.totals.jobs, 1);
+    flip(&node.segment(1), HEADER + 100);
+    scrub(&node).await;
+    assert_eq!(usage(&node).await.totals.jobs, 0);
+    assert_eq!(served(&node).await, all_but(&[]));
+    audit::check(&node).await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn intact_store_is_verified_and_says_since_when() {
     let mut node = filled().await;
     let rows = async || node.storage().checksums(tessera(1), (0, 0), COUNT).await.unwrap();

@@ -7,7 +7,7 @@ use hyper::Method;
 
 use super::Context;
 use crate::{
-    api::{Actor, Mode, Scrub},
+    api::{Actor, Mode, Scrub, Status},
     client::Client,
     exit::Exit,
     failure::Failure,
@@ -45,7 +45,12 @@ impl Scrubs {
             Self::Start { wait: true } => {
                 let (scrub, found) = finished(&client).await?;
                 show(context, &scrub)?;
-                return if found.is_any() { Err(damaged(&found)) } else { Ok(Exit::Ok) };
+                let status: Status = client.get("/v1/status").await?;
+                return match status.storage.repairs_queued {
+                    _ if found.is_any() => Err(damaged(&found)),
+                    0 => Ok(Exit::Ok),
+                    known => Err(known_before(known)),
+                };
             }
             Self::Start { wait: false } => client.call(Method::POST, START).await?,
             Self::Pause { span } => {
@@ -80,7 +85,7 @@ async fn finished(client: &Client) -> Result<(Scrub, Found), Failure> {
             bar.finish_and_clear();
             return Ok((scrub, found));
         }
-        if scrub.mode == Mode::Paused {
+        if scrub.paused_for_ms.is_some() {
             let detail = "verifying was paused meanwhile: go on with `scrub start --wait`";
             return Err(Failure::new(Kind::Conflict, detail));
         }
@@ -211,6 +216,13 @@ fn damaged(found: &Found) -> Failure {
          and a tessera with a damaged manifest can be forgotten and made again from its files",
         findings(found)
     );
+    Failure::new(Kind::Damaged, detail)
+}
+
+fn known_before(repairs: u64) -> Failure {
+    let what =
+        human::count(repairs, "damaged fragment or document waits", "damaged fragments or documents wait");
+    let detail = format!("{what} for repair since before: `jobs` tells whose they are");
     Failure::new(Kind::Damaged, detail)
 }
 

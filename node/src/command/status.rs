@@ -91,7 +91,12 @@ pub(super) fn troubles(storage: &Storage) -> Vec<(&'static str, String)> {
     let recovery = &storage.recovery;
     let all = [
         ("read-only", storage.read_only.clone()),
-        ("damaged", (storage.repairs_queued > 0).then(|| format!("{} fragments", storage.repairs_queued))),
+        (
+            "damaged",
+            (storage.repairs_queued > 0).then(|| {
+                human::count(storage.repairs_queued, "fragment or document", "fragments or documents")
+            }),
+        ),
         ("damaged places", (recovery.damaged_places > 0).then(|| recovery.damaged_places.to_string())),
         (
             "lost segments",

@@ -160,7 +160,7 @@ pub(crate) fn recovery(recovery: &Recovery) -> Check {
         return Check::warning(
             RECOVERY,
             "the index was made anew from the segments at the last start",
-            "nothing is lost; if nobody removed the index, see `smartctl -a` for the health of the disk",
+            "all that the segments hold is there; if nobody removed the index, see `smartctl -a` for the health of the disk",
         );
     }
     match records {

@@ -10,7 +10,7 @@ use crate::{
     error::ActorError,
     storage::{
         ops::{Copied, Outcome},
-        rows::{DepositRow, Place, Seal},
+        rows::{DepositRow, DocumentRow, Place, Seal},
         victim::oldest_elsewhere,
     },
 };
@@ -47,7 +47,9 @@ impl Planner {
                 Record::Ref(claim) => self.copy_ref(from, copied, claim, scene)?,
                 Record::Document { tessera, kind, bytes, .. } => {
                     let key = (*tessera, *kind, Checksum::of(bytes));
-                    if self.view.documents.get(&key).is_some_and(|row| at(row.place)) {
+                    // One that was gone may be in a file that somebody put back.
+                    let counts = |row: DocumentRow| at(row.place) || row.place.segment == 0;
+                    if self.view.documents.get(&key).is_some_and(counts) {
                         let record = self.as_it_counts(&copied.record, *tessera);
                         let (_, place) = self.append(&record, scene)?;
                         self.view.add_document(key, place, SessionId::NONE, scene.now_ms);
