@@ -40,8 +40,12 @@ impl Replay<'_> {
         for id in strays.copied().collect::<Vec<_>>() {
             let bytes = self.length(id)?;
             // What it holds does not count, and may be older than any drop.
-            let row =
-                SegmentRow { bytes, min_seq: 0, seal: Seal::Sealed, ..super::recover::new_segment(0, 0) };
+            let row = SegmentRow {
+                bytes,
+                min_seq: 0,
+                seal: Seal::Sealed,
+                ..super::recover::new_segment(0, clock::now_ms())
+            };
             self.view.segments.insert(id, row);
             self.view.touched_segments.push(id);
         }

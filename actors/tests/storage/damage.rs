@@ -452,6 +452,8 @@ async fn segment_that_is_put_back_heals_what_was_in_it() {
     node.stop().await;
     std::fs::write(&path, bytes).unwrap();
     node.start().await.unwrap();
+    let oldest_age_ms = node.system().scrub.status().await.unwrap().outlook.oldest_age_ms;
+    assert!(oldest_age_ms < 3_600_000, "what is new here is not of 1970: {oldest_age_ms}");
     let deadline = std::time::Instant::now() + DEADLINE;
     while usage(&node).await.totals.jobs > 0 {
         assert!(std::time::Instant::now() < deadline, "it is not healed");
