@@ -41,7 +41,7 @@ pub enum ActorError {
         /// What its bytes should hash to.
         checksum: Checksum,
     },
-    /// A document's bytes are damaged.
+    /// A document's bytes are damaged or gone.
     #[error("a document of {tessera} is damaged or gone: restore it from another copy")]
     CorruptDocument {
         /// The tessera it belongs to.

@@ -75,7 +75,10 @@ fn verdict(facts: &Facts, whole: bool) -> String {
         0 if facts.manifest == State::Suspect => {
             "What its author signed is damaged here: its content cannot be found in its fragments.".to_owned()
         }
-        0 => "What says how it is put together is damaged here.".to_owned(),
+        0 if facts.damaged_documents > 0 => "What says how it is put together is damaged here.".to_owned(),
+        0 => {
+            "What its author signed is not here: without it its fragments cannot be put together.".to_owned()
+        }
         hurt => {
             format!("{hurt} of {all} fragments are damaged here: without them it cannot be put together.")
         }
@@ -111,7 +114,7 @@ fn damaged(facts: &Facts) -> Option<Finding> {
 fn manifest(facts: &Facts) -> Option<Finding> {
     let (what, remedy) = match facts.manifest {
         State::Ok if facts.damaged_documents > 0 => (
-            "all fragments are here, but not all that says how they are put together",
+            "not all that says how its fragments are put together is in order here",
             Some(
                 "forget it and make it again from the files if you have them, or restore it from another copy",
             ),
@@ -231,6 +234,14 @@ mod tests {
         let unread = Facts { manifest: State::Suspect, private: None, ..whole() };
         check(&unread, false, "author signed is damaged", &["signed is damaged"], 2);
         let layout = Facts { damaged_documents: 1, ..whole() };
-        check(&layout, false, "how it is put together is damaged", &["how they are put together"], 3);
+        let single = Facts { manifest: State::Missing, private: None, ..whole() };
+        check(&single, false, "author signed is not here", &["somebody put single fragments here"], 2);
+        check(
+            &layout,
+            false,
+            "how it is put together is damaged",
+            &["how its fragments are put together"],
+            3,
+        );
     }
 }

@@ -16,7 +16,7 @@ pub struct Job {
     pub checksum: Checksum,
     /// Whether they are wrong or gone.
     pub state: BlobState,
-    /// Their length.
+    /// Their length in bytes.
     pub length: u32,
     /// Since when they wait, in milliseconds since 1970.
     pub queued_at_ms: i64,

@@ -3,9 +3,9 @@
 //!
 //! # Invariants
 //! 1. It is the device that is asked, not the page cache: what lies in memory says nothing about the disk.
-//! 2. What is found damaged is marked before whoever asked hears of it: blobs as suspect, with a repair queued in the same
-//!    transaction. Records of which all is known are written again: refs, from the index, with the commits of their sessions,
-//!    and blobs whose bytes are right.
+//! 2. What is found damaged is marked before whoever asked hears of it: blobs and documents as suspect, with a repair queued
+//!    in the same transaction. Records of which all is known are written again: refs, from the index, with the commits of
+//!    their sessions, and blobs and documents whose bytes are right. What was suspect and reads right waits no more.
 //! 3. Bytes that are right at a place where the index has others mean that the index is wrong: it is made anew.
 //! 4. Not mended: a drop. The index does not know what was dropped, so it could not say what to write. The segment is not
 //!    given up as long as another may hold what the drop is about, and only an index that is made anew takes that for
@@ -418,7 +418,7 @@ async fn suspects_in(
     index: &mut SqliteConnection,
     segment: u32,
 ) -> Result<Vec<(DocumentKey, Place)>, ActorError> {
-    let sql = "SELECT tessera, kind, hash, segment, position, len FROM documents \
+    let sql = "SELECT tessera, kind, hash, segment, position, len FROM documents INDEXED BY documents_suspect \
                WHERE suspect_at IS NOT NULL AND segment = ?";
     documents(&sqlx::query(sql).bind(segment).fetch_all(index).await?)
 }

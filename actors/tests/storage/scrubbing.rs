@@ -8,15 +8,10 @@ use actors::{
     storage::{BlobState, Piece},
 };
 use futures::StreamExt;
-use proto::{
-    Checksum,
-    record::{DocumentKind, Record},
-};
+use proto::record::{DocumentKind, Record};
 
 use super::{
-    damage::{
-        ASTRAY, COUNT, LENGTH, MANIFEST, all_but, execute, filled, flip, served, usage, with_manifest, zero,
-    },
+    damage::{ASTRAY, COUNT, LENGTH, MANIFEST, all_but, execute, filled, flip, served, usage},
     support::{
         LOCAL, audit, fragment, id, index,
         log::{Log, Placed},
@@ -26,10 +21,10 @@ use super::{
 };
 
 /// Bytes of a header.
-const HEADER: u64 = 64;
+pub(crate) const HEADER: u64 = 64;
 
 /// Has everything verified now, and waits for the end of it.
-async fn scrub(node: &Node) -> Findings {
+pub(crate) async fn scrub(node: &Node) -> Findings {
     node.system().scrub.start().await.unwrap();
     until(node, |status| status.asked_bytes == 0 && status.mode != Mode::Verifying).await.findings
 }
@@ -60,7 +55,7 @@ async fn scrub_makes_the_index_anew(node: &Node, case: &str) {
 }
 
 /// The first record of this kind.
-fn first(node: &Node, is_it: impl Fn(&Record) -> bool) -> Placed {
+pub(crate) fn first(node: &Node, is_it: impl Fn(&Record) -> bool) -> Placed {
     let log = Log::read(&node.segments());
     log.records.into_iter().find(|placed| is_it(&placed.record)).unwrap()
 }
@@ -169,134 +164,6 @@ async fn blob_whose_header_is_damaged_is_written_again() {
     assert_eq!(usage(&node).await.totals.jobs, 0);
     node.rebuild().await;
     assert_eq!(served(&node).await, all_but(&[]));
-    node.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn document_that_is_damaged_is_found() {
-    let mut node = Node::started(1).await;
-    with_manifest(&node).await;
-    let placed = first(&node, |record| matches!(record, Record::Document { .. }));
-    let last = placed.position + HEADER + u64::from(placed.header.payload_len) - 1;
-    flip(&node.segment(placed.segment), last);
-    assert_eq!(scrub(&node).await.documents, 1);
-    assert_eq!(scrub(&node).await.documents, 1, "what is known to be damaged is not found again");
-    let before = waiting_document(&node).await;
-    let refused = node.storage().document(tessera(1), DocumentKind::Manifest, None).await;
-    assert!(matches!(refused, Err(ActorError::CorruptDocument { .. })), "{refused:?}");
-    node.stop().await;
-    node.start().await.unwrap();
-    assert_eq!(waiting_document(&node).await, before, "it waits since it was found");
-    flip(&node.segment(placed.segment), last);
-    assert_eq!(scrub(&node).await.documents, 0);
-    assert_eq!(usage(&node).await.totals.jobs, 0, "it can be read");
-    node.storage().document(tessera(1), DocumentKind::Manifest, None).await.unwrap();
-    audit::check(&node).await;
-    node.stop().await;
-}
-
-/// That the manifest waits for its repair; since when.
-async fn waiting_document(node: &Node) -> i64 {
-    waiting(node, BlobState::Suspect).await
-}
-
-/// That it does after all of it is gone, for as long as before.
-async fn waiting_lost_document(node: &Node, since_ms: i64) {
-    assert_eq!(waiting(node, BlobState::Missing).await, since_ms);
-}
-
-async fn waiting(node: &Node, state: BlobState) -> i64 {
-    let usage = usage(node).await;
-    assert_eq!((usage.totals.jobs, usage.health.damaged, usage.health.intact), (1, 1, 0));
-    let jobs = node.storage().jobs(9).await.unwrap();
-    let [job] = jobs.as_slice() else { panic!("{jobs:?}") };
-    let hash = Checksum::of(MANIFEST);
-    assert_eq!((job.checksum, job.state, job.length as usize), (hash, state, MANIFEST.len()));
-    assert_eq!(
-        (&job.fragments[..], &job.documents[..]),
-        (&[][..], &[(tessera(1), DocumentKind::Manifest)][..])
-    );
-    assert_eq!(node.storage().job(hash).await.unwrap().as_ref(), Some(job));
-    assert_eq!(node.storage().job(Checksum::of(b"other")).await.unwrap(), None);
-    job.queued_at_ms
-}
-
-/// The index knows whose it is, so it can be written again, and an index that is made anew finds it.
-#[tokio::test(flavor = "multi_thread")]
-async fn document_whose_record_is_damaged_around_right_bytes_is_written_again() {
-    for at in [20, HEADER + 3, HEADER + 42] {
-        let mut node = Node::started(1).await;
-        with_manifest(&node).await;
-        let placed = first(&node, |record| matches!(record, Record::Document { .. }));
-        flip(&node.segment(placed.segment), placed.position + at);
-        let found = scrub(&node).await;
-        assert_eq!((found.documents, found.mended), (0, 1), "{at}");
-        assert_eq!(usage(&node).await.totals.jobs, 0, "{at}");
-        audit::check(&node).await;
-        node.rebuild().await;
-        let read = node.storage().document(tessera(1), DocumentKind::Manifest, None).await.unwrap();
-        assert_eq!(read[..], *MANIFEST, "{at}");
-        node.stop().await;
-    }
-}
-
-/// Its record is gone, so nothing but the index knows whose it was.
-#[tokio::test(flavor = "multi_thread")]
-async fn document_that_is_known_to_be_damaged_is_asked_for_without_consequences() {
-    let mut node = Node::started(1).await;
-    with_manifest(&node).await;
-    let placed = first(&node, |record| matches!(record, Record::Document { .. }));
-    zero(&node.segment(placed.segment), placed.position, 128);
-    assert_eq!(scrub(&node).await.documents, 1);
-    let before = waiting_document(&node).await;
-    for _ in 0..3 {
-        let refused = node.storage().document(tessera(1), DocumentKind::Manifest, None).await;
-        assert!(matches!(refused, Err(ActorError::CorruptDocument { .. })), "{refused:?}");
-    }
-    assert_eq!(waiting_document(&node).await, before);
-    assert!(!usage(&node).await.recovery.rebuilt);
-    node.storage().snapshot().await.unwrap();
-    node.rebuild().await;
-    assert!(usage(&node).await.recovery.rebuilt);
-    waiting_lost_document(&node, before).await;
-    node.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn document_in_a_segment_that_was_cut_short_waits_for_its_repair() {
-    let mut node = Node::started(1).await;
-    with_manifest(&node).await;
-    let placed = first(&node, |record| matches!(record, Record::Document { .. }));
-    node.stop().await;
-    let file = std::fs::File::options().write(true).open(node.segment(placed.segment)).unwrap();
-    file.set_len(placed.position + HEADER).unwrap();
-    drop(file);
-    node.start().await.unwrap();
-    let jobs = node.storage().jobs(9).await.unwrap();
-    assert!(jobs.iter().any(|job| job.documents == [(tessera(1), DocumentKind::Manifest)]), "{jobs:?}");
-    let refused = node.storage().document(tessera(1), DocumentKind::Manifest, None).await;
-    assert!(matches!(refused, Err(ActorError::CorruptDocument { .. })), "{refused:?}");
-    scrub(&node).await;
-    assert!(!usage(&node).await.recovery.rebuilt, "the index is in order");
-    node.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn damaged_document_is_gone_with_its_tessera_and_whole_when_it_is_made_again() {
-    let mut node = Node::started(1).await;
-    with_manifest(&node).await;
-    let placed = first(&node, |record| matches!(record, Record::Document { .. }));
-    flip(&node.segment(placed.segment), placed.position + HEADER + 50);
-    let refused = node.storage().document(tessera(1), DocumentKind::Manifest, None).await;
-    assert!(matches!(refused, Err(ActorError::CorruptDocument { .. })), "{refused:?}");
-    waiting_document(&node).await;
-    node.storage().drop_fragment(LOCAL, id(1, 0)).await.unwrap();
-    assert_eq!(usage(&node).await.totals.jobs, 0);
-    with_manifest(&node).await;
-    let read = node.storage().document(tessera(1), DocumentKind::Manifest, None).await.unwrap();
-    assert_eq!(read[..], *MANIFEST);
-    assert_eq!(usage(&node).await.totals.jobs, 0);
-    audit::check(&node).await;
     node.stop().await;
 }
 
