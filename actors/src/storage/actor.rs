@@ -40,6 +40,7 @@ use super::{
     read::Reader,
     readers::{Progress, Readers},
     recover::Report,
+    reserve::Reserve,
     segment::{SEGMENTS_FOLDER, SegmentFiles},
     soundness::Soundness,
     space,
@@ -75,6 +76,7 @@ pub(super) struct State {
     queue: Queue,
     index: Readers,
     reader: Reader,
+    reserve: Reserve,
     locations: Locations,
     soundness: Soundness,
     background: Background,
@@ -167,6 +169,8 @@ impl Actor for StorageActor {
             StorageMsg::Tick => {
                 state.compact(&me, None);
                 state.snapshot(&me, None);
+                let reserve = state.reserve.clone();
+                tokio::spawn(async move { reserve.settle(0).await });
                 me.send_after(COMPACTION_INTERVAL, || StorageMsg::Tick);
             }
             StorageMsg::Ping(reply) => drop(reply.send(())),
@@ -200,6 +204,7 @@ impl State {
         let lease = Arc::new(lease);
         let space = arguments.disk.space(&arguments.config.data_dir).ok();
         let arguments = Arguments { config: space::fit(arguments.config, space), ..arguments };
+        let reserve = Reserve::open(&arguments.config, &arguments.disk);
         let opened = open::open(&arguments.config, &arguments.disk, &arguments.rebuilds);
         let (database, recovered) = opened.instrument(tracing::debug_span!("recovery")).await?;
         arguments.metrics.indexed(database.meter.take());
@@ -219,7 +224,8 @@ impl State {
             database: database.clone(),
             metrics: arguments.metrics.clone(),
             progress,
-            guardian: Guardian::new(&arguments.config, lending.clone()),
+            guardian: Guardian::new(&arguments.config, lending.clone(), reserve.clone()),
+            reserve: reserve.clone(),
             notify: Arc::new(notify),
             _lease: lease.clone(),
         };
@@ -236,6 +242,7 @@ impl State {
             database,
             queue,
             reader: Reader::new(files, arguments.metrics.clone()),
+            reserve,
             locations: Locations::new(arguments.config.location_map_bytes),
             soundness: Soundness::new(),
             background: Background::start("verify").map_err(ActorError::io("cannot start a thread"))?,
@@ -295,7 +302,7 @@ impl State {
     }
 
     fn usage(&self, me: &ActorRef<StorageMsg>, slot: Slot, reply: Reply<Usage>) {
-        let (index, arguments) = (self.index.clone(), self.arguments.clone());
+        let (index, arguments, reserve) = (self.index.clone(), self.arguments.clone(), self.reserve.clone());
         let location_map_bytes = self.locations.bytes();
         let (read_only, recovery) = (self.read_only.clone(), self.recovery.clone());
         let lacking = self.lacking.clone();
@@ -308,9 +315,9 @@ impl State {
             let health = TesseraHealth { intact: totals.tesseras.saturating_sub(damaged), damaged };
             let wal = tokio::fs::metadata(config.data_dir.join(format!("{INDEX_FILE}-wal"))).await;
             let wal_bytes = wal.map_or(0, |wal| wal.len());
-            let space = arguments.disk.space(&config.data_dir).ok();
+            let space = reserve.space();
             let usage = Usage {
-                room_bytes: space::room(config, space, totals.segment_bytes),
+                room_bytes: space::room(config, reserve.room(), totals.segment_bytes),
                 totals,
                 health,
                 capacity_bytes: config.capacity_bytes,

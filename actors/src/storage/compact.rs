@@ -26,13 +26,14 @@ use sqlx::Row;
 use tokio::sync::{OwnedMutexGuard, mpsc};
 
 use super::{
-    disk::{self, Space},
+    disk,
     facts::{self, place},
     guardian,
     ops::{Copied, Op, Outcome},
     pragmas::Database,
     read::Reader,
     readers::Readers,
+    reserve::Reserve,
     rows::{Seal, SegmentRow},
     scan::{Found, Scan, read_chunks},
     segment, space,
@@ -59,6 +60,7 @@ pub(crate) struct Compaction<S> {
     pub(crate) database: Database,
     pub(crate) index: Readers,
     pub(crate) reader: Reader,
+    pub(crate) reserve: Reserve,
     pub(crate) metrics: StorageMetrics,
     /// Segments found stuck before.
     pub(crate) stuck: BTreeMap<u32, u64>,
@@ -161,15 +163,11 @@ where
         self.index.as_it_is(facts::segments).await
     }
 
-    fn space(&self) -> Option<Space> {
-        self.reader.files().disk().space(&self.config.data_dir).ok()
-    }
-
     /// Whether there is no room yet for what was refused.
     fn is_short(&self, segments: &HashMap<u32, SegmentRow>) -> bool {
         let used = segments.values().map(|row| row.bytes).sum();
         let wanted = self.wanted.map(|bytes| bytes + self.config.segment_bytes);
-        wanted.is_some_and(|wanted| space::refusal(&self.config, self.space(), used, wanted).is_some())
+        wanted.is_some_and(|wanted| space::refusal(&self.config, self.reserve.room(), used, wanted).is_some())
     }
 
     /// As long as room is short, segments are compacted that are not worth it otherwise, one by one.
@@ -186,7 +184,7 @@ where
             below,
             active_dead_min,
             drop_bytes_max: active_dead_min.max(live / DROPS_SHARE),
-            room: self.space().map_or(u64::MAX, |space| space.free / COPY_SHARE),
+            room: self.reserve.space().map_or(u64::MAX, |space| space.free / COPY_SHARE),
         }
     }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{Advice, OFlags},
+    fs::{Advice, FallocateFlags, OFlags},
     io::{Errno, ReadWriteFlags},
 };
 
@@ -56,6 +56,11 @@ pub trait Disk: std::fmt::Debug + Send + Sync + 'static {
     /// Cuts the file to this length in bytes.
     fn truncate(&self, file: &File, length: u64) -> io::Result<()> {
         file.set_len(length)
+    }
+
+    /// Sets the file's length in bytes, all of which then takes space of the disk, whatever they are.
+    fn allocate(&self, file: &File, length: u64) -> io::Result<()> {
+        Ok(rustix::fs::fallocate(file, FallocateFlags::empty(), 0, length)?)
     }
 
     /// Removes a file's name.

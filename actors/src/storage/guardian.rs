@@ -21,6 +21,7 @@ use sqlx::{AssertSqlSafe, Row, SqliteConnection, SqlitePool};
 use super::{
     lending::Lending,
     pragmas::{INDEX_FILE, wal_bytes},
+    reserve::Reserve,
 };
 use crate::error::ActorError;
 
@@ -31,6 +32,7 @@ pub(crate) struct Guardian {
     /// It may grow to this.
     bytes_max: u64,
     readers: Lending,
+    reserve: Reserve,
     /// How long statements wait for a lock, but for those here.
     busy_timeout: Duration,
     /// It could not be begun anew: not before this.
@@ -38,18 +40,18 @@ pub(crate) struct Guardian {
 }
 
 impl Guardian {
-    pub(crate) fn new(config: &StorageConfig, readers: Lending) -> Self {
+    pub(crate) fn new(config: &StorageConfig, readers: Lending, reserve: Reserve) -> Self {
         let wal = config.data_dir.join(format!("{INDEX_FILE}-wal"));
         let grown = wal_bytes(config.sqlite_wal_autocheckpoint_pages);
         let busy_timeout = config.sqlite_busy_timeout;
         let retry_at = Mutex::default();
-        Self { wal, bytes_max: grown + grown / OVERGROWN_SHARE, readers, busy_timeout, retry_at }
+        Self { wal, bytes_max: grown + grown / OVERGROWN_SHARE, readers, reserve, busy_timeout, retry_at }
     }
 
     /// Something was committed: the log is begun anew if it has outgrown its bound.
     pub(crate) async fn committed(&self, writer: &SqlitePool) {
         let bytes = self.bytes();
-        if bytes <= self.bytes_max || self.retry_at().is_some_and(|at| Instant::now() < at) {
+        if bytes <= self.bytes_max() || self.retry_at().is_some_and(|at| Instant::now() < at) {
             return;
         }
         // What can be moved while others read is moved first: they wait for the rest only.
@@ -101,6 +103,12 @@ impl Guardian {
         *self.retry_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// On a disk that is full there is only what the reserve has given.
+    fn bytes_max(&self) -> u64 {
+        let given_way = self.reserve.given() > 0;
+        if given_way { self.bytes_max.min(self.reserve.whole() / RESERVE_SHARE) } else { self.bytes_max }
+    }
+
     fn bytes(&self) -> u64 {
         std::fs::metadata(&self.wal).map_or(0, |wal| wal.len())
     }
@@ -125,6 +133,8 @@ pub(crate) async fn checkpoint(writer: &SqlitePool) -> Result<bool, ActorError> 
 pub(crate) const QUIET: Duration = Duration::from_secs(30);
 /// A log that is overgrown by one part in so many is too long.
 const OVERGROWN_SHARE: u64 = 8;
+/// As long as the reserve is not whole, it may take this part of it.
+const RESERVE_SHARE: u64 = 4;
 /// Nobody need read for longer while much is written.
 const READING_MAX: Duration = Duration::from_millis(250);
 /// Commits wait for somebody who reads with a program of his own for this long, once in [`RETRY`].

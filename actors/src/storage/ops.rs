@@ -169,6 +169,11 @@ impl Op {
         )
     }
 
+    /// Whether the reserve gives way to it when the disk is full. A copy makes room only if there is some for it.
+    pub(crate) fn is_owed(&self) -> bool {
+        !self.needs_room() && !matches!(self, Self::Copy { .. })
+    }
+
     /// Whether a replay of the log brings it back, so that it may be answered when that is synced. Everything else is
     /// answered when the index has it.
     pub(crate) fn is_logged(&self) -> bool {

@@ -32,6 +32,7 @@ use super::{
     pragmas::Database,
     readers::Progress,
     recover::{Recovered, new_segment},
+    reserve::Reserve,
     sessions::Sessions,
     space,
     stages::{Flight, Stages},
@@ -66,6 +67,7 @@ pub(crate) struct Tools {
     /// How far the index is behind what was acknowledged.
     pub(crate) progress: Progress,
     pub(crate) guardian: Guardian,
+    pub(crate) reserve: Reserve,
     pub(crate) notify: Arc<dyn Fn(Notice) + Send + Sync>,
     /// Freed when all three stages have ended, whichever way.
     pub(crate) _lease: Arc<OwnedMutexGuard<()>>,
@@ -206,6 +208,7 @@ impl Writer {
     }
 
     async fn carry_out(&mut self, batch: Vec<Submission>) {
+        self.tools.reserve.settle(owed_bytes(&batch)).await;
         if !self.mend_if_broken().await {
             return self.refuse(batch, &self.trouble.cause());
         }
@@ -322,8 +325,7 @@ impl Writer {
 
     fn no_room(&self, bytes: u64) -> Option<String> {
         let used = self.planner.view.segments.values().map(|row| row.bytes).sum();
-        let space = self.tools.disk.space(&self.tools.config.data_dir).ok();
-        space::refusal(&self.tools.config, space, used, bytes)
+        space::refusal(&self.tools.config, self.tools.reserve.room(), used, bytes)
     }
 
     /// What an ended session or a purge leaves to be purged is done between other requests.
@@ -405,6 +407,13 @@ pub(crate) fn watch(tools: &Arc<Tools>, stage: tokio::task::JoinHandle<()>) {
             notify(Notice::Stopped);
         }
     });
+}
+
+/// Bytes of records that the reserve gives way to, if any do.
+fn owed_bytes(batch: &[Submission]) -> u64 {
+    let owed = batch.iter().filter(|submission| submission.op.is_owed());
+    // It is not the record alone: also what only the index says is written.
+    owed.map(|submission| submission.op.record_bytes().max(1)).sum()
 }
 
 /// A request of the writer's own: nobody waits for it.

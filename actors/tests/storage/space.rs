@@ -1,8 +1,14 @@
 //! What a node does that has no room left, and how it comes to have some again.
 
-use std::time::{Duration, Instant};
+use std::{
+    os::unix::fs::MetadataExt,
+    time::{Duration, Instant},
+};
 
-use actors::{ActorError, FragmentStore, storage::disk::Space};
+use actors::{
+    ActorError, FragmentStore,
+    storage::{RESERVE_FILE, disk::Space},
+};
 
 use super::support::{
     LOCAL, audit,
@@ -297,4 +303,35 @@ async fn compaction_below_the_floor_needs_room_for_what_counts_only() {
     node.stop().await;
 }
 
+/// What somebody else took of the disk is not for puts to find again in what is set aside for drops.
+#[tokio::test(flavor = "multi_thread")]
+async fn disk_that_others_fill_has_room_for_drops_from_what_is_set_aside() {
+    let mut node = Node::new(1);
+    (node.config.min_free_bytes, node.config.segment_bytes) = (0, 1 << 20);
+    node.start().await.unwrap();
+    let reserve = node.config.data_dir.join(RESERVE_FILE);
+    let held = || reserve.metadata().unwrap().blocks() * 512;
+    assert_eq!(held(), RESERVE_BYTES);
+    node.storage().put(LOCAL, id(1, 0), fragment(0, LENGTH)).await.unwrap();
+    node.disk.pretend_space(Some(Space { free: 0, total: 1 << 30 }));
+    let put = node.storage().put(LOCAL, id(1, 1), fragment(1, LENGTH)).await;
+    assert!(matches!(put, Err(ActorError::InsufficientStorage { .. })), "{put:?}");
+    assert_eq!(held(), RESERVE_BYTES, "a put that is refused needs nothing");
+    node.storage().drop_fragment(LOCAL, id(1, 0)).await.unwrap();
+    let given = RESERVE_BYTES - held();
+    assert!((1..RESERVE_BYTES).contains(&given), "it gives what is lacking: {given}");
+    // Free is now what it has given, and that is not for this.
+    node.disk.pretend_space(Some(Space { free: given, total: 1 << 30 }));
+    assert_eq!(node.storage().usage().await.unwrap().room_bytes, Some(0));
+    let put = node.storage().put(LOCAL, id(1, 1), fragment(1, LENGTH)).await;
+    assert!(matches!(put, Err(ActorError::InsufficientStorage { .. })), "{put:?}");
+    node.disk.pretend_space(None);
+    node.storage().put(LOCAL, id(1, 1), fragment(1, LENGTH)).await.unwrap();
+    assert_eq!(held(), RESERVE_BYTES);
+    audit::check(&node).await;
+    node.stop().await;
+}
+
 const LENGTH: usize = 3000;
+/// A quarter of a segment of 1 MiB.
+const RESERVE_BYTES: u64 = 256 << 10;

@@ -27,16 +27,19 @@ pub(crate) fn survived(system: FileSystem, seed: u64) {
     });
     let load = Load::begin(&node, Ledger::default(), CLIENTS, seed);
     for _ in 0..scaled(15, 150) {
-        round(&image, &load, FLOOR_BYTES - (1 << 20), true);
-        // Without what it keeps free not even a drop can be written.
-        round(&image, &load, rng.u64(..LEFT_BYTES), false);
+        round(&image, &load, true, || fill(&image, &load, FLOOR_BYTES - (1 << 20), false));
+        // Without what it keeps free for itself there is still what it has set aside for drops...
+        image.fill(0);
+        round(&image, &load, true, || {});
+        // ... unless that is taken as well.
+        round(&image, &load, false, || fill(&image, &load, rng.u64(..LEFT_BYTES), true));
     }
     let (ledger, _) = load.end(&node);
     // One that keeps next to nothing free meets the end of the disk wherever it writes.
     node.restart_with(&[keeps(1)]);
     let load = Load::begin(&node, ledger, CLIENTS, seed);
     for _ in 0..scaled(20, 200) {
-        round(&image, &load, rng.u64(..LEFT_BYTES), false);
+        round(&image, &load, false, || fill(&image, &load, rng.u64(..LEFT_BYTES), true));
     }
     load.end(&node);
     scrub(&node);
@@ -46,11 +49,12 @@ pub(crate) fn survived(system: FileSystem, seed: u64) {
     assert!(node.stop().success(), "{log}");
 }
 
-/// Fills the disk until puts are refused, and empties it again.
-fn round(image: &Image, load: &Load, left_bytes: u64, drops_go_on: bool) {
+/// Has the disk filled, and empties it again.
+fn round(image: &Image, load: &Load, drops_go_on: bool, fill: impl FnOnce()) {
+    // What was being written when the disk became full may have failed.
     load.until_all_are_answered();
     let earlier = load.tally().refused.len();
-    fill(image, load, left_bytes, !drops_go_on);
+    fill();
     let before = load.tally();
     let drops = if drops_go_on { SOME } else { 0 };
     load.until(|now| now.reads >= before.reads + SOME && now.drops >= before.drops + drops);

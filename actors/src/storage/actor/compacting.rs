@@ -31,6 +31,7 @@ impl State {
             database: self.database.clone(),
             index: self.index.clone(),
             reader: self.reader.clone(),
+            reserve: self.reserve.clone(),
             metrics: self.arguments.metrics.clone(),
             stuck: stuck.clone(),
             wanted: self.pressure.wanted(),

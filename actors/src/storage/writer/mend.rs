@@ -27,6 +27,8 @@ impl Writer {
         }
         (self.tools.notify)(Notice::Writing(Some(self.trouble.cause().reason)));
         self.stages.idle().await;
+        // A segment is begun, and the index written.
+        self.tools.reserve.settle(1).await;
         match self.mend().await {
             Ok(()) => {
                 self.trouble.clear(self.log.end());
