@@ -84,6 +84,11 @@ pub(crate) struct Recovery {
     pub(crate) damaged_places: usize,
     /// Segments that are shorter than they were, or gone.
     pub(crate) lost_segments: Vec<u32>,
+    /// Documents that were lost.
+    pub(crate) lost_documents: usize,
+    /// Tesserae that a snapshot knew, and of which the segments say nothing any more: lost, or forgotten since it was
+    /// taken. `losses.jsonl` in the data directory names them.
+    pub(crate) missing_tesseras: usize,
     /// Whether the whole index was made anew.
     pub(crate) rebuilt: bool,
     /// When the snapshot was taken that gave it back what the segments do not know (when things came and were verified),
@@ -109,6 +114,8 @@ impl From<Usage> for Storage {
                 records: usage.recovery.records,
                 damaged_places: usage.recovery.damage.len(),
                 lost_segments: usage.recovery.lost_segments,
+                lost_documents: usage.recovery.lost_documents.len(),
+                missing_tesseras: usage.recovery.restored.as_ref().map_or(0, |it| it.missing.len()),
                 rebuilt: usage.recovery.rebuilt,
                 restored_from_ms: usage.recovery.restored.map(|restored| restored.taken_at_ms),
             },

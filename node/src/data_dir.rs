@@ -15,7 +15,7 @@ use std::{
 
 use actors::{
     keys::{AUTHOR_KEY_NAME, NODE_KEY_NAME},
-    storage::{INDEX_FILE, RESERVE_FILE, SALT_FILE, SEGMENTS_FOLDER, SNAPSHOTS_FOLDER},
+    storage::{INDEX_FILE, LOSSES_FILE, RESERVE_FILE, SALT_FILE, SEGMENTS_FOLDER, SNAPSHOTS_FOLDER},
 };
 use config::{FILE_NAME, Loaded, Origin, Place};
 
@@ -291,8 +291,16 @@ const OWNER_ONLY: u32 = 0o700;
 const OTHERS: u32 = 0o077;
 
 /// What a data directory is made of, beside the index.
-const PARTS: [&str; 7] =
-    [SEGMENTS_FOLDER, SALT_FILE, RESERVE_FILE, SNAPSHOTS_FOLDER, NODE_KEY_NAME, AUTHOR_KEY_NAME, FILE_NAME];
+const PARTS: [&str; 8] = [
+    SEGMENTS_FOLDER,
+    SALT_FILE,
+    LOSSES_FILE,
+    RESERVE_FILE,
+    SNAPSHOTS_FOLDER,
+    NODE_KEY_NAME,
+    AUTHOR_KEY_NAME,
+    FILE_NAME,
+];
 
 /// What an empty folder may hold: traces of a start that was cut off, and what a file system puts into its root.
 const HARMLESS: [&str; 3] = [lock::FILE, "TESSERAS.new", "lost+found"];

@@ -32,6 +32,7 @@ use super::{
     lending::Lending,
     locations::Locations,
     lookup::Lookup,
+    losses,
     message::{Reply, StorageMsg, Usage},
     open,
     pragmas::{self, Database, INDEX_FILE},
@@ -209,6 +210,7 @@ impl State {
         let (database, recovered) = opened.instrument(tracing::debug_span!("recovery")).await?;
         arguments.metrics.indexed(database.meter.take());
         tell_recovery(&recovered.report);
+        losses::note(&arguments.config.data_dir, &recovered.report);
         let recovery = recovered.report.clone();
         let actor = me.clone();
         let notify = move |notice| {
@@ -436,6 +438,9 @@ fn tell_recovery(report: &Report) {
     }
     for tessera in &report.lost_documents {
         tracing::error!(%tessera, "a document of it is lost: restore it from another copy");
+    }
+    for tessera in report.restored.iter().flat_map(|restored| &restored.missing) {
+        tracing::error!(%tessera, "a snapshot knew it, the segments do not: it was forgotten since, or is lost");
     }
     for segment in &report.lost_segments {
         tracing::error!(segment, "a segment is gone or cut short: what was in it is missing");

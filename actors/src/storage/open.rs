@@ -17,9 +17,9 @@ use super::{
     disk::{self, Disk},
     facts,
     pragmas::{Database, INDEX_FILE, open_database},
-    recover::{Recovered, Report, Tail, recover},
+    recover::{Recovered, Tail, recover},
     segment::SEGMENTS_FOLDER,
-    snapshot,
+    snapshot::{self, Restored},
     view::View,
 };
 use crate::error::ActorError;
@@ -79,7 +79,7 @@ async fn try_open(config: &StorageConfig, disk: &Arc<dyn Disk>) -> Result<(Datab
             restored => restored?,
         };
         remove(disk.as_ref(), &marker)?;
-        reread(&database, Recovered { report: Report { restored, ..recovered.report }, ..recovered }).await
+        reread(&database, missed(recovered, restored)).await
     };
     match recovered.await {
         Ok(recovered) => Ok((database, recovered)),
@@ -88,6 +88,17 @@ async fn try_open(config: &StorageConfig, disk: &Arc<dyn Disk>) -> Result<(Datab
             Err(error)
         }
     }
+}
+
+/// Reports what the snapshot knew of and the segments do not.
+fn missed(recovered: Recovered, restored: Option<Restored>) -> Recovered {
+    let mut report = recovered.report;
+    report.restored = restored.map(|mut restored| {
+        report.lost_documents.extend(&restored.lost_documents);
+        restored.missing.retain(|tessera| !recovered.dropped.contains(tessera));
+        restored
+    });
+    Recovered { report, ..recovered }
 }
 
 /// What was restored is in the index, and not in the view of it yet.

@@ -42,6 +42,8 @@ pub(crate) struct Recovered {
     pub(crate) purge: Vec<TesseraId>,
     /// Whether the log had been closed in good order.
     pub(crate) was_clean: bool,
+    /// Of which something was dropped, as far as the log that was read says so.
+    pub(crate) dropped: HashSet<TesseraId>,
     pub(crate) report: Report,
 }
 
@@ -256,7 +258,9 @@ impl Replay<'_> {
         let purge = facts::not_counting(&mut self.connection).await?;
         let purge = purge.into_iter().map(|(tessera, _)| tessera).collect();
         let (next_seq, was_clean) = (self.state.next_seq, clean.is_some());
-        Ok(Recovered { view: self.view, log, next_seq, purge, was_clean, report: self.report })
+        let forgotten = self.forgotten.into_keys();
+        let dropped = forgotten.chain(self.tombstones.into_keys().map(|(_, id)| id.tessera)).collect();
+        Ok(Recovered { view: self.view, log, next_seq, purge, was_clean, dropped, report: self.report })
     }
 
     /// A new segment has a number that none had before: what the index says of a lost one must not be said of it.

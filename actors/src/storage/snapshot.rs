@@ -1,5 +1,5 @@
 //! Snapshots of what only the index knows: when things came, were verified, and are to be repaired. The segments rebuild
-//! everything else.
+//! everything else; of that they name tesserae and documents only, so that what the segments lost is missed.
 //!
 //! # Invariants
 //! 1. A snapshot counts only under its name, which it gets when it is whole, checked and durable. The name holds its
@@ -15,16 +15,14 @@ use std::{
 };
 
 use config::StorageConfig;
-use proto::{Checksum, TesseraId, record::DocumentKind};
+use proto::{Checksum, TesseraId};
 use sqlx::{Connection, Row, SqliteConnection};
 
 use super::{
-    digest,
     disk::{self, Disk},
-    facts,
     lending::Lending,
+    missed,
     pragmas::{self, Database, INDEX_FILE},
-    rows::TesseraRow,
 };
 use crate::error::ActorError;
 
@@ -37,6 +35,10 @@ pub struct Restored {
     pub segments: u64,
     /// Tesserae of which it is known again when they came.
     pub tesseras: u64,
+    /// Those of whose documents one is gone, once for each: the segments tell of the tessera, and no longer of that.
+    pub lost_documents: Vec<TesseraId>,
+    /// Those of which the segments tell nothing, neither that they are here nor that somebody dropped them.
+    pub missing: Vec<TesseraId>,
 }
 
 /// What tells whether anything has changed that a snapshot would hold.
@@ -244,42 +246,11 @@ async fn apply(writer: &mut SqliteConnection, taken_at_ms: i64) -> Result<Restor
     let segments = sqlx::query(SEGMENTS).execute(&mut *transaction).await?.rows_affected();
     let tesseras = sqlx::query(TESSERAS).execute(&mut *transaction).await?.rows_affected();
     sqlx::query(JOBS).execute(&mut *transaction).await?;
-    documents(&mut transaction).await?;
+    let lost_documents = missed::documents(&mut transaction).await?;
+    let missing = missed::tesseras(&mut transaction).await?;
     sqlx::query(SCRUB).execute(&mut *transaction).await?;
     transaction.commit().await?;
-    Ok(Restored { taken_at_ms, segments, tesseras })
-}
-
-/// Documents that were damaged, and that the segments do not tell of, are missing.
-async fn documents(index: &mut SqliteConnection) -> Result<(), ActorError> {
-    let knows: bool = sqlx::query_scalar(KNOWS_DOCUMENTS).fetch_one(&mut *index).await?;
-    if !knows {
-        return Ok(());
-    }
-    for lacking in sqlx::query(LACKING).fetch_all(&mut *index).await? {
-        let Some(kind) = DocumentKind::from_code(lacking.try_get(1)?) else { continue };
-        let tessera = TesseraId::try_from(lacking.try_get::<&[u8], _>(0)?)?;
-        let key = (tessera, kind, Checksum::try_from(lacking.try_get::<&[u8], _>(2)?)?);
-        let row = sqlx::query(TESSERA).bind(tessera.as_bytes().as_slice()).fetch_one(&mut *index).await?;
-        let row = facts::tessera_row(&row, tessera, 0)?;
-        let documents = row.documents.wrapping_add(digest::seal_of_document(&key));
-        let row = TesseraRow { documents, ..row };
-        sqlx::query("INSERT INTO main.documents VALUES (?, ?, ?, 0, 0, ?, ?)")
-            .bind(tessera.as_bytes().as_slice())
-            .bind(kind.code())
-            .bind(key.2.as_bytes().as_slice())
-            .bind(lacking.try_get::<i64, _>(3)?)
-            .bind(lacking.try_get::<i64, _>(4)?)
-            .execute(&mut *index)
-            .await?;
-        sqlx::query("UPDATE main.tesseras SET documents = ?, seal = ? WHERE tessera = ?")
-            .bind(row.documents.cast_signed())
-            .bind(digest::seal_of_tessera(tessera, &row))
-            .bind(tessera.as_bytes().as_slice())
-            .execute(&mut *index)
-            .await?;
-    }
-    Ok(())
+    Ok(Restored { taken_at_ms, segments, tesseras, lost_documents, missing })
 }
 
 fn make_folder(folder: &Path, disk: &dyn Disk) -> Result<(), ActorError> {
@@ -335,8 +306,9 @@ const COPY: &str = "BEGIN; \
          WHERE sealed = 1 ORDER BY id; \
      CREATE TABLE tesseras AS SELECT tessera, received_at FROM live.tesseras WHERE session = 0 ORDER BY tessera; \
      CREATE TABLE jobs AS SELECT checksum, queued_at FROM live.jobs ORDER BY checksum; \
-     CREATE TABLE documents AS SELECT tessera, kind, hash, len, suspect_at FROM live.documents \
-         WHERE suspect_at IS NOT NULL ORDER BY tessera, kind, hash; \
+     CREATE TABLE documents AS SELECT d.tessera, d.kind, d.hash, d.len, d.suspect_at FROM live.documents d \
+         JOIN live.tesseras t ON t.tessera = d.tessera AND t.session = 0 ORDER BY d.tessera, d.kind, d.hash; \
+     CREATE TABLE log AS SELECT next_seq FROM live.log; \
      CREATE TABLE scrub AS SELECT before, paused_until, index_at FROM live.scrub; \
      COMMIT;";
 const SEGMENTS: &str = "UPDATE segments SET written_at = kept.segments.written_at, verified_at = kept.segments.verified_at \
@@ -345,13 +317,5 @@ const TESSERAS: &str = "UPDATE tesseras SET received_at = kept.tesseras.received
      FROM kept.tesseras WHERE kept.tesseras.tessera = main.tesseras.tessera";
 const JOBS: &str = "UPDATE jobs SET queued_at = kept.jobs.queued_at \
      FROM kept.jobs WHERE kept.jobs.checksum = main.jobs.checksum";
-/// A snapshot of before does not.
-const KNOWS_DOCUMENTS: &str = "SELECT EXISTS (SELECT 1 FROM kept.sqlite_schema WHERE name = 'documents')";
-const LACKING: &str = "SELECT k.tessera, k.kind, k.hash, k.len, k.suspect_at FROM kept.documents k \
-     JOIN main.tesseras t ON t.tessera = k.tessera AND t.session = 0 AND t.holdings > 0 \
-     WHERE NOT EXISTS (SELECT 1 FROM main.documents d \
-         WHERE d.tessera = k.tessera AND d.kind = k.kind AND d.hash = k.hash)";
-const TESSERA: &str =
-    "SELECT session, holdings, received_at, documents, seal FROM main.tesseras WHERE tessera = ?";
 const SCRUB: &str = "UPDATE scrub SET before = kept.scrub.before, paused_until = kept.scrub.paused_until, \
      index_at = 0, seal = NULL FROM kept.scrub";

@@ -14,7 +14,7 @@ use super::{
 };
 
 /// A node with a manifest, and where its record is.
-async fn with_document() -> (Node, Placed) {
+pub(crate) async fn with_document() -> (Node, Placed) {
     let node = Node::started(1).await;
     with_manifest(&node).await;
     let placed = first(&node, |record| matches!(record, Record::Document { .. }));

@@ -24,6 +24,8 @@ mod forged;
 #[cfg(test)]
 mod mending;
 #[cfg(test)]
+mod missed;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod races;

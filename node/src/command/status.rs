@@ -102,6 +102,16 @@ pub(super) fn troubles(storage: &Storage) -> Vec<(&'static str, String)> {
             "lost segments",
             (!recovery.lost_segments.is_empty()).then(|| format!("{:?}", recovery.lost_segments)),
         ),
+        ("lost documents", (recovery.lost_documents > 0).then(|| recovery.lost_documents.to_string())),
+        (
+            "missing",
+            (recovery.missing_tesseras > 0).then(|| {
+                let count = human::count(recovery.missing_tesseras as u64, "tessera", "tesserae");
+                format!(
+                    "{count} that a snapshot of the index knew: lost, or forgotten since; `doctor` says more"
+                )
+            }),
+        ),
         ("index", recovery.rebuilt.then(|| made_anew(recovery))),
     ];
     all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()

@@ -146,6 +146,18 @@ pub(crate) fn recovery(recovery: &Recovery) -> Check {
             "put the segment files back from a copy of the data directory and restart; `verify ID` says what is lost",
         );
     }
+    if recovery.lost_documents > 0 || recovery.missing_tesseras > 0 {
+        return Check::failed(
+            RECOVERY,
+            format!(
+                "{} lost; {} that a snapshot knew are not known to the segments: lost, or forgotten since",
+                human::count(recovery.lost_documents as u64, "document is", "documents are"),
+                human::count(recovery.missing_tesseras as u64, "tessera", "tesserae"),
+            ),
+            "put the segment files back from a copy of the data directory and run `rebuild-index`; `jobs` names the \
+             documents, losses.jsonl in the data directory the tesserae",
+        );
+    }
     if *damaged_places > 0 {
         return Check::warning(
             RECOVERY,
@@ -229,6 +241,8 @@ mod tests {
             records: 0,
             damaged_places: 0,
             lost_segments: Vec::new(),
+            lost_documents: 0,
+            missing_tesseras: 0,
             rebuilt: false,
             restored_from_ms: None,
         };
@@ -332,6 +346,13 @@ mod tests {
         check(&recovery(&Recovery { records: 5, ..clean.clone() }), Outcome::Ok, "5 records");
         let rebuilt = Recovery { rebuilt: true, ..clean };
         check(&recovery(&rebuilt), Outcome::Warning, "made anew");
+        let gone = Recovery { missing_tesseras: 3, ..rebuilt.clone() };
+        check(&recovery(&gone), Outcome::Failed, "3 tesserae that a snapshot knew");
+        check(
+            &recovery(&Recovery { lost_documents: 1, ..gone }),
+            Outcome::Failed,
+            "1 document is lost; 3 tesserae",
+        );
         let damaged = Recovery { damaged_places: 2, ..rebuilt };
         check(&recovery(&damaged), Outcome::Warning, "2 places");
         let lost =

@@ -14,6 +14,7 @@ mod device;
 mod filesystem;
 mod flush;
 mod limits;
+mod losses;
 mod permissions;
 mod place;
 mod software;
@@ -150,6 +151,7 @@ fn machine(loaded: &Loaded) -> Vec<Check> {
     let config = &loaded.config;
     let data_dir = config.node.data_dir.as_path();
     let mut checks = place::examine(loaded);
+    checks.extend(losses::examine(data_dir));
     checks.push(permissions::data_dir(config));
     checks.push(permissions::socket(config));
     checks.extend(filesystem::examine(data_dir));

@@ -140,8 +140,8 @@ fn damaged(scrub: &api::Scrub) -> String {
 /// What the last start found, if anything was lost.
 pub(super) fn recovery(facts: &Facts) -> Markup {
     let Ok(api::Storage { recovery, .. }) = &facts.storage else { return html! {} };
-    let api::Recovery { records, damaged_places, lost_segments, rebuilt, restored_from_ms } = recovery;
-    if lost_segments.is_empty() && *damaged_places == 0 && !rebuilt {
+    let api::Recovery { records, damaged_places, lost_segments, rebuilt, restored_from_ms, .. } = recovery;
+    if lost_segments.is_empty() && *damaged_places == 0 && !rebuilt && recovery.missing_tesseras == 0 {
         return html! {};
     }
     html! {
@@ -149,6 +149,8 @@ pub(super) fn recovery(facts: &Facts) -> Markup {
             h2 { "What the last start found" }
             dl {
                 (row("Segments gone or cut short", lost_segments.len()))
+                (row("Documents lost", recovery.lost_documents))
+                (row("Tesserae that are gone, or forgotten since the last snapshot", recovery.missing_tesseras))
                 (row("Places that are not what was written", damaged_places))
                 (row("Index made anew", if *rebuilt { "yes" } else { "no" }))
                 @if let Some(taken) = restored_from_ms.and_then(|ms| u64::try_from(ms).ok()) {

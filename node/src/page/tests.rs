@@ -33,6 +33,8 @@ pub(super) fn storage() -> api::Storage {
         records: 0,
         damaged_places: 0,
         lost_segments: Vec::new(),
+        lost_documents: 0,
+        missing_tesseras: 0,
         rebuilt: false,
         restored_from_ms: None,
     };
@@ -178,6 +180,8 @@ fn actor_that_restarts_and_what_was_lost_are_shown() {
         records: 7,
         damaged_places: 2,
         lost_segments,
+        lost_documents: 3,
+        missing_tesseras: 4,
         rebuilt: true,
         restored_from_ms: Some(1_795_840_267_000),
     };
@@ -188,6 +192,8 @@ fn actor_that_restarts_and_what_was_lost_are_shown() {
             "<strong>restarting</strong>",
             "cache fell last because: asked to",
             "<dt>Segments gone or cut short</dt><dd>20</dd>",
+            "<dt>Documents lost</dt><dd>3</dd>",
+            "since the last snapshot</dt><dd>4</dd>",
             "<dt>Queued</dt><dd>2 damaged fragments or documents</dd>",
             "<dt>Index made anew</dt><dd>yes</dd>",
             "<dt>Given what a snapshot knew, of</dt><dd>2026-11-28</dd>",
