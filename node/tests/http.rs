@@ -13,6 +13,7 @@ use std::{
 };
 
 use common::{Daemon, Place, stderr, stdout};
+use proto::TesseraId;
 use serde_json::Value;
 
 /// Asks with these header fields, each with its end of line.
@@ -88,7 +89,7 @@ fn bytes_of(daemon: &Daemon<'_>, path: &str, fields: &str) -> (String, Vec<u8>) 
 fn fragment_is_known_by_its_checksum() {
     let place = Place::new();
     let daemon = Daemon::start(&place);
-    let id = place.keep("a", b"a");
+    let id = TesseraId::from_bytes([9; 32]).to_string();
     fs::write(place.path().join("bytes"), "fragment").unwrap();
     let sum = stdout(&place.node(["fragment", "put", &id, "7", "3", "bytes"])).trim().to_owned();
     let get = |fields: &str| ask(&daemon, "GET", &format!("/v1/tesseras/{id}/fragments/7/3"), fields);

@@ -342,7 +342,8 @@ fn manifest_of_a_newer_version_or_of_nonsense_hides_no_other() {
 fn fragment_is_put_listed_read_and_dropped() {
     let place = Place::new();
     let _daemon = Daemon::start(&place);
-    let id = place.keep("a", b"a");
+    // Of a tessera of which nothing else is here.
+    let id = TesseraId::from_bytes([9; 32]).to_string();
     fs::write(place.path().join("bytes"), "fragment").unwrap();
     let put = place.node(["fragment", "put", &id, "7", "3", "bytes"]);
     assert_eq!(put.status.code(), Some(0), "{}", stderr(&put));
@@ -357,6 +358,22 @@ fn fragment_is_put_listed_read_and_dropped() {
     failed(&place.node(["fragment", "put", &id, "7", "3", "bytes"]), 1, "is empty");
     fs::write(place.path().join("bytes"), vec![0; (1 << 20) + 1]).unwrap();
     failed(&place.node(["fragment", "put", &id, "7", "3", "bytes"]), 1, "longer than a fragment");
+}
+
+/// Whoever reads the tessera would find it damaged, and nobody could repair it.
+#[test]
+fn fragment_that_its_tessera_does_not_have_is_refused() {
+    let place = Place::new();
+    let _daemon = Daemon::start(&place);
+    let id = place.keep("a", b"a");
+    fs::write(place.path().join("right"), place.node(["fragment", "get", &id, "0", "0"]).stdout).unwrap();
+    fs::write(place.path().join("wrong"), "fragment").unwrap();
+    let put = |at: [&str; 2], bytes| place.node(["fragment", "put", &id, at[0], at[1], bytes]);
+    failed(&put(["7", "3"], "wrong"), 1, "has no fragment");
+    assert_eq!(place.node(["fragment", "drop", &id, "0", "0"]).status.code(), Some(0));
+    failed(&put(["0", "0"], "wrong"), 1, "these bytes have the checksum");
+    assert_eq!(put(["0", "0"], "right").status.code(), Some(0));
+    assert_eq!(place.node(["verify", &id]).status.code(), Some(0));
 }
 
 #[test]

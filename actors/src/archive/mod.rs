@@ -52,7 +52,7 @@ pub use listing::LISTING_BYTES_MAX;
 pub use metadata::{METADATA_BYTES_MAX, METADATA_NAME, Metadata, date};
 pub use names::{NAMES_BYTES_MAX, PART_BYTES_MAX, PATH_BYTES_MAX};
 pub use pour::UPLOAD;
-pub use source::TesseraStore;
+pub use source::{Named, TesseraStore, named};
 pub use unpack::{MANIFEST_NAME, raw_name, unpack, unpack_raw};
 pub use verify::{FAULTS_NAMED_MAX, Fault, FaultState, VerifyReport, verify};
 pub use walk::{Progress, Special, Walk, walk};

@@ -60,6 +60,37 @@ pub(crate) struct Place {
     pub(crate) is_data: bool,
 }
 
+/// What a tessera says of one of its fragments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Named {
+    /// Nothing: what says how it is put together is not here, or damaged.
+    Unknown,
+    /// That it has none there.
+    Nowhere,
+    /// That it is this one.
+    As(Checksum),
+}
+
+/// What the layout of its tessera says of a fragment. Errors with [`ArchiveError::Store`] when that could not be read.
+pub async fn named<S: TesseraStore>(store: S, id: FragmentId) -> Result<Named, ArchiveError> {
+    let looked = async {
+        let source = Source::open(store, id.tessera).await?;
+        let layout = source.layout.layout();
+        let Some(number) = layout.number(id.stripe, id.index) else { return Ok(Named::Nowhere) };
+        let places = source.places(layout.page_of(number).0).await?;
+        let place = places.into_iter().find(|place| place.id == id);
+        Ok(place.map_or(Named::Nowhere, |place| Named::As(place.checksum)))
+    };
+    match looked.await {
+        Err(
+            ArchiveError::Store(ActorError::NotFound { .. } | ActorError::CorruptDocument { .. })
+            | ArchiveError::Proto(_)
+            | ArchiveError::Damaged { .. },
+        ) => Ok(Named::Unknown),
+        named => named,
+    }
+}
+
 impl<S: TesseraStore> Source<S> {
     /// Reads manifest and layout. Errors with [`ArchiveError::Store`], [`ArchiveError::Proto`] and
     /// [`ArchiveError::Damaged`].

@@ -2,7 +2,10 @@
 
 use std::{convert::Infallible, sync::Arc};
 
-use actors::{FragmentStore, PutOutcome};
+use actors::{
+    FragmentStore, PutOutcome,
+    archive::{Named, named},
+};
 use axum::{
     Json,
     body::Body,
@@ -12,7 +15,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures::{Stream, stream};
-use proto::{AccountId, Fragment, FragmentId, TesseraId, limits::FRAGMENT_BYTES_MAX};
+use proto::{AccountId, Checksum, Fragment, FragmentId, TesseraId, limits::FRAGMENT_BYTES_MAX};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -126,9 +129,25 @@ pub(super) async fn put(
     }
     let fragment = Fragment::hash(bytes)?;
     let checksum = fragment.checksum();
+    belongs(&node, fragment_id(id), checksum).await?;
     let held = node.system.cache.put(AccountId::LOCAL, fragment_id(id), fragment).await? == PutOutcome::Held;
     let status = if held { StatusCode::OK } else { StatusCode::CREATED };
     Ok((status, Json(api::Put { checksum, held })).into_response())
+}
+
+/// Whether these bytes are what the tessera has there, as far as that is known: others would never be of use, and be found
+/// damaged by whoever reads the tessera.
+async fn belongs(node: &Node, id: FragmentId, checksum: Checksum) -> Result<(), Problem> {
+    let detail = match named(node.system.storage.clone(), id).await? {
+        Named::Unknown => return Ok(()),
+        Named::As(expected) if expected == checksum => return Ok(()),
+        Named::As(expected) => format!(
+            "these bytes have the checksum {checksum}, and the fragment {id} of this tessera has {expected}: see \
+             `fragment list`"
+        ),
+        Named::Nowhere => format!("this tessera has no fragment {id}: see `fragment list`"),
+    };
+    Err(Problem::new(Kind::Conflict, detail))
 }
 
 /// This node itself no longer wants the fragment
