@@ -106,28 +106,32 @@ fn damaged(facts: &Facts) -> Option<Finding> {
             )
         }
     };
-    let remedy = "make it again from the files if you have them (the same fragment put again heals), or put the \
-                  segment file back from a copy; `fragment list ID` says which, `doctor` looks at the disk";
-    Some(Finding { what, remedy: Some(remedy.to_owned()) })
+    let remedy = format!(
+        "put the segment files back from a copy, or put the same fragments again (`fragment list ID` says which); if \
+         there is no copy, {}; `doctor` looks at the disk",
+        AGAIN
+    );
+    Some(Finding { what, remedy: Some(remedy) })
 }
 
 fn manifest(facts: &Facts) -> Option<Finding> {
+    let from_copy = "put the segment files back from a copy of the data directory, then restart the daemon";
     let (what, remedy) = match facts.manifest {
         State::Ok if facts.damaged_documents > 0 => (
             "not all that says how its fragments are put together is in order here",
-            Some(
-                "forget it and make it again from the files if you have them, or restore it from another copy",
-            ),
+            format!("{from_copy}; if there is none, {}", AGAIN),
         ),
         State::Ok => return None,
         State::Missing => (
             "what its author signed is not here: somebody put single fragments here, or it was lost",
-            Some("if it was made here, put the segment files back from a copy, then `rebuild-index`"),
+            "if it was made here, put the segment files back from a copy, then `rebuild-index`".to_owned(),
         ),
-        State::Newer => ("a newer version of this software signed it", Some("update this software")),
-        State::Suspect => ("what its author signed is damaged here", Some("restore it from another copy")),
+        State::Newer => ("a newer version of this software signed it", "update this software".to_owned()),
+        State::Suspect => {
+            ("what its author signed is damaged here", format!("{from_copy}; if there is none, {}", AGAIN))
+        }
     };
-    Some(Finding { what: what.to_owned(), remedy: remedy.map(str::to_owned) })
+    Some(Finding { what: what.to_owned(), remedy: Some(remedy) })
 }
 
 fn verified(facts: &Facts) -> Option<Finding> {
@@ -163,6 +167,11 @@ fn key(facts: &Facts) -> Option<Finding> {
         remedy: Some("keep a copy of author.key where this machine is not".to_owned()),
     })
 }
+
+/// What is left to whoever has the files. What was made at another time is not the same, and what is private is encrypted
+/// anew each time.
+const AGAIN: &str =
+    "`forget` it and `create` it again from the files if you have them: it then has another id";
 
 fn age(ms: u64) -> String {
     human::span(ms / 1000)
