@@ -125,9 +125,9 @@ impl Reserve {
     }
 }
 
-/// A small part of the disk, and of the segments that are made on it.
+/// A small part of the disk, and no more than a segment.
 fn whole(config: &StorageConfig, space: Space) -> u64 {
-    let bytes = WHOLE_BYTES_MAX.min(space.total / DISK_SHARE).min(config.segment_bytes / SEGMENT_SHARE);
+    let bytes = WHOLE_BYTES_MAX.min(space.total / DISK_SHARE).min(config.segment_bytes);
     bytes - bytes % BLOCK_BYTES
 }
 
@@ -154,7 +154,6 @@ fn held(file: &File) -> io::Result<u64> {
 pub const RESERVE_FILE: &str = "reserve";
 const WHOLE_BYTES_MAX: u64 = 16 << 20;
 const DISK_SHARE: u64 = 32;
-const SEGMENT_SHARE: u64 = 4;
 /// It gives way in steps of at least this part of it.
 const STEP_SHARE: u64 = 8;
 const BLOCK_BYTES: u64 = 4096;
@@ -194,7 +193,7 @@ mod tests {
         };
         check(1 << 40, 256 * MIB, 16 * MIB);
         check(320 * MIB, 256 * MIB, 10 * MIB);
-        check(1 << 40, 32 * MIB, 8 * MIB);
-        check(1 << 40, 16_000, 0);
+        check(1 << 40, 8 * MIB, 8 * MIB);
+        check(1 << 40, 4000, 0);
     }
 }

@@ -333,5 +333,5 @@ async fn disk_that_others_fill_has_room_for_drops_from_what_is_set_aside() {
 }
 
 const LENGTH: usize = 3000;
-/// A quarter of a segment of 1 MiB.
-const RESERVE_BYTES: u64 = 256 << 10;
+/// A whole segment.
+const RESERVE_BYTES: u64 = 1 << 20;
