@@ -52,6 +52,34 @@ fn without_a_daemon_the_next_start_makes_the_index_anew() {
     assert_eq!(daemon.stop(), Some(0));
 }
 
+/// What it held was known to a snapshot of the index only.
+#[test]
+fn tessera_that_the_segments_lost_is_told_of_after_restarts_too() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place);
+    let (kept, lost) = (place.keep("kept", b"kept"), place.keep("lost", b"lost"));
+    let taken = daemon.say("POST /v1/index/snapshot HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n");
+    assert!(taken.starts_with("HTTP/1.1 200"), "{taken}");
+    assert_eq!(daemon.stop(), Some(0));
+    let segment =
+        fs::OpenOptions::new().write(true).open(place.data_dir().join("segments/00000001.seg")).unwrap();
+    segment.set_len(segment.metadata().unwrap().len() - 100).unwrap();
+    fs::remove_file(place.data_dir().join("index.db")).unwrap();
+    for restarts in [false, true] {
+        let daemon = Daemon::start(&place);
+        let status = stdout(&place.node(["status"])).to_owned();
+        assert_eq!(status.contains("1 tessera that a snapshot"), !restarts, "{status}");
+        let doctor = place.node(["doctor"]);
+        assert_eq!(doctor.status.code(), Some(1));
+        assert!(stdout(&doctor).contains("losses.jsonl names everything"), "{}", stdout(&doctor));
+        failed(&place.node(["explain", &lost]), 1, "forgotten in between");
+        assert_eq!(place.node(["verify", &kept]).status.code(), Some(0));
+        assert_eq!(daemon.stop(), Some(0));
+    }
+    fs::remove_file(place.data_dir().join("losses.jsonl")).unwrap();
+    assert!(!stdout(&place.node(["doctor"])).contains("losses"));
+}
+
 #[test]
 fn damage_that_a_rebuild_finds_is_told_and_the_old_index_is_kept() {
     let place = Place::new();

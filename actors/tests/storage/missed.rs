@@ -9,7 +9,7 @@ use proto::record::{DocumentKind, Record};
 use super::{
     damage::{filled, usage, zero},
     documents::with_document,
-    scrubbing::first,
+    scrubbing::{first, scrub},
     support::{LOCAL, fragment, id, index, node::Node, tessera},
 };
 
@@ -33,6 +33,8 @@ async fn document_that_nobody_knew_to_be_damaged_is_missed_when_the_index_is_mad
     node.stop().await;
     node.start().await.unwrap();
     assert_eq!(losses(node.path()).unwrap(), on_record, "it was lost once");
+    scrub(&node).await;
+    assert!(!usage(&node).await.recovery.rebuilt, "the index is in order");
     node.storage().forget(tessera(1)).await.unwrap();
     assert_eq!(usage(&node).await.totals.jobs, 0);
     node.stop().await;

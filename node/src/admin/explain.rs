@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
-use actors::storage::BlobState;
+use actors::{
+    ActorError,
+    storage::{BlobState, losses},
+};
 use axum::{Json, extract::State};
 use proto::{Checksum, TesseraId, manifest::Visibility};
 
 use super::{Node, extract::InPath, tesseras};
 use crate::{
     api::{self, Explained, Facts},
-    clock,
+    clock, human,
     problem::{Kind, Problem},
     schema::{OfJob, OfTessera},
 };
@@ -26,7 +29,12 @@ pub(super) async fn explain(
     State(node): State<Arc<Node>>,
     InPath(id): InPath<TesseraId>,
 ) -> Result<Json<api::Explained>, Problem> {
-    let row = node.system.storage.records().tessera(id).await?;
+    let row = match node.system.storage.records().tessera(id).await {
+        Err(error @ ActorError::NotFound { .. }) => {
+            return Err(gone(&node, id).await.unwrap_or(error.into()));
+        }
+        row => row?,
+    };
     let scrub = node.system.scrub.status().await?;
     let now_ms = i64::try_from(clock::now_ms()).unwrap_or(i64::MAX);
     let damaged_documents = row.damaged_documents;
@@ -68,6 +76,21 @@ pub(super) async fn explain(
         }
     }
     Ok(Json(Explained::new(&facts)))
+}
+
+/// Why a tessera is not here, if a start has missed it.
+async fn gone(node: &Node, id: TesseraId) -> Option<Problem> {
+    let data_dir = node.data_dir.clone();
+    let losses = tokio::task::spawn_blocking(move || losses(&data_dir)).await.ok()?.ok()?;
+    let loss = losses.iter().rfind(|loss| loss.missing.contains(&id))?;
+    let moment = |ms: i64| human::moment(u64::try_from(ms).unwrap_or(0));
+    let detail = format!(
+        "{id} is not here: it was known on {}, and the segments did not have it at the start of {}: it was lost, or \
+         forgotten in between; put the segment files back from a copy, if there is one, and run `rebuild-index`",
+        moment(loss.snapshot_taken_at_ms.unwrap_or(0)),
+        moment(loss.at_ms)
+    );
+    Some(Problem::new(Kind::NotFound, detail))
 }
 
 /// Damaged fragments and documents that wait for their repair, the longest first; at most 1,000

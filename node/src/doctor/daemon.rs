@@ -150,8 +150,8 @@ pub(crate) fn recovery(recovery: &Recovery) -> Check {
         return Check::failed(
             RECOVERY,
             format!(
-                "{} lost; {} that a snapshot knew are not known to the segments: lost, or forgotten since",
-                human::count(recovery.lost_documents as u64, "document is", "documents are"),
+                "the segments lack {} and {} that a snapshot of the index knew: lost, or forgotten since",
+                human::count(recovery.lost_documents as u64, "document", "documents"),
                 human::count(recovery.missing_tesseras as u64, "tessera", "tesserae"),
             ),
             "put the segment files back from a copy of the data directory and run `rebuild-index`; `jobs` names the \
@@ -347,11 +347,11 @@ mod tests {
         let rebuilt = Recovery { rebuilt: true, ..clean };
         check(&recovery(&rebuilt), Outcome::Warning, "made anew");
         let gone = Recovery { missing_tesseras: 3, ..rebuilt.clone() };
-        check(&recovery(&gone), Outcome::Failed, "3 tesserae that a snapshot knew");
+        check(&recovery(&gone), Outcome::Failed, "lack 0 documents and 3 tesserae");
         check(
             &recovery(&Recovery { lost_documents: 1, ..gone }),
             Outcome::Failed,
-            "1 document is lost; 3 tesserae",
+            "lack 1 document and 3 tesserae",
         );
         let damaged = Recovery { damaged_places: 2, ..rebuilt };
         check(&recovery(&damaged), Outcome::Warning, "2 places");

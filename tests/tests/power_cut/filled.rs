@@ -101,8 +101,11 @@ fn scrub(node: &TestNode) {
         if number("asked_bytes") == Some(0) {
             let damaged = ["damaged_fragments", "damaged_documents", "mended_records"].map(number);
             assert_eq!(damaged, [Some(0); 3], "{scrub}");
-            assert!(number("verified_bytes") > Some(0), "{scrub}");
-            return;
+            if number("verified_bytes") > Some(0) {
+                return;
+            }
+            // A compaction has copied forward all that was asked for, before it was its turn.
+            assert_eq!(node.post("/v1/scrub/start").status, 200);
         }
         assert!(Instant::now() < deadline, "verifying does not end: {scrub}");
         std::thread::sleep(Duration::from_millis(10));
