@@ -3,8 +3,10 @@
 //! # Invariants
 //! 1. One connection per request; nothing is kept between two of them.
 //! 2. An answer that breaks off is a failure, never a shorter answer.
+//! 3. Nobody is waited for without end who does not answer at all: what is read in a moment has to come in time, and
+//!    before anything that may take long the daemon has to show that it answers.
 
-use std::{error::Error, io, path::PathBuf};
+use std::{error::Error, future::Future, io, path::PathBuf, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited, combinators::BoxBody};
@@ -16,7 +18,7 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
-use tokio::{net::UnixStream, task::JoinSet};
+use tokio::{net::UnixStream, task::JoinSet, time::timeout};
 
 use crate::{
     failure::Failure,
@@ -31,23 +33,30 @@ pub(crate) type Upload = BoxBody<Bytes, io::Error>;
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     socket: PathBuf,
+    /// How long the daemon may take for what it answers at once.
+    patience: Duration,
 }
 
 impl Client {
     /// For the daemon on this socket. Nothing is connected yet.
     pub(crate) fn new(socket: PathBuf) -> Self {
-        Self { socket }
+        Self { socket, patience: PATIENCE }
     }
 
-    /// The JSON at this path.
+    /// The same, and waits no longer than this for what is answered at once.
+    pub(crate) fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// The JSON at this path, which is there in a moment.
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        self.call(Method::GET, path).await
+        self.in_time(self.ask(Method::GET, path)).await
     }
 
-    /// Calls an endpoint that takes nothing and answers with JSON.
+    /// Calls an endpoint that takes nothing and answers with JSON, when it is done.
     pub(crate) async fn call<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, Failure> {
-        let answer = async { read_json(self.send(method, path, JSON, nothing()).await?).await };
-        progress::patiently(WAITING, answer).await
+        self.must_answer().await?;
+        progress::patiently(WAITING, self.ask(method, path)).await
     }
 
     /// Sends a body and reads JSON.
@@ -57,6 +66,7 @@ impl Client {
         path: &str,
         body: Upload,
     ) -> Result<T, Failure> {
+        self.must_answer().await?;
         read_json(self.send(method, path, JSON, body).await?).await
     }
 
@@ -72,9 +82,24 @@ impl Client {
         path: &str,
         accept: &str,
     ) -> Result<Download, Failure> {
+        self.must_answer().await?;
         let answer = self.send(method, path, accept, nothing());
         let Answer { response, connection } = progress::patiently(WAITING, answer).await?;
         Ok(Download { body: response.into_body(), _connection: connection })
+    }
+
+    /// What takes long cannot tell a daemon that works from one that is stopped; this can.
+    async fn must_answer(&self) -> Result<(), Failure> {
+        self.in_time(self.send(Method::GET, ALIVE, ANYTHING, nothing())).await.map(drop)
+    }
+
+    async fn in_time<T>(&self, answer: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let answer = progress::patiently(NO_ANSWER_YET, timeout(self.patience, answer));
+        answer.await.unwrap_or_else(|_| Err(self.silent()))
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, Failure> {
+        read_json(self.send(method, path, JSON, nothing()).await?).await
     }
 
     async fn send(&self, method: Method, path: &str, accept: &str, body: Upload) -> Result<Answer, Failure> {
@@ -118,6 +143,8 @@ impl Client {
                     "{socket} may not be opened: use `sudo`, or join the group that admin.socket_group names"
                 ),
             ),
+            // As many wait already as may.
+            io::ErrorKind::WouldBlock => self.silent(),
             _ => Failure::new(
                 Kind::NotRunning,
                 format!(
@@ -126,6 +153,25 @@ impl Client {
                 ),
             ),
         }
+    }
+
+    /// Somebody has the socket and says nothing.
+    fn silent(&self) -> Failure {
+        let (socket, waited) = (self.socket.display(), self.patience.as_secs());
+        let detail = format!(
+            "the daemon on {socket} has not answered for {waited} s: {} is starting, waits for its disk, or is stopped; \
+             try again, and see `{} doctor`. {IF_SILENT}",
+            self.process(),
+            program()
+        );
+        Failure::new(Kind::NoAnswer, detail)
+    }
+
+    /// Who has the socket, as the system knows without its help.
+    fn process(&self) -> String {
+        let stream = std::os::unix::net::UnixStream::connect(&self.socket).ok();
+        let peer = stream.and_then(|stream| rustix::net::sockopt::socket_peercred(&stream).ok());
+        peer.map_or_else(|| "it".to_owned(), |peer| format!("process {}", peer.pid))
     }
 }
 
@@ -226,8 +272,15 @@ fn broken(error: &hyper::Error) -> Failure {
     Failure::new(Kind::Io, detail)
 }
 
+/// What to do about a daemon that does not answer.
+pub(crate) const IF_SILENT: &str = "`ps` says whether it is stopped (state T: `kill -CONT` makes it go on) or waits for \
+     its disk (state D: see `dmesg`), and its log what it did last (`journalctl -u tesseras` for a service)";
+/// How long the daemon may take for what it answers at once. What waits for a place there is told so before, after 30 s.
+const PATIENCE: Duration = Duration::from_secs(40);
 const HOST: &str = "node";
+const ALIVE: &str = "/livez";
 const WAITING: &str = "waiting for the daemon";
+const NO_ANSWER_YET: &str = "the daemon does not answer yet";
 const JSON: &str = "application/json";
 const ANYTHING: &str = "*/*";
 /// Refusals may name many files, one a line.
@@ -250,5 +303,26 @@ mod tests {
         let Failure::Problem(problem) = failure else { panic!("{failure:?}") };
         assert_eq!(problem.kind(), Kind::NotRunning);
         assert!(problem.detail.contains("/nowhere/node.sock"), "{}", problem.detail);
+    }
+
+    #[tokio::test]
+    async fn daemon_that_takes_no_request_is_not_waited_for_without_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("node.sock");
+        // As one that is stopped: the system connects, and nobody reads.
+        let _stopped = tokio::net::UnixListener::bind(&path).unwrap();
+        let client = Client::new(path).with_patience(Duration::from_millis(20));
+        let outcomes = [
+            client.get::<()>("/v1/status").await,
+            client.call::<()>(Method::POST, "/v1/index/rebuild").await,
+            client.upload::<()>(Method::POST, "/v1/tesseras", nothing()).await,
+            client.download("/v1/events").await.map(drop),
+        ];
+        let me = std::process::id().to_string();
+        for outcome in outcomes {
+            let Failure::Problem(problem) = outcome.unwrap_err() else { panic!("it is no closed pipe") };
+            assert_eq!((problem.kind(), problem.kind().exit()), (Kind::NoAnswer, crate::exit::Exit::Busy));
+            assert!(problem.detail.contains(&format!("process {me} is")), "{}", problem.detail);
+        }
     }
 }

@@ -56,6 +56,8 @@ pub(crate) enum Kind {
     Internal,
     /// No daemon listens on the socket.
     NotRunning,
+    /// A daemon listens, and does not answer.
+    NoAnswer,
     /// What is to be made cannot be made there.
     CannotCreate,
     /// The data directory cannot be made, or is not one.
@@ -73,7 +75,7 @@ struct Facts(&'static str, &'static str, u16, Exit);
 
 impl Kind {
     /// Every kind.
-    pub(crate) const ALL: [Self; 26] = [
+    pub(crate) const ALL: [Self; 27] = [
         Self::BadRequest,
         Self::Usage,
         Self::NotPermitted,
@@ -95,6 +97,7 @@ impl Kind {
         Self::Io,
         Self::Internal,
         Self::NotRunning,
+        Self::NoAnswer,
         Self::CannotCreate,
         Self::WrongDataDir,
         Self::Locked,
@@ -125,6 +128,7 @@ impl Kind {
             Self::Unavailable => Facts("unavailable", "Starting or stopping", 503, Exit::Busy),
             Self::ReadOnly => Facts("read-only", "The node is read-only", 503, Exit::Io),
             Self::NotRunning => Facts("not-running", "The daemon is not running", 503, Exit::NotRunning),
+            Self::NoAnswer => Facts("no-answer", "The daemon does not answer", 504, Exit::Busy),
             Self::Locked => Facts("locked", "Held by another daemon", 503, Exit::Busy),
             Self::CannotCreate => Facts("cannot-create", "It cannot be made there", 500, Exit::CannotCreate),
             Self::WrongDataDir => Facts("wrong-data-dir", "Wrong data directory", 500, Exit::CannotCreate),

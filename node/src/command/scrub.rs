@@ -99,7 +99,11 @@ async fn finished(client: &Client) -> Result<(Scrub, Found), Failure> {
 /// Asks until no part of the node that is needed for the answer is being started again.
 async fn running(client: &Client, method: Method, path: &str) -> Result<Scrub, Failure> {
     loop {
-        match client.call(method.clone(), path).await {
+        let answer = match method {
+            Method::GET => client.get(path).await,
+            _ => client.call(method.clone(), path).await,
+        };
+        match answer {
             Err(Failure::Problem(problem)) if problem.kind() == Kind::Restarting => {
                 tokio::time::sleep(POLL_INTERVAL).await;
             }

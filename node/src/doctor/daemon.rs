@@ -1,13 +1,11 @@
 //! What only a running daemon knows, asked over its socket.
 
-use std::{future::Future, path::Path, time::Duration};
-
-use tokio::time::timeout;
+use std::{path::Path, time::Duration};
 
 use super::Check;
 use crate::{
     api::{Actor, Recovery, Scrub, Status, Storage},
-    client::{Client, program},
+    client::{Client, IF_SILENT, program},
     clock::now_ms,
     failure::Failure,
     human,
@@ -17,12 +15,13 @@ use crate::{
 
 /// Asks the daemon on this socket how it fares, and whether it is the one whose data lie here.
 pub(super) async fn ask(client: &Client, data_dir: &Path) -> Vec<Check> {
-    let actors = match answer(client.get::<Vec<Actor>>("/v1/actors")).await {
+    let client = client.clone().with_patience(DEADLINE);
+    let actors = match answer(client.get::<Vec<Actor>>("/v1/actors").await) {
         Ok(actors) => actors,
         Err(problem) => return vec![unreachable(&problem)],
     };
     let actors = self::actors(&actors, now_ms());
-    match answer(client.get::<Status>("/v1/status")).await {
+    match answer(client.get::<Status>("/v1/status").await) {
         Ok(status) => {
             let is_here = same(Path::new(&status.data_dir), data_dir);
             let (storage, recovery) = (storage(&status.storage), recovery(&status.storage.recovery));
@@ -32,16 +31,11 @@ pub(super) async fn ask(client: &Client, data_dir: &Path) -> Vec<Check> {
     }
 }
 
-async fn answer<T>(asked: impl Future<Output = Result<T, Failure>>) -> Result<T, Problem> {
-    match timeout(DEADLINE, asked).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(Failure::Problem(problem))) => Err(*problem),
-        Ok(Err(closed @ Failure::ClosedPipe)) => Err(Problem::new(Kind::Io, closed.to_string())),
-        Err(_) => {
-            let detail = format!("the daemon has not answered within {} s", DEADLINE.as_secs());
-            Err(Problem::new(Kind::Timeout, detail))
-        }
-    }
+fn answer<T>(answer: Result<T, Failure>) -> Result<T, Problem> {
+    answer.map_err(|failure| match failure {
+        Failure::Problem(problem) => *problem,
+        closed @ Failure::ClosedPipe => Problem::new(Kind::Io, closed.to_string()),
+    })
 }
 
 fn unreachable(problem: &Problem) -> Check {
@@ -54,6 +48,10 @@ fn unreachable(problem: &Problem) -> Check {
         ),
         Kind::NotPermitted => {
             Check::unknown(DAEMON, format!("it may not be asked, {unasked}"), problem.detail.clone())
+        }
+        Kind::NoAnswer => {
+            let waited = DEADLINE.as_secs();
+            Check::failed(DAEMON, format!("it has not answered for {waited} s, {unasked}"), IF_SILENT)
         }
         _ => Check::failed(DAEMON, format!("{}, {unasked}", problem.detail), SEE_LOG),
     }
@@ -368,6 +366,7 @@ mod tests {
         let answer = |kind| unreachable(&Problem::new(kind, "why"));
         check(&answer(Kind::NotRunning), Outcome::Unknown, "were not checked");
         check(&answer(Kind::NotPermitted), Outcome::Unknown, "were not checked");
-        check(&answer(Kind::Timeout), Outcome::Failed, "why");
+        check(&answer(Kind::NoAnswer), Outcome::Failed, "kill -CONT");
+        check(&answer(Kind::Io), Outcome::Failed, "why");
     }
 }
