@@ -5,10 +5,12 @@
 //!    a permit, for which another gives way if one waits for nothing but its next request.
 //! 2. A caller that sends no complete request in time, or takes nothing of its answer for too long, is cut: what is
 //!    held for it is not held for ever. One that sends too long a head is refused.
-//! 3. On drain nothing new is accepted and each connection ends after the request it is in; what is left at the
+//! 3. A caller that only ends what it sends gets its answer; one that is gone is noticed at once, whatever it has under
+//!    way.
+//! 4. On drain nothing new is accepted and each connection ends after the request it is in; what is left at the
 //!    deadline is cut, so that no client takes half an answer for a whole one.
 
-use std::{convert::Infallible, future::Future, io, pin::Pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::Future, io, os::fd::AsFd, pin::Pin, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body};
 use http_body_util::BodyExt;
@@ -29,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     callers::{Caller, Callers},
+    gone::Gone,
     panics, problems, refusals,
     socket::Socket,
     watched::Watched,
@@ -38,7 +41,7 @@ use crate::{pipe, telemetry::metrics::Metrics};
 /// Where connections come from.
 pub(crate) trait Listener: Send + 'static {
     /// A connection.
-    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    type Stream: AsyncRead + AsyncWrite + AsFd + Unpin + Send + 'static;
 
     /// The next connection, and whether its other end may use the node.
     fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, bool)>> + Send;
@@ -91,10 +94,11 @@ pub(crate) async fn serve<L: Listener>(
             () = draining.cancelled() => break,
             accepted = accept(&listener, &permits, &callers) => {
                 let Some((stream, allowed, permit)) = accepted else { continue };
+                let Ok(gone) = Gone::watch(&stream).inspect_err(cannot_be_watched) else { continue };
                 let router = if allowed { router.clone() } else { for_strangers.clone() };
                 let caller = callers.join();
                 let stream = Watched::new(patient(stream, bounds.silence), caller.clone());
-                tasks.spawn(connection(stream, Asked { router, caller }, permit, draining.clone()));
+                tasks.spawn(connection(stream, gone, Asked { router, caller }, permit, draining.clone()));
             }
         }
     }
@@ -117,6 +121,10 @@ async fn accept<L: Listener>(
             None
         }
     }
+}
+
+fn cannot_be_watched(error: &io::Error) {
+    tracing::warn!(%error, "a connection could not be watched, and is closed");
 }
 
 /// A place for one more. The semaphore is never closed.
@@ -167,13 +175,20 @@ impl Service<Request<Incoming>> for Asked {
     }
 }
 
-async fn connection<S>(stream: S, asked: Asked, permit: OwnedSemaphorePermit, draining: CancellationToken)
-where
+async fn connection<S>(
+    stream: S,
+    gone: Gone,
+    asked: Asked,
+    permit: OwnedSemaphorePermit,
+    draining: CancellationToken,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let caller = asked.caller.clone();
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
+        // Else whoever ends what it sends after its request counts as gone, and gets no answer.
+        .half_close(true)
         .header_read_timeout(HEAD_TIMEOUT)
         .max_header_size(HEAD_BYTES_MAX)
         .max_buf_size(BUFFER_BYTES_MAX)
@@ -181,6 +196,7 @@ where
     tokio::pin!(connection);
     let outcome = tokio::select! {
         outcome = connection.as_mut() => outcome,
+        () = gone.wait() => return,
         () = caller.cut() => {
             tracing::debug!("a connection gave way to a new one");
             return;

@@ -19,6 +19,7 @@ pub(crate) mod events;
 mod explain;
 mod extract;
 mod fragments;
+mod gone;
 pub(crate) mod health;
 mod index;
 pub(crate) mod memory;

@@ -234,6 +234,48 @@ async fn caller_that_takes_nothing_is_cut_and_what_it_held_is_free() {
 }
 
 #[tokio::test]
+async fn caller_that_ends_what_it_sends_gets_its_answer() {
+    let slow = async || {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        "at last"
+    };
+    let server = Server::with(Router::new().route("/slow", get(slow))).await;
+    let mut stream = UnixStream::connect(&server.path).await.unwrap();
+    stream.write_all(b"GET /slow HTTP/1.1\r\nhost: node\r\n\r\n").await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("at last"), "{answer}");
+}
+
+#[tokio::test]
+async fn caller_that_is_gone_is_noticed_though_nothing_is_written_to_it() {
+    let (entered, freed) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let endless = {
+        let (entered, freed) = (Arc::clone(&entered), Arc::clone(&freed));
+        async move || {
+            let _held = Held(freed);
+            entered.add_permits(1);
+            std::future::pending::<&str>().await
+        }
+    };
+    let server = Server::with(Router::new().route("/endless", get(endless))).await;
+    for ends_first in [false, true] {
+        let mut stream = UnixStream::connect(&server.path).await.unwrap();
+        stream.write_all(b"GET /endless HTTP/1.1\r\nhost: node\r\n\r\n").await.unwrap();
+        entered.acquire().await.unwrap().forget();
+        if ends_first {
+            stream.shutdown().await.unwrap();
+            let early = timeout(Duration::from_millis(50), freed.acquire()).await;
+            assert!(early.is_err(), "it waits for its answer");
+        }
+        drop(stream);
+        let freed = timeout(Duration::from_secs(20), freed.acquire()).await;
+        freed.expect("it is worked for nobody").unwrap().forget();
+    }
+}
+
+#[tokio::test]
 async fn head_that_is_too_long_is_refused() {
     let server = Server::with(Router::new()).await;
     let padding = "x".repeat(64 << 10);

@@ -108,8 +108,8 @@ const MEMORY: &str = "memory";
 const UDP_BUFFERS: &str = "udp-buffers";
 /// For the index, the log, the listeners, files on their way in or out, and whatever the libraries open.
 const DESCRIPTORS_BESIDE: u64 = 128;
-/// Every segment that is kept open, every caller, and the rest.
-const DESCRIPTORS_MIN: u64 = (OPEN_SEGMENTS_MAX.get() + CALLERS.connections) as u64 + DESCRIPTORS_BESIDE;
+/// Every segment that is kept open, every caller with what watches it, and the rest.
+const DESCRIPTORS_MIN: u64 = (OPEN_SEGMENTS_MAX.get() + 2 * CALLERS.connections) as u64 + DESCRIPTORS_BESIDE;
 /// What is advised where there are too few.
 const DESCRIPTORS_WANTED: u64 = 4096;
 /// What a busy socket wants, in bytes.
@@ -125,8 +125,8 @@ mod tests {
     #[test]
     fn descriptors_for_segments_and_callers_are_asked_for() {
         check(&enough_descriptors(Some(1024), "it"), Outcome::Ok, "it may have 1024");
-        check(&enough_descriptors(Some(DESCRIPTORS_MIN), "it"), Outcome::Ok, "needs up to 512");
-        check(&enough_descriptors(Some(511), "it"), Outcome::Failed, "ulimit -n 4096");
+        check(&enough_descriptors(Some(DESCRIPTORS_MIN), "it"), Outcome::Ok, "needs up to 640");
+        check(&enough_descriptors(Some(639), "it"), Outcome::Failed, "ulimit -n 4096");
         check(&enough_descriptors(None, "it"), Outcome::Ok, "any number");
     }
 
