@@ -26,6 +26,11 @@ pub(crate) fn count(doing: &'static str, things: &'static str) -> ProgressBar {
     bar(0, COUNT).with_message(doing).with_prefix(things)
 }
 
+/// A bar that says what it is told.
+pub(crate) fn told() -> ProgressBar {
+    bar(0, TOLD)
+}
+
 /// Waits for `work`, and says what it is waiting for when that takes long.
 pub(crate) async fn patiently<T>(doing: &'static str, work: impl Future<Output = T>) -> T {
     tokio::pin!(work);
@@ -50,6 +55,7 @@ fn bar(total: u64, template: &str) -> ProgressBar {
 const BYTES_OF_TOTAL: &str = "{msg} {bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
 const BYTES: &str = "{msg} {spinner} {bytes}, {bytes_per_sec}";
 const COUNT: &str = "{msg} {bar:30} {pos} of {len} {prefix}, {per_sec}, {eta} left";
+const TOLD: &str = "{bar:30} {wide_msg}";
 const SPINNER: &str = "{msg} {spinner} {elapsed}";
 
 /// Whatever takes longer than this says what it is doing.

@@ -15,6 +15,8 @@ pub(crate) struct Scrub {
     pub(crate) trouble: Option<String>,
     /// For how long it is still paused.
     pub(crate) paused_for_ms: Option<u64>,
+    /// For how long the quiet hours still last, if they are what it waits for.
+    pub(crate) quiet_for_ms: Option<u64>,
     /// The segment that is being verified.
     pub(crate) segment: Option<u32>,
     /// Up to where that is verified, in bytes.
@@ -124,12 +126,14 @@ impl From<scrub::Mode> for Mode {
 
 impl From<scrub::ScrubStatus> for Scrub {
     fn from(status: scrub::ScrubStatus) -> Self {
-        let scrub::ScrubStatus { mode, trouble, paused_for_ms, cursor, asked_bytes, .. } = status;
+        let scrub::ScrubStatus { mode, trouble, paused_for_ms, quiet_for_ms, cursor, asked_bytes, .. } =
+            status;
         let (outlook, findings) = (status.outlook, status.findings);
         Self {
             mode: mode.into(),
             trouble,
             paused_for_ms,
+            quiet_for_ms,
             segment: cursor.map(|cursor| cursor.segment),
             position: cursor.map(|cursor| cursor.position),
             asked_bytes,

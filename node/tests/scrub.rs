@@ -57,7 +57,7 @@ fn scrub_that_is_waited_for_verifies_everything_though_the_index_is_made_anew_me
     command.arg(&file).env("TZ", "UTC0");
     let daemon = Daemon::started(&place, command);
     keep(&place);
-    let mut waiting = place.command(["scrub", "start", "--wait", "--json"]);
+    let mut waiting = place.command(["scrub", "start", "--wait"]);
     let mut waiting = waiting.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let asked = || json(&place.node(["scrub", "status", "--json"]))["asked_bytes"].as_u64() > Some(0);
     daemon.until(asked);
@@ -67,8 +67,10 @@ fn scrub_that_is_waited_for_verifies_everything_though_the_index_is_made_anew_me
     assert_eq!(place.node(["config", "reload"]).status.code(), Some(0));
     let output = waiting.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    let status = json(&output);
-    assert!(status["verified_bytes"].as_u64() > Some(160_000), "{status}");
+    assert!(stdout(&output).contains("everything verified"), "{}", stdout(&output));
+    let told = stderr(&output);
+    assert!(told.starts_with("waiting for the end of the quiet hours in "), "{told}");
+    assert!(json(&place.node(["scrub", "status", "--json"]))["verified_bytes"].as_u64() > Some(160_000));
     assert_eq!(daemon.stop(), Some(0));
 }
 

@@ -202,11 +202,15 @@ impl State {
     /// What keeps it from verifying, and for how long.
     fn hindrance(&self, known: &Known) -> Option<(Mode, Duration)> {
         let paused = pause_left(known.paused_until_ms, (self.arguments.now_ms)());
+        paused.map(|wait| (Mode::Paused, wait)).or(self.quiet_left().map(|wait| (Mode::QuietHours, wait)))
+    }
+
+    /// For how long the quiet hours still last.
+    fn quiet_left(&self) -> Option<Duration> {
         let minute = (self.arguments.minute)();
         let config = self.arguments.config.borrow();
-        let quiet = config.quiet_hours.iter().filter_map(|hours: &Hours| hours.left(minute)).max();
-        let quiet = quiet.map(|minutes| Duration::from_secs(u64::from(minutes) * 60));
-        paused.map(|wait| (Mode::Paused, wait)).or(quiet.map(|wait| (Mode::QuietHours, wait)))
+        let left = config.quiet_hours.iter().filter_map(|hours: &Hours| hours.left(minute)).max();
+        left.map(|minutes| Duration::from_secs(u64::from(minutes) * 60))
     }
 
     /// For how long the disk is still left alone, and why.
@@ -374,6 +378,8 @@ impl State {
         let outlook = plan.outlook(now_ms, &self.terms);
         self.arguments.metrics.outlook(&outlook);
         let paused = pause_left(stored.scrub.paused_until_ms, now_ms);
+        let quiet = self.quiet_left().filter(|_| self.mode == Mode::QuietHours && paused.is_none());
+        let in_ms = |left: Duration| u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
         ScrubStatus {
             mode: match self.mode {
                 mode if paused.is_some() && mode != Mode::Verifying => Mode::Paused,
@@ -382,12 +388,13 @@ impl State {
                 mode => mode,
             },
             trouble: self.trouble.clone(),
-            paused_for_ms: paused.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
+            paused_for_ms: paused.map(in_ms),
+            quiet_for_ms: quiet.map(in_ms),
             cursor: self.cursor.filter(|_| self.is_under_way),
             asked_bytes: plan.asked_bytes(),
             outlook,
             findings: self.findings,
-            within_ms: u64::try_from(self.terms.within.as_millis()).unwrap_or(u64::MAX),
+            within_ms: in_ms(self.terms.within),
             rate: self.terms.rate,
         }
     }

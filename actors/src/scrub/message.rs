@@ -59,6 +59,8 @@ pub struct ScrubStatus {
     pub trouble: Option<String>,
     /// For how long it is paused, in milliseconds.
     pub paused_for_ms: Option<u64>,
+    /// For how long the quiet hours still last, in milliseconds, if they are what it waits for.
+    pub quiet_for_ms: Option<u64>,
     /// The segment that is being verified.
     pub cursor: Option<Cursor>,
     /// Bytes that were asked to be verified now and are not yet.

@@ -66,6 +66,7 @@ async fn nothing_is_verified_in_quiet_hours() {
     bench.scrub.start().await.unwrap();
     let status = bench.until(|status| status.mode == Mode::QuietHours).await;
     assert!(status.asked_bytes > 100_000 && status.findings.bytes == 0, "{status:?}");
+    assert_eq!(status.quiet_for_ms, Some(30 * 60_000), "it is half past one, until two");
     assert!(status.outlook.takes_ms > 0 || status.outlook.bytes < 2 << 20);
     bench.system.drain().await;
 }

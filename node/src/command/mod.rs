@@ -5,6 +5,7 @@ mod backup;
 mod cat;
 mod completions;
 mod config;
+mod course;
 mod create;
 mod doctor;
 mod events;

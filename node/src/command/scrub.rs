@@ -1,17 +1,22 @@
 //! `scrub status`, `scrub start`, `scrub pause`: reading back everything that is stored.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Subcommand;
 use hyper::Method;
+use indicatif::ProgressBar;
 
-use super::Context;
+use super::{
+    Context,
+    course::{Course, doing, waits},
+};
 use crate::{
     api::{Actor, Mode, Scrub, Status},
     client::Client,
     exit::Exit,
     failure::Failure,
     human,
+    output::{Output, is_watched},
     problem::Kind,
     progress,
     scrubbed::Lateness,
@@ -43,7 +48,7 @@ impl Scrubs {
         let scrub = match self {
             Self::Status => client.get(STATUS).await?,
             Self::Start { wait: true } => {
-                let (scrub, found) = finished(&client).await?;
+                let (scrub, found) = finished(context.output, &client).await?;
                 show(context, &scrub)?;
                 let status: Status = client.get("/v1/status").await?;
                 return match status.storage.repairs_queued {
@@ -64,12 +69,11 @@ impl Scrubs {
 
 /// Has everything verified, and waits for the end of it. Whenever storage or scrub was started again meanwhile, it is
 /// asked for anew: an index that is made anew does not know of it.
-async fn finished(client: &Client) -> Result<(Scrub, Found), Failure> {
+async fn finished(output: Output, client: &Client) -> Result<(Scrub, Found), Failure> {
     let (mut found, mut seen) = (Found::default(), Found::of(&running(client, Method::GET, STATUS).await?));
     let mut starts = starts(client).await?;
     let mut scrub: Scrub = running(client, Method::POST, START).await?;
-    let total = scrub.asked_bytes;
-    let bar = progress::bytes("verifying", Some(total));
+    let mut told = Told::new(output, &scrub);
     loop {
         found.add(&Found::of(&scrub).since(&seen));
         seen = Found::of(&scrub);
@@ -79,20 +83,55 @@ async fn finished(client: &Client) -> Result<(Scrub, Found), Failure> {
                 seen = Found::default();
             }
             scrub = running(client, Method::POST, START).await?;
+            told.course.begins_anew(&scrub);
             continue;
         }
         if scrub.asked_bytes == 0 && scrub.mode != Mode::Verifying {
-            bar.finish_and_clear();
+            told.bar.finish_and_clear();
             return Ok((scrub, found));
         }
-        if scrub.paused_for_ms.is_some() {
-            let detail = "verifying was paused meanwhile: go on with `scrub start --wait`";
+        if let Some(left) = scrub.paused_for_ms {
+            let left = human::at_most(left);
+            let detail =
+                format!("verifying was paused meanwhile, for {left}: go on with `scrub start --wait`");
             return Err(Failure::new(Kind::Conflict, detail));
         }
-        bar.set_position(total.saturating_sub(scrub.asked_bytes) + scrub.position.unwrap_or(0));
-        bar.set_message(doing(&scrub));
+        told.tell(&scrub);
         tokio::time::sleep(POLL_INTERVAL).await;
         scrub = running(client, Method::GET, STATUS).await?;
+    }
+}
+
+/// Tells whoever waits how it goes: on a terminal all the time, else in a line now and then.
+struct Told {
+    output: Output,
+    course: Course,
+    bar: ProgressBar,
+    looked: Instant,
+    /// When the last line was written, and whether it said that nothing is read until some hour.
+    line: (Instant, bool),
+}
+
+impl Told {
+    fn new(output: Output, scrub: &Scrub) -> Self {
+        let now = Instant::now();
+        Self { output, course: Course::new(scrub), bar: progress::told(), looked: now, line: (now, false) }
+    }
+
+    fn tell(&mut self, scrub: &Scrub) {
+        self.course.goes_on(scrub, self.looked.elapsed());
+        self.looked = Instant::now();
+        let (done, total) = self.course.done(scrub);
+        self.bar.set_length(total);
+        self.bar.set_position(done);
+        self.bar.set_message(self.course.sentence(scrub));
+        let (at, waited) = self.line;
+        // A wait of hours is said once.
+        let is_time = waits(scrub) != waited || (!waited && at.elapsed() >= LINE_INTERVAL);
+        if is_time && !is_watched() {
+            self.output.remark(&self.course.sentence(scrub));
+            self.line = (Instant::now(), waits(scrub));
+        }
     }
 }
 
@@ -187,23 +226,11 @@ fn state(scrub: &Scrub) -> String {
     let next = scrub.begins_in_ms.map(|ms| format!(", the next time in {}", age(ms)));
     match (scrub.mode, scrub.segment) {
         (Mode::Idle, _) => format!("nothing is due{}", next.unwrap_or_default()),
-        (Mode::Paused, _) => format!("paused for {}", age(scrub.paused_for_ms.unwrap_or(0))),
         (_, Some(segment)) => {
             let position = human::bytes(scrub.position.unwrap_or(0));
             format!("{}, {position} into segment {segment}", doing(scrub))
         }
-        _ => doing(scrub).to_owned(),
-    }
-}
-
-fn doing(scrub: &Scrub) -> &'static str {
-    match scrub.mode {
-        Mode::Idle | Mode::Verifying => "verifying",
-        Mode::Resting => "resting, as the rate wants",
-        Mode::GivingWay => "giving way to others",
-        Mode::QuietHours => "waiting for the end of the quiet hours",
-        Mode::Paused => "paused",
-        Mode::Failing => "waiting to try again",
+        _ => doing(scrub),
     }
 }
 
@@ -246,6 +273,8 @@ fn span(text: &str) -> Result<Duration, String> {
 
 const STATUS: &str = "/v1/scrub";
 const START: &str = "/v1/scrub/start";
+/// How often a line is written where nobody watches.
+const LINE_INTERVAL: Duration = Duration::from_secs(15);
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 #[cfg(test)]

@@ -60,6 +60,7 @@ pub(super) fn scrub() -> api::Scrub {
         mode: api::Mode::Idle,
         trouble: None,
         paused_for_ms: None,
+        quiet_for_ms: None,
         segment: None,
         position: None,
         asked_bytes: 0,
