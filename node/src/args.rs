@@ -9,6 +9,7 @@ use crate::{
     client,
     command::Command,
     exit::Exit,
+    human,
     output::{Color, Output},
 };
 
@@ -79,6 +80,21 @@ impl Globals {
             Flags { data_dir: self.data_dir.clone(), socket: self.socket.clone(), verbose: self.verbose };
         Sources { file: self.config.clone(), env: config::environment(), flags }
     }
+
+    /// The options that say which node is meant, as they are typed again.
+    fn named(&self) -> String {
+        let named = [("--config", &self.config), ("--data-dir", &self.data_dir), ("--socket", &self.socket)];
+        let options = named.into_iter().filter_map(|(option, path)| Some((option, path.as_ref()?)));
+        options.map(|(option, path)| format!(" {option} {}", human::quoted(path))).collect()
+    }
+}
+
+/// This program as it was called, with the options that say which node is meant: what to type before another command
+/// about the same one.
+pub(crate) fn this_node() -> String {
+    // Whoever mistyped it is told so, and no remedy.
+    let options = Args::typed().map(|args| args.globals.named()).unwrap_or_default();
+    format!("{}{options}", human::quoted(client::program()))
 }
 
 #[cfg(test)]
@@ -88,6 +104,14 @@ mod tests {
     #[test]
     fn command_line_is_free_of_contradictions() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_advised_is_about_the_node_that_was_named() {
+        let named = |typed: &[&str]| Args::try_parse_from(typed).unwrap().globals.named();
+        assert_eq!(named(&["node", "status"]), "");
+        let typed = ["node", "--data-dir", "it's here", "status", "--socket=/s", "--json"];
+        assert_eq!(named(&typed), r" --data-dir 'it'\''s here' --socket /s");
     }
 
     #[test]

@@ -21,6 +21,7 @@ use serde::de::DeserializeOwned;
 use tokio::{net::UnixStream, task::JoinSet, time::timeout};
 
 use crate::{
+    args::this_node,
     failure::Failure,
     problem::{self, Kind, Problem},
     progress,
@@ -149,7 +150,7 @@ impl Client {
                 Kind::NotRunning,
                 format!(
                     "no daemon answers on {socket} ({error}): start one with `{} run`, or name its socket with --socket",
-                    program()
+                    this_node()
                 ),
             ),
         }
@@ -162,7 +163,7 @@ impl Client {
             "the daemon on {socket} has not answered for {waited} s: {} is starting, waits for its disk, or is stopped; \
              try again, and see `{} doctor`. {IF_SILENT}",
             self.process(),
-            program()
+            this_node()
         );
         Failure::new(Kind::NoAnswer, detail)
     }

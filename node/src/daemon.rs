@@ -30,6 +30,7 @@ use crate::{
         socket::{Place, Socket},
     },
     api::Happening,
+    args::this_node,
     client,
     command::Context,
     data_dir::{DataDir, Found, inspect, named_in_a_file},
@@ -224,7 +225,7 @@ fn prepare(loaded: &Loaded) -> Result<Keys, Failure> {
 /// Whoever writes a data directory into a file means one that is there. When it is empty, its disk is not mounted, and
 /// a node with new keys and no tesserae would take its place unnoticed.
 fn nothing_there(path: &Path, place: &str) -> Failure {
-    let (path, program) = (path.display(), client::program());
+    let (path, program) = (path.display(), this_node());
     let detail = format!(
         "the data directory {path} (named at {place}) is empty: if its disk is not mounted, mount it; \
          to begin a new node there, run `{program} init` first"

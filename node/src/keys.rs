@@ -8,6 +8,7 @@ use actors::keys::{AUTHOR_KEY_NAME, Author, KeyError, NODE_KEY_NAME, create_node
 use proto::keys::NodeKey;
 
 use crate::{
+    args::this_node,
     data_dir::{DataDir, give},
     failure::Failure,
     problem::Kind,
@@ -52,7 +53,7 @@ fn lost(data_dir: &DataDir, name: &str) -> Failure {
     let detail = format!(
         "{path} holds tesserae, but its {name} is gone: restore it from your copy. \
          If it is lost for good, `{} init` makes a new one",
-        crate::client::program()
+        this_node()
     );
     Failure::new(Kind::WrongDataDir, detail)
 }

@@ -135,7 +135,11 @@ fn command_without_a_daemon_is_exit_69_and_names_the_socket() {
     let place = Place::new();
     let socket = place.data_dir().join("node.sock");
     for arguments in [["list"].as_slice(), &["status"], &["show", "tess1qq"], &["create", "/etc/hostname"]] {
-        failed(&place.node(arguments), 69, &format!("no daemon answers on {}", socket.display()));
+        let output = place.node(arguments);
+        failed(&output, 69, &format!("no daemon answers on {}", socket.display()));
+        // What is advised is about the node that was named.
+        let advice = format!(" --data-dir {} run`", place.data_dir().display());
+        assert!(stderr(&output).contains(&advice), "{}", stderr(&output));
     }
     failed(&place.node(["list", "--socket", "elsewhere.sock"]), 69, "no daemon answers on elsewhere.sock");
 }

@@ -30,11 +30,10 @@ use ::config::{Loaded, Sources};
 use clap::Subcommand;
 
 use crate::{
-    args::Globals,
-    client::{Client, program},
+    args::{Globals, this_node},
+    client::Client,
     exit::Exit,
     failure::Failure,
-    human,
     output::Output,
     problem::Kind,
 };
@@ -155,11 +154,7 @@ impl Context {
 
     /// What to type to start the node that this command is about.
     pub(crate) fn start(&self) -> String {
-        let named = [("--config", &self.globals.config), ("--data-dir", &self.globals.data_dir)];
-        let options = named.into_iter().filter_map(|(option, path)| Some((option, path.as_ref()?)));
-        let options: String =
-            options.map(|(option, path)| format!(" {option} {}", human::quoted(path))).collect();
-        format!("{}{options} run", human::quoted(program()))
+        format!("{} run", this_node())
     }
 
     /// Whether the command line names the daemon's socket.
