@@ -4,7 +4,7 @@ use std::{fmt, io, path::PathBuf};
 
 use crate::origin::{Origin, Place};
 
-/// All that is wrong with a configuration; never empty.
+/// All that is wrong with a configuration.
 #[derive(Debug, thiserror::Error)]
 pub struct ConfigErrors(pub(crate) Vec<ConfigError>);
 

@@ -55,7 +55,7 @@ fn defaults_with(memory_bytes: u64) -> Vec<Setting> {
     let machine = Machine { memory_bytes: Some(memory_bytes), is_root: true };
     let mut reader = Reader::new(Layers::new(Vec::new(), Vec::new(), Vec::new()), Vec::new());
     sections::read(&mut reader, &Surroundings { machine, env: &[], data_dir_is_named: false });
-    reader.finish().unwrap_or_default()
+    reader.finish().0
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ pub use example::{defaults, example};
 pub use integrity::IntegrityConfig;
 pub use machine::{Machine, environment};
 pub use origin::{Origin, Place};
-pub use paths::MACHINE_SOCKET;
+pub use paths::{MACHINE_DATA_DIR, MACHINE_SOCKET};
 pub use profile::Profile;
 pub use reader::Setting;
 pub use sections::{
@@ -101,13 +101,25 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigErrors> {
 /// # Errors
 /// As [`load`].
 pub fn load_on(machine: Machine, sources: &Sources) -> Result<Loaded, ConfigErrors> {
+    let (loaded, errors) = read_on(machine, sources);
+    if errors.iter().next().is_none() { Ok(loaded) } else { Err(errors) }
+}
+
+/// What is right of the configuration of a node on this machine, and what is wrong: defaults stand in for that. For those
+/// who only want to find a daemon that runs already.
+pub fn load_what_is_right(sources: &Sources) -> (Loaded, ConfigErrors) {
+    read_on(Machine::here(), sources)
+}
+
+fn read_on(machine: Machine, sources: &Sources) -> (Loaded, ConfigErrors) {
     let named_dir = named_data_dir(sources);
     let data_dir_is_named = named_dir.is_some();
     let usual_dir = named_dir.or_else(|| paths::data_dir(&sources.env, machine.is_root));
     let mut errors = Vec::new();
-    let (file, in_file) = read_file(sources, usual_dir.as_deref()).unwrap_or_else(|error| {
+    let (file, in_file) = read_file(sources, usual_dir.as_deref());
+    let in_file = in_file.unwrap_or_else(|error| {
         errors.push(error);
-        (None, Vec::new())
+        Vec::new()
     });
     let layers = Layers::new(in_file, raw::from_env(&sources.env), raw::from_flags(&sources.flags));
     let mut reader = Reader::new(layers, errors);
@@ -119,7 +131,8 @@ pub fn load_on(machine: Machine, sources: &Sources) -> Result<Loaded, ConfigErro
         &["node.data_dir"],
         "the node.toml in a data folder cannot name another one (name the file with --config instead)",
     );
-    Ok(Loaded { config, file, settings: reader.finish()? })
+    let (settings, errors) = reader.finish();
+    (Loaded { config, file, settings }, errors)
 }
 
 /// The data folder, if a flag or the environment names it: it must be known before the file in it can be read.
@@ -133,13 +146,16 @@ fn named_data_dir(sources: &Sources) -> Option<PathBuf> {
 fn read_file(
     sources: &Sources,
     data_dir: Option<&std::path::Path>,
-) -> Result<(Option<PathBuf>, Vec<Entry>), ConfigError> {
+) -> (Option<PathBuf>, Result<Vec<Entry>, ConfigError>) {
     let Some(path) = sources.file.clone().or_else(|| data_dir.map(|dir| dir.join(FILE_NAME))) else {
-        return Ok((None, Vec::new()));
+        return (None, Ok(Vec::new()));
     };
     match fs::read_to_string(&path) {
-        Ok(text) => raw::from_file(&path, &text).map(|entries| (Some(path), entries)),
-        Err(error) if error.kind() == ErrorKind::NotFound && sources.file.is_none() => Ok((None, Vec::new())),
-        Err(source) => Err(ConfigError::Unreadable { path, source }),
+        Ok(text) => {
+            let entries = raw::from_file(&path, &text);
+            (Some(path), entries)
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound && sources.file.is_none() => (None, Ok(Vec::new())),
+        Err(source) => (Some(path.clone()), Err(ConfigError::Unreadable { path, source })),
     }
 }

@@ -5,13 +5,16 @@ use std::path::{Path, PathBuf};
 /// Root's socket, and that of a node which runs as a service of the machine.
 pub const MACHINE_SOCKET: &str = "/run/tesseras/node.sock";
 
+/// Root's data folder, and that of a node which runs as a service of the machine.
+pub const MACHINE_DATA_DIR: &str = "/var/lib/tesseras";
+
 /// The longest path a Unix socket can be bound to, in bytes (`sun_path` without its final zero).
 pub(crate) const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// The folder of the data; `None` when the environment names no home.
 pub(crate) fn data_dir(env: &[(String, String)], is_root: bool) -> Option<PathBuf> {
     if is_root {
-        return Some(PathBuf::from("/var/lib/tesseras"));
+        return Some(PathBuf::from(MACHINE_DATA_DIR));
     }
     let home = || folder(env, "HOME").map(|home| home.join(".local/share"));
     Some(folder(env, "XDG_DATA_HOME").or_else(home)?.join("tesseras"))

@@ -98,8 +98,8 @@ impl Reader {
         self.errors.push(ConfigError::Conflict { rule: rule.into(), settings });
     }
 
-    /// All settings, or all that is wrong: what was found on the way, and every name that nothing has asked for.
-    pub(crate) fn finish(mut self) -> Result<Vec<Setting>, ConfigErrors> {
+    /// All settings, and all that is wrong: what was found on the way, and every name that nothing has asked for.
+    pub(crate) fn finish(mut self) -> (Vec<Setting>, ConfigErrors) {
         let unknown = self.layers.entries().filter(|entry| !self.knows(entry));
         let unknown: Vec<_> = unknown
             .map(|entry| ConfigError::UnknownKey {
@@ -109,11 +109,8 @@ impl Reader {
             })
             .collect();
         self.errors.extend(unknown);
-        if self.errors.is_empty() {
-            return Ok(self.settings);
-        }
         self.errors.sort_by(|a, b| a.place().cmp(&b.place()));
-        Err(ConfigErrors(self.errors))
+        (self.settings, ConfigErrors(self.errors))
     }
 
     /// Whether this is a setting, or the header of a section without any.

@@ -118,6 +118,31 @@ fn group_that_is_none_is_found_before_the_storage_is_opened() {
 }
 
 #[test]
+fn mistake_in_the_settings_is_not_in_the_way_of_who_asks_a_daemon_that_runs() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place);
+    for mistake in ["[node]\ncapacit = 1\n", "[node\n"] {
+        fs::write(place.data_dir().join("node.toml"), mistake).unwrap();
+        let output = place.node(["status"]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        assert!(stdout(&output).starts_with("node "), "{}", stdout(&output));
+        let told = stderr(&output);
+        assert!(told.starts_with("warning: ") && told.contains("/node.toml:"), "{told}");
+        assert_eq!(told.matches("is looked for on").count(), 1, "{told}");
+    }
+    assert_eq!(daemon.stop(), Some(0));
+    let output = place.node(["jobs"]);
+    failed(&output, 69, "node.toml:1");
+    assert!(
+        stderr(&output).contains("if it listens elsewhere, name that with --socket"),
+        "{}",
+        stderr(&output)
+    );
+    failed(&place.node(["run"]), 78, "node.toml:1");
+    failed(&place.node(["jobs", "--config", "not-there.toml"]), 78, "not-there.toml");
+}
+
+#[test]
 fn second_daemon_is_exit_75_and_names_the_first() {
     let place = Place::new();
     let first = Daemon::start(&place);

@@ -26,7 +26,12 @@ mod status;
 mod target;
 mod verify;
 
-use ::config::{Loaded, Sources};
+use std::{io::ErrorKind, path::PathBuf, sync::OnceLock};
+
+use ::config::{
+    ConfigError::{self, Missing, Unreadable},
+    ConfigErrors, Loaded, Sources,
+};
 use clap::Subcommand;
 
 use crate::{
@@ -132,19 +137,20 @@ pub(crate) struct Context {
     globals: Globals,
     /// How to print.
     pub(crate) output: Output,
+    /// The daemon's, once it was looked for.
+    socket: OnceLock<PathBuf>,
 }
 
 impl Context {
     /// For these options.
     pub(crate) fn new(globals: Globals) -> Self {
         let output = globals.output();
-        Self { globals, output }
+        Self { globals, output, socket: OnceLock::new() }
     }
 
     /// The configuration. Fails with [`Kind::BadConfig`], naming all that is wrong.
     pub(crate) fn config(&self) -> Result<Loaded, Failure> {
-        ::config::load(&self.globals.sources())
-            .map_err(|errors| Failure::new(Kind::BadConfig, errors.to_string()))
+        ::config::load(&self.globals.sources()).map_err(|errors| misconfigured(&errors))
     }
 
     /// Where the settings are written.
@@ -165,10 +171,56 @@ impl Context {
     /// A client for the daemon. A socket that is named is used without looking into the configuration; where nothing is
     /// named, whoever has no node of their own reaches the machine's.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
-        let socket = match &self.globals.socket {
-            Some(socket) => socket.clone(),
-            None => machine::socket(&self.config()?),
-        };
-        Ok(Client::new(socket))
+        if let Some(socket) = self.globals.socket.as_ref().or(self.socket.get()) {
+            return Ok(Client::new(socket.clone()));
+        }
+        let socket = self.find_socket()?;
+        Ok(Client::new(self.socket.get_or_init(|| socket).clone()))
+    }
+
+    /// Where the settings say the daemon listens. It runs already: what is wrong with other settings by now is its
+    /// operator's to mend, and not in the way of who asks how it fares.
+    fn find_socket(&self) -> Result<PathBuf, Failure> {
+        let (loaded, errors) = ::config::load_what_is_right(&self.globals.sources());
+        if errors.iter().any(|error| matches!(error, Unreadable { .. } | Missing { .. })) {
+            return Err(misconfigured(&errors));
+        }
+        let socket = machine::socket(&loaded);
+        if errors.iter().next().is_some() {
+            self.output.warning(&format!(
+                "{errors}\nwithout that, the daemon is looked for on {}: if it listens elsewhere, name that with --socket",
+                socket.display()
+            ));
+        }
+        Ok(socket)
+    }
+}
+
+/// Settings that are wrong, or may not be read.
+fn misconfigured(errors: &ConfigErrors) -> Failure {
+    if errors.iter().any(is_denied) {
+        let detail = format!(
+            "{errors}: use `sudo`, or be the user that the daemon runs as; whoever may use its socket can name that with \
+             --socket"
+        );
+        return Failure::new(Kind::NotPermitted, detail);
+    }
+    Failure::new(Kind::BadConfig, errors.to_string())
+}
+
+fn is_denied(error: &ConfigError) -> bool {
+    matches!(error, Unreadable { source, .. } if source.kind() == ErrorKind::PermissionDenied)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_that_may_not_be_read_are_not_called_wrong() {
+        let unreadable =
+            |kind: ErrorKind| Unreadable { path: "/var/lib/tesseras/node.toml".into(), source: kind.into() };
+        assert!(is_denied(&unreadable(ErrorKind::PermissionDenied)));
+        assert!(!is_denied(&unreadable(ErrorKind::InvalidData)));
     }
 }
