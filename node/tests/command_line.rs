@@ -67,6 +67,21 @@ fn reader_that_takes_one_line_gets_it() {
     let mut child = child.stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+#[test]
+fn group_that_is_not_there_is_wrong_before_a_daemon_is_started() {
+    let place = Place::new();
+    let file = place.path().join("group.toml");
+    fs::write(&file, "[admin]\nsocket_group = \"no-such-group\"\n").unwrap();
+    let options = ["--config", file.to_str().unwrap()];
+    let output = place.node(["config", "check"].iter().chain(&options));
+    failed(&output, 78, "group.toml:2: admin.socket_group names the group \"no-such-group\"");
+    assert!(stderr(&output).contains("`groupadd no-such-group`"), "{}", stderr(&output));
+    let output = place.node(["doctor"].iter().chain(&options));
+    assert!(stdout(&output).contains("group.toml:2: admin.socket_group"), "{}", stdout(&output));
+    fs::write(&file, "[admin]\nsocket_group = \"root\"\n").unwrap();
+    assert_eq!(place.node(["config", "check"].iter().chain(&options)).status.code(), Some(0));
+}
+
     assert!(line.starts_with("# Every setting"), "{line}");
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }

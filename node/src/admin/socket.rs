@@ -12,6 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use config::Loaded;
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::{failure::Failure, problem::Kind};
@@ -142,6 +143,14 @@ async fn remove_stale(path: &Path) -> Result<(), Failure> {
     }
 }
 
+/// Whether the group that these settings name is there. Fails with [`Kind::BadConfig`], naming where it is written.
+pub(crate) fn group_must_exist(loaded: &Loaded) -> Result<(), Failure> {
+    let Some(group) = &loaded.config.admin.socket_group else { return Ok(()) };
+    let setting = loaded.show().find(|setting| setting.key == "admin.socket_group");
+    let place = setting.map_or_else(String::new, |setting| format!("{}: ", setting.origin));
+    group_id(group).map(drop).map_err(|failure| Failure::new(Kind::BadConfig, format!("{place}{failure}")))
+}
+
 /// The id of a group given by name or number.
 fn group_id(group: &str) -> Result<u32, Failure> {
     if let Ok(id) = group.parse() {
@@ -150,7 +159,7 @@ fn group_id(group: &str) -> Result<u32, Failure> {
     let path = Path::new(GROUPS);
     let text = fs::read_to_string(path).map_err(|error| Failure::io("reading", path, &error))?;
     find_group(&text, group).ok_or_else(|| {
-        let detail = format!("admin.socket_group names the group {group:?}, which is not in {GROUPS}: add it, or give its number");
+        let detail = format!("admin.socket_group names the group {group:?}, which is not in {GROUPS}: make it with `groupadd {group}`, or name another, by name or number");
         Failure::new(Kind::BadConfig, detail)
     })
 }

@@ -6,6 +6,7 @@ use hyper::Method;
 
 use super::Context;
 use crate::{
+    admin::socket::group_must_exist,
     api::{self, ChangeOutcome, Reloaded},
     exit::Exit,
     failure::Failure,
@@ -47,6 +48,7 @@ impl Config {
 
 fn check(context: &Context) -> Result<(), Failure> {
     let loaded = context.config()?;
+    group_must_exist(&loaded)?;
     let read = match &loaded.file {
         Some(file) => file.display().to_string(),
         None => "no file, only defaults, environment and flags".to_owned(),

@@ -4,9 +4,13 @@ use actors::{ActorError, storage};
 use config::Loaded;
 
 use super::Check;
+use crate::admin::socket::group_must_exist;
 
-/// Settings that are right.
+/// Settings that are right, unless what they name is not there.
 pub(super) fn configuration(loaded: &Loaded) -> Check {
+    if let Err(failure) = group_must_exist(loaded) {
+        return wrong_configuration(&failure.to_string());
+    }
     Check::ok(
         CONFIGURATION,
         match &loaded.file {
