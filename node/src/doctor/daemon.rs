@@ -5,7 +5,8 @@ use std::{path::Path, time::Duration};
 use super::Check;
 use crate::{
     api::{Actor, Recovery, Scrub, Status, Storage},
-    client::{Client, IF_SILENT, program},
+    args::this_node,
+    client::{Client, IF_SILENT},
     clock::now_ms,
     failure::Failure,
     human,
@@ -13,21 +14,52 @@ use crate::{
     scrubbed::Lateness,
 };
 
-/// Asks the daemon on this socket how it fares, and whether it is the one whose data lie here.
-pub(super) async fn ask(client: &Client, data_dir: &Path) -> Vec<Check> {
+/// What a daemon has answered.
+pub(super) struct Answers {
+    actors: Vec<Actor>,
+    status: Result<Status, Problem>,
+    /// What was to be sent to a collector and was dropped, as far as that is known.
+    pub(super) dropped: Option<u64>,
+}
+
+/// Asks the daemon on this socket how it fares.
+pub(super) async fn ask(client: &Client) -> Result<Answers, Problem> {
     let client = client.clone().with_patience(DEADLINE);
-    let actors = match answer(client.get::<Vec<Actor>>("/v1/actors").await) {
-        Ok(actors) => actors,
-        Err(problem) => return vec![unreachable(&problem)],
+    let actors = answer(client.get("/v1/actors").await)?;
+    let status = answer(client.get("/v1/status").await);
+    Ok(Answers { actors, status, dropped: dropped(&client).await })
+}
+
+/// What its metrics say of what was dropped.
+async fn dropped(client: &Client) -> Option<u64> {
+    let metrics = client.download("/metrics").await.ok()?.whole(METRICS_BYTES_MAX).await.ok()?;
+    let metrics = String::from_utf8_lossy(&metrics);
+    let dropped = metrics.lines().filter(|line| line.starts_with(DROPPED));
+    Some(dropped.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum())
+}
+
+impl Answers {
+    /// What it stores and may store, if it is the daemon whose data lie here.
+    pub(super) fn storage_in(&self, data_dir: &Path) -> Option<&Storage> {
+        let status = self.status.as_ref().ok()?;
+        same(Path::new(&status.data_dir), data_dir).then_some(&status.storage)
+    }
+}
+
+/// How it fares, and whether it is the one whose data lie here.
+pub(super) fn judged(answers: &Result<Answers, Problem>, data_dir: &Path) -> Vec<Check> {
+    let answers = match answers {
+        Ok(answers) => answers,
+        Err(problem) => return vec![unreachable(problem)],
     };
-    let actors = self::actors(&actors, now_ms());
-    match answer(client.get::<Status>("/v1/status").await) {
+    let actors = actors(&answers.actors, now_ms());
+    match &answers.status {
         Ok(status) => {
-            let is_here = same(Path::new(&status.data_dir), data_dir);
+            let is_here = answers.storage_in(data_dir).is_some();
             let (storage, recovery) = (storage(&status.storage), recovery(&status.storage.recovery));
-            vec![daemon(&status, is_here), actors, storage, recovery, verification(&status.scrub)]
+            vec![daemon(status, is_here), actors, storage, recovery, verification(&status.scrub)]
         }
-        Err(problem) => vec![Check::failed(DAEMON, problem.detail, SEE_LOG), actors],
+        Err(problem) => vec![Check::failed(DAEMON, problem.detail.clone(), SEE_LOG), actors],
     }
 }
 
@@ -44,7 +76,7 @@ fn unreachable(problem: &Problem) -> Check {
         Kind::NotRunning => Check::unknown(
             DAEMON,
             format!("none answers, {unasked}"),
-            format!("`{} run` starts one; where it runs, name its socket with --socket", program()),
+            format!("`{} run` starts one; where it runs, name its socket with --socket", this_node()),
         ),
         Kind::NotPermitted => {
             Check::unknown(DAEMON, format!("it may not be asked, {unasked}"), problem.detail.clone())
@@ -119,13 +151,15 @@ pub(crate) fn storage(storage: &Storage) -> Check {
         );
     }
     if storage.repairs_queued > 0 {
-        return Check::warning(
+        return Check::failed(
             STORAGE,
             match storage.repairs_queued {
                 1 => "1 fragment or document is damaged and waits for its repair".to_owned(),
                 many => format!("{many} fragments or documents are damaged and wait for their repair"),
             },
-            "`jobs` says whose they are; a disk that damages data goes on doing so: see `smartctl -a`",
+            "`jobs` says whose they are. Where there is a copy of the segments, stop the node, put the file back, start it \
+             and have it read with `scrub start`; else `forget` the tessera and make it again from its files. A disk that \
+             damages data goes on doing so: see `smartctl -a`",
         );
     }
     Check::ok(
@@ -212,6 +246,9 @@ fn lost(segments: &[u32]) -> String {
     }
 }
 
+const DROPPED: &str = "tesseras_telemetry_dropped_total";
+/// Far more than there are.
+const METRICS_BYTES_MAX: usize = 1 << 20;
 const DAEMON: &str = "daemon";
 const ACTORS: &str = "actors";
 const STORAGE: &str = "storage";
@@ -326,13 +363,13 @@ mod tests {
     }
 
     #[test]
-    fn storage_that_does_not_write_fails_and_damage_is_a_warning() {
+    fn storage_that_does_not_write_or_is_damaged_fails() {
         let good = well().storage;
         check(&storage(&good), Outcome::Ok, "10 fragments");
         let damaged = Storage { repairs_queued: 3, ..good.clone() };
-        check(&storage(&damaged), Outcome::Warning, "3 fragments or documents are damaged");
+        check(&storage(&damaged), Outcome::Failed, "3 fragments or documents are damaged");
         let one = Storage { repairs_queued: 1, ..good.clone() };
-        check(&storage(&one), Outcome::Warning, "1 fragment or document is damaged");
+        check(&storage(&one), Outcome::Failed, "1 fragment or document is damaged");
         let read_only = Storage { read_only: Some("a write failed".to_owned()), ..damaged };
         check(&storage(&read_only), Outcome::Failed, "a write failed");
     }

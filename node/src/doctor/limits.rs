@@ -109,9 +109,10 @@ const UDP_BUFFERS: &str = "udp-buffers";
 /// For the index, the log, the listeners, files on their way in or out, and whatever the libraries open.
 const DESCRIPTORS_BESIDE: u64 = 128;
 /// Every segment that is kept open, every caller with what watches it, and the rest.
-const DESCRIPTORS_MIN: u64 = (OPEN_SEGMENTS_MAX.get() + 2 * CALLERS.connections) as u64 + DESCRIPTORS_BESIDE;
+pub(crate) const DESCRIPTORS_MIN: u64 =
+    (OPEN_SEGMENTS_MAX.get() + 2 * CALLERS.connections) as u64 + DESCRIPTORS_BESIDE;
 /// What is advised where there are too few.
-const DESCRIPTORS_WANTED: u64 = 4096;
+pub(crate) const DESCRIPTORS_WANTED: u64 = 4096;
 /// What a busy socket wants, in bytes.
 const UDP_BUFFER_BYTES: u64 = 8 << 20;
 

@@ -9,11 +9,12 @@
 //! 5. Whatever is not `ok` comes with a remedy.
 
 mod clock;
+mod collector;
 pub(crate) mod daemon;
 mod device;
 mod filesystem;
 mod flush;
-mod limits;
+pub(crate) mod limits;
 mod losses;
 mod permissions;
 mod place;
@@ -25,7 +26,7 @@ use std::path::Path;
 use config::{Loaded, Machine};
 use serde::Serialize;
 
-use crate::{client::Client, progress};
+use crate::{api::Storage, client::Client, progress};
 
 /// How a check ended, from best to worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -107,12 +108,21 @@ impl Check {
 /// Everything there is to look at: this machine, and the daemon if one answers.
 pub(crate) async fn examine(loaded: &Loaded, client: &Client) -> Vec<Check> {
     let mut checks = vec![software::configuration(loaded), software::sqlite().await];
-    let here = loaded.clone();
-    match progress::patiently(LOOKING, tokio::task::spawn_blocking(move || machine(&here))).await {
+    let (here, data_dir) = (loaded.clone(), loaded.config.node.data_dir.as_path());
+    let answers = daemon::ask(client).await;
+    let running = answers.as_ref().ok();
+    let in_force = running.and_then(|answers| answers.storage_in(data_dir)).cloned();
+    let dropped = running.and_then(|answers| answers.dropped);
+    let looked = tokio::task::spawn_blocking(move || {
+        let mut checks = machine(&here, in_force.as_ref());
+        checks.extend(collector::examine(&here.config.observability, dropped));
+        checks
+    });
+    match progress::patiently(LOOKING, looked).await {
         Ok(found) => checks.extend(found),
         Err(error) => checks.push(Check::failed("doctor", format!("a check fell: {error}"), REPORT_IT)),
     }
-    checks.extend(daemon::ask(client, &loaded.config.node.data_dir).await);
+    checks.extend(daemon::judged(&answers, data_dir));
     checks
 }
 
@@ -146,8 +156,9 @@ pub(crate) fn conclusion(checks: &[Check]) -> String {
     verdict + &unseen
 }
 
-/// Looks at the machine. Blocks, for [`flush::TIME_MAX`] and a little more.
-fn machine(loaded: &Loaded) -> Vec<Check> {
+/// Looks at the machine, and at the room there is by what is in force in a daemon that runs. Blocks, for
+/// [`flush::TIME_MAX`] and a little more.
+fn machine(loaded: &Loaded, in_force: Option<&Storage>) -> Vec<Check> {
     let config = &loaded.config;
     let data_dir = config.node.data_dir.as_path();
     let mut checks = place::examine(loaded);
@@ -156,7 +167,7 @@ fn machine(loaded: &Loaded) -> Vec<Check> {
     checks.push(permissions::socket(config));
     checks.extend(filesystem::examine(data_dir));
     checks.push(flush::examine(data_dir));
-    checks.extend(space::examine(&config.storage));
+    checks.extend(space::examine(&config.storage, in_force));
     checks.extend([clock::examine(data_dir), clock::time_service()]);
     checks.push(limits::descriptors(data_dir));
     checks.push(limits::memory(config, Machine::here().memory_bytes));

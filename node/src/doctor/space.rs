@@ -10,13 +10,20 @@ use actors::storage::{
 use config::StorageConfig;
 
 use super::{Check, nearest_existing};
-use crate::human;
+use crate::{api::Storage, human};
 
-/// Looks at the file system of the data directory, and adds up the segments in it.
-pub(super) fn examine(config: &StorageConfig) -> Vec<Check> {
+/// Looks at the file system of the data directory, and adds up the segments in it. What is in force in a daemon that runs
+/// counts; what is written counts where none does.
+pub(super) fn examine(config: &StorageConfig, in_force: Option<&Storage>) -> Vec<Check> {
     let Some(folder) = nearest_existing(&config.data_dir) else { return Vec::new() };
     let bytes = match RealDisk.space(folder) {
-        Ok(space) => room(config, space, segment_bytes(&config.data_dir)),
+        Ok(space) => {
+            let used = segment_bytes(&config.data_dir);
+            match in_force {
+                Some(in_force) => running(config, in_force, space, used),
+                None => room(config, space, used),
+            }
+        }
         Err(error) => Check::unknown(SPACE, format!("the system does not tell: {error}"), "see `df -h`"),
     };
     let inodes = match rustix::fs::statvfs(folder) {
@@ -30,6 +37,25 @@ pub(super) fn examine(config: &StorageConfig) -> Vec<Check> {
 fn segment_bytes(data_dir: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(data_dir.join(SEGMENTS_FOLDER)) else { return 0 };
     entries.flatten().filter_map(|entry| entry.metadata().ok()).map(|found| found.len()).sum()
+}
+
+/// Whether a daemon that runs has room for more, and whether what is written since waits for its restart.
+fn running(written: &StorageConfig, in_force: &Storage, space: Space, used: u64) -> Check {
+    let config = StorageConfig {
+        capacity_bytes: in_force.capacity_bytes,
+        min_free_bytes: in_force.min_free_bytes.unwrap_or(written.min_free_bytes),
+        ..written.clone()
+    };
+    let mut check = room(&config, space, used);
+    let kept = floor(written, space);
+    if written.capacity_bytes != config.capacity_bytes || kept != floor(&config, space) {
+        let capacity = written.capacity_bytes.map_or_else(|| "none".to_owned(), human::bytes);
+        check.finding.push_str(&format!(
+            "; from its next start on the capacity is {capacity} and {} are kept free: restart the daemon for that",
+            human::bytes(kept)
+        ));
+    }
+    check
 }
 
 /// Whether there is room for more.
@@ -129,6 +155,26 @@ mod tests {
         check(&found(Some(1000), 5000, 960), Outcome::Warning, "nearly full, 40.00 MiB more");
         check(&found(Some(1000), 5000, 1000), Outcome::Warning, "raise node.capacity");
         check(&found(Some(20_000), 5000, 100), Outcome::Warning, "more than the disk has in all");
+    }
+
+    #[test]
+    fn room_of_a_daemon_that_runs_is_by_what_is_in_force() {
+        let written =
+            StorageConfig { capacity_bytes: Some(2000 * MIB), ..StorageConfig::with_defaults("unused") };
+        let space = Space { free: 5000 * MIB, total: 10 << 30 };
+        let in_force = |capacity: u64, min_free: u64| -> Storage {
+            let json = serde_json::json!({
+                "tesseras": 0, "fragments": 0, "fragment_bytes": 0, "segment_bytes": 0, "live_bytes": 0,
+                "drop_bytes": 0, "capacity_bytes": capacity * MIB, "min_free_bytes": min_free * MIB, "repairs_queued": 0,
+                "recovery": { "records": 0, "damaged_places": 0, "lost_segments": [], "rebuilt": false },
+            });
+            serde_json::from_value(json).unwrap()
+        };
+        let found = |capacity, min_free| running(&written, &in_force(capacity, min_free), space, 1000 * MIB);
+        check(&found(1000, 512), Outcome::Warning, "capacity is used up");
+        check(&found(1000, 512), Outcome::Warning, "from its next start on the capacity is 1.95 GiB");
+        check(&found(2000, 100), Outcome::Ok, "and 512.00 MiB are kept free: restart the daemon");
+        assert!(!found(2000, 512).finding.contains("start"), "{:?}", found(2000, 512));
     }
 
     #[test]
