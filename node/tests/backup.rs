@@ -6,7 +6,7 @@ mod common;
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -83,6 +83,23 @@ fn backup_without_a_daemon_is_a_tar_that_any_tool_unpacks() {
     let output = place.node(["restore", "kept.tar"]);
     assert!(stderr(&output).contains("The memories are not in a backup"), "{}", stderr(&output));
     assert_eq!(json(&place.node(["init", "--json"]))["node"], made["backup"]["node"]);
+}
+
+#[test]
+fn restore_by_root_into_a_folder_of_somebody_else_advises_to_start_as_them() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let place = Place::new();
+    place.node(["init"]);
+    place.node(["backup", "kept.tar"]);
+    let other = place.path().join("other");
+    fs::create_dir(&other).unwrap();
+    std::os::unix::fs::chown(&other, Some(65_534), None).unwrap();
+    let output = place.bare(["restore", "kept.tar", "--data-dir", "other"]).output().unwrap();
+    let told = stderr(&output);
+    assert!(told.contains("sudo -u '#65534' ") && told.contains(" --data-dir other run"), "{told}");
+    assert_eq!(fs::metadata(other.join("node.key")).unwrap().uid(), 65_534);
 }
 
 #[test]

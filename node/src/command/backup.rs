@@ -1,10 +1,15 @@
 //! `backup` and `restore`: keys, settings, and what only the index knows, in one small file.
 
-use std::path::{Path, PathBuf, absolute};
+use std::{
+    fs::metadata,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf, absolute},
+};
 
-use ::config::{FILE_NAME, Loaded};
+use ::config::{FILE_NAME, Loaded, MACHINE_DATA_DIR};
 use actors::storage::SEGMENTS_FOLDER;
 use hyper::Method;
+use rustix::process::geteuid;
 use serde_json::json;
 
 use super::{Context, off_thread};
@@ -115,7 +120,7 @@ impl Restore {
                 ("written", named(written)),
                 ("as it was", named(kept)),
             ])?;
-            context.output.remark(&going_on(&data_dir, holds_data, &context.start()));
+            context.output.remark(&going_on(&data_dir, holds_data, &starting(&data_dir, context)));
         }
         Ok(Exit::Ok)
     }
@@ -161,6 +166,18 @@ fn copying(segments: &Path) -> String {
          here goes from the copy, too: else what was forgotten would come back with it. When rsync says that files \
          vanished, run it again."
     )
+}
+
+/// What to type to start a node in this folder. Not as root, if it is somebody else's: all that it makes there would be
+/// root's.
+fn starting(data_dir: &Path, context: &Context) -> String {
+    let owner = metadata(data_dir).map_or(0, |found| found.uid());
+    match owner {
+        0 => context.start(),
+        _ if data_dir == Path::new(MACHINE_DATA_DIR) => "systemctl start tesseras".to_owned(),
+        owner if geteuid().is_root() => format!("sudo -u '#{owner}' {}", context.start()),
+        _ => context.start(),
+    }
 }
 
 fn going_on(data_dir: &Path, holds_data: bool, start: &str) -> String {
