@@ -44,14 +44,18 @@ mod table;
 mod telemetry;
 mod verified;
 
-use std::{process::ExitCode, time::Duration};
+use std::{io, process::ExitCode, time::Duration};
 
 use clap::error::ErrorKind;
-use rustix::fs::Mode;
+use rustix::{
+    fs::Mode,
+    process::{Resource, getrlimit},
+};
 use tokio::runtime;
 
 use args::Args;
 use command::{Command, Context};
+use doctor::limits::{DESCRIPTORS_MIN, DESCRIPTORS_WANTED};
 use exit::Exit;
 use failure::Failure;
 use output::{Color, Output};
@@ -74,12 +78,26 @@ fn run(command: Command, context: &Context) -> Result<Exit, Failure> {
         rustix::process::umask(Mode::RWXG | Mode::RWXO);
     }
     let runtime = runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime
-        .map_err(|error| Failure::new(Kind::Internal, format!("no threads could be started: {error}")))?;
+    let runtime = runtime.map_err(|error| no_runtime(&error))?;
     let outcome = runtime.block_on(command.run(context));
     // A thread that still reads a file or standard input has nobody left to read for.
     runtime.shutdown_timeout(THREADS_DEADLINE);
     outcome
+}
+
+/// What a process may have is not enough to begin with.
+fn no_runtime(error: &io::Error) -> Failure {
+    let limit = |resource| {
+        getrlimit(resource).current.map_or_else(|| "any number of".to_owned(), |most| most.to_string())
+    };
+    let detail = format!(
+        "this process could not begin: {error}. It may have {} open files, of which the daemon needs {DESCRIPTORS_MIN}, and \
+         its user {} processes and threads: raise what is too low, with `ulimit -n {DESCRIPTORS_WANTED}` and `ulimit -u`, or \
+         LimitNOFILE and TasksMax in the unit of a service",
+        limit(Resource::Nofile),
+        limit(Resource::Nproc)
+    );
+    Failure::new(Kind::Io, detail)
 }
 
 fn finish(output: Output, outcome: Result<Exit, Failure>) -> Exit {

@@ -20,6 +20,24 @@ fn wrong_usage_is_exit_2() {
 }
 
 #[test]
+fn what_is_verified_is_a_tessera_or_a_folder_that_is_there() {
+    let place = Place::new();
+    failed(&place.node(["verify", "abc"]), 2, "abc is neither a tessera nor a folder that is here");
+    failed(&place.node(["verify", "tess1b"]), 2, "is not a valid tessera id");
+    fs::create_dir(place.path().join("abc")).unwrap();
+    failed(&place.node(["verify", "abc"]), 74, "abc");
+}
+
+#[test]
+fn descriptors_that_are_too_few_to_begin_with_are_named() {
+    let place = Place::new();
+    let node = place.command(["status"]);
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "ulimit -n 8; exec \"$0\" \"$@\""]).arg(node.get_program()).args(node.get_args());
+    failed(&shell.output().unwrap(), 74, "may have 8 open files, of which the daemon needs 640");
+}
+
+#[test]
 fn command_that_is_missing_shows_the_help() {
     failed(&Place::new().node([""; 0]), 2, "Usage: ");
 }
@@ -50,6 +68,21 @@ fn wrong_settings_are_exit_78_and_all_named_at_once() {
 }
 
 #[test]
+fn group_that_is_not_there_is_wrong_before_a_daemon_is_started() {
+    let place = Place::new();
+    let file = place.path().join("group.toml");
+    fs::write(&file, "[admin]\nsocket_group = \"no-such-group\"\n").unwrap();
+    let options = ["--config", file.to_str().unwrap()];
+    let output = place.node(["config", "check"].iter().chain(&options));
+    failed(&output, 78, "group.toml:2: admin.socket_group names the group \"no-such-group\"");
+    assert!(stderr(&output).contains("`groupadd no-such-group`"), "{}", stderr(&output));
+    let output = place.node(["doctor"].iter().chain(&options));
+    assert!(stdout(&output).contains("group.toml:2: admin.socket_group"), "{}", stdout(&output));
+    fs::write(&file, "[admin]\nsocket_group = \"root\"\n").unwrap();
+    assert_eq!(place.node(["config", "check"].iter().chain(&options)).status.code(), Some(0));
+}
+
+#[test]
 fn closed_pipe_is_not_an_error() {
     let place = Place::new();
     let mut child = place.command(["config", "default"]);
@@ -67,21 +100,6 @@ fn reader_that_takes_one_line_gets_it() {
     let mut child = child.stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-#[test]
-fn group_that_is_not_there_is_wrong_before_a_daemon_is_started() {
-    let place = Place::new();
-    let file = place.path().join("group.toml");
-    fs::write(&file, "[admin]\nsocket_group = \"no-such-group\"\n").unwrap();
-    let options = ["--config", file.to_str().unwrap()];
-    let output = place.node(["config", "check"].iter().chain(&options));
-    failed(&output, 78, "group.toml:2: admin.socket_group names the group \"no-such-group\"");
-    assert!(stderr(&output).contains("`groupadd no-such-group`"), "{}", stderr(&output));
-    let output = place.node(["doctor"].iter().chain(&options));
-    assert!(stdout(&output).contains("group.toml:2: admin.socket_group"), "{}", stdout(&output));
-    fs::write(&file, "[admin]\nsocket_group = \"root\"\n").unwrap();
-    assert_eq!(place.node(["config", "check"].iter().chain(&options)).status.code(), Some(0));
-}
-
     assert!(line.starts_with("# Every setting"), "{line}");
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }

@@ -187,6 +187,20 @@ fn beginning_of_an_id_is_enough_while_it_is_the_only_one() {
 }
 
 #[test]
+fn export_says_what_it_wrote_as_json() {
+    let place = Place::new();
+    let _daemon = Daemon::start(&place);
+    let id = place.keep("letter", b"We went to the sea.");
+    let export = json(&place.node(["export", &id, "out", "--json"]));
+    let (bytes, files) = (export["bytes"].as_u64().unwrap(), export["files"].as_u64().unwrap());
+    let told = serde_json::json!({ "tessera": id, "folder": "out", "files": files, "bytes": bytes });
+    assert!(export == told && files >= 1 && bytes >= 19, "{export}");
+    let raw = json(&place.node(["export", &id, "raw", "--raw", "--json"]));
+    let length = fs::metadata(place.path().join("raw/content.tar.age")).unwrap().len();
+    assert_eq!((&raw["files"], &raw["bytes"]), (&Value::Null, &length.into()), "{raw}");
+}
+
+#[test]
 fn tessera_that_was_forgotten_is_gone() {
     let place = Place::new();
     let _daemon = Daemon::start(&place);
@@ -194,7 +208,7 @@ fn tessera_that_was_forgotten_is_gone() {
     assert_eq!(place.node(["cat", &gone, "a"]).stdout, b"gone", "so that the cache has seen it");
     let ends = |place: &Place| json(&place.node(["status", "--json"]))["storage"]["drop_bytes"].as_u64();
     let before = ends(&place).unwrap();
-    assert_eq!(place.node(["forget", &gone]).status.code(), Some(0));
+    assert_eq!(json(&place.node(["forget", &gone, "--json"])), serde_json::json!({ "tessera": gone }));
     assert!(ends(&place).unwrap() > before, "what says so stays in the log");
     for command in [["show", &gone].as_slice(), &["cat", &gone, "a"], &["verify", &gone], &["forget", &gone]]
     {

@@ -6,6 +6,7 @@ use actors::archive::{ArchiveError, unpack, unpack_raw};
 use hyper::Method;
 use indicatif::ProgressBar;
 use proto::{TesseraId, limits::MANIFEST_BYTES_MAX, manifest::SignedManifest};
+use serde_json::json;
 
 use super::{Context, off_thread, target::Target, verify};
 use crate::{
@@ -61,7 +62,12 @@ impl Export {
                 "what was written until then is in {folder}: remove it before you try again"
             ));
         }
-        outcome?;
+        let Written { files, bytes } = outcome?;
+        if context.output.json {
+            context
+                .output
+                .json(&json!({ "tessera": id, "folder": self.folder, "files": files, "bytes": bytes }))?;
+        }
         context.output.remark(&format!("exported {id} to {}", self.folder.display()));
         Ok(Exit::Ok)
     }
@@ -81,19 +87,27 @@ async fn manifest(client: &Client, id: TesseraId) -> Result<SignedManifest, Fail
     ))
 }
 
+/// What lies in the folder now.
+struct Written {
+    /// Absent where the content was not unpacked.
+    files: Option<u64>,
+    bytes: u64,
+}
+
 fn write(
     raw: bool,
     reader: pipe::Reader,
     manifest: &SignedManifest,
     folder: &std::path::Path,
     bar: &ProgressBar,
-) -> Result<(), ArchiveError> {
+) -> Result<Written, ArchiveError> {
     let progress = |done: actors::archive::Progress| bar.set_position(done.bytes);
-    if raw {
-        unpack_raw(reader, manifest, folder, progress).map(drop)
+    Ok(if raw {
+        Written { files: None, bytes: unpack_raw(reader, manifest, folder, progress)? }
     } else {
-        unpack(reader, manifest, folder, progress).map(drop)
-    }
+        let done = unpack(reader, manifest, folder, progress)?;
+        Written { files: Some(done.files), bytes: done.bytes }
+    })
 }
 
 /// Passes on what comes until it ends, breaks off, or nobody wants it any more.

@@ -1,6 +1,7 @@
 //! `forget`: drops what this node keeps of a tessera.
 
 use hyper::Method;
+use serde_json::json;
 
 use super::{Context, target::Target};
 use crate::{client::path, exit::Exit, failure::Failure};
@@ -19,6 +20,9 @@ impl Forget {
         let client = context.client()?;
         let id = self.id.find(&client).await?.to_string();
         client.call::<()>(Method::DELETE, &path(["v1", "tesseras", &id])).await?;
+        if context.output.json {
+            context.output.json(&json!({ "tessera": id }))?;
+        }
         context.output.remark(&format!("forgot {id}"));
         Ok(Exit::Ok)
     }

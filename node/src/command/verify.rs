@@ -33,6 +33,7 @@ impl Verify {
         match Target::parse(&self.what.to_string_lossy()) {
             Ok(target) => tessera(context, &target).await,
             Err(reason) if looks_like_an_id(&self.what) => Err(Failure::new(Kind::Usage, reason)),
+            Err(_) if !self.what.exists() => Err(neither(&self.what)),
             Err(_) => folder(context, self.what).await,
         }
     }
@@ -40,6 +41,14 @@ impl Verify {
 
 fn looks_like_an_id(what: &Path) -> bool {
     what.to_string_lossy().starts_with("tess1") && !what.exists()
+}
+
+fn neither(what: &Path) -> Failure {
+    let detail = format!(
+        "{} is neither a tessera nor a folder that is here: an id, or its beginning, looks like tess1qx4…, as `list` shows it",
+        what.display()
+    );
+    Failure::new(Kind::Usage, detail)
 }
 
 async fn tessera(context: &Context, target: &Target) -> Result<Exit, Failure> {
