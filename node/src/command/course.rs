@@ -51,7 +51,9 @@ impl Course {
         let (done, total) = self.done(scrub);
         let (done, total) = (human::bytes(done), human::bytes(total));
         let what = format!("{}: {done} of {total}", doing(scrub));
-        match self.rate().filter(|_| !waits(scrub)) {
+        // It reads in bursts, and then rests for as long as the rate wants.
+        let rate = self.rate().map(|rate| rate.min(scrub.rate.unwrap_or(u64::MAX)));
+        match rate.filter(|_| !waits(scrub)) {
             None => what,
             Some(rate) => {
                 let rest = human::span(left(scrub).div_ceil(rate));
@@ -94,7 +96,7 @@ fn left(scrub: &Scrub) -> u64 {
     scrub.asked_bytes.saturating_sub(scrub.position.unwrap_or(0))
 }
 
-/// It reads in bursts.
+/// Before this, a rate says nothing.
 const RATE_AFTER_MS: u64 = 2000;
 
 #[cfg(test)]
@@ -122,6 +124,8 @@ mod tests {
         course.goes_on(&later, Duration::from_millis(9800));
         let says = "verifying: 420.00 MiB of 1000.00 MiB, 2.00 MiB/s, 5 minutes left";
         assert_eq!(course.sentence(&later), says);
+        let limited = Scrub { rate: Some(MIB), ..scrub(1000, 420, 5020) };
+        assert!(course.sentence(&limited).ends_with("1.00 MiB/s, 10 minutes left"), "a burst is no rate");
         // The daemon was started again, and counts anew.
         let anew = scrub(1000, 20, 20);
         course.begins_anew(&scrub(1000, 0, 0));
