@@ -5,7 +5,10 @@
 mod common;
 
 use std::{
+    io::Write,
+    os::unix::net::UnixStream,
     process::Stdio,
+    sync::Barrier,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -105,12 +108,7 @@ fn damaged_manifest_is_found_and_its_job_says_whose_it_is() {
     std::fs::write(&file, letter()).unwrap();
     let id = place.create(&file, &["--public", "--title", "A letter of my grandmother"]);
     // The files themselves tell it too, and come before the manifest.
-    let segment = place.data_dir().join("segments").read_dir().unwrap().next().unwrap().unwrap().path();
-    let mut stored = std::fs::read(&segment).unwrap();
-    let title = b"A letter of my grandmother";
-    let at = stored.windows(title.len()).rposition(|window| window == title).unwrap();
-    stored[at] ^= 1;
-    std::fs::write(&segment, stored).unwrap();
+    flip_the_last(&place, b"A letter of my grandmother");
     let output = place.node(["scrub", "start", "--wait"]);
     assert_eq!(output.status.code(), Some(65), "{}", stderr(&output));
     assert!(stdout(&output).contains("0 fragments and 1 document"), "{}", stdout(&output));
@@ -133,6 +131,40 @@ fn damaged_manifest_is_found_and_its_job_says_whose_it_is() {
     assert_eq!(place.node(["forget", &id]).status.code(), Some(0));
     assert_eq!(json(&place.node(["jobs", "--json"])), serde_json::json!([]));
     assert_eq!(daemon.stop(), Some(0));
+}
+
+#[test]
+fn damage_that_many_meet_at_once_is_logged_once() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place);
+    let file = place.path().join("letter");
+    std::fs::write(&file, "We went to the sea.").unwrap();
+    let id = place.create(&file, &["--public", "--title", "A letter of my grandmother"]);
+    flip_the_last(&place, b"A letter of my grandmother");
+    let start = Barrier::new(6);
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                let mut stream = UnixStream::connect(place.data_dir().join("node.sock")).unwrap();
+                start.wait();
+                write!(stream, "GET /v1/tesseras/{id} HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n")
+                    .unwrap();
+                std::io::copy(&mut stream, &mut std::io::sink()).unwrap();
+            });
+        }
+    });
+    let log = daemon.log();
+    assert_eq!(log.matches("a document is damaged").count(), 1, "{log}");
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+/// Changes a bit of these bytes where they stand last in the only segment.
+fn flip_the_last(place: &Place, bytes: &[u8]) {
+    let segment = place.data_dir().join("segments").read_dir().unwrap().next().unwrap().unwrap().path();
+    let mut stored = std::fs::read(&segment).unwrap();
+    let at = stored.windows(bytes.len()).rposition(|window| window == bytes).unwrap();
+    stored[at] ^= 1;
+    std::fs::write(&segment, stored).unwrap();
 }
 
 #[test]

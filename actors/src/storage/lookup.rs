@@ -153,16 +153,21 @@ impl Lookup {
                 before = Some((place, self.is_misled(tessera, &wrong, &place).await));
                 continue;
             };
-            tracing::error!(%tessera, ?kind, segment, position, "a document is damaged");
+            let told = || tracing::error!(%tessera, ?kind, segment, position, "a document is damaged");
             self.doubts.add(segment);
             if misled {
+                told();
                 let reason = format!("segment {segment} has no document {hash} at {position}");
                 return Err(ActorError::damaged_index(reason));
             }
             let seen = Op::Seen { document: (tessera, kind, hash), place, is_right: false };
-            if self.note(seen).await != Some(Outcome::Stale) {
-                return Err(ActorError::CorruptDocument { tessera });
+            match self.note(seen).await {
+                Some(Outcome::Stale) => continue,
+                // Somebody who read it at the same time has said so.
+                Some(Outcome::Held) => {}
+                _ => told(),
             }
+            return Err(ActorError::CorruptDocument { tessera });
         }
     }
 
