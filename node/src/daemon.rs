@@ -34,6 +34,7 @@ use crate::{
     client,
     command::Context,
     data_dir::{DataDir, Found, inspect, named_in_a_file},
+    doctor::limits::too_few_descriptors,
     exit::Exit,
     failure::Failure,
     human,
@@ -70,6 +71,9 @@ async fn run_watched(
     metrics: &Metrics,
 ) -> Result<Exit, Failure> {
     let (mut signals, mut hangups) = (Signals::listen()?, Hangups::listen()?);
+    if let Some(too_few) = too_few_descriptors() {
+        tracing::warn!("{too_few}");
+    }
     let keys = prepare(loaded)?;
     service::starting();
     let started = tokio::select! {

@@ -5,7 +5,7 @@ mod common;
 use std::{
     fs::{self, File},
     io::{BufRead, BufReader},
-    process::Stdio,
+    process::{Command, Stdio},
 };
 
 use common::{Place, failed, problem, stderr, stdout};
@@ -29,12 +29,19 @@ fn what_is_verified_is_a_tessera_or_a_folder_that_is_there() {
 }
 
 #[test]
-fn descriptors_that_are_too_few_to_begin_with_are_named() {
+fn descriptors_that_are_too_few_are_named() {
     let place = Place::new();
-    let node = place.command(["status"]);
-    let mut shell = std::process::Command::new("sh");
-    shell.args(["-c", "ulimit -n 8; exec \"$0\" \"$@\""]).arg(node.get_program()).args(node.get_args());
-    failed(&shell.output().unwrap(), 74, "may have 8 open files, of which the daemon needs 640");
+    let with_limit = |limit: &str, command: &str| {
+        let node = place.command([command]);
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\"")]);
+        shell.arg(node.get_program()).args(node.get_args()).output().unwrap()
+    };
+    failed(&with_limit("8", "status"), 74, "may have 8 open files, of which the daemon needs 640");
+    let output = with_limit("12", "run");
+    let told = stderr(&output);
+    assert!(told.contains("this process may have 12, and needs up to 640"), "{told}");
+    assert!(told.contains("`ulimit -n 4096` before `run`"), "{told}");
 }
 
 #[test]

@@ -191,7 +191,7 @@ pub(crate) fn recovery(recovery: &Recovery) -> Check {
         );
     }
     if *damaged_places > 0 {
-        return Check::warning(
+        return Check::failed(
             RECOVERY,
             match damaged_places {
                 1 => "one place in the segments is not what was written".to_owned(),
@@ -389,7 +389,7 @@ mod tests {
             "lack 1 document and 3 tesserae",
         );
         let damaged = Recovery { damaged_places: 2, ..rebuilt };
-        check(&recovery(&damaged), Outcome::Warning, "2 places");
+        check(&recovery(&damaged), Outcome::Failed, "2 places");
         let lost =
             |segments: &[u32]| recovery(&Recovery { lost_segments: segments.to_vec(), ..damaged.clone() });
         check(&lost(&[4]), Outcome::Failed, "a segment is gone or shorter than it was: number 4");

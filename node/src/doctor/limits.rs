@@ -18,6 +18,13 @@ pub(super) fn descriptors(data_dir: &Path) -> Check {
     }
 }
 
+/// What a daemon should say at its start: with too few, whatever fails later does not say why.
+pub(crate) fn too_few_descriptors() -> Option<String> {
+    let check = enough_descriptors(getrlimit(Resource::Nofile).current, "this process");
+    let remedy = check.remedy?;
+    Some(format!("{}: {remedy}", check.finding))
+}
+
 /// The limits of the process that has the data directory; none where it is gone and left only its number behind.
 fn daemon_limits(data_dir: &Path) -> Option<String> {
     let pid: u32 = fs::read_to_string(data_dir.join(lock::FILE)).ok()?.trim().parse().ok()?;

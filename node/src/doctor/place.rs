@@ -129,8 +129,7 @@ fn keys(path: &Path, node: KeyFile, author: KeyFile, holds_data: bool) -> Check 
 
 const DATA_DIR: &str = "data-directory";
 const KEYS: &str = "keys";
-const FROM_COPY: &str =
-    "put it back from your copy, or from a `backup` with `restore`; an empty one was never used: remove it";
+const FROM_COPY: &str = "put it back from your copy, or move it away and `restore` what `backup` wrote; an empty one was never used: remove it";
 const AS_ANOTHER: &str = "run this as the user that the daemon runs as, or as root";
 
 #[cfg(test)]
