@@ -14,6 +14,7 @@ use config::{Config, Loaded, Setting, Sources};
 use tokio::sync::Mutex;
 
 use crate::{
+    admin::socket::group_must_exist,
     api,
     problem::{Kind, Problem},
     service,
@@ -90,11 +91,16 @@ impl Reload {
 
     async fn read(&self) -> Result<Loaded, Problem> {
         let sources = self.sources.clone();
-        let read = tokio::task::spawn_blocking(move || config::load(&sources)).await;
-        read.map_err(|error| {
+        let read = tokio::task::spawn_blocking(move || {
+            let wrong = |mistakes: String| Problem::new(Kind::BadConfig, mistakes);
+            let loaded = config::load(&sources).map_err(|errors| wrong(errors.to_string()))?;
+            // The next start would fail.
+            group_must_exist(&loaded).map_err(|failure| wrong(failure.to_string()))?;
+            Ok(loaded)
+        });
+        read.await.map_err(|error| {
             Problem::new(Kind::Internal, format!("the settings could not be read: {error}"))
         })?
-        .map_err(|errors| Problem::new(Kind::BadConfig, errors.to_string()))
     }
 
     fn apply(&self, loaded: &Loaded) -> api::Reloaded {

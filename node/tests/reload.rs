@@ -115,6 +115,11 @@ fn file_with_mistakes_changes_nothing_and_every_mistake_is_named() {
     let detail = problem["detail"].as_str().unwrap();
     assert!(detail.contains("node.capacit") && detail.contains("storage.min_free"), "{detail}");
 
+    // The next start would fail.
+    let output = node.reload("storage.min_free = '2 GiB'\nadmin.socket_group = 'no-such-group'");
+    assert_eq!(output.status.code(), Some(78), "{}", stderr(&output));
+    assert!(stderr(&output).contains("settings.toml:2: admin.socket_group"), "{}", stderr(&output));
+
     write(&place, "storage.min_free = '2 GiB'");
     node.hang_up(READ);
     assert_eq!(node.reloads_debugged(), 0, "the level has been what it was");
