@@ -162,6 +162,36 @@ fn document_names_what_is_served_and_nothing_else() {
 }
 
 #[test]
+fn parameter_or_body_that_an_endpoint_does_not_take_is_refused_by_name() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place);
+    let document = json_at(&daemon, "/v1/openapi.json");
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let (method, path) = (method.to_uppercase(), path.replace(['{', '}'], ""));
+            let length = "content-length: 0\r\n";
+            let answer = ask(&daemon, &method, &format!("{path}?fro_ms=1"), length);
+            let refused = |answer: &str, what: &str| {
+                assert!(answer.starts_with("HTTP/1.1 400"), "{method} {path}: {answer}");
+                assert!(answer.contains("urn:tesseras:problem:bad-request"), "{method} {path}: {answer}");
+                assert!(answer.contains(what), "{method} {path}: {answer}");
+            };
+            refused(&answer, &format!(r#"{method} {path} has no parameter \"fro_ms\": it"#));
+            if operation.get("requestBody").is_none() {
+                let fields = "content-length: 2\r\n\r\n{}";
+                let answer = ask(&daemon, &method, &path, fields);
+                refused(&answer, &format!("{method} {path} takes no body: send none"));
+            }
+        }
+    }
+    let answer = ask(&daemon, "POST", "/v1/scrub/pause?for_ms=abc", "content-length: 0\r\n");
+    assert!(answer.contains("its only one is `secs`, in the query"), "{answer}");
+    let answer = daemon.get("/v1/tesseras?form=tess1");
+    assert!(answer.contains("it has `prefix`, `from`, `limit`, in the query"), "{answer}");
+    assert_ne!(json_at(&daemon, "/v1/scrub")["mode"], "paused");
+}
+
+#[test]
 fn page_of_tesserae_that_say_much_ends_early_and_the_next_one_goes_on() {
     let place = Place::new();
     let daemon = Daemon::start(&place);

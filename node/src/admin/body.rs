@@ -9,7 +9,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use axum::body::{Body, BodyDataStream};
+use axum::body::{Body, BodyDataStream, HttpBody};
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, stream};
 use proto::buffer::Buffer;
@@ -90,6 +90,13 @@ async fn pump(body: Body, pace: Arc<Pace>, to: mpsc::Sender<io::Result<Bytes>>) 
         }
     }
     throw_away(body).await;
+}
+
+/// A body that is not taken, as the request is refused.
+pub(super) fn throw_away_soon(body: Body) {
+    if !body.is_end_stream() {
+        tokio::spawn(throw_away(body.into_data_stream()));
+    }
 }
 
 async fn throw_away(mut body: BodyDataStream) {

@@ -4,7 +4,8 @@
 //! 1. A request is parsed here, once, into types that can't be wrong; no path is built from what came in.
 //! 2. Every error is a problem document; a stream that fails midway breaks off and never ends as if it were whole.
 //! 3. Memory for a request is reserved here, once, and nowhere further in.
-//! 4. Absent on purpose: rules of storage, layout and repair. Handlers ask and pass on.
+//! 4. What an endpoint does not take is refused by name.
+//! 5. Absent on purpose: rules of storage, layout and repair. Handlers ask and pass on.
 
 #![allow(unused_qualifications, reason = "utoipa qualifies what it finds in its attributes")]
 
@@ -16,6 +17,7 @@ mod conditions;
 pub(crate) mod connections;
 mod content;
 pub(crate) mod events;
+mod expected;
 mod explain;
 mod extract;
 mod fragments;
@@ -53,6 +55,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{keys::Keys, reload::Reload};
 use events::Events;
+use expected::Expected;
 use health::Health;
 use memory::Memory;
 
@@ -84,6 +87,7 @@ pub(crate) fn router(node: Arc<Node>, health: Health) -> Router {
         .layer(middleware::from_fn(trace::within_span))
         .with_state(node)
         .merge(health::router(health))
+        .layer(middleware::from_fn_with_state(Expected::new(document()), expected::only))
         .fallback(problems::no_endpoint)
 }
 

@@ -18,7 +18,8 @@ use crate::{
 /// What stands above the endpoints. Version and licence are those of the package.
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Tesseras node", description = "What a node does for programs on its own machine."),
+    info(title = "Tesseras node", description = "What a node does for programs on its own \
+        machine. A parameter or a body that an endpoint does not name is refused, never passed over."),
     servers((url = "http://node", description = "`curl --unix-socket node.sock http://node/v1/status`")),
     tags(
         (name = "node", description = "The node as a whole"),
@@ -49,7 +50,7 @@ pub(super) fn complete(mut document: openapi::OpenApi) -> openapi::OpenApi {
 }
 
 /// A path as OpenAPI writes it. It has no word for a parameter that may hold slashes.
-fn described(path: &str) -> String {
+pub(super) fn described(path: &str) -> String {
     path.replace("{*", "{")
 }
 
