@@ -71,11 +71,11 @@ pub(crate) struct Storage {
     pub(crate) repairs_queued: u64,
     /// Why nothing is written at the moment, if that is so.
     pub(crate) read_only: Option<String>,
-    /// What the last start found.
+    /// What was found when the index was last brought up to the segments.
     pub(crate) recovery: Recovery,
 }
 
-/// What the last start found.
+/// What was found when the index was last brought up to the segments.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Recovery {
     /// Records read again: none after a clean stop.

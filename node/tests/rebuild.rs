@@ -4,7 +4,10 @@
 
 mod common;
 
-use std::fs;
+use std::{
+    fs::{self, OpenOptions},
+    os::unix::fs::FileExt,
+};
 
 use common::{Daemon, Place, failed, json, stderr, stdout};
 
@@ -13,13 +16,19 @@ fn running_daemon_makes_its_index_anew_and_loses_nothing() {
     let place = Place::new();
     let daemon = Daemon::start(&place);
     let id = place.keep("letter.txt", b"We went to the sea.");
+    let scrubbed = place.node(["scrub", "start", "--wait"]);
+    assert_eq!(scrubbed.status.code(), Some(0), "{}", stderr(&scrubbed));
+    let known = || json(&place.node(["fragment", "list", &id, "--json"]));
+    let before = known();
+    assert!(before[0]["verified_at_ms"].is_i64(), "{before}");
     let output = place.node(["rebuild-index"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert!(stdout(&output).contains("made anew from"), "{}", stdout(&output));
+    assert_eq!(known(), before, "a healthy index knew it a moment before");
     assert!(stdout(&output).contains("index.db.damaged-1"), "{}", stdout(&output));
     assert!(place.data_dir().join("index.db.damaged-1").exists());
     assert_eq!(place.node(["cat", &id, "letter.txt"]).stdout, b"We went to the sea.");
-    failed(&place.node(["rebuild-index"]), 1, "has just been made anew");
+    failed(&place.node(["rebuild-index"]), 1, "s ago, and nothing was done now");
     let actors = json(&place.node(["actors", "--json"]));
     let storage = actors.as_array().unwrap().iter().find(|actor| actor["name"] == "storage").unwrap();
     assert_eq!((&storage["running"], &storage["restarts"]), (&true.into(), &1.into()));
@@ -28,6 +37,25 @@ fn running_daemon_makes_its_index_anew_and_loses_nothing() {
     let doctor = json(&place.node(["doctor", "--json"]));
     let actors = doctor.as_array().unwrap().iter().find(|check| check["check"] == "actors").unwrap();
     assert_eq!(actors["outcome"], "ok", "{actors}");
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+#[test]
+fn index_that_is_too_damaged_to_be_kept_aside_is_made_anew_all_the_same() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place);
+    let id = place.keep("letter.txt", b"We went to the sea.");
+    // All but the header, so that it is still the file that is open.
+    let index = OpenOptions::new().write(true).open(place.data_dir().join("index.db")).unwrap();
+    let wal = OpenOptions::new().write(true).open(place.data_dir().join("index.db-wal")).unwrap();
+    for (file, head) in [(index, 100), (wal, 32)] {
+        let length = file.metadata().unwrap().len().saturating_sub(head);
+        file.write_all_at(&vec![0xA5; usize::try_from(length).unwrap()], head).unwrap();
+    }
+    let output = place.node(["rebuild-index"]);
+    assert_eq!(output.status.code(), Some(0), "{}{}", stderr(&output), daemon.log());
+    assert!(stderr(&output).contains("could not be kept aside"), "{}", stderr(&output));
+    assert_eq!(place.node(["cat", &id, "letter.txt"]).stdout, b"We went to the sea.");
     assert_eq!(daemon.stop(), Some(0));
 }
 

@@ -60,7 +60,12 @@ pub(crate) async fn open(
 pub fn ask_for_rebuild(config: &StorageConfig, reason: &str) -> Result<PathBuf, ActorError> {
     let path = config.data_dir.join(REBUILD_FILE);
     std::fs::write(&path, reason).map_err(ActorError::io(format!("cannot write {}", path.display())))?;
-    Ok(config.data_dir.join(aside(1, "")))
+    Ok(old_index(&config.data_dir))
+}
+
+/// Where an index of this data directory is kept that was set aside last.
+pub fn old_index(data_dir: &Path) -> PathBuf {
+    data_dir.join(aside(1, ""))
 }
 
 async fn try_open(config: &StorageConfig, disk: &Arc<dyn Disk>) -> Result<(Database, Recovered), ActorError> {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use actors::{ActorError, storage::old_index};
 use axum::{Json, extract::State, http::StatusCode};
 
 use super::Node;
@@ -9,7 +10,8 @@ use crate::{api, problem::Problem};
 
 /// The index is set aside and made anew from the segments
 ///
-/// Until that is done, whatever needs the index is the problem `restarting`; then `/v1/status` says `rebuilt`.
+/// What only the index knows is kept aside before, if it can be read, and the new one gets it back. Until that is done,
+/// whatever needs the index is the problem `restarting`; then `/v1/status` says `rebuilt`.
 #[utoipa::path(
     post, path = "/v1/index/rebuild", operation_id = "rebuild_index", tag = "node",
     responses(
@@ -27,8 +29,19 @@ pub(super) async fn rebuild(
         .iter()
         .find(|actor| actor.name == STORAGE)
         .map_or(0, |actor| actor.restarts);
-    let old_index = node.system.storage.rebuild_index("asked for on the admin socket").await?;
-    Ok((StatusCode::ACCEPTED, Json(api::Rebuilding { old_index: old_index.display().to_string(), restarts })))
+    let storage = &node.system.storage;
+    let kept = storage.snapshot().await;
+    let old_index = match storage.rebuild_index("asked for on the admin socket").await {
+        // Whoever finds the index damaged makes it anew, unasked.
+        Err(ActorError::Restarting { .. }) if kept.is_err() => old_index(&node.data_dir),
+        asked => asked?,
+    };
+    let (snapshot, no_snapshot) = match kept {
+        Ok(file) => (Some(file.display().to_string()), None),
+        Err(error) => (None, Some(error.to_string())),
+    };
+    let old_index = old_index.display().to_string();
+    Ok((StatusCode::ACCEPTED, Json(api::Rebuilding { old_index, snapshot, no_snapshot, restarts })))
 }
 
 /// What only the index knows is kept aside now

@@ -63,8 +63,16 @@ fn tell(context: &Context, asked: &Rebuilding, status: &Status) -> Result<Exit, 
         let detail = "the index was not made anew: the daemon's log says why";
         return Err(Failure::new(Kind::Internal, detail));
     }
+    if let Some(reason) = &asked.no_snapshot {
+        context.output.warning(&format!(
+            "what only the old index knew could not be kept aside: {reason}; the new one has what an older snapshot knew"
+        ));
+    }
     if context.output.json {
-        context.output.json(&json!({ "old_index": asked.old_index, "recovery": recovery }))?;
+        let Rebuilding { old_index, snapshot, .. } = asked;
+        context
+            .output
+            .json(&json!({ "old_index": old_index, "snapshot": snapshot, "recovery": recovery }))?;
     } else {
         let mut fields = vec![
             ("records", recovery.records.to_string()),

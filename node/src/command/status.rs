@@ -123,7 +123,7 @@ fn made_anew(recovery: &Recovery) -> String {
         Some(ms) => format!("when things came and were verified is known as it was {}", human::ago(ms)),
         None => "there was no snapshot of when things came and were verified".to_owned(),
     };
-    format!("made anew from the segments at the last start; {lost}")
+    format!("made anew from the segments; {lost}")
 }
 
 fn table(actors: &[Actor]) -> Table<5> {

@@ -137,7 +137,7 @@ fn damaged(scrub: &api::Scrub) -> String {
     }
 }
 
-/// What the last start found, if anything was lost.
+/// What was found when the index was last brought up to the segments, if anything was lost.
 pub(super) fn recovery(facts: &Facts) -> Markup {
     let Ok(api::Storage { recovery, .. }) = &facts.storage else { return html! {} };
     let api::Recovery { records, damaged_places, lost_segments, rebuilt, restored_from_ms, .. } = recovery;
@@ -146,7 +146,7 @@ pub(super) fn recovery(facts: &Facts) -> Markup {
     }
     html! {
         section.card {
-            h2 { "What the last start found" }
+            h2 { "What reading the segments found" }
             dl {
                 (row("Segments gone or cut short", lost_segments.len()))
                 (row("Documents lost", recovery.lost_documents))

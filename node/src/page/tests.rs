@@ -131,7 +131,7 @@ fn node_that_is_well_shows_all_it_knows() {
             "Version 0.1.0, up for 60 minutes",
         ],
     );
-    assert!(!page(&facts()).contains("What the last start found"), "nothing was lost");
+    assert!(!page(&facts()).contains("What reading the segments found"), "nothing was lost");
 }
 
 #[test]

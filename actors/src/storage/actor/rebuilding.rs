@@ -40,7 +40,8 @@ fn may_rebuild(rebuilt_ago: Option<Duration>) -> Result<(), ActorError> {
     match rebuilt_ago.and_then(|ago| REBUILD_INTERVAL.checked_sub(ago)) {
         Some(wait) => Err(ActorError::Conflict {
             what: format!(
-                "the index has just been made anew; once more is possible in {} s",
+                "the index was made anew {} s ago, and nothing was done now: if it must be once more, ask again in {} s",
+                (REBUILD_INTERVAL - wait).as_secs(),
                 wait.as_secs() + 1
             ),
         }),
@@ -64,6 +65,6 @@ mod tests {
                 && may_rebuild(Some(REBUILD_INTERVAL + Duration::from_millis(1))).is_ok()
         );
         let refused = may_rebuild(Some(Duration::from_secs(20))).unwrap_err().to_string();
-        assert!(refused.contains("in 41 s"), "{refused}");
+        assert!(refused.contains("20 s ago") && refused.contains("in 41 s"), "{refused}");
     }
 }
