@@ -146,11 +146,12 @@ impl Daemon {
             system: system.clone(),
             memory: Memory::new(config.memory.requests_bytes),
         };
-        let running = Running { log, scrub: system.scrub.clone() };
+        let events = Events::new(draining.clone());
+        let running = Running { log, scrub: system.scrub.clone(), events: events.clone() };
         let node = Arc::new(Node {
             system: system.clone(),
             keys,
-            events: Events::new(draining.clone()),
+            events: events.clone(),
             memory: health.memory.clone(),
             reload: Arc::new(Reload::new(sources, loaded, running)),
             // Whoever asks for it works in another folder.
@@ -161,7 +162,7 @@ impl Daemon {
         // From here on nothing fails: whatever runs is drained.
         let router = admin::router(Arc::clone(&node), health.clone());
         let watched = health.clone();
-        let events = tokio::spawn(events::watch(system.clone(), node.events.clone()));
+        let events = tokio::spawn(events::watch(system.clone(), node.data_dir.clone(), events));
         let serving = connections::serve(socket, router, CALLERS, metrics.clone(), draining.clone());
         let admin = tokio::spawn(serving);
         let health = tcp.map(|(listener, address)| {

@@ -42,6 +42,59 @@ pub(crate) enum Happening {
         blobs: u64,
         /// Those that wait for their repair, with these.
         repairs_queued: u64,
+        /// The tesserae that they belong to, as far as that is known, and not more than 16 of them.
+        #[schema(value_type = Vec<schema::TesseraId>)]
+        #[serde(default)]
+        tesseras: Vec<TesseraId>,
+    },
+    /// Damaged bytes no longer wait for their repair: they are right again, or nobody wants them any more.
+    DamageGone {
+        /// How many fragments and documents.
+        blobs: u64,
+        /// Those that still wait.
+        repairs_queued: u64,
+    },
+    /// Somebody asked for all that is stored to be verified.
+    ScrubStarted,
+    /// Somebody asked for nothing to be verified for a while.
+    ScrubPaused {
+        /// For how long, in seconds.
+        secs: u64,
+    },
+    /// All that was due has been verified. The numbers are those since the daemon was started.
+    ScrubFinished {
+        /// Bytes verified.
+        verified_bytes: u64,
+        /// Fragments and documents found damaged.
+        damaged: u64,
+        /// Damaged records that were written again.
+        mended_records: u64,
+    },
+    /// What only the index knows was kept aside.
+    SnapshotTaken {
+        /// In which file of the folder of snapshots.
+        file: String,
+    },
+    /// The index was made anew from the segments.
+    IndexRebuilt {
+        /// Records read.
+        records: u64,
+        /// Places in segments that are no valid record.
+        damaged_places: u64,
+        /// Segments that are shorter than they were, or gone.
+        lost_segments: u64,
+    },
+    /// The settings were read again.
+    ConfigReloaded {
+        /// Those that have changed.
+        changed: Vec<String>,
+        /// Those of them that wait for a restart.
+        after_restart: Vec<String>,
+    },
+    /// The settings were to be read again; they are wrong, and nothing has changed.
+    ConfigRefused {
+        /// What is wrong, a mistake a line.
+        reason: String,
     },
     /// Nothing can be written at the moment.
     WritingStopped {
@@ -83,6 +136,14 @@ impl Happening {
             Self::TesseraCreated { .. } => "tessera_created",
             Self::TesseraForgotten { .. } => "tessera_forgotten",
             Self::DamageFound { .. } => "damage_found",
+            Self::DamageGone { .. } => "damage_gone",
+            Self::ScrubStarted => "scrub_started",
+            Self::ScrubPaused { .. } => "scrub_paused",
+            Self::ScrubFinished { .. } => "scrub_finished",
+            Self::SnapshotTaken { .. } => "snapshot_taken",
+            Self::IndexRebuilt { .. } => "index_rebuilt",
+            Self::ConfigReloaded { .. } => "config_reloaded",
+            Self::ConfigRefused { .. } => "config_refused",
             Self::WritingStopped { .. } => "writing_stopped",
             Self::WritingWorks => "writing_works",
             Self::ActorFell { .. } => "actor_fell",

@@ -9,11 +9,16 @@
 //! 4. With `--json` both streams carry JSON: one document on standard output, or one a line of what goes on and on; on
 //!    standard error a line for each warning, and a problem document if the command fails.
 
-use std::io::{self, IsTerminal, Write};
+use std::{
+    future::pending,
+    io::{self, IsTerminal, Write},
+    os::fd::AsFd,
+};
 
 use clap::ValueEnum;
 use rustix::fs::FileType;
 use serde::Serialize;
+use tokio::{io::Interest, net::unix::pipe};
 
 use crate::{
     failure::Failure,
@@ -112,6 +117,17 @@ impl Output {
         match tone.color().filter(|_| self.colored(&io::stdout())) {
             Some(color) => self.as_it_is(&format!("{color}{word}{RESET}  {rest}")),
             None => self.as_it_is(&format!("{word}  {rest}")),
+        }
+    }
+
+    /// Returns when nobody reads standard output any more. Of a file one never knows.
+    pub(crate) async fn closed(&self) {
+        let stdout = io::stdout().as_fd().try_clone_to_owned();
+        let Ok(stdout) = stdout.and_then(pipe::Sender::from_owned_fd_unchecked) else {
+            return pending().await;
+        };
+        if stdout.ready(Interest::ERROR).await.is_err() {
+            pending().await
         }
     }
 

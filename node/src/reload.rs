@@ -14,7 +14,7 @@ use config::{Config, Loaded, Setting, Sources};
 use tokio::sync::Mutex;
 
 use crate::{
-    admin::socket::group_must_exist,
+    admin::{events::Events, socket::group_must_exist},
     api,
     problem::{Kind, Problem},
     service,
@@ -28,6 +28,8 @@ pub(crate) struct Running {
     pub(crate) log: Log,
     /// What verifies what is stored.
     pub(crate) scrub: ScrubHandle,
+    /// Where it is told what has changed.
+    pub(crate) events: Events,
 }
 
 /// The settings of a daemon: those in force, and those that wait.
@@ -80,6 +82,7 @@ impl Reload {
             Ok(loaded) => Ok(self.apply(&loaded)),
             Err(problem) => Err(problem),
         };
+        self.running.events.tell(happening(&outcome));
         if let Err(problem) = &outcome {
             for mistake in problem.detail.lines() {
                 tracing::error!(mistake, "no setting is changed");
@@ -121,6 +124,22 @@ impl Reload {
         tracing::debug!(settings = known.settings.len(), waiting, "these are known now");
         tracing::info!(changes = changes.len(), "the settings have been read again");
         api::Reloaded { file: loaded.file.as_ref().map(|file| file.display().to_string()), changes }
+    }
+}
+
+fn happening(outcome: &Result<api::Reloaded, Problem>) -> api::Happening {
+    match outcome {
+        Ok(api::Reloaded { changes, .. }) => {
+            let keys = |changes: &mut dyn Iterator<Item = &api::Change>| {
+                changes.map(|change| change.key.clone()).collect()
+            };
+            let waits = |change: &&api::Change| change.outcome == api::ChangeOutcome::NeedsRestart;
+            api::Happening::ConfigReloaded {
+                changed: keys(&mut changes.iter()),
+                after_restart: keys(&mut changes.iter().filter(waits)),
+            }
+        }
+        Err(problem) => api::Happening::ConfigRefused { reason: problem.detail.clone() },
     }
 }
 

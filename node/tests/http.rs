@@ -12,7 +12,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use common::{Daemon, Place, stderr, stdout};
+use common::{Daemon, PATIENCE, Place, stderr, stdout};
 use proto::TesseraId;
 use serde_json::Value;
 
@@ -230,6 +230,7 @@ fn events_are_told_as_they_happen_until_the_node_stops() {
     let place = Place::new();
     let daemon = Daemon::start(&place);
     let mut stream = UnixStream::connect(daemon.socket()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.write_all(b"GET /v1/events HTTP/1.1\r\nhost: node\r\n\r\n").unwrap();
     let mut lines = BufReader::new(stream).lines().map(|line| line.unwrap());
     // From here on it follows.
@@ -261,12 +262,63 @@ fn damage_that_is_found_is_told() {
     let id = place.create(&file, &["--public"]);
     place.damage(&bytes[50_000..50_032]);
     let mut stream = UnixStream::connect(daemon.socket()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.write_all(b"GET /v1/events HTTP/1.1\r\nhost: node\r\n\r\n").unwrap();
     let mut lines = BufReader::new(stream).lines().map(|line| line.unwrap());
     assert!(lines.any(|line| line == "content-type: text/event-stream"));
     assert_eq!(place.node(["verify", &id]).status.code(), Some(65));
     assert!(lines.any(|line| line == "event: damage_found"));
-    assert!(lines.next().unwrap().contains(r#""blobs":1"#));
+    let data = lines.next().unwrap();
+    assert!(data.contains(r#""blobs":1"#) && data.contains(&id), "{data}");
+    assert_eq!(place.node(["forget", &id]).status.code(), Some(0));
+    assert!(lines.any(|line| line == "event: damage_gone"));
+    assert!(lines.next().unwrap().contains(r#""blobs":1,"repairs_queued":0"#));
+}
+
+#[test]
+fn what_the_node_does_by_itself_or_on_request_is_told() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place);
+    place.keep("a", b"a");
+    let mut stream = UnixStream::connect(daemon.socket()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(b"GET /v1/events HTTP/1.1\r\nhost: node\r\n\r\n").unwrap();
+    let mut lines = BufReader::new(stream).lines().map(|line| line.unwrap());
+    assert!(lines.any(|line| line == "content-type: text/event-stream"));
+    let mut told = |name: &str| {
+        assert!(lines.any(|line| line == format!("event: {name}")), "{name} is not told");
+        let data = lines.next().unwrap();
+        serde_json::from_str::<Value>(data.strip_prefix("data: ").unwrap()).unwrap()
+    };
+    let node = |arguments: &[&str]| assert_eq!(place.node(arguments).status.code(), Some(0));
+    node(&["scrub", "pause"]);
+    assert_eq!(told("scrub_paused")["secs"], 86_400);
+    node(&["scrub", "start", "--wait"]);
+    told("scrub_started");
+    assert!(told("scrub_finished")["verified_bytes"].as_u64().unwrap() > 0);
+    let settings = "[integrity]\nscrub_rate = \"1 MiB/s\"\n[storage]\nsnapshots = 3\n";
+    fs::write(place.data_dir().join("node.toml"), settings).unwrap();
+    node(&["config", "reload"]);
+    let reloaded = told("config_reloaded");
+    assert_eq!(reloaded["changed"], serde_json::json!(["storage.snapshots", "integrity.scrub_rate"]));
+    assert_eq!(reloaded["after_restart"], serde_json::json!(["storage.snapshots"]));
+    fs::write(place.data_dir().join("node.toml"), "nonsense = 1").unwrap();
+    assert!(ask(&daemon, "POST", "/v1/config/reload", "").starts_with("HTTP/1.1 422"));
+    assert!(told("config_refused")["reason"].as_str().unwrap().contains("nonsense"));
+    fs::write(place.data_dir().join("node.toml"), settings).unwrap();
+    assert!(ask(&daemon, "POST", "/v1/index/snapshot", "").starts_with("HTTP/1.1 200"));
+    assert!(told("snapshot_taken")["file"].as_str().unwrap().ends_with(".db"));
+    node(&["rebuild-index"]);
+    assert!(told("index_rebuilt")["records"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn follower_whose_reader_has_gone_ends_though_nothing_happens() {
+    let place = Place::new();
+    let _daemon = Daemon::start(&place);
+    let mut follower = place.command(["events"]).stdout(Stdio::piped()).spawn().unwrap();
+    drop(follower.stdout.take());
+    assert_eq!(follower.wait().unwrap().code(), Some(0), "a closed pipe is no error");
 }
 
 #[test]

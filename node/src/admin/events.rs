@@ -5,9 +5,9 @@
 //! 2. The storage is asked how it fares only while somebody follows.
 //! 3. A stream ends when the node stops, and says so before.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, path::PathBuf, sync::Arc, time::Duration};
 
-use actors::{System, storage::Usage, supervision::Standing};
+use actors::{System, supervision::Standing};
 use axum::{
     extract::State,
     response::{
@@ -16,6 +16,7 @@ use axum::{
     },
 };
 use futures::{Stream, stream};
+use proto::TesseraId;
 use tokio::{
     sync::{
         Notify,
@@ -29,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Node,
     changes::{Fares, Seen, changes},
+    look,
 };
 use crate::{
     api::{Event, Happening},
@@ -116,30 +118,39 @@ fn answer(
     Sse::new(sent).keep_alive(KeepAlive::new().interval(COMMENT_INTERVAL))
 }
 
-/// Tells what changes in the actors and the storage, until nothing more happens.
-pub(crate) async fn watch(system: System, events: Events) {
-    tell_changes(system.standing.clone(), events, || look(system.clone())).await;
+/// Tells what changes in the actors and the storage of this data directory, until nothing more happens.
+pub(crate) async fn watch(system: System, data_dir: PathBuf, events: Events) {
+    let standing = system.standing.clone();
+    let name = |blobs| look::damaged(&system, blobs);
+    tell_changes(standing, events, || look::fares(&system, &data_dir), name).await;
 }
 
-async fn tell_changes<F: Future<Output = Option<Fares>>>(
+async fn tell_changes<F: Future<Output = Option<Fares>>, D: Future<Output = Vec<TesseraId>>>(
     mut standing: watch::Receiver<Standing>,
     events: Events,
     look: impl Fn() -> F,
+    damaged: impl Fn(u64) -> D,
 ) {
     let mut before = Seen::default();
     loop {
         let actors = standing.borrow_and_update().actors.clone();
         let followed = events.to.receiver_count() > 0;
         let storage = match followed {
-            // A disk that hangs must not hold up the end.
+            // A disk that hangs must not hold up the end. What restarts fares as it did, until it can be asked.
             true => match events.draining.run_until_cancelled(look()).await {
-                Some(storage) => storage,
+                Some(storage) => storage.or_else(|| before.storage.clone()),
                 None => return,
             },
             false => None,
         };
         let after = Seen { actors, storage };
-        changes(&before, &after).into_iter().for_each(|what| events.tell(what));
+        for mut what in changes(&before, &after) {
+            if let Happening::DamageFound { blobs, tesseras, .. } = &mut what {
+                let Some(named) = events.draining.run_until_cancelled(damaged(*blobs)).await else { return };
+                *tesseras = named;
+            }
+            events.tell(what);
+        }
         before = after;
         tokio::select! {
             () = events.draining.cancelled() => return,
@@ -150,12 +161,6 @@ async fn tell_changes<F: Future<Output = Option<Fares>>>(
             () = events.are_followed(), if !followed => {}
         }
     }
-}
-
-async fn look(system: System) -> Option<Fares> {
-    // While it restarts there is nobody to ask.
-    let Usage { read_only, totals, .. } = system.storage.usage().await.ok()?;
-    Some(Fares { read_only, repairs_queued: totals.jobs })
 }
 
 /// How many events may wait for a slow follower; the oldest go first.
@@ -210,10 +215,11 @@ mod tests {
         let _followed = events.follow().unwrap();
         let (_told, standing) = watch::channel(Standing::default());
         let asked = Notify::new();
-        let telling = tell_changes(standing, events.clone(), || {
+        let look = || {
             asked.notify_one();
             std::future::pending()
-        });
+        };
+        let telling = tell_changes(standing, events.clone(), look, async |_| Vec::new());
         let ends = async {
             asked.notified().await;
             draining.cancel();

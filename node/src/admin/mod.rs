@@ -24,6 +24,7 @@ mod fragments;
 mod gone;
 pub(crate) mod health;
 mod index;
+mod look;
 pub(crate) mod memory;
 mod openapi;
 mod outgoing;

@@ -37,7 +37,9 @@ pub(super) async fn status(State(node): State<Arc<Node>>) -> Result<Json<api::Sc
     )
 )]
 pub(super) async fn start(State(node): State<Arc<Node>>) -> Result<Json<api::Scrub>, Problem> {
-    Ok(Json(node.system.scrub.start().await?.into()))
+    let scrub = node.system.scrub.start().await?;
+    node.events.tell(api::Happening::ScrubStarted);
+    Ok(Json(scrub.into()))
 }
 
 /// Nothing is verified for a while
@@ -52,7 +54,9 @@ pub(super) async fn pause(
     State(node): State<Arc<Node>>,
     InQuery(span): InQuery<Span>,
 ) -> Result<Json<api::Scrub>, Problem> {
-    Ok(Json(node.system.scrub.pause(Duration::from_secs(span.secs)).await?.into()))
+    let scrub = node.system.scrub.pause(Duration::from_secs(span.secs)).await?;
+    node.events.tell(api::Happening::ScrubPaused { secs: span.secs });
+    Ok(Json(scrub.into()))
 }
 
 /// Whoever pauses it may forget to start it again.

@@ -22,7 +22,13 @@ impl Events {
     pub(crate) async fn run(&self, context: &Context) -> Result<Exit, Failure> {
         let mut stream = context.client()?.receive(Method::GET, "/v1/events", "text/event-stream").await?;
         let mut received = BytesMut::new();
-        while let Some(bytes) = stream.next().await? {
+        loop {
+            let bytes = tokio::select! {
+                bytes = stream.next() => bytes?,
+                // The next event may be long in coming.
+                () = context.output.closed() => return Err(Failure::ClosedPipe),
+            };
+            let Some(bytes) = bytes else { return Ok(Exit::Ok) };
             received.extend_from_slice(&bytes);
             for event in take_events(&mut received) {
                 if context.output.json {
@@ -32,7 +38,6 @@ impl Events {
                 }
             }
         }
-        Ok(Exit::Ok)
     }
 }
 
@@ -64,16 +69,60 @@ fn sentence(what: &Happening) -> String {
             format!("made {id}, {}", human::bytes(*content_len))
         }
         Happening::TesseraForgotten { id } => format!("forgot {id}"),
-        Happening::DamageFound { blobs, repairs_queued } => {
-            format!("found {blobs} damaged blobs; {repairs_queued} wait for their repair")
+        Happening::DamageFound { blobs, repairs_queued, tesseras } => {
+            let of = tesseras.iter().map(|id| format!(" {id}")).collect::<Vec<_>>().join(",");
+            let of = if of.is_empty() { of } else { format!(" of{of}") };
+            format!("found {}{of}; {}", damaged(*blobs), waiting(*repairs_queued))
         }
+        Happening::DamageGone { blobs, repairs_queued } => {
+            let blobs = human::count(*blobs, "piece that was damaged is", "pieces that were damaged are");
+            format!("{blobs} right again, or not wanted any more; {}", waiting(*repairs_queued))
+        }
+        Happening::ScrubStarted => "all that is stored is verified now".to_owned(),
+        Happening::ScrubPaused { secs } => format!("nothing is verified for {}", human::span(*secs)),
+        Happening::ScrubFinished { verified_bytes, damaged: found, mended_records } => format!(
+            "all that was due is verified; since the daemon was started {} were read, {} found, and {} written again",
+            human::bytes(*verified_bytes),
+            damaged(*found),
+            human::count(*mended_records, "record", "records")
+        ),
+        Happening::SnapshotTaken { file } => format!("kept aside what only the index knows, in {file}"),
+        Happening::IndexRebuilt { records, damaged_places, lost_segments } => format!(
+            "the index was made anew from {}; {}, {}",
+            human::count(*records, "record", "records"),
+            human::count(*damaged_places, "damaged place", "damaged places"),
+            human::count(*lost_segments, "segment lost", "segments lost")
+        ),
+        Happening::ConfigReloaded { changed, after_restart } => reloaded(changed, after_restart),
+        Happening::ConfigRefused { reason } => format!("no setting is changed: {reason}"),
         Happening::WritingStopped { reason } => format!("nothing can be written: {reason}"),
         Happening::WritingWorks => "writing works again".to_owned(),
         Happening::ActorFell { actor, reason } => format!("{actor} fell: {reason}"),
         Happening::ActorRestarted { actor, restarts } => format!("{actor} runs again, restart {restarts}"),
-        Happening::Lagged { lost } => format!("{lost} events were missed: they came too fast"),
+        Happening::Lagged { lost } => {
+            format!("{} missed: they came too fast", human::count(*lost, "event was", "events were"))
+        }
         Happening::Stopping { reason } => format!("the node stops: {reason}"),
     }
+}
+
+fn damaged(blobs: u64) -> String {
+    human::count(blobs, "damaged fragment or document", "damaged fragments or documents")
+}
+
+fn waiting(repairs: u64) -> String {
+    format!("{} for repair", human::count(repairs, "waits", "wait"))
+}
+
+fn reloaded(changed: &[String], after_restart: &[String]) -> String {
+    let mut said = match changed {
+        [] => "the settings were read again, none has changed".to_owned(),
+        changed => format!("the settings were read again, changed: {}", changed.join(", ")),
+    };
+    if !after_restart.is_empty() {
+        said.push_str(&format!("; after a restart: {}", after_restart.join(", ")));
+    }
+    said
 }
 
 #[cfg(test)]

@@ -87,7 +87,11 @@ impl Driven {
             ..SystemConfig::new(storage(dir.path().to_owned()), keys.node.clone())
         };
         let system = System::start(actors).await.unwrap();
-        let reload = Reload::new(sources, &loaded, Running { log, scrub: system.scrub.clone() });
+        let reload = Reload::new(
+            sources,
+            &loaded,
+            Running { log, scrub: system.scrub.clone(), events: Events::new(CancellationToken::new()) },
+        );
         let memory = Memory::new(1 << 30);
         let watched = Health { draining: CancellationToken::new(), metrics, system, memory };
         let client = serve(dir.path().to_owned(), watched.clone(), keys, reload).await;
