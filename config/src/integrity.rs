@@ -7,7 +7,7 @@ use figment::value::Value;
 use crate::{
     human,
     reader::Reader,
-    value::{Kind, Size, quoted},
+    value::{Kind, Size, found, quoted},
 };
 
 /// `[integrity]`.
@@ -58,6 +58,18 @@ impl Hours {
         Self::new(minute(from)?, minute(to)?)
     }
 
+    /// What is wrong with a text that is none.
+    fn wrong(text: &str) -> Option<String> {
+        let Some((from, to)) = text.split_once('-') else {
+            return Some(format!("{} has no begin and end with `-` between", quoted(text.trim())));
+        };
+        let no_time = [from, to].into_iter().find(|text| minute(text).is_none());
+        let no_time = no_time.map(|text| format!("{} is no time from 00:00 to 23:59", quoted(text.trim())));
+        no_time.or_else(|| {
+            (minute(from) == minute(to)).then(|| format!("{} ends when it begins", quoted(text.trim())))
+        })
+    }
+
     fn text(&self) -> String {
         let time = |minute: u16| format!("{:02}:{:02}", minute / 60, minute % 60);
         format!("{}-{}", time(self.from), time(self.to))
@@ -91,6 +103,18 @@ impl Kind for Vec<Hours> {
             Value::String(_, text) => text.split(',').map(Hours::parse).collect(),
             _ => None,
         }
+    }
+    fn instead(written: &Value) -> String {
+        let wrong = |value: &Value| {
+            value.as_str().map_or_else(|| Some(format!("{} is no text", found(value))), Hours::wrong)
+        };
+        let wrong = match written {
+            Value::Array(_, hours) => hours.iter().find_map(wrong),
+            Value::String(_, text) => text.split(',').find_map(Hours::wrong),
+            _ => None,
+        };
+        let found = found(written);
+        wrong.map_or_else(|| found.clone(), |wrong| format!("{found}: {wrong}"))
     }
     fn to_toml(&self) -> String {
         let hours: Vec<_> = self.iter().map(|hours| quoted(&hours.text())).collect();

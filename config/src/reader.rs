@@ -8,7 +8,7 @@ use crate::{
     origin::{Origin, Place},
     profile::{Presets, Profile},
     raw::{self, Entry, Layers},
-    value::{Kind, found},
+    value::Kind,
 };
 
 /// A setting with the value it has.
@@ -72,7 +72,7 @@ impl Reader {
             Some((written, place)) => match T::read(&written) {
                 Some(value) => (value, Origin::Written(place.clone())),
                 None => {
-                    let (place, found) = (place.clone(), found(&written));
+                    let (place, found) = (place.clone(), T::instead(&written));
                     self.errors.push(ConfigError::BadValue { place, key, expected: T::expected(), found });
                     (default, origin)
                 }

@@ -15,6 +15,10 @@ pub(crate) trait Kind: Sized {
     fn expected() -> String;
     /// The value, or `None` when this is not one.
     fn read(written: &Value) -> Option<Self>;
+    /// What stands there instead, for people, and what is wrong with it if that is not plain.
+    fn instead(written: &Value) -> String {
+        found(written)
+    }
     /// The value as TOML.
     fn to_toml(&self) -> String;
 }
@@ -28,7 +32,9 @@ pub(crate) fn found(written: &Value) -> String {
             let integer = number.to_i128().map(|n| n.to_string());
             integer.or_else(|| number.to_f64().map(|n| n.to_string())).unwrap_or_default()
         }
-        Value::Array(..) => String::from("an array"),
+        Value::Array(_, values) => {
+            format!("[{}]", values.iter().map(found).collect::<Vec<_>>().join(", "))
+        }
         Value::Dict(..) => String::from("a table"),
         Value::Char(..) | Value::Empty(..) => String::from("nothing"),
     }

@@ -52,6 +52,24 @@ fn check_errors(text: &str, pairs: &[(&str, &str)], expected: &[&str]) {
 }
 
 #[test]
+fn quiet_hours_that_are_wrong_are_named_with_what_is_wrong_with_them() {
+    let expected =
+        r#"`integrity.quiet_hours` must be a list of hours of the day, such as ["23:00-07:00"], not"#;
+    for (written, what) in [
+        (r#""22-6""#, r#""22-6": "22" is no time from 00:00 to 23:59"#),
+        (r#"["22-6"]"#, r#"["22-6"]: "22" is no time from 00:00 to 23:59"#),
+        (r#"["25:00-06:00"]"#, r#"["25:00-06:00"]: "25:00" is no time from 00:00 to 23:59"#),
+        (r#"["22:00-22:00"]"#, r#"["22:00-22:00"]: "22:00-22:00" ends when it begins"#),
+        (r#""22:00""#, r#""22:00": "22:00" has no begin and end with `-` between"#),
+        (r#"["22:00-06:00", 7]"#, r#"["22:00-06:00", 7]: 7 is no text"#),
+        ("true", "true"),
+    ] {
+        let text = format!("[integrity]\nquiet_hours = {written}");
+        check_errors(&text, &[], &[&format!("node.toml:2: {expected} {what}")]);
+    }
+}
+
+#[test]
 fn nothing_written_gives_the_defaults() {
     let config = config(BIG, "");
     assert_eq!(config.storage, StorageConfig::with_defaults("/var/lib/tesseras"));
@@ -144,7 +162,7 @@ fn mistakes_are_reported_all_at_once_with_their_places() {
              not 5",
             "node.toml:9: there is no setting `nodee`; `config default` lists all there are",
             "node.toml:11: `observability.log_level` must be \"error\", \"warn\", \"info\", \"debug\" or \"trace\", \
-             not an array",
+             not [\"info\"]",
             "TESSERAS_PERFORMANCE__MEMORY_BUDGET_MB: `performance.memory_budget_mb` must be a whole number from 1 \
              to 2147483647, not \"lots\"",
             "TESSERAS_STORAGE_SEGMENT_SIZE: there is no setting `storage_segment_size`; did you mean \
