@@ -105,6 +105,14 @@ impl Kind {
         Self::NewerVersion,
     ];
 
+    /// Whether a daemon may answer with it. The others are of commands that ask no daemon, or find none.
+    pub(crate) const fn is_served(self) -> bool {
+        !matches!(
+            self,
+            Self::Usage | Self::NotRunning | Self::CannotCreate | Self::WrongDataDir | Self::Locked
+        )
+    }
+
     const fn facts(self) -> Facts {
         match self {
             Self::BadRequest => Facts("bad-request", "The request is malformed", 400, Exit::Failure),
@@ -220,6 +228,18 @@ mod tests {
             assert!((400..600).contains(&problem.status()), "{kind:?}");
             assert_ne!(kind.exit(), Exit::Ok, "{kind:?}");
         }
+    }
+
+    #[test]
+    fn problem_of_the_command_line_is_no_reason_that_a_daemon_counts() {
+        let metrics = crate::telemetry::metrics::Metrics::new(None).unwrap();
+        for kind in Kind::ALL {
+            let series = format!("tesseras_refusals_total{{reason=\"{}\"}} 0", kind.word());
+            assert_eq!(metrics.text().unwrap().contains(&series), kind.is_served(), "{series}");
+        }
+        let asks_nobody =
+            [Kind::Usage, Kind::NotRunning, Kind::CannotCreate, Kind::WrongDataDir, Kind::Locked];
+        assert!(asks_nobody.iter().all(|kind| !kind.is_served()));
     }
 
     #[test]

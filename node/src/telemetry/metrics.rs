@@ -79,7 +79,8 @@ impl Metrics {
         }
         let refusals = meter.u64_counter("refusals").with_description(REFUSALS).build();
         // There from the start: else the first one would not be seen as an increase.
-        Kind::ALL.iter().for_each(|kind| refusals.add(0, &[KeyValue::new("reason", kind.word())]));
+        let served = Kind::ALL.into_iter().filter(|kind| kind.is_served());
+        served.for_each(|kind| refusals.add(0, &[KeyValue::new("reason", kind.word())]));
         let memory = meter.u64_gauge("memory").with_unit("By").with_description(MEMORY).build();
         Ok(Self { registry, provider, refusals, memory })
     }

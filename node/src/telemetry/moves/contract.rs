@@ -32,15 +32,20 @@ const ACTORS: &[&str] = &["storage", "cache", "attestation", "scrub"];
 const REASONS: &[&str] = &["get", "compact", "scrub"];
 const KINDS: &[&str] = &words();
 
-const fn words() -> [&'static str; Kind::ALL.len()] {
-    let mut words = [""; Kind::ALL.len()];
-    let mut at = 0;
-    while at < words.len() {
-        words[at] = Kind::ALL[at].word();
-        at += 1;
+const fn words() -> [&'static str; KINDS_SERVED] {
+    let mut words = [""; KINDS_SERVED];
+    let (mut at, mut kind) = (0, 0);
+    while kind < Kind::ALL.len() {
+        if Kind::ALL[kind].is_served() {
+            words[at] = Kind::ALL[kind].word();
+            at += 1;
+        }
+        kind += 1;
     }
     words
 }
+
+const KINDS_SERVED: usize = 21;
 
 pub(super) const CONTRACT: &[Row] = &[
     row("tesseras_actor_restarts_total", Counter).by("actor", ACTORS),

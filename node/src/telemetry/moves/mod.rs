@@ -192,6 +192,7 @@ async fn serve(dir: PathBuf, health: Health, keys: Keys, reload: Reload) -> Clie
         reload: Arc::new(reload),
         data_dir: dir,
         started: Instant::now(),
+        not_watched: tokio::sync::watch::channel(None).1,
         stop: CancellationToken::new(),
     });
     let bounds = Bounds { connections: 64, silence: Duration::from_secs(60), drain: Duration::from_secs(1) };
