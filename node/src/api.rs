@@ -44,6 +44,8 @@ pub(crate) struct Status {
     pub(crate) storage: Storage,
     /// How verifying it stands.
     pub(crate) scrub: Scrub,
+    /// Why health and metrics are not served over TCP although they should be.
+    pub(crate) metrics_trouble: Option<String>,
 }
 
 /// How much is stored, and whether more can be.

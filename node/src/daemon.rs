@@ -13,7 +13,6 @@ use std::{
 use actors::{Metrics as Instruments, System, SystemConfig};
 use config::{FILE_NAME, Loaded, Sources};
 use tokio::{
-    net::TcpListener,
     sync::watch,
     task::JoinHandle,
     time::{MissedTickBehavior, interval, timeout},
@@ -39,6 +38,7 @@ use crate::{
     failure::Failure,
     human,
     keys::Keys,
+    over_tcp::OverTcp,
     page::Page,
     problem::Kind,
     reload::{Reload, Running},
@@ -89,7 +89,7 @@ async fn run_watched(
     if loaded.config.observability.otlp_endpoint.is_some() {
         keep_gauges_true(daemon.watched.clone());
     }
-    welcome(context, loaded);
+    welcome(context, loaded, daemon.node.not_watched.borrow().is_none());
     let reason = daemon.until_told(&mut signals, &mut hangups).await;
     service::stopping(reason.as_ref().err());
     signals.exit_at_the_next();
@@ -123,11 +123,14 @@ impl Daemon {
         let config = &loaded.config;
         let (draining, stopped, stop) =
             (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
-        // Bound before the long work of opening the storage: a wrong address, socket or group shows at once. Served
-        // afterwards; until then whoever connects waits.
-        let tcp = match config.observability.metrics_addr {
-            Some(address) => Some(bind(address).await?),
-            None => None,
+        // Bound before the long work of opening the storage: a wrong socket or group shows at once. Served afterwards;
+        // until then whoever connects waits.
+        let (tcp, not_watched) = match config.observability.metrics_addr {
+            Some(address) => {
+                let (tcp, trouble) = OverTcp::at(address).await;
+                (Some(tcp), trouble)
+            }
+            None => (None, watch::channel(None).1),
         };
         let place = Place {
             path: config.admin.socket.clone(),
@@ -157,6 +160,7 @@ impl Daemon {
             // Whoever asks for it works in another folder.
             data_dir: absolute(&config.node.data_dir).unwrap_or_else(|_| config.node.data_dir.clone()),
             started,
+            not_watched,
             stop,
         });
         // From here on nothing fails: whatever runs is drained.
@@ -165,12 +169,10 @@ impl Daemon {
         let events = tokio::spawn(events::watch(system.clone(), node.data_dir.clone(), events));
         let serving = connections::serve(socket, router, CALLERS, metrics.clone(), draining.clone());
         let admin = tokio::spawn(serving);
-        let health = tcp.map(|(listener, address)| {
-            tracing::info!(metrics = %address, "serving health, metrics and the status page over TCP");
+        let health = tcp.map(|tcp| {
             let page = Page::new(health.clone(), started);
-            let router = health::tcp_router(health, page, address);
-            let metrics = metrics.clone();
-            tokio::spawn(connections::serve(listener, router, WATCHERS, metrics, stopped.clone()))
+            let router = move |address| health::tcp_router(health, page, address);
+            tokio::spawn(tcp.serve(router, metrics.clone(), stopped.clone()))
         });
         tracing::info!(node = %node.keys.node.id(), socket = %place.path.display(), "ready");
         Ok(Self { node, system, watched, draining, stopped, admin, events, health })
@@ -238,18 +240,6 @@ fn nothing_there(path: &Path, place: &str) -> Failure {
     Failure::new(Kind::WrongDataDir, detail)
 }
 
-async fn bind(address: std::net::SocketAddr) -> Result<(TcpListener, std::net::SocketAddr), Failure> {
-    let failed = |error: std::io::Error| {
-        let detail = format!(
-            "/metrics can't be served on {address}: {error}; set observability.metrics_addr to another, or to \"off\""
-        );
-        Failure::new(Kind::Io, detail)
-    };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
-    Ok((listener, address))
-}
-
 /// Reads the settings again at every SIGHUP, and returns when one came because the terminal has gone.
 async fn reload_until_the_terminal_goes(hangups: &mut Hangups, reload: &Arc<Reload>) {
     while hangups.next().await == Hangup::Reload {
@@ -286,13 +276,13 @@ async fn joined(task: JoinHandle<()>) {
 }
 
 /// Tells a person what to type next.
-fn welcome(context: &Context, loaded: &Loaded) {
+fn welcome(context: &Context, loaded: &Loaded, is_watched: bool) {
     if !crate::output::is_watched() {
         return;
     }
     let program = human::quoted(client::program());
     let socket = human::quoted(&loaded.config.admin.socket);
-    let page = loaded.config.observability.metrics_addr.filter(|address| address.port() != 0);
+    let page = loaded.config.observability.metrics_addr.filter(|address| is_watched && address.port() != 0);
     let page = page.map_or_else(String::new, |address| {
         format!("In a browser, http://{address}/ shows how it fares.\n\n")
     });
@@ -308,8 +298,5 @@ fn welcome(context: &Context, loaded: &Loaded) {
 pub(crate) const CALLERS: Bounds =
     Bounds { connections: 128, silence: Duration::from_secs(600), drain: Duration::from_secs(30) };
 const _: () = assert!(CALLERS.connections as u64 * connections::BYTES_MAX <= config::CONNECTIONS_BYTES);
-/// For health and metrics.
-const WATCHERS: Bounds =
-    Bounds { connections: 16, silence: Duration::from_secs(10), drain: Duration::from_secs(1) };
 /// How long the actors may take to write what they have accepted: a slow disk syncs within seconds.
 const ACTORS_DEADLINE: Duration = Duration::from_secs(60);

@@ -28,6 +28,7 @@ mod lock;
 mod manual;
 mod new_file;
 mod output;
+mod over_tcp;
 mod page;
 mod pipe;
 mod printable;

@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{Daemon, Place, failed, json, problem, stderr, stdout};
+use common::{Daemon, Place, failed, get_over_tcp, json, problem, stderr, stdout};
 use rustix::process::Signal;
 
 fn mode(path: &Path) -> u32 {
@@ -258,7 +258,7 @@ fn second_signal_ends_the_drain_at_once() {
     command.env("TESSERAS_OBSERVABILITY__METRICS_ADDR", "127.0.0.1:0");
     let daemon = Daemon::started(&place, command);
     let address = daemon.metrics_address();
-    let ready = || common::get_over_tcp(&address, "/readyz", &address);
+    let ready = || get_over_tcp(&address, "/readyz", &address);
     assert!(ready().starts_with("HTTP/1.1 200"));
     // An upload that goes nowhere keeps the drain waiting.
     let mut upload = UnixStream::connect(daemon.socket()).unwrap();
@@ -268,7 +268,7 @@ fn second_signal_ends_the_drain_at_once() {
     daemon.until(|| daemon.get("/metrics").contains("tesseras_storage"));
     daemon.signal(Signal::TERM);
     daemon.until(|| ready().starts_with("HTTP/1.1 503"));
-    assert!(common::get_over_tcp(&address, "/livez", &address).starts_with("HTTP/1.1 200"));
+    assert!(get_over_tcp(&address, "/livez", &address).starts_with("HTTP/1.1 200"));
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.wait(), Some(1));
 }
@@ -277,7 +277,7 @@ fn second_signal_ends_the_drain_at_once() {
 fn health_is_served_over_tcp_and_nothing_else_is() {
     let place = Place::new();
     let (_daemon, address) = Daemon::with_metrics(&place);
-    let get = |path: &str, host: &str| common::get_over_tcp(&address, path, host);
+    let get = |path: &str, host: &str| get_over_tcp(&address, path, host);
     assert!(get("/livez", &address).starts_with("HTTP/1.1 200"));
     assert!(get("/readyz", "localhost").starts_with("HTTP/1.1 200"));
     assert!(get("/metrics", &address).contains("tesseras_build_info"));
@@ -295,7 +295,7 @@ fn connections_that_ask_nothing_do_not_hold_up_those_who_watch() {
     let address = daemon.metrics_address();
     let idle: Vec<TcpStream> = (0..40).map(|_| TcpStream::connect(&address).unwrap()).collect();
     let start = Instant::now();
-    assert!(common::get_over_tcp(&address, "/livez", &address).starts_with("HTTP/1.1 200"));
+    assert!(get_over_tcp(&address, "/livez", &address).starts_with("HTTP/1.1 200"));
     // Without giving way they would be there for as long as a caller may take for its head, 30 s.
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
     drop(idle);
@@ -308,4 +308,24 @@ fn key_that_others_can_read_is_exit_77() {
     let key = place.data_dir().join("node.key");
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
     failed(&place.node(["run"]), 77, "node.key can be read by others");
+}
+
+#[test]
+fn metrics_port_that_is_taken_keeps_no_memory_from_anyone_and_is_served_once_it_is_free() {
+    let place = Place::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let mut command = place.command(["run"]);
+    command.env("TESSERAS_OBSERVABILITY__METRICS_ADDR", &address);
+    let daemon = Daemon::started(&place, command);
+    let trouble = || json(&place.node(["status", "--json"]))["metrics_trouble"].clone();
+    let told = trouble();
+    assert!(told.as_str().unwrap().contains(&format!("not served on {address}")), "{told}");
+    assert!(stdout(&place.node(["status"])).contains("observability.metrics_addr"));
+    assert!(daemon.log().contains("ERROR health and metrics are not served"), "{}", daemon.log());
+    drop(taken);
+    assert_eq!(daemon.metrics_address(), address);
+    assert!(get_over_tcp(&address, "/livez", &address).starts_with("HTTP/1.1 200"));
+    assert!(trouble().is_null());
+    assert_eq!(daemon.stop(), Some(0));
 }

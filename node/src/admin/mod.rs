@@ -50,6 +50,7 @@ use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use actors::System;
 use axum::{Router, middleware};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -77,6 +78,8 @@ pub(crate) struct Node {
     pub(crate) data_dir: PathBuf,
     /// When it was started.
     pub(crate) started: Instant,
+    /// Why health and metrics are not served over TCP although they should be.
+    pub(crate) not_watched: watch::Receiver<Option<String>>,
     /// Ends the daemon.
     pub(crate) stop: CancellationToken,
 }

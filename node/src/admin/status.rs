@@ -26,6 +26,7 @@ pub(super) async fn status(State(node): State<Arc<Node>>) -> Result<Json<api::St
         uptime_secs: node.started.elapsed().as_secs(),
         storage: usage.into(),
         scrub,
+        metrics_trouble: node.not_watched.borrow().clone(),
     }))
 }
 

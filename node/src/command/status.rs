@@ -82,6 +82,7 @@ fn fields(status: &Status) -> Vec<(&'static str, String)> {
         ("verified", status.scrub.oldest()),
     ];
     fields.extend(troubles(&status.storage));
+    fields.extend(status.metrics_trouble.clone().map(|trouble| ("metrics", trouble)));
     fields.extend(status.scrub.lateness().map(|late| ("late", late.what)));
     fields
 }

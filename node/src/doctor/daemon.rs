@@ -304,6 +304,7 @@ mod tests {
             uptime_secs: 60,
             storage,
             scrub: verified(),
+            metrics_trouble: None,
         }
     }
 
