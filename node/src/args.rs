@@ -8,6 +8,7 @@ use config::{Flags, Sources};
 use crate::{
     client,
     command::Command,
+    examples,
     exit::Exit,
     human,
     output::{Color, Output},
@@ -38,10 +39,18 @@ impl Args {
         let called = client::program();
         let name = Path::new(&called).file_name().map(|name| name.to_string_lossy().into_owned());
         match name {
-            Some(name) => Self::command().name(name),
-            None => Self::command(),
+            Some(name) => with_examples(Self::command(), &name).name(name),
+            None => with_examples(Self::command(), env!("CARGO_PKG_NAME")),
         }
     }
+}
+
+/// Long help ends with examples.
+fn with_examples(command: clap::Command, program: &str) -> clap::Command {
+    command.mut_subcommands(|command| match examples::help(command.get_name(), program) {
+        Some(help) => command.after_long_help(help),
+        None => command,
+    })
 }
 
 /// What holds for every command.

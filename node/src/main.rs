@@ -18,6 +18,7 @@ mod daemon;
 mod data_dir;
 mod doctor;
 mod event;
+mod examples;
 mod exit;
 mod explained;
 mod failure;

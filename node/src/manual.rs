@@ -5,10 +5,10 @@ use std::io;
 use clap::{Command, builder::Resettable};
 use clap_mangen::{
     Man,
-    roff::{Roff, bold, roman},
+    roff::{Roff, bold, italic, roman},
 };
 
-use crate::exit::Exit;
+use crate::{examples, exit::Exit};
 
 /// A man page.
 #[derive(Debug)]
@@ -56,8 +56,11 @@ fn page(command: &Command, top: &Command) -> io::Result<Page> {
     let mut end = Roff::new();
     if command.get_name() == name {
         exit_status(&mut end);
+        entries(&mut end, "FILES", FILES);
+        entries(&mut end, "ENVIRONMENT", ENVIRONMENT);
     } else {
-        end.control("SH", ["EXIT STATUS"]);
+        examples(&mut end, command.get_name(), name);
+        end.control("SH", ["EXIT STATUS, FILES, ENVIRONMENT"]);
         end.text([roman("See "), bold(name), roman("(1).")]);
     }
     end.to_writer(&mut text)?;
@@ -73,6 +76,54 @@ fn exit_status(roff: &mut Roff) {
     }
 }
 
+fn entries(roff: &mut Roff, section: &str, entries: &[(&str, &str)]) {
+    roff.control("SH", [section]);
+    for (name, meaning) in entries {
+        roff.control("TP", []);
+        roff.text([italic(*name)]);
+        roff.text([roman(*meaning)]);
+    }
+}
+
+fn examples(roff: &mut Roff, command: &str, program: &str) {
+    let examples = examples::of(command);
+    if examples.is_empty() {
+        return;
+    }
+    roff.control("SH", ["EXAMPLES"]);
+    for (what, typed) in examples {
+        roff.control("TP", []);
+        roff.text([roman(format!("{what}:"))]);
+        roff.text([bold(format!("{program} {typed}"))]);
+    }
+}
+
+/// What is where, for whoever names no other place.
+const FILES: &[(&str, &str)] = &[
+    (
+        "/var/lib/tesseras",
+        "The data directory of root; of others $XDG_DATA_HOME/tesseras, or ~/.local/share/tesseras.",
+    ),
+    ("node.toml", "In the data directory: the settings."),
+    (
+        "author.key, node.key",
+        "There: the keys. Keep a copy of the first; without it private tesserae cannot be read.",
+    ),
+    ("segments/", "There: what is kept. All else can be made anew from it."),
+    ("index.db, snapshots/", "There: the index of the segments, and what only it knows, kept aside."),
+    (
+        "/run/tesseras/node.sock",
+        "The socket of root's daemon; of others $XDG_RUNTIME_DIR/tesseras/node.sock; with --data-dir, node.sock in that.",
+    ),
+];
+const ENVIRONMENT: &[(&str, &str)] = &[
+    (
+        "TESSERAS_SECTION__KEY",
+        "A setting, such as TESSERAS_STORAGE__MIN_FREE. It counts more than node.toml, and less than a flag.",
+    ),
+    ("NO_COLOR", "If it is set and not empty, nothing is coloured."),
+    ("XDG_DATA_HOME, XDG_RUNTIME_DIR", "Where data and sockets of a user are."),
+];
 const MANUAL: &str = "Tesseras";
 /// The same sources make the same pages. An empty date would not be quoted, and the next field take its place.
 const NO_DATE: &str = " ";
@@ -111,5 +162,23 @@ mod tests {
             assert!(section.contains(&format!("\\fB{code}\\fR\n{meaning}")), "{code}: {section}");
         }
         assert!(!before.contains("Exit codes:"), "they are there twice");
+    }
+
+    #[test]
+    fn pages_say_what_is_where_and_how_it_is_done() {
+        let pages = made();
+        let page = |name: &str| &pages.iter().find(|(file, _)| file == name).unwrap().1;
+        let program = page("tesseras.1");
+        assert!(program.contains(".SH FILES\n") && program.contains("author.key"), "{program}");
+        assert!(
+            program.contains(".SH ENVIRONMENT\n") && program.contains("TESSERAS_SECTION__KEY"),
+            "{program}"
+        );
+        let forget = page("tesseras-forget.1");
+        assert!(forget.contains("cannot be undone") && forget.contains(".SH EXAMPLES\n"), "{forget}");
+        assert!(forget.contains("tesseras forget tess12d9u6yc"), "{forget}");
+        for (name, page) in &pages {
+            assert!(page.contains("EXIT STATUS"), "{name}");
+        }
     }
 }

@@ -6,7 +6,10 @@ use serde_json::json;
 use super::{Context, target::Target};
 use crate::{client::path, exit::Exit, failure::Failure};
 
-/// Drop a tessera from this node
+/// Drop a tessera from this node; this cannot be undone
+///
+/// It is gone from this machine at once, and the room that it took is given back by and by. Nothing brings it back but a
+/// copy that was made before: an export of it, or a copy of the segments. To keep one, `export` it first.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Forget {
     /// The tessera, or the beginning of its id

@@ -1,0 +1,86 @@
+//! Examples of the commands, for `--help` and the man pages.
+
+/// What an example does, and how it is typed behind the name of the program.
+pub(crate) type Example = (&'static str, &'static str);
+
+/// Those of a command.
+pub(crate) fn of(command: &str) -> &'static [Example] {
+    EXAMPLES.iter().find(|(name, _)| *name == command).map_or(&[], |(_, examples)| examples)
+}
+
+/// What ends the long help of a command, under the name of the program.
+pub(crate) fn help(command: &str, program: &str) -> Option<String> {
+    let lines: Vec<_> =
+        of(command).iter().map(|(what, typed)| format!("  {what}:\n    {program} {typed}")).collect();
+    (!lines.is_empty()).then(|| format!("Examples:\n{}", lines.join("\n")))
+}
+
+const EXAMPLES: &[(&str, &[Example])] = &[
+    ("run", &[("A node whose data lie elsewhere", "run --data-dir /srv/tesseras")]),
+    (
+        "config",
+        &[
+            ("Every setting, and where it was written", "config show --origin"),
+            ("Have the daemon read them again", "config reload"),
+        ],
+    ),
+    (
+        "create",
+        &[("Keep a folder, and say what it is", r#"create "summer 1973" --title "Summer at the sea""#)],
+    ),
+    ("list", &[("What is kept, for a program", "list --json")]),
+    (
+        "verify",
+        &[
+            ("Read a tessera back and check all of it", "verify tess12d9u6yc"),
+            ("Check an exported folder, without a daemon", "verify out"),
+        ],
+    ),
+    ("export", &[("The files again, in a folder", "export tess12d9u6yc out")]),
+    ("cat", &[("One file", r#"cat tess12d9u6yc "summer 1973/letter.txt" > letter.txt"#)]),
+    (
+        "forget",
+        &[("Keep a copy first", "export tess12d9u6yc out"), ("Then drop it here", "forget tess12d9u6yc")],
+    ),
+    (
+        "scrub",
+        &[
+            ("Have everything read back now, and wait for it", "scrub start --wait"),
+            ("Leave the disk alone for a while", r#"scrub pause --for "2 hours""#),
+        ],
+    ),
+    ("backup", &[("Keys, settings and what only the index knows", "backup /media/stick/node.tar")]),
+    ("restore", &[("Into a new data directory", "restore /media/stick/node.tar --data-dir /srv/tesseras")]),
+    ("events", &[("Whatever is found damaged, for a program", "events --json | grep damage_found")]),
+    ("doctor", &[("What is wrong with this machine, and what to do", "doctor")]),
+];
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::args::Args;
+
+    /// As a shell takes it apart, as far as the examples need that.
+    fn words(typed: &str) -> Vec<String> {
+        let own = typed.split(['>', '|']).next().unwrap_or_default();
+        let quoted = own.split('"').enumerate().flat_map(|(at, part)| match at % 2 {
+            0 => part.split_whitespace().map(str::to_owned).collect(),
+            _ => vec![part.to_owned()],
+        });
+        std::iter::once("node".to_owned()).chain(quoted).collect()
+    }
+
+    #[test]
+    fn examples_are_command_lines_of_the_commands_that_they_are_of() {
+        for (name, examples) in EXAMPLES {
+            assert!(Args::command().find_subcommand(name).is_some(), "{name}");
+            assert!(examples.iter().any(|(_, typed)| typed.starts_with(name)), "{name}");
+            for (_, typed) in *examples {
+                let parsed = Args::command().try_get_matches_from(words(typed));
+                assert!(parsed.is_ok(), "{typed}: {}", parsed.unwrap_err());
+            }
+        }
+    }
+}
