@@ -26,8 +26,8 @@ pub(crate) fn ready() {
     tell(&[NotifyState::Ready, NotifyState::Status(READY)]);
 }
 
-/// The settings are about to be read again; [`ready`] has to follow. A manager that asked for it (`Type=notify-reload`)
-/// tells by the time that this is the answer.
+/// The settings are about to be read again; [`ready`] has to follow. A manager that asked for it tells by the time
+/// that this is the answer (`Type=notify-reload`).
 pub(crate) fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => tell(&[NotifyState::Reloading, now, NotifyState::Status("reading the settings again")]),
