@@ -54,9 +54,13 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
 /// The shortest exact text for a span, to the millisecond: what [`parse_duration`] reads back.
 pub fn duration(span: Duration) -> String {
     let ms = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
-    let units = [("days", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000), ("ms", 1)];
+    let units = [("day", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000), ("ms", 1)];
     let exact = units.iter().find(|(_, factor)| ms >= *factor && ms.is_multiple_of(*factor));
-    exact.map_or_else(|| String::from("0 s"), |(name, factor)| format!("{} {name}", ms / factor))
+    match exact.map(|(name, factor)| (ms / factor, *name)) {
+        None => String::from("0 s"),
+        Some((days @ 2.., "day")) => format!("{days} days"),
+        Some((number, unit)) => format!("{number} {unit}"),
+    }
 }
 
 fn parse(text: &str, units: &[(&str, u64)]) -> Option<u64> {
@@ -116,6 +120,7 @@ mod tests {
             assert_eq!(parse_duration(text), seconds.map(Duration::from_secs), "{text:?}");
         };
         check("30 days", Some(30 * 86_400));
+        assert_eq!([1, 2].map(|days| duration(Duration::from_secs(days * 86_400))), ["1 day", "2 days"]);
         check("1 day", Some(86_400));
         check("24 h", Some(86_400));
         check("5min", Some(300));

@@ -66,9 +66,8 @@ impl Explained {
 fn verdict(facts: &Facts, whole: bool) -> String {
     let all = facts.ok + facts.suspect + facts.missing;
     if whole {
-        return format!(
-            "As far as is known all of it is here and in order: {all} fragments, on this machine only."
-        );
+        let all = human::fragments(all);
+        return format!("As far as is known all of it is here and in order: {all}, on this machine only.");
     }
     let hurt = facts.suspect + facts.missing;
     match hurt {
@@ -80,15 +79,17 @@ fn verdict(facts: &Facts, whole: bool) -> String {
             "What its author signed is not here: without it its fragments cannot be put together.".to_owned()
         }
         hurt => {
-            format!("{hurt} of {all} fragments are damaged here: without them it cannot be put together.")
+            let are = if hurt == 1 { "is" } else { "are" };
+            let all = human::fragments(all);
+            format!("{hurt} of {all} {are} damaged here: without that it cannot be put together.")
         }
     }
 }
 
 fn kept(facts: &Facts) -> Option<Finding> {
     let all = facts.ok + facts.suspect + facts.missing;
-    let what =
-        format!("{all} fragments, {}, came here {} ago", human::bytes(facts.bytes), age(facts.came_ms));
+    let (all, bytes) = (human::fragments(all), human::bytes(facts.bytes));
+    let what = format!("{all}, {bytes}, came here {} ago", age(facts.came_ms));
     Some(Finding { what, remedy: None })
 }
 
@@ -96,14 +97,17 @@ fn damaged(facts: &Facts) -> Option<Finding> {
     let Facts { suspect, missing, .. } = facts;
     let what = match (suspect, missing) {
         (0, 0) => return None,
-        (suspect, 0) => {
-            format!("the disk gave other bytes than were stored for {suspect} fragments: they are not served")
+        (&suspect, 0) => {
+            let many = human::fragments(suspect);
+            format!("the disk gave other bytes than were stored for {many}: what is damaged is not served")
         }
-        (0, missing) => format!("the log no longer has {missing} fragments: a segment was lost or cut short"),
-        (suspect, missing) => {
-            format!(
-                "{suspect} fragments are not what was stored, and {missing} are gone: they are not served"
-            )
+        (0, &missing) => {
+            format!("the log no longer has {}: a segment was lost or cut short", human::fragments(missing))
+        }
+        (&suspect, &missing) => {
+            let damaged = human::count(suspect, "fragment is", "fragments are");
+            let gone = human::count(missing, "is", "are");
+            format!("{damaged} not what was stored, and {gone} gone: what is damaged is not served")
         }
     };
     let remedy = format!(
@@ -144,9 +148,8 @@ fn verified(facts: &Facts) -> Option<Finding> {
             format!("all that is in order was read back from the disk within the last {}{next}", age(oldest))
         }
         (unverified, _) => {
-            format!(
-                "{unverified} fragments were written and synced, and not read back from the disk yet{next}"
-            )
+            let were = human::count(unverified, "fragment was", "fragments were");
+            format!("{were} written and synced, and not read back from the disk yet{next}")
         }
     };
     let remedy = (facts.unverified > 0).then(|| "`scrub start --wait` reads everything back now".to_owned());
@@ -237,9 +240,9 @@ mod tests {
         let suspect = Facts { ok: 8, suspect: 2, ..whole() };
         check(&suspect, false, "2 of 10 fragments are damaged", &["other bytes than were stored for 2"], 3);
         let gone = Facts { ok: 9, missing: 1, ..whole() };
-        check(&gone, false, "1 of 10", &["no longer has 1"], 3);
+        check(&gone, false, "1 of 10 fragments is damaged", &["no longer has 1 fragment:"], 3);
         let both = Facts { ok: 7, suspect: 1, missing: 2, ..whole() };
-        check(&both, false, "3 of 10", &["1 fragments are not what was stored, and 2 are gone"], 3);
+        check(&both, false, "3 of 10", &["1 fragment is not what was stored, and 2 are gone"], 3);
         let unread = Facts { manifest: State::Suspect, private: None, ..whole() };
         check(&unread, false, "author signed is damaged", &["signed is damaged"], 2);
         let layout = Facts { damaged_documents: 1, ..whole() };

@@ -14,6 +14,9 @@ pub(crate) fn bytes(bytes: u64) -> String {
 
 /// A span of time: `3 hours`.
 pub(crate) fn span(seconds: u64) -> String {
+    if seconds == 0 {
+        return "less than a second".to_owned();
+    }
     HumanDuration(Duration::from_secs(seconds)).to_string()
 }
 
@@ -36,6 +39,11 @@ pub(crate) fn the_last(ms: u64) -> String {
 /// So many of something: `1 fragment`, `2 fragments`.
 pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
+}
+
+/// So many fragments.
+pub(crate) fn fragments(number: u64) -> String {
+    count(number, "fragment", "fragments")
 }
 
 /// How long ago that was: `3 hours ago`.
@@ -93,6 +101,12 @@ const MINUTE_MS: u64 = 60_000;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_of_something_is_no_plural_and_no_time_is_no_number() {
+        assert_eq!((fragments(1), fragments(2)), ("1 fragment".to_owned(), "2 fragments".to_owned()));
+        assert_eq!((span(0), span(1)), ("less than a second".to_owned(), "1 second".to_owned()));
+    }
 
     #[test]
     fn time_of_day_is_in_utc() {

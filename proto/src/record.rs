@@ -88,6 +88,15 @@ impl DocumentKind {
         }
     }
 
+    /// As people read it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Manifest => "manifest",
+            Self::Layout => "layout",
+            Self::LayoutPage => "layout page",
+        }
+    }
+
     /// The kind with this number, if there is one.
     pub fn from_code(code: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.code() == code)

@@ -119,7 +119,7 @@ impl Lookup {
         hash: Option<Checksum>,
     ) -> Result<Bytes, ActorError> {
         let mut before = None;
-        let absent = || ActorError::not_found(format!("the {kind:?} of {tessera}"));
+        let absent = || ActorError::not_found(format!("the {} of {tessera}", kind.name()));
         loop {
             let found = self
                 .index

@@ -47,8 +47,9 @@ impl Attest {
         context.output.table(&table(pages.iter().flat_map(|page| &page.rows)))?;
         if let Some(Attested { node, .. }) = pages.first() {
             context.output.remark(&format!(
-                "{node} claims to hold {claimed} fragments; its signature is valid. That speaks of its records: \
-                 `verify` reads the fragments themselves."
+                "{node} claims to hold {}; its signature is valid. That speaks of its records: \
+                 `verify` reads the fragments themselves.",
+                human::fragments(claimed as u64)
             ));
         }
         Ok(Exit::Ok)

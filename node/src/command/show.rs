@@ -38,7 +38,7 @@ fn fields(tessera: &Tessera) -> Vec<(&'static str, String)> {
         Some(about) => fields.extend(said(about)),
         None => fields.push(("manifest", why_unread(tessera.manifest_state).to_owned())),
     }
-    let here = format!("{} in {} fragments", human::bytes(tessera.bytes), tessera.fragments);
+    let here = format!("{} in {}", human::bytes(tessera.bytes), human::fragments(tessera.fragments));
     fields.push(("kept here", here));
     fields
 }

@@ -62,9 +62,8 @@ async fn tessera(context: &Context, target: &Target) -> Result<Exit, Failure> {
         return Err(damaged(&report));
     }
     let Verified { tessera, fragments, .. } = report;
-    context.output.line(format!(
-        "{tessera} is intact: {fragments} fragments read, all of them what its author signed"
-    ))?;
+    let read = human::fragments(fragments);
+    context.output.line(format!("{tessera} is intact: {read} read, all of it what its author signed"))?;
     Ok(Exit::Ok)
 }
 
@@ -108,8 +107,10 @@ fn step(line: &[u8]) -> Result<VerifyStep, Failure> {
 /// What is wrong with a tessera, as a failure.
 pub(super) fn damaged(report: &Verified) -> Failure {
     let Verified { tessera, fragments, ok, missing, damaged, .. } = report;
+    let all = human::fragments(*fragments);
     let mut detail = format!(
-        "{tessera} is not intact: of {fragments} fragments {ok} are right, {damaged} damaged, {missing} missing"
+        "{tessera} is not intact: of {all} {} right, {damaged} damaged, {missing} missing",
+        human::count(*ok, "is", "are")
     );
     for fault in report.faults.iter().take(FAULTS_SHOWN_MAX) {
         let state = if fault.missing { "missing" } else { "damaged" };
@@ -169,7 +170,7 @@ fn told(output: Output, report: &FolderReport) -> Result<Exit, Failure> {
             format!("{} is not intact: {}{}", report.tessera, meaning(report.content), problems.concat());
         return Err(Failure::new(Kind::Damaged, detail));
     }
-    let read = format!("{} files, {}", report.files, human::bytes(report.bytes));
+    let read = format!("{}, {}", human::count(report.files, "file", "files"), human::bytes(report.bytes));
     output.line(format!("{} is intact: {} ({read})", report.tessera, meaning(report.content)))?;
     Ok(Exit::Ok)
 }
