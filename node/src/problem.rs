@@ -109,7 +109,12 @@ impl Kind {
     pub(crate) const fn is_served(self) -> bool {
         !matches!(
             self,
-            Self::Usage | Self::NotRunning | Self::CannotCreate | Self::WrongDataDir | Self::Locked
+            Self::Usage
+                | Self::NotRunning
+                | Self::NoAnswer
+                | Self::CannotCreate
+                | Self::WrongDataDir
+                | Self::Locked
         )
     }
 

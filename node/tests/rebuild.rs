@@ -90,7 +90,7 @@ fn tessera_that_the_segments_lost_is_told_of_after_restarts_too() {
     assert!(taken.starts_with("HTTP/1.1 200"), "{taken}");
     assert_eq!(daemon.stop(), Some(0));
     let segment =
-        fs::OpenOptions::new().write(true).open(place.data_dir().join("segments/00000001.seg")).unwrap();
+        fs::File::options().write(true).open(place.data_dir().join("segments/00000001.seg")).unwrap();
     segment.set_len(segment.metadata().unwrap().len() - 100).unwrap();
     fs::remove_file(place.data_dir().join("index.db")).unwrap();
     for restarts in [false, true] {

@@ -166,7 +166,10 @@ mod tests {
             let json = serde_json::json!({
                 "tesseras": 0, "fragments": 0, "fragment_bytes": 0, "segment_bytes": 0, "live_bytes": 0,
                 "drop_bytes": 0, "capacity_bytes": capacity * MIB, "min_free_bytes": min_free * MIB, "repairs_queued": 0,
-                "recovery": { "records": 0, "damaged_places": 0, "lost_segments": [], "rebuilt": false },
+                "recovery": {
+                    "records": 0, "damaged_places": 0, "lost_segments": [], "lost_documents": 0, "missing_tesseras": 0,
+                    "rebuilt": false,
+                },
             });
             serde_json::from_value(json).unwrap()
         };
