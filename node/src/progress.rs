@@ -55,7 +55,7 @@ fn bar(total: u64, template: &str) -> ProgressBar {
 const BYTES_OF_TOTAL: &str = "{msg} {bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
 const BYTES: &str = "{msg} {spinner} {bytes}, {bytes_per_sec}";
 const COUNT: &str = "{msg} {bar:30} {pos} of {len} {prefix}, {per_sec}, {eta} left";
-const TOLD: &str = "{bar:30} {wide_msg}";
+const TOLD: &str = "{bar:20} {wide_msg}";
 const SPINNER: &str = "{msg} {spinner} {elapsed}";
 
 /// Whatever takes longer than this says what it is doing.

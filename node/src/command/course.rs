@@ -46,18 +46,17 @@ impl Course {
         (self.total.saturating_sub(left(scrub)), self.total)
     }
 
-    /// How it stands, in a sentence.
+    /// How it stands, in a sentence; what counts most comes first, where a narrow terminal shows it.
     pub(super) fn sentence(&self, scrub: &Scrub) -> String {
         let (done, total) = self.done(scrub);
-        let (done, total) = (human::bytes(done), human::bytes(total));
-        let what = format!("{}: {done} of {total}", doing(scrub));
+        let done = format!("{} of {}", human::bytes(done), human::bytes(total));
         // It reads in bursts, and then rests for as long as the rate wants.
         let rate = self.rate().map(|rate| rate.min(scrub.rate.unwrap_or(u64::MAX)));
         match rate.filter(|_| !waits(scrub)) {
-            None => what,
+            None => format!("{done}: {}", doing(scrub)),
             Some(rate) => {
                 let rest = human::span(left(scrub).div_ceil(rate));
-                format!("{what}, {}/s, {rest} left", human::bytes(rate))
+                format!("{done}, {}/s, {rest} left: {}", human::bytes(rate), doing(scrub))
             }
         }
     }
@@ -119,13 +118,13 @@ mod tests {
         let mut course = Course::new(&scrub(1000, 400, 5000));
         let at_once = scrub(1000, 400, 5000);
         course.goes_on(&at_once, Duration::from_millis(200));
-        assert_eq!(course.sentence(&at_once), "verifying: 400.00 MiB of 1000.00 MiB");
+        assert_eq!(course.sentence(&at_once), "400.00 MiB of 1000.00 MiB: verifying");
         let later = scrub(1000, 420, 5020);
         course.goes_on(&later, Duration::from_millis(9800));
-        let says = "verifying: 420.00 MiB of 1000.00 MiB, 2.00 MiB/s, 5 minutes left";
+        let says = "420.00 MiB of 1000.00 MiB, 2.00 MiB/s, 5 minutes left: verifying";
         assert_eq!(course.sentence(&later), says);
         let limited = Scrub { rate: Some(MIB), ..scrub(1000, 420, 5020) };
-        assert!(course.sentence(&limited).ends_with("1.00 MiB/s, 10 minutes left"), "a burst is no rate");
+        assert!(course.sentence(&limited).contains("1.00 MiB/s, 10 minutes left"), "a burst is no rate");
         // The daemon was started again, and counts anew.
         let anew = scrub(1000, 20, 20);
         course.begins_anew(&scrub(1000, 0, 0));
@@ -143,12 +142,12 @@ mod tests {
         course.goes_on(&scrub(100, 20, 20), Duration::from_secs(10));
         let quiet = Scrub { mode: Mode::QuietHours, quiet_for_ms: Some(3 * 3_600_000), ..scrub(100, 20, 20) };
         course.goes_on(&quiet, Duration::from_secs(3000));
-        let says = "waiting for the end of the quiet hours in 3 hours: 20.00 MiB of 100.00 MiB";
+        let says = "20.00 MiB of 100.00 MiB: waiting for the end of the quiet hours in 3 hours";
         assert_eq!(course.sentence(&quiet), says);
         let paused = Scrub { mode: Mode::Paused, paused_for_ms: Some(7_200_000), ..quiet };
-        assert!(course.sentence(&paused).starts_with("paused for 2 hours: "), "{}", course.sentence(&paused));
+        assert!(course.sentence(&paused).ends_with(": paused for 2 hours"), "{}", course.sentence(&paused));
         let on = scrub(100, 40, 40);
         course.goes_on(&on, Duration::from_secs(10));
-        assert!(course.sentence(&on).ends_with("2.00 MiB/s, 30 seconds left"), "{}", course.sentence(&on));
+        assert!(course.sentence(&on).contains("2.00 MiB/s, 30 seconds left"), "{}", course.sentence(&on));
     }
 }
