@@ -125,7 +125,7 @@ impl ActorError {
 
     /// Whether it means that the index is damaged: SQLite says so, or what was read or written contradicts its schema
     /// or itself. All questions are fixed, so a flipped bit is what it takes for one to be wrong.
-    pub(crate) fn is_damaged_index(&self) -> bool {
+    pub fn is_damaged_index(&self) -> bool {
         use sqlx::Error;
         let Self::Sqlite(error) = self else { return false };
         match error.as_ref() {

@@ -60,8 +60,8 @@ fn page(command: &Command, top: &Command) -> io::Result<Page> {
         entries(&mut end, "ENVIRONMENT", ENVIRONMENT);
     } else {
         examples(&mut end, command.get_name(), name);
-        end.control("SH", ["EXIT STATUS, FILES, ENVIRONMENT"]);
-        end.text([roman("See "), bold(name), roman("(1).")]);
+        end.control("SH", ["EXIT STATUS"]);
+        end.text([roman("See "), bold(name), roman("(1), for files and environment, too.")]);
     }
     end.to_writer(&mut text)?;
     Ok(Page { file_name: man.get_filename(), text })

@@ -186,6 +186,8 @@ fn parameter_or_body_that_an_endpoint_does_not_take_is_refused_by_name() {
     }
     let answer = ask(&daemon, "POST", "/v1/scrub/pause?for_ms=abc", "content-length: 0\r\n");
     assert!(answer.contains("its only one is `secs`, in the query"), "{answer}");
+    let answer = ask(&daemon, "POST", "/v1/scrub/pause?secs=abc", "content-length: 0\r\n");
+    assert!(answer.contains("the query is wrong: secs: "), "{answer}");
     let answer = daemon.get("/v1/tesseras?form=tess1");
     assert!(answer.contains("it has `prefix`, `from`, `limit`, in the query"), "{answer}");
     assert_ne!(json_at(&daemon, "/v1/scrub")["mode"], "paused");

@@ -1,5 +1,7 @@
 //! What handlers take from a request, with problem documents for what is wrong in it.
 
+use std::error::Error;
+
 use axum::{
     extract::{FromRequestParts, Path, Query},
     http::request::Parts,
@@ -31,7 +33,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for InQuery<T> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         match Query::from_request_parts(parts, state).await {
             Ok(Query(value)) => Ok(Self(value)),
-            Err(rejection) => Err(Problem::new(Kind::BadRequest, rejection.body_text())),
+            Err(rejection) => {
+                // Behind what was being done stand the parameter and what is wrong with it.
+                let why = rejection.source().map_or_else(|| rejection.body_text(), ToString::to_string);
+                Err(Problem::new(Kind::BadRequest, format!("the query is wrong: {why}")))
+            }
         }
     }
 }

@@ -33,7 +33,9 @@ pub(super) async fn rebuild(
     let kept = storage.snapshot().await;
     let old_index = match storage.rebuild_index("asked for on the admin socket").await {
         // Whoever finds the index damaged makes it anew, unasked.
-        Err(ActorError::Restarting { .. }) if kept.is_err() => old_index(&node.data_dir),
+        Err(ActorError::Restarting { .. }) if kept.as_ref().is_err_and(ActorError::is_damaged_index) => {
+            old_index(&node.data_dir)
+        }
         asked => asked?,
     };
     let (snapshot, no_snapshot) = match kept {
