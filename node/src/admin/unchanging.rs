@@ -12,7 +12,10 @@ use super::{
     conditions::{self, Verdict},
     range::{Wanted, wanted},
 };
-use crate::problem::{Kind, Problem};
+use crate::{
+    human,
+    problem::{Kind, Problem},
+};
 
 /// Something that is there, and stays as it is.
 #[derive(Debug)]
@@ -85,7 +88,8 @@ impl Unchanging {
                 (StatusCode::PARTIAL_CONTENT, place, self.about(part.length), body(part)).into_response()
             }
             Wanted::Nothing => {
-                let detail = format!("there are {length} bytes: the range lies behind them");
+                let detail =
+                    format!("it has {}: the range lies behind", human::count(length, "byte", "bytes"));
                 let place = [(header::CONTENT_RANGE, format!("bytes */{length}"))];
                 (place, Problem::new(Kind::RangeNotSatisfiable, detail)).into_response()
             }
