@@ -230,7 +230,7 @@ mod tests {
             &fresh,
             true,
             "in order",
-            &["4 fragments were written and synced, and not read back", "in 3 weeks"],
+            &["4 fragments were written and synced, and not read back", "in 20 days"],
             3,
         );
     }

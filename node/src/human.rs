@@ -17,7 +17,11 @@ pub(crate) fn span(seconds: u64) -> String {
     if seconds == 0 {
         return "less than a second".to_owned();
     }
-    HumanDuration(Duration::from_secs(seconds)).to_string()
+    // Four weeks are not thirty days.
+    match (seconds + DAY_SECS / 2) / DAY_SECS {
+        days @ DAYS_MIN..=DAYS_MAX => format!("{days} days"),
+        _ => HumanDuration(Duration::from_secs(seconds)).to_string(),
+    }
 }
 
 /// A span that so many milliseconds surely lie within: `9 days`. Never rounded down, as [`span`] is.
@@ -97,6 +101,10 @@ pub(crate) fn visibility(visibility: Visibility) -> &'static str {
 }
 
 const MINUTE_MS: u64 = 60_000;
+const DAY_SECS: u64 = 86_400;
+/// Spans from here to there are told in days.
+const DAYS_MIN: u64 = 3;
+const DAYS_MAX: u64 = 99;
 
 #[cfg(test)]
 mod tests {
@@ -106,6 +114,11 @@ mod tests {
     fn one_of_something_is_no_plural_and_no_time_is_no_number() {
         assert_eq!((fragments(1), fragments(2)), ("1 fragment".to_owned(), "2 fragments".to_owned()));
         assert_eq!((span(0), span(1)), ("less than a second".to_owned(), "1 second".to_owned()));
+        let days = |days: u64| span(days * DAY_SECS);
+        assert_eq!(
+            (days(2), days(30), days(800)),
+            ("2 days".to_owned(), "30 days".to_owned(), "2 years".to_owned())
+        );
     }
 
     #[test]

@@ -214,17 +214,28 @@ fn fields(scrub: &Scrub) -> Vec<(&'static str, String)> {
         ("still asked for", (scrub.asked_bytes > 0).then(|| human::bytes(scrub.asked_bytes))),
         ("overdue", (scrub.overdue_bytes > 0).then(|| human::bytes(scrub.overdue_bytes))),
         ("late", scrub.lateness().map(explained)),
-        ("damaged", Some(Found::of(scrub)).filter(Found::is_any).map(|found| findings(&found))),
-        ("mended", (scrub.mended_records > 0).then(|| format!("{} records", scrub.mended_records))),
+        ("damaged", Some(Found::of(scrub)).filter(Found::is_any).map(|found| since(&findings(&found)))),
+        (
+            "mended",
+            (scrub.mended_records > 0)
+                .then(|| since(&human::count(scrub.mended_records, "record", "records"))),
+        ),
         ("trouble", scrub.trouble.clone()),
     ];
     fields.extend(found.into_iter().filter_map(|(name, value)| Some((name, value?))));
     fields
 }
 
+/// What verifying came upon; `jobs` says what of that still waits.
+fn since(found: &str) -> String {
+    format!("{found} found since the daemon was started")
+}
+
 fn state(scrub: &Scrub) -> String {
     let next = scrub.begins_in_ms.map(|ms| format!(", the next time in {}", age(ms)));
     match (scrub.mode, scrub.segment) {
+        // It looks now and then, and a clock may have been set.
+        (Mode::Idle, _) if scrub.begins_in_ms == Some(0) => "about to begin".to_owned(),
         (Mode::Idle, _) => format!("nothing is due{}", next.unwrap_or_default()),
         (_, Some(segment)) => {
             let position = human::bytes(scrub.position.unwrap_or(0));

@@ -113,6 +113,13 @@ fn daemon(status: &Status, is_here: bool) -> Check {
             "restart the daemon, so that it is of the version that is installed",
         );
     }
+    if let Some(trouble) = &status.metrics_trouble {
+        return Check::warning(
+            DAEMON,
+            format!("{finding}; nobody can watch it: {trouble}"),
+            "stop what has that address, or choose another one: observability.metrics_addr",
+        );
+    }
     Check::ok(DAEMON, finding)
 }
 
@@ -203,7 +210,7 @@ pub(crate) fn recovery(recovery: &Recovery) -> Check {
     if *rebuilt {
         return Check::warning(
             RECOVERY,
-            "the index was made anew from the segments at the last start",
+            "the index was made anew from the segments",
             "all that the segments hold is there; if nobody removed the index, see `smartctl -a` for the health of the disk",
         );
     }
@@ -341,6 +348,8 @@ mod tests {
         check(&daemon(&well(), false), Outcome::Warning, "keeps its data in /d");
         let old = Status { version: "0.0.9".to_owned(), ..well() };
         check(&daemon(&old, true), Outcome::Warning, "restart the daemon");
+        let unwatched = Status { metrics_trouble: Some("taken".to_owned()), ..well() };
+        check(&daemon(&unwatched, true), Outcome::Warning, "nobody can watch it: taken");
     }
 
     #[test]
