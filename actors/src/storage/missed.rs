@@ -1,74 +1,123 @@
 //! What a snapshot knows of and the segments do not: an index that is made anew holds what is there, and nothing in it says
 //! what should be.
+//!
+//! # Invariants
+//! 1. The index that the snapshot is of may have been damaged itself: a tessera counts only as its seal says, and its
+//!    documents only if they add up to what stands in its row.
+//! 2. Nothing is missed of a tessera that was forgotten since, and came again.
 
 use proto::{Checksum, TesseraId, record::DocumentKind};
-use sqlx::{Row, SqliteConnection};
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
-use super::{digest, facts, rows::TesseraRow};
+use super::{
+    digest, facts,
+    rows::{DocumentKey, TesseraRow},
+};
 use crate::{clock, error::ActorError};
+
+/// A document as the snapshot has it.
+struct Kept {
+    key: DocumentKey,
+    length: i64,
+    suspect_at_ms: Option<i64>,
+    /// The index does not have it.
+    is_lacking: bool,
+    /// What the documents of its tessera add up to.
+    sum: u64,
+}
+
+impl Kept {
+    /// `None` when it is not as it was written.
+    fn read(row: &SqliteRow) -> Result<Option<Self>, ActorError> {
+        let tessera = TesseraId::try_from(row.try_get::<&[u8], _>(0)?)?;
+        let of_tessera = facts::tessera_row(row, tessera, 6);
+        let Some((kind, of_tessera)) = DocumentKind::from_code(row.try_get(1)?).zip(of_tessera.ok()) else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            key: (tessera, kind, Checksum::try_from(row.try_get::<&[u8], _>(2)?)?),
+            length: row.try_get(3)?,
+            suspect_at_ms: row.try_get(4)?,
+            is_lacking: row.try_get(5)?,
+            sum: of_tessera.documents,
+        }))
+    }
+}
+
+/// Whether the snapshot `kept` can tell: one of an earlier version cannot.
+pub(super) async fn can_tell(index: &mut SqliteConnection) -> Result<bool, ActorError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM kept.sqlite_schema WHERE name = 'log')";
+    Ok(sqlx::query_scalar(sql).fetch_one(index).await?)
+}
 
 /// Takes documents into the index of which the snapshot `kept` knows and the segments tell nothing: their bytes are gone.
 /// Returns the tesserae of those that were not known to be damaged.
 pub(super) async fn documents(index: &mut SqliteConnection) -> Result<Vec<TesseraId>, ActorError> {
-    if !knows(index, "documents").await? {
-        return Ok(Vec::new());
-    }
-    // One of before knows of damaged documents only.
-    let next_seq: i64 = if knows(index, "log").await? {
-        sqlx::query_scalar("SELECT next_seq FROM kept.log").fetch_one(&mut *index).await?
-    } else {
-        i64::MAX
-    };
+    let rows = sqlx::query(OF_LACKING).fetch_all(&mut *index).await?;
+    let kept = rows.iter().filter_map(|row| Kept::read(row).transpose()).collect::<Result<Vec<_>, _>>()?;
     let mut lost = Vec::new();
-    for lacking in sqlx::query(LACKING).bind(next_seq).fetch_all(&mut *index).await? {
-        let Some(kind) = DocumentKind::from_code(lacking.try_get(1)?) else { continue };
-        let tessera = TesseraId::try_from(lacking.try_get::<&[u8], _>(0)?)?;
-        let key = (tessera, kind, Checksum::try_from(lacking.try_get::<&[u8], _>(2)?)?);
-        let suspect_at: Option<i64> = lacking.try_get(4)?;
-        if suspect_at.is_none() {
-            lost.push(tessera);
+    for all in kept.chunk_by(|one, next| one.key.0 == next.key.0) {
+        let seals = all.iter().map(|one| digest::seal_of_document(&one.key));
+        let sum = seals.fold(0, u64::wrapping_add);
+        for one in all.iter().filter(|one| one.is_lacking && one.sum == sum) {
+            if one.suspect_at_ms.is_none() {
+                lost.push(one.key.0);
+            }
+            lose(index, one).await?;
         }
-        let row = sqlx::query(TESSERA).bind(tessera.as_bytes().as_slice()).fetch_one(&mut *index).await?;
-        let row = facts::tessera_row(&row, tessera, 0)?;
-        let documents = row.documents.wrapping_add(digest::seal_of_document(&key));
-        let row = TesseraRow { documents, ..row };
-        sqlx::query("INSERT INTO main.documents VALUES (?, ?, ?, 0, 0, ?, ?)")
-            .bind(tessera.as_bytes().as_slice())
-            .bind(kind.code())
-            .bind(key.2.as_bytes().as_slice())
-            .bind(lacking.try_get::<i64, _>(3)?)
-            .bind(suspect_at.unwrap_or_else(clock::now_ms))
-            .execute(&mut *index)
-            .await?;
-        sqlx::query("UPDATE main.tesseras SET documents = ?, seal = ? WHERE tessera = ?")
-            .bind(row.documents.cast_signed())
-            .bind(digest::seal_of_tessera(tessera, &row))
-            .bind(tessera.as_bytes().as_slice())
-            .execute(&mut *index)
-            .await?;
     }
     Ok(lost)
 }
 
+async fn lose(index: &mut SqliteConnection, one: &Kept) -> Result<(), ActorError> {
+    let (tessera, kind, hash) = one.key;
+    let row = sqlx::query(TESSERA).bind(tessera.as_bytes().as_slice()).fetch_one(&mut *index).await?;
+    let row = facts::tessera_row(&row, tessera, 0)?;
+    let documents = row.documents.wrapping_add(digest::seal_of_document(&one.key));
+    let row = TesseraRow { documents, ..row };
+    sqlx::query("INSERT INTO main.documents VALUES (?, ?, ?, 0, 0, ?, ?)")
+        .bind(tessera.as_bytes().as_slice())
+        .bind(kind.code())
+        .bind(hash.as_bytes().as_slice())
+        .bind(one.length)
+        .bind(one.suspect_at_ms.unwrap_or_else(clock::now_ms))
+        .execute(&mut *index)
+        .await?;
+    sqlx::query("UPDATE main.tesseras SET documents = ?, seal = ? WHERE tessera = ?")
+        .bind(row.documents.cast_signed())
+        .bind(digest::seal_of_tessera(tessera, &row))
+        .bind(tessera.as_bytes().as_slice())
+        .execute(&mut *index)
+        .await?;
+    Ok(())
+}
+
 /// Tesserae that the snapshot `kept` knows and the index does not.
 pub(super) async fn tesseras(index: &mut SqliteConnection) -> Result<Vec<TesseraId>, ActorError> {
-    let rows = sqlx::query(MISSING).fetch_all(index).await?;
-    rows.iter().map(|row| Ok(TesseraId::try_from(row.try_get::<&[u8], _>(0)?)?)).collect()
+    let mut missing = Vec::new();
+    for row in &sqlx::query(MISSING).fetch_all(index).await? {
+        let tessera = TesseraId::try_from(row.try_get::<&[u8], _>(0)?)?;
+        if facts::tessera_row(row, tessera, 1).is_ok() {
+            missing.push(tessera);
+        }
+    }
+    Ok(missing)
 }
 
-async fn knows(index: &mut SqliteConnection, table: &str) -> Result<bool, ActorError> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM kept.sqlite_schema WHERE name = ?)";
-    Ok(sqlx::query_scalar(sql).bind(table).fetch_one(index).await?)
-}
-
-/// Of a tessera of which something is as old as the snapshot: one that was forgotten and came again since need not have
-/// the same documents.
-const LACKING: &str = "SELECT k.tessera, k.kind, k.hash, k.len, k.suspect_at FROM kept.documents k \
-     JOIN main.tesseras t ON t.tessera = k.tessera AND t.session = 0 AND t.holdings > 0 \
-     WHERE NOT EXISTS (SELECT 1 FROM main.documents d \
-         WHERE d.tessera = k.tessera AND d.kind = k.kind AND d.hash = k.hash) \
-     AND EXISTS (SELECT 1 FROM main.deposits p WHERE p.tessera = k.tessera AND p.seq < ?)";
+/// All documents of tesserae that lack one, and what their rows say. Something of the tessera is as old as the snapshot:
+/// one that was forgotten and came again since need not have the same documents.
+const OF_LACKING: &str = "WITH lacking AS (SELECT DISTINCT k.tessera FROM kept.documents k \
+         JOIN main.tesseras t ON t.tessera = k.tessera AND t.session = 0 AND t.holdings > 0 \
+         WHERE NOT EXISTS (SELECT 1 FROM main.documents d \
+             WHERE d.tessera = k.tessera AND d.kind = k.kind AND d.hash = k.hash) \
+         AND EXISTS (SELECT 1 FROM main.deposits p \
+             WHERE p.tessera = k.tessera AND p.seq < (SELECT next_seq FROM kept.log))) \
+     SELECT k.tessera, k.kind, k.hash, k.len, k.suspect_at, NOT EXISTS (SELECT 1 FROM main.documents d \
+             WHERE d.tessera = k.tessera AND d.kind = k.kind AND d.hash = k.hash), \
+         t.session, t.holdings, t.received_at, t.documents, t.seal \
+     FROM kept.documents k JOIN kept.tesseras t ON t.tessera = k.tessera \
+     WHERE k.tessera IN lacking ORDER BY k.tessera";
 const TESSERA: &str =
     "SELECT session, holdings, received_at, documents, seal FROM main.tesseras WHERE tessera = ?";
-const MISSING: &str = "SELECT tessera FROM kept.tesseras k \
+const MISSING: &str = "SELECT tessera, session, holdings, received_at, documents, seal FROM kept.tesseras k \
      WHERE NOT EXISTS (SELECT 1 FROM main.tesseras t WHERE t.tessera = k.tessera) ORDER BY tessera";

@@ -246,8 +246,11 @@ async fn apply(writer: &mut SqliteConnection, taken_at_ms: i64) -> Result<Restor
     let segments = sqlx::query(SEGMENTS).execute(&mut *transaction).await?.rows_affected();
     let tesseras = sqlx::query(TESSERAS).execute(&mut *transaction).await?.rows_affected();
     sqlx::query(JOBS).execute(&mut *transaction).await?;
-    let lost_documents = missed::documents(&mut transaction).await?;
-    let missing = missed::tesseras(&mut transaction).await?;
+    let (lost_documents, missing) = if missed::can_tell(&mut transaction).await? {
+        (missed::documents(&mut transaction).await?, missed::tesseras(&mut transaction).await?)
+    } else {
+        Default::default()
+    };
     sqlx::query(SCRUB).execute(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(Restored { taken_at_ms, segments, tesseras, lost_documents, missing })
@@ -304,7 +307,8 @@ const STAMP: &str = "SELECT next_seq, (SELECT before FROM scrub), (SELECT paused
 const COPY: &str = "BEGIN; \
      CREATE TABLE segments AS SELECT id, bytes, written_at, verified_at FROM live.segments \
          WHERE sealed = 1 ORDER BY id; \
-     CREATE TABLE tesseras AS SELECT tessera, received_at FROM live.tesseras WHERE session = 0 ORDER BY tessera; \
+     CREATE TABLE tesseras AS SELECT tessera, session, holdings, received_at, documents, seal FROM live.tesseras \
+         WHERE session = 0 ORDER BY tessera; \
      CREATE TABLE jobs AS SELECT checksum, queued_at FROM live.jobs ORDER BY checksum; \
      CREATE TABLE documents AS SELECT d.tessera, d.kind, d.hash, d.len, d.suspect_at FROM live.documents d \
          JOIN live.tesseras t ON t.tessera = d.tessera AND t.session = 0 ORDER BY d.tessera, d.kind, d.hash; \

@@ -7,7 +7,7 @@ use actors::{
 use proto::record::{DocumentKind, Record};
 
 use super::{
-    damage::{filled, usage, zero},
+    damage::{execute, filled, usage, zero},
     documents::with_document,
     scrubbing::{first, scrub},
     support::{LOCAL, fragment, id, index, node::Node, tessera},
@@ -69,6 +69,27 @@ async fn tessera_that_was_forgotten_and_came_again_lacks_no_document() {
     assert!(recovery.restored.is_some() && recovery.lost_documents.is_empty(), "{recovery:?}");
     assert_eq!(losses(node.path()).unwrap(), []);
     node.stop().await;
+}
+
+/// What it says would call a tessera damaged that is not, for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_damaged_index_said_is_not_missed() {
+    for damage in [
+        "UPDATE documents SET hash = zeroblob(32)",
+        "UPDATE tesseras SET documents = documents + 1",
+        "UPDATE documents SET tessera = zeroblob(32)",
+    ] {
+        let (mut node, _) = with_document().await;
+        node.stop().await;
+        execute(&node, damage).await;
+        node.start().await.unwrap();
+        node.storage().snapshot().await.unwrap();
+        let mut node = made_anew(node).await;
+        let recovery = usage(&node).await.recovery;
+        assert!(recovery.restored.is_some(), "{damage}");
+        assert_eq!((recovery.lost_documents, usage(&node).await.health.damaged), (vec![], 0), "{damage}");
+        node.stop().await;
+    }
 }
 
 /// All that was stored is gone, and the index with it.
