@@ -69,7 +69,9 @@ fn without_a_daemon_the_next_start_makes_the_index_anew() {
     assert_eq!(daemon.stop(), Some(0));
     fs::write(place.data_dir().join("index.db"), b"not what it was").unwrap();
     failed(&place.node(["rebuild-index", "--socket", "nowhere.sock"]), 69, "no daemon answers");
-    let asked = json(&place.node(["rebuild-index", "--json"]));
+    let output = place.node(["rebuild-index", "--json"]);
+    assert!(stderr(&output).contains("could not be kept aside"), "{}", stderr(&output));
+    let asked = json(&output);
     let old = place.data_dir().join("index.db.damaged-1");
     assert_eq!(asked["old_index"], old.to_str().unwrap());
     assert!(!old.exists());
@@ -77,6 +79,13 @@ fn without_a_daemon_the_next_start_makes_the_index_anew() {
     assert_eq!(fs::read(&old).unwrap(), b"not what it was");
     assert_eq!(place.node(["cat", &id, "letter.txt"]).stdout, b"We went to the sea.");
     assert_eq!(json(&place.node(["status", "--json"]))["storage"]["recovery"]["rebuilt"], true);
+    assert_eq!(daemon.stop(), Some(0));
+    // What only an index in order knows is kept aside first.
+    let asked = json(&place.node(["rebuild-index", "--json"]));
+    assert!(fs::exists(asked["snapshot"].as_str().unwrap()).unwrap(), "{asked}");
+    let daemon = Daemon::start(&place);
+    let recovery = &json(&place.node(["status", "--json"]))["storage"]["recovery"];
+    assert!(recovery["rebuilt"] == true && recovery["restored_from_ms"].is_u64(), "{recovery}");
     assert_eq!(daemon.stop(), Some(0));
 }
 

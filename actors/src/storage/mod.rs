@@ -82,7 +82,7 @@ pub use health::TesseraHealth;
 pub use jobs::Job;
 pub use losses::{LOSSES_FILE, Loss, losses};
 pub use message::{SegmentAge, Segments, Usage};
-pub use open::{ask_for_rebuild, old_index};
+pub use open::{ask_for_rebuild, keep_aside, old_index};
 pub use ops::ScrubNote;
 pub use pragmas::{Database, INDEX_FILE, open_database, open_in_memory, sqlite_version};
 pub use pulse::Beats;

@@ -14,15 +14,16 @@ use config::StorageConfig;
 use sqlx::Connection;
 
 use super::{
-    disk::{self, Disk},
+    disk::{self, Disk, RealDisk},
     facts,
+    lending::Lending,
     pragmas::{Database, INDEX_FILE, open_database},
     recover::{Recovered, Tail, recover},
     segment::SEGMENTS_FOLDER,
     snapshot::{self, Restored},
     view::View,
 };
-use crate::error::ActorError;
+use crate::{clock, error::ActorError};
 
 /// Opens the store and brings its index up to the log's end. The index is made anew if that was asked for, by a file or by
 /// the actor before.
@@ -54,6 +55,26 @@ pub(crate) async fn open(
         opened = try_open(config, disk).await;
     }
     opened
+}
+
+/// Keeps aside what only the index knows, while no daemon uses it. Where that is.
+///
+/// Errors with [`ActorError::NotFound`] when there is no index.
+pub async fn keep_aside(config: &StorageConfig) -> Result<PathBuf, ActorError> {
+    let index = config.data_dir.join(INDEX_FILE);
+    if !index.exists() {
+        return Err(ActorError::not_found(format!("an index at {}", index.display())));
+    }
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let database = open_database(config).await?;
+    let lending = Lending::new(&database);
+    let taken = snapshot::take(config, &disk, &lending, clock::now_ms()).await;
+    lending.close().await;
+    database.close().await;
+    match taken? {
+        Some(path) => Ok(path),
+        None => snapshot::unchanged(config).await,
+    }
 }
 
 /// Has the next opening set the index aside and make it anew. Returns where the old one will be.

@@ -118,6 +118,11 @@ pub(crate) async fn newest_if_whole(config: &StorageConfig) -> Result<Option<Pat
     .await
 }
 
+/// The newest one, of which nothing has changed.
+pub(crate) async fn unchanged(config: &StorageConfig) -> Result<PathBuf, ActorError> {
+    newest_if_whole(config).await?.ok_or_else(|| ActorError::not_found("a snapshot of the index"))
+}
+
 /// Of the index as it is now.
 pub(crate) async fn stamp(index: &mut SqliteConnection) -> Result<Stamp, ActorError> {
     let row = sqlx::query(STAMP).fetch_one(index).await?;

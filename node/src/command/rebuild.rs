@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use actors::storage::ask_for_rebuild;
+use actors::storage::{ask_for_rebuild, keep_aside};
 use hyper::Method;
 use serde_json::json;
 
@@ -30,7 +30,7 @@ impl RebuildIndex {
             Err(Failure::Problem(problem))
                 if problem.kind() == Kind::NotRunning && !context.names_a_socket() =>
             {
-                at_the_next_start(context)
+                at_the_next_start(context).await
             }
             asked => {
                 let asked = asked?;
@@ -64,9 +64,7 @@ fn tell(context: &Context, asked: &Rebuilding, status: &Status) -> Result<Exit, 
         return Err(Failure::new(Kind::Internal, detail));
     }
     if let Some(reason) = &asked.no_snapshot {
-        context.output.warning(&format!(
-            "what only the old index knew could not be kept aside: {reason}; the new one has what an older snapshot knew"
-        ));
+        warn_of_no_snapshot(context, reason);
     }
     if context.output.json {
         let Rebuilding { old_index, snapshot, .. } = asked;
@@ -90,6 +88,12 @@ fn tell(context: &Context, asked: &Rebuilding, status: &Status) -> Result<Exit, 
     Ok(Exit::Ok)
 }
 
+fn warn_of_no_snapshot(context: &Context, reason: &str) {
+    context.output.warning(&format!(
+        "what only the old index knew could not be kept aside: {reason}; the new one has what an older snapshot knew"
+    ));
+}
+
 /// The old index may know what is missing.
 fn incomplete(old_index: &str) -> Failure {
     let detail = format!(
@@ -99,7 +103,7 @@ fn incomplete(old_index: &str) -> Failure {
     Failure::new(Kind::Damaged, detail)
 }
 
-fn at_the_next_start(context: &Context) -> Result<Exit, Failure> {
+async fn at_the_next_start(context: &Context) -> Result<Exit, Failure> {
     let config = context.config()?.config;
     let path = &config.node.data_dir;
     if inspect(path)? != Found::Marked {
@@ -109,10 +113,16 @@ fn at_the_next_start(context: &Context) -> Result<Exit, Failure> {
     if !data_dir.holds_data() {
         return Err(nothing_there(path));
     }
+    let kept =
+        progress::patiently("keeping aside what only the index knows", keep_aside(&config.storage)).await;
+    if let Err(reason) = &kept {
+        warn_of_no_snapshot(context, &reason.to_string());
+    }
     let old_index = ask_for_rebuild(&config.storage, "asked for on the command line")
         .map_err(|error| Failure::new(Kind::Io, error.to_string()))?;
     if context.output.json {
-        context.output.json(&json!({ "old_index": old_index, "recovery": null }))?;
+        let snapshot = kept.ok();
+        context.output.json(&json!({ "old_index": old_index, "snapshot": snapshot, "recovery": null }))?;
     } else {
         context.output.fields(&[
             ("index", format!("is made anew at the next start: {}", context.start())),

@@ -10,7 +10,6 @@ use ractor::ActorRef;
 use super::{State, report_damage};
 use crate::{
     clock,
-    error::ActorError,
     storage::{
         message::{Reply, StorageMsg},
         snapshot::{self, Stamp},
@@ -55,9 +54,7 @@ impl State {
                 }
                 match taken {
                     Some(path) => Ok(path),
-                    None => snapshot::newest_if_whole(&config)
-                        .await?
-                        .ok_or_else(|| ActorError::not_found("a snapshot of the index")),
+                    None => snapshot::unchanged(&config).await,
                 }
             };
             let taken = taken.await;
