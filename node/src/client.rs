@@ -6,9 +6,16 @@
 //! 3. Nobody is waited for without end who does not answer at all: what is read in a moment has to come in time, and
 //!    before anything that may take long the daemon has to show that it answers.
 
-use std::{error::Error, future::Future, io, path::PathBuf, time::Duration};
+use std::{
+    error::Error,
+    future::Future,
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use bytes::Bytes;
+use config::MACHINE_SOCKET;
 use http_body_util::{BodyExt, Empty, Limited, combinators::BoxBody};
 use hyper::{
     Method, Request, Response, StatusCode,
@@ -149,8 +156,8 @@ impl Client {
             _ => Failure::new(
                 Kind::NotRunning,
                 format!(
-                    "no daemon answers on {socket} ({error}): start one with `{} run`, or name its socket with --socket",
-                    this_node()
+                    "no daemon answers on {socket} ({error}): start one with `{}`, or name its socket with --socket",
+                    starting(&self.socket, UNIT_FILES.iter().any(|unit| Path::new(unit).exists()))
                 ),
             ),
         }
@@ -211,6 +218,15 @@ impl Download {
             Ok(body) => Ok(body.to_bytes()),
             Err(error) => Err(Failure::new(Kind::Io, format!("the daemon broke off: {error}; see its log"))),
         }
+    }
+}
+
+/// What to type to start the daemon that listens here: the machine's own is a service where the package is installed.
+fn starting(socket: &Path, is_service: bool) -> String {
+    if is_service && socket == Path::new(MACHINE_SOCKET) {
+        "systemctl start tesseras".to_owned()
+    } else {
+        format!("{} run", this_node())
     }
 }
 
@@ -287,9 +303,21 @@ const ANYTHING: &str = "*/*";
 /// Refusals may name many files, one a line.
 const PROBLEM_BYTES_MAX: usize = 16 << 20;
 
+/// Where the package and its operator put the service of this machine.
+const UNIT_FILES: [&str; 2] =
+    ["/usr/lib/systemd/system/tesseras.service", "/etc/systemd/system/tesseras.service"];
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn service_of_the_machine_is_started_as_one() {
+        let machines = Path::new(MACHINE_SOCKET);
+        assert_eq!(starting(machines, true), "systemctl start tesseras");
+        assert!(starting(machines, false).ends_with(" run"));
+        assert!(starting(Path::new("/nowhere/node.sock"), true).ends_with(" run"));
+    }
 
     #[test]
     fn path_with_any_name_is_escaped() {
