@@ -34,8 +34,9 @@ bench: ## one table of figures, ours beside their baselines (ARGS="--json --quic
 	cargo build --release --locked -p node
 	cargo bench --locked -p actors --features faults --bench table -- $(ARGS)
 
-torture: ## the crash tests and hostile callers with large counts (TESSERAS_TEST_SEED=… replays)
+torture: ## damages, crash tests and hostile callers with large counts (TESSERAS_TEST_SEED=… replays)
 	tests/setup
+	TESSERAS_TEST_TORTURE=1 cargo nextest run --locked --release -p actors --features faults --no-capture damages::
 	TESSERAS_TEST_TORTURE=1 cargo nextest run --locked --release -p tests --no-capture
 	TESSERAS_TEST_TORTURE=1 cargo test --locked --release --quiet -p tests --test power_cut
 
