@@ -90,12 +90,21 @@ pub(crate) struct Recovery {
     pub(crate) lost_documents: usize,
     /// Tesserae that a snapshot knew, and of which the segments say nothing any more: lost, or forgotten since it was
     /// taken. `losses.jsonl` in the data directory names them.
-    pub(crate) missing_tesseras: usize,
+    pub(crate) missing_tesseras: u64,
     /// Whether the whole index was made anew.
     pub(crate) rebuilt: bool,
     /// When the snapshot was taken that gave it back what the segments do not know (when things came and were verified),
     /// in milliseconds since 1970; absent when it is as if all of it came then.
     pub(crate) restored_from_ms: Option<i64>,
+}
+
+impl Storage {
+    /// How much more can be stored, in bytes, as far as that is known.
+    pub(crate) fn room(&self) -> Option<u64> {
+        let on_disk = self.free_bytes.map(|free| free.saturating_sub(self.min_free_bytes.unwrap_or(0)));
+        let in_capacity = self.capacity_bytes.map(|capacity| capacity.saturating_sub(self.segment_bytes));
+        on_disk.into_iter().chain(in_capacity).min()
+    }
 }
 
 impl From<Usage> for Storage {
@@ -117,7 +126,11 @@ impl From<Usage> for Storage {
                 damaged_places: usage.recovery.damage.len(),
                 lost_segments: usage.recovery.lost_segments,
                 lost_documents: usage.recovery.lost_documents.len(),
-                missing_tesseras: usage.recovery.restored.as_ref().map_or(0, |it| it.missing.len()),
+                missing_tesseras: usage
+                    .recovery
+                    .restored
+                    .as_ref()
+                    .map_or(0, |restored| restored.missing.count),
                 rebuilt: usage.recovery.rebuilt,
                 restored_from_ms: usage.recovery.restored.map(|restored| restored.taken_at_ms),
             },

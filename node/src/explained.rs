@@ -58,7 +58,7 @@ impl Explained {
         let whole = facts.suspect + facts.missing + facts.damaged_documents == 0
             && facts.manifest != State::Missing
             && facts.manifest != State::Suspect;
-        let all = [kept(facts), damaged(facts), manifest(facts), verified(facts), copies(), key(facts)];
+        let all = [kept(facts), damaged(facts), manifest(facts), verified(facts), copies(whole), key(facts)];
         Self { verdict: verdict(facts, whole), whole, findings: all.into_iter().flatten().collect() }
     }
 }
@@ -79,9 +79,9 @@ fn verdict(facts: &Facts, whole: bool) -> String {
             "What its author signed is not here: without it its fragments cannot be put together.".to_owned()
         }
         hurt => {
-            let are = if hurt == 1 { "is" } else { "are" };
+            let (are, them) = if hurt == 1 { ("is", "it") } else { ("are", "them") };
             let all = human::fragments(all);
-            format!("{hurt} of {all} {are} damaged here: without that it cannot be put together.")
+            format!("{hurt} of {all} {are} damaged here: without {them} it cannot be put together.")
         }
     }
 }
@@ -102,7 +102,10 @@ fn damaged(facts: &Facts) -> Option<Finding> {
             format!("the disk gave other bytes than were stored for {many}: what is damaged is not served")
         }
         (0, &missing) => {
-            format!("the log no longer has {}: a segment was lost or cut short", human::fragments(missing))
+            let gone = human::fragments(missing);
+            format!(
+                "the segments no longer have {gone}: one was lost or cut short, or is damaged where they were"
+            )
         }
         (&suspect, &missing) => {
             let damaged = human::count(suspect, "fragment is", "fragments are");
@@ -145,7 +148,10 @@ fn verified(facts: &Facts) -> Option<Finding> {
     let what = match (facts.unverified, facts.oldest_verified_ms) {
         (0, None) => return None,
         (0, Some(oldest)) => {
-            format!("all that is in order was read back from the disk within the last {}{next}", age(oldest))
+            format!(
+                "all that is in order was read back from the disk within {}{next}",
+                human::the_last(oldest)
+            )
         }
         (unverified, _) => {
             let were = human::count(unverified, "fragment was", "fragments were");
@@ -156,10 +162,11 @@ fn verified(facts: &Facts) -> Option<Finding> {
     Some(Finding { what, remedy })
 }
 
-fn copies() -> Option<Finding> {
+fn copies(whole: bool) -> Option<Finding> {
     Some(Finding {
         what: "no other machine is known to keep any of it: a disk that fails takes it along".to_owned(),
-        remedy: Some("keep a copy elsewhere: `export ID DIR`".to_owned()),
+        // What is hurt cannot be exported.
+        remedy: whole.then(|| "keep a copy elsewhere: `export ID DIR`".to_owned()),
     })
 }
 
@@ -238,22 +245,22 @@ mod tests {
     #[test]
     fn tessera_that_is_hurt_is_explained_with_what_hurts() {
         let suspect = Facts { ok: 8, suspect: 2, ..whole() };
-        check(&suspect, false, "2 of 10 fragments are damaged", &["other bytes than were stored for 2"], 3);
+        check(&suspect, false, "2 of 10 fragments are damaged", &["other bytes than were stored for 2"], 2);
         let gone = Facts { ok: 9, missing: 1, ..whole() };
-        check(&gone, false, "1 of 10 fragments is damaged", &["no longer has 1 fragment:"], 3);
+        check(&gone, false, "1 of 10 fragments is damaged", &["no longer has 1 fragment:"], 2);
         let both = Facts { ok: 7, suspect: 1, missing: 2, ..whole() };
-        check(&both, false, "3 of 10", &["1 fragment is not what was stored, and 2 are gone"], 3);
+        check(&both, false, "3 of 10", &["1 fragment is not what was stored, and 2 are gone"], 2);
         let unread = Facts { manifest: State::Suspect, private: None, ..whole() };
-        check(&unread, false, "author signed is damaged", &["signed is damaged"], 2);
+        check(&unread, false, "author signed is damaged", &["signed is damaged"], 1);
         let layout = Facts { damaged_documents: 1, ..whole() };
         let single = Facts { manifest: State::Missing, private: None, ..whole() };
-        check(&single, false, "author signed is not here", &["somebody put single fragments here"], 2);
+        check(&single, false, "author signed is not here", &["somebody put single fragments here"], 1);
         check(
             &layout,
             false,
             "how it is put together is damaged",
             &["how its fragments are put together"],
-            3,
+            2,
         );
     }
 }

@@ -32,7 +32,6 @@ use super::{
     lending::Lending,
     locations::Locations,
     lookup::Lookup,
-    losses,
     message::{Reply, StorageMsg, Usage},
     open,
     pragmas::{self, Database, INDEX_FILE},
@@ -205,12 +204,13 @@ impl State {
         let lease = Arc::new(lease);
         let space = arguments.disk.space(&arguments.config.data_dir).ok();
         let arguments = Arguments { config: space::fit(arguments.config, space), ..arguments };
-        let reserve = Reserve::open(&arguments.config, &arguments.disk);
+        let (config, disk) = (arguments.config.clone(), arguments.disk.clone());
+        let reserve = tokio::task::spawn_blocking(move || Reserve::open(&config, &disk)).await;
+        let reserve = reserve.map_err(std::io::Error::other)?;
         let opened = open::open(&arguments.config, &arguments.disk, &arguments.rebuilds);
         let (database, recovered) = opened.instrument(tracing::debug_span!("recovery")).await?;
         arguments.metrics.indexed(database.meter.take());
         tell_recovery(&recovered.report);
-        losses::note(&arguments.config.data_dir, &recovered.report);
         let recovery = recovered.report.clone();
         let actor = me.clone();
         let notify = move |notice| {
@@ -439,8 +439,11 @@ fn tell_recovery(report: &Report) {
     for tessera in &report.lost_documents {
         tracing::error!(%tessera, "a document of it is lost: restore it from another copy");
     }
-    for tessera in report.restored.iter().flat_map(|restored| &restored.missing) {
-        tracing::error!(%tessera, "a snapshot knew it, the segments do not: it was forgotten since, or is lost");
+    if let Some(missing) =
+        report.restored.as_ref().map(|restored| &restored.missing).filter(|it| it.count > 0)
+    {
+        let (count, first) = (missing.count, missing.first.first().map(ToString::to_string));
+        tracing::warn!(count, first, "a snapshot knew tesserae that are not here: forgotten since, or lost");
     }
     for segment in &report.lost_segments {
         tracing::error!(segment, "a segment is gone or cut short: what was in it is missing");

@@ -1,17 +1,19 @@
 //! What starts have lost, in a file of the data directory with a line of JSON for each: the report of a start ends with its
 //! process, and who looks after a machine may come by later. The file is there until somebody removes it.
+//!
+//! # Not guaranteed
+//! When the power goes, or the disk is full, just when a start has found that something is lost, it may not be on record.
 
 use std::{
-    fs::OpenOptions,
-    io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    io::{self, IoSlice},
     path::Path,
 };
 
+use config::StorageConfig;
 use proto::TesseraId;
 use serde::{Deserialize, Serialize};
 
-use super::recover::Report;
+use super::{disk::Disk, recover::Report, snapshot::Missing};
 use crate::clock;
 
 /// What a start has lost.
@@ -21,10 +23,10 @@ pub struct Loss {
     pub at_ms: i64,
     /// Segments that were shorter than they had been, or gone.
     pub segments: Vec<u32>,
-    /// Documents that were lost, by their tessera; the first of them when there are very many.
+    /// The tesserae whose documents were lost, one for each document.
     pub documents: Vec<TesseraId>,
-    /// Tesserae that a snapshot of the index knew, and of which the segments said nothing any more; likewise.
-    pub missing: Vec<TesseraId>,
+    /// Tesserae that a snapshot of the index knew, and of which the segments said nothing any more.
+    pub missing: Missing,
     /// When that snapshot was taken, in milliseconds since 1970.
     pub snapshot_taken_at_ms: Option<i64>,
 }
@@ -32,17 +34,19 @@ pub struct Loss {
 impl Loss {
     fn of(report: &Report, at_ms: i64) -> Option<Self> {
         let restored = report.restored.as_ref();
-        let missing = restored.map_or(&[][..], |restored| &restored.missing);
-        let first = |some: &[TesseraId]| some.iter().take(NAMED_MAX).copied().collect::<Vec<_>>();
         let loss = Self {
             at_ms,
             segments: report.lost_segments.clone(),
-            documents: first(&report.lost_documents),
-            missing: first(missing),
+            documents: report.lost_documents.clone(),
+            missing: restored.map(|restored| restored.missing.clone()).unwrap_or_default(),
             snapshot_taken_at_ms: restored.map(|restored| restored.taken_at_ms),
         };
-        let is_any = !loss.segments.is_empty() || !loss.documents.is_empty() || !loss.missing.is_empty();
-        is_any.then_some(loss)
+        (loss.is_certain() || loss.missing.count > 0).then_some(loss)
+    }
+
+    /// Whether anything is lost for certain: what is missing may have been forgotten.
+    pub fn is_certain(&self) -> bool {
+        !self.segments.is_empty() || !self.documents.is_empty()
     }
 }
 
@@ -55,22 +59,32 @@ pub fn losses(data_dir: &Path) -> io::Result<Vec<Loss>> {
 }
 
 /// Puts on record what a start has lost, if anything. Blocks.
-pub(crate) fn note(data_dir: &Path, report: &Report) {
+pub(crate) fn note(config: &StorageConfig, disk: &dyn Disk, report: &Report) {
     let Some(loss) = Loss::of(report, clock::now_ms()) else { return };
-    let noted = serde_json::to_vec(&loss).map_err(io::Error::other).and_then(|mut line| {
-        // Behind what a write has left that never ended, too.
-        line.insert(0, b'\n');
-        line.push(b'\n');
-        let path = data_dir.join(LOSSES_FILE);
-        let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
-        file.write_all(&line)?;
-        file.sync_data()
-    });
-    if let Err(error) = noted {
+    if let Err(error) = write(&config.data_dir, disk, &loss) {
         tracing::warn!(%error, ?loss, "what this start has lost could not be put on record");
     }
 }
 
+fn write(data_dir: &Path, disk: &dyn Disk, loss: &Loss) -> io::Result<()> {
+    let mut line = serde_json::to_string(loss)? + "\n";
+    let path = data_dir.join(LOSSES_FILE);
+    let file = match disk.open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => disk.create(&path)?,
+        opened => opened?,
+    };
+    let (end, mut last) = (file.metadata()?.len(), [b'\n']);
+    if end > 0 {
+        disk.read(&file, &mut last, end - 1)?;
+    }
+    if last != [b'\n'] {
+        // A write that never ended.
+        line.insert(0, '\n');
+    }
+    disk.write(&file, &mut [IoSlice::new(line.as_bytes())], end)?;
+    disk.sync(&file)?;
+    disk.sync_folder(data_dir)
+}
+
 /// In the data directory.
 pub const LOSSES_FILE: &str = "losses.jsonl";
-const NAMED_MAX: usize = 1000;

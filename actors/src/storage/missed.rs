@@ -6,12 +6,16 @@
 //!    documents only if they add up to what stands in its row.
 //! 2. Nothing is missed of a tessera that was forgotten since, and came again.
 
+use std::collections::HashMap;
+
+use futures::TryStreamExt;
 use proto::{Checksum, TesseraId, record::DocumentKind};
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
     digest, facts,
     rows::{DocumentKey, TesseraRow},
+    snapshot::{MISSING_NAMED_MAX, Missing},
 };
 use crate::{clock, error::ActorError};
 
@@ -22,6 +26,8 @@ struct Kept {
     suspect_at_ms: Option<i64>,
     /// The index does not have it.
     is_lacking: bool,
+    /// Something of its tessera that the index has is as old as the snapshot.
+    is_of_before: bool,
     /// What the documents of its tessera add up to.
     sum: u64,
 }
@@ -30,7 +36,7 @@ impl Kept {
     /// `None` when it is not as it was written.
     fn read(row: &SqliteRow) -> Result<Option<Self>, ActorError> {
         let tessera = TesseraId::try_from(row.try_get::<&[u8], _>(0)?)?;
-        let of_tessera = facts::tessera_row(row, tessera, 6);
+        let of_tessera = facts::tessera_row(row, tessera, 7);
         let Some((kind, of_tessera)) = DocumentKind::from_code(row.try_get(1)?).zip(of_tessera.ok()) else {
             return Ok(None);
         };
@@ -39,6 +45,7 @@ impl Kept {
             length: row.try_get(3)?,
             suspect_at_ms: row.try_get(4)?,
             is_lacking: row.try_get(5)?,
+            is_of_before: row.try_get(6)?,
             sum: of_tessera.documents,
         }))
     }
@@ -52,14 +59,23 @@ pub(super) async fn can_tell(index: &mut SqliteConnection) -> Result<bool, Actor
 
 /// Takes documents into the index of which the snapshot `kept` knows and the segments tell nothing: their bytes are gone.
 /// Returns the tesserae of those that were not known to be damaged.
-pub(super) async fn documents(index: &mut SqliteConnection) -> Result<Vec<TesseraId>, ActorError> {
+pub(super) async fn documents(
+    index: &mut SqliteConnection,
+    dropped: Option<&HashMap<TesseraId, u64>>,
+) -> Result<Vec<TesseraId>, ActorError> {
+    let taken_at = next_seq(index).await?;
     let rows = sqlx::query(OF_LACKING).fetch_all(&mut *index).await?;
     let kept = rows.iter().filter_map(|row| Kept::read(row).transpose()).collect::<Result<Vec<_>, _>>()?;
     let mut lost = Vec::new();
     for all in kept.chunk_by(|one, next| one.key.0 == next.key.0) {
         let seals = all.iter().map(|one| digest::seal_of_document(&one.key));
         let sum = seals.fold(0, u64::wrapping_add);
-        for one in all.iter().filter(|one| one.is_lacking && one.sum == sum) {
+        // One that was forgotten and came again since need not have the same documents.
+        let came_again = |one: &Kept| {
+            let kept_on = |dropped: &HashMap<_, _>| dropped.get(&one.key.0).is_none_or(|seq| *seq < taken_at);
+            !one.is_of_before && !dropped.is_some_and(kept_on)
+        };
+        for one in all.iter().filter(|one| one.is_lacking && one.sum == sum && !came_again(one)) {
             if one.suspect_at_ms.is_none() {
                 lost.push(one.key.0);
             }
@@ -92,28 +108,43 @@ async fn lose(index: &mut SqliteConnection, one: &Kept) -> Result<(), ActorError
     Ok(())
 }
 
-/// Tesserae that the snapshot `kept` knows and the index does not.
-pub(super) async fn tesseras(index: &mut SqliteConnection) -> Result<Vec<TesseraId>, ActorError> {
-    let mut missing = Vec::new();
-    for row in &sqlx::query(MISSING).fetch_all(index).await? {
+/// Tesserae that the snapshot `kept` knows and the index does not, but for those of which something was dropped since.
+pub(super) async fn tesseras(
+    index: &mut SqliteConnection,
+    dropped: &HashMap<TesseraId, u64>,
+) -> Result<Missing, ActorError> {
+    let taken_at = next_seq(index).await?;
+    let mut missing = Missing::default();
+    let mut rows = sqlx::query(MISSING).fetch(index);
+    while let Some(row) = rows.try_next().await? {
         let tessera = TesseraId::try_from(row.try_get::<&[u8], _>(0)?)?;
-        if facts::tessera_row(row, tessera, 1).is_ok() {
-            missing.push(tessera);
+        let is_dropped = dropped.get(&tessera).is_some_and(|seq| *seq >= taken_at);
+        if is_dropped || facts::tessera_row(&row, tessera, 1).is_err() {
+            continue;
+        }
+        missing.count += 1;
+        if missing.first.len() < MISSING_NAMED_MAX {
+            missing.first.push(tessera);
         }
     }
     Ok(missing)
 }
 
-/// All documents of tesserae that lack one, and what their rows say. Something of the tessera is as old as the snapshot:
-/// one that was forgotten and came again since need not have the same documents.
+/// The sequence number that was the next one when the snapshot `kept` was taken.
+async fn next_seq(index: &mut SqliteConnection) -> Result<u64, ActorError> {
+    let next: i64 = sqlx::query_scalar("SELECT next_seq FROM kept.log").fetch_one(index).await?;
+    Ok(next.cast_unsigned())
+}
+
+/// All documents of tesserae that lack one, and what their rows say.
 const OF_LACKING: &str = "WITH lacking AS (SELECT DISTINCT k.tessera FROM kept.documents k \
          JOIN main.tesseras t ON t.tessera = k.tessera AND t.session = 0 AND t.holdings > 0 \
          WHERE NOT EXISTS (SELECT 1 FROM main.documents d \
-             WHERE d.tessera = k.tessera AND d.kind = k.kind AND d.hash = k.hash) \
-         AND EXISTS (SELECT 1 FROM main.deposits p \
-             WHERE p.tessera = k.tessera AND p.seq < (SELECT next_seq FROM kept.log))) \
+             WHERE d.tessera = k.tessera AND d.kind = k.kind AND d.hash = k.hash)) \
      SELECT k.tessera, k.kind, k.hash, k.len, k.suspect_at, NOT EXISTS (SELECT 1 FROM main.documents d \
              WHERE d.tessera = k.tessera AND d.kind = k.kind AND d.hash = k.hash), \
+         EXISTS (SELECT 1 FROM main.deposits p \
+             WHERE p.tessera = k.tessera AND p.seq < (SELECT next_seq FROM kept.log)), \
          t.session, t.holdings, t.received_at, t.documents, t.seal \
      FROM kept.documents k JOIN kept.tesseras t ON t.tessera = k.tessera \
      WHERE k.tessera IN lacking ORDER BY k.tessera";

@@ -95,7 +95,7 @@ pub use rows::{BlobState, ScrubRow};
 pub use salt::SALT_FILE;
 pub use segment::{OPEN_SEGMENTS_MAX, SEGMENTS_FOLDER};
 pub use session::Session;
-pub use snapshot::{Restored, SNAPSHOTS_FOLDER, is_snapshot, newest_snapshot};
+pub use snapshot::{Missing, Restored, SNAPSHOTS_FOLDER, is_snapshot, newest_snapshot};
 pub use verify::{Piece, Verified};
 pub(crate) use written::Written;
 

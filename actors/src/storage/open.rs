@@ -17,10 +17,11 @@ use super::{
     disk::{self, Disk, RealDisk},
     facts,
     lending::Lending,
+    losses,
     pragmas::{Database, INDEX_FILE, open_database},
     recover::{Recovered, Tail, recover},
     segment::SEGMENTS_FOLDER,
-    snapshot::{self, Restored},
+    snapshot,
     view::View,
 };
 use crate::{clock, error::ActorError};
@@ -95,17 +96,23 @@ async fn try_open(config: &StorageConfig, disk: &Arc<dyn Disk>) -> Result<(Datab
         let recovered = recover(config, disk, &database, Tail::Unknown).await?;
         let marker = config.data_dir.join(RESTORE_FILE);
         if !recovered.report.rebuilt && !marker.exists() {
+            losses::note(config, disk.as_ref(), &recovered.report);
             return Ok(recovered);
         }
-        let restored = match snapshot::restore(config, &database).await {
+        let restored = match snapshot::restore(config, &database, recovered.dropped.as_ref()).await {
             Err(error) if error.is_full_disk() => {
                 tracing::warn!(%error, "what only the index knew is restored at a start that finds more room");
                 return Ok(recovered);
             }
             restored => restored?,
         };
+        let mut report = recovered.report;
+        report.lost_documents.extend(restored.iter().flat_map(|restored| &restored.lost_documents));
+        report.restored = restored;
+        // Whoever restores again finds nothing lost any more.
+        losses::note(config, disk.as_ref(), &report);
         remove(disk.as_ref(), &marker)?;
-        reread(&database, missed(recovered, restored)).await
+        reread(&database, Recovered { report, ..recovered }).await
     };
     match recovered.await {
         Ok(recovered) => Ok((database, recovered)),
@@ -114,17 +121,6 @@ async fn try_open(config: &StorageConfig, disk: &Arc<dyn Disk>) -> Result<(Datab
             Err(error)
         }
     }
-}
-
-/// Reports what the snapshot knew of and the segments do not.
-fn missed(recovered: Recovered, restored: Option<Restored>) -> Recovered {
-    let mut report = recovered.report;
-    report.restored = restored.map(|mut restored| {
-        report.lost_documents.extend(&restored.lost_documents);
-        restored.missing.retain(|tessera| !recovered.dropped.contains(tessera));
-        restored
-    });
-    Recovered { report, ..recovered }
 }
 
 /// What was restored is in the index, and not in the view of it yet.

@@ -42,8 +42,9 @@ pub(crate) struct Recovered {
     pub(crate) purge: Vec<TesseraId>,
     /// Whether the log had been closed in good order.
     pub(crate) was_clean: bool,
-    /// Of which something was dropped, as far as the log that was read says so.
-    pub(crate) dropped: HashSet<TesseraId>,
+    /// Of an index that was empty before: of which tesserae something was dropped, and with which sequence number last, as
+    /// far as the log says so.
+    pub(crate) dropped: Option<HashMap<TesseraId, u64>>,
     pub(crate) report: Report,
 }
 
@@ -116,6 +117,7 @@ pub(crate) async fn recover(
         tombstones: HashMap::new(),
         forgotten: HashMap::new(),
         first_seq: state.next_seq,
+        is_new: state.watermark == Watermark::default(),
         report: Report {
             rebuilt: state.watermark == Watermark::default() && !ids.is_empty(),
             ..Report::default()
@@ -167,6 +169,8 @@ pub(super) struct Replay<'a> {
     /// Records written after the watermark for the first time have at least this sequence number.
     pub(super) first_seq: u64,
     pub(super) report: Report,
+    /// The index was empty.
+    is_new: bool,
     tail: Tail,
     told: Instant,
 }
@@ -258,8 +262,12 @@ impl Replay<'_> {
         let purge = facts::not_counting(&mut self.connection).await?;
         let purge = purge.into_iter().map(|(tessera, _)| tessera).collect();
         let (next_seq, was_clean) = (self.state.next_seq, clean.is_some());
-        let forgotten = self.forgotten.into_keys();
-        let dropped = forgotten.chain(self.tombstones.into_keys().map(|(_, id)| id.tessera)).collect();
+        let mut dropped = self.forgotten;
+        for ((_, id), seq) in self.tombstones {
+            let newest = dropped.entry(id.tessera).or_default();
+            *newest = seq.max(*newest);
+        }
+        let dropped = self.is_new.then_some(dropped);
         Ok(Recovered { view: self.view, log, next_seq, purge, was_clean, dropped, report: self.report })
     }
 

@@ -10,6 +10,7 @@
 //!
 //! # Not guaranteed
 //! Where the file system cannot set space aside there is no reserve, and who goes on filling the disk fills it in the end.
+//! What was acknowledged of puts before is brought into the index with its help, too.
 
 use std::{
     fs::File,
@@ -20,6 +21,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use config::StorageConfig;
@@ -38,6 +40,8 @@ pub(crate) struct Reserve {
     held: Arc<AtomicU64>,
     /// Held by whoever changes the file.
     changing: Arc<Mutex<()>>,
+    /// It does not grow before this.
+    not_before: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Reserve {
@@ -57,14 +61,23 @@ impl Reserve {
             whole: 0,
             held: Arc::default(),
             changing: Arc::default(),
+            not_before: Arc::default(),
         };
         let reserve = opened.and_then(|file| {
             let whole = whole(config, space?);
             let held = Arc::new(AtomicU64::new(held(&file)?.min(whole)));
             Ok(Self { file: Some(Arc::new(file)), whole, held, ..none.clone() })
         });
-        reserve.and_then(|reserve| reserve.change(1).map(|()| reserve)).unwrap_or_else(|error| {
-            tracing::warn!(%error, "nothing is set aside for a disk that somebody else fills");
+        let changed = reserve.and_then(|reserve| match reserve.change(1) {
+            // What it has it keeps: it is tried again.
+            Err(error) if reserve.held.load(Ordering::Relaxed) > 0 => {
+                tracing::warn!(%error, file = %path.display(), "what is set aside for a full disk could not be changed");
+                Ok(reserve)
+            }
+            changed => changed.map(|()| reserve),
+        });
+        changed.unwrap_or_else(|error| {
+            tracing::warn!(%error, file = %path.display(), "nothing is set aside for a disk that somebody else fills");
             none
         })
     }
@@ -77,15 +90,23 @@ impl Reserve {
         let reserve = self.clone();
         let changed = tokio::task::spawn_blocking(move || reserve.change(wanted)).await;
         if let Err(error) = changed.map_err(io::Error::other).flatten() {
-            tracing::debug!(%error, "what is set aside for a full disk could not be changed");
+            tracing::warn!(%error, "what is set aside for a full disk could not be changed");
         }
     }
 
     /// Its next length, if that is another one.
     fn due(&self, wanted: u64) -> Option<u64> {
         let held = self.held.load(Ordering::Relaxed);
+        if held == self.whole && (wanted == 0 || held == 0) {
+            return None;
+        }
         let length = length(held, self.whole, self.space()?.free, wanted);
-        (length != held).then_some(length)
+        let is_too_soon = length > held && self.not_before().is_some_and(|at| Instant::now() < at);
+        (length != held && !is_too_soon).then_some(length)
+    }
+
+    fn not_before(&self) -> Option<Instant> {
+        *self.not_before.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn change(&self, wanted: u64) -> io::Result<()> {
@@ -97,7 +118,11 @@ impl Reserve {
             // What it gave is there for others only when the file system has noted that.
             self.disk.sync(file)?;
         } else {
-            self.disk.allocate(file, length)?;
+            self.disk.allocate(file, length).inspect_err(|_| {
+                // Not with every batch.
+                let not_before = Some(Instant::now() + RETRY);
+                *self.not_before.lock().unwrap_or_else(PoisonError::into_inner) = not_before;
+            })?;
             self.held.store(length, Ordering::Relaxed);
         }
         tracing::info!(bytes = length, of = self.whole, "what is set aside for a full disk has changed");
@@ -152,6 +177,7 @@ fn held(file: &File) -> io::Result<u64> {
 
 /// In the data directory.
 pub const RESERVE_FILE: &str = "reserve";
+const RETRY: Duration = Duration::from_secs(60);
 const WHOLE_BYTES_MAX: u64 = 16 << 20;
 const DISK_SHARE: u64 = 32;
 /// It gives way in steps of at least this part of it.

@@ -8,6 +8,7 @@
 //! 3. Nothing is taken while nothing has changed: an idle node writes nothing.
 
 use std::{
+    collections::HashMap,
     fs::File,
     io,
     path::{Path, PathBuf},
@@ -37,8 +38,18 @@ pub struct Restored {
     pub tesseras: u64,
     /// Those of whose documents one is gone, once for each: the segments tell of the tessera, and no longer of that.
     pub lost_documents: Vec<TesseraId>,
-    /// Those of which the segments tell nothing, neither that they are here nor that somebody dropped them.
-    pub missing: Vec<TesseraId>,
+    /// Those of which the segments tell nothing: they are lost, or somebody forgot them since, and a compaction has removed
+    /// what said so. Only an index that was empty before is looked at for it.
+    pub missing: Missing,
+}
+
+/// Tesserae that are not here any more.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Missing {
+    /// How many.
+    pub count: u64,
+    /// The first of them; at most a thousand.
+    pub first: Vec<TesseraId>,
 }
 
 /// What tells whether anything has changed that a snapshot would hold.
@@ -163,9 +174,10 @@ pub(crate) async fn take(
 pub(crate) async fn restore(
     config: &StorageConfig,
     database: &Database,
+    dropped: Option<&HashMap<TesseraId, u64>>,
 ) -> Result<Option<Restored>, ActorError> {
     for snapshot in all(config)? {
-        match restore_from(&snapshot, database).await {
+        match restore_from(&snapshot, database, dropped).await {
             Ok(restored) => return Ok(Some(restored)),
             Err(error) if error.is_full_disk() => return Err(error),
             Err(error) => {
@@ -229,19 +241,27 @@ fn keep_it(
     Ok(Some(snapshot.path))
 }
 
-async fn restore_from(snapshot: &Snapshot, database: &Database) -> Result<Restored, ActorError> {
+async fn restore_from(
+    snapshot: &Snapshot,
+    database: &Database,
+    dropped: Option<&HashMap<TesseraId, u64>>,
+) -> Result<Restored, ActorError> {
     let (found, path) = (snapshot.clone(), text(&snapshot.path)?);
     if !off_thread(move || Ok(found.is_whole()?)).await? {
         return Err(io::Error::other("it is not as it was written").into());
     }
     let mut writer = database.writer.acquire().await?;
     sqlx::query("ATTACH ? AS kept").bind(path).execute(&mut *writer).await?;
-    let restored = apply(&mut writer, snapshot.taken_at_ms).await;
+    let restored = apply(&mut writer, snapshot.taken_at_ms, dropped).await;
     sqlx::query("DETACH kept").execute(&mut *writer).await?;
     restored
 }
 
-async fn apply(writer: &mut SqliteConnection, taken_at_ms: i64) -> Result<Restored, ActorError> {
+async fn apply(
+    writer: &mut SqliteConnection,
+    taken_at_ms: i64,
+    dropped: Option<&HashMap<TesseraId, u64>>,
+) -> Result<Restored, ActorError> {
     let wrong: String =
         sqlx::query("PRAGMA kept.quick_check(1)").fetch_one(&mut *writer).await?.try_get(0)?;
     if wrong != "ok" {
@@ -251,11 +271,13 @@ async fn apply(writer: &mut SqliteConnection, taken_at_ms: i64) -> Result<Restor
     let segments = sqlx::query(SEGMENTS).execute(&mut *transaction).await?.rows_affected();
     let tesseras = sqlx::query(TESSERAS).execute(&mut *transaction).await?.rows_affected();
     sqlx::query(JOBS).execute(&mut *transaction).await?;
-    let (lost_documents, missing) = if missed::can_tell(&mut transaction).await? {
-        (missed::documents(&mut transaction).await?, missed::tesseras(&mut transaction).await?)
-    } else {
-        Default::default()
-    };
+    let (mut lost_documents, mut missing) = (Vec::new(), Missing::default());
+    if missed::can_tell(&mut transaction).await? {
+        lost_documents = missed::documents(&mut transaction, dropped).await?;
+        if let Some(dropped) = dropped {
+            missing = missed::tesseras(&mut transaction, dropped).await?;
+        }
+    }
     sqlx::query(SCRUB).execute(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(Restored { taken_at_ms, segments, tesseras, lost_documents, missing })
@@ -300,6 +322,8 @@ async fn off_thread<T: Send + 'static>(
 /// In the data directory.
 pub const SNAPSHOTS_FOLDER: &str = "snapshots";
 const PARTIAL: &str = "partial";
+/// Named of those that are missing.
+pub(super) const MISSING_NAMED_MAX: usize = 1000;
 /// Of the hash in a name: 128 bits.
 const HASH_LETTERS: usize = 32;
 const STAMP: &str = "SELECT next_seq, (SELECT before FROM scrub), (SELECT paused_until FROM scrub), \

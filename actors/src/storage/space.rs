@@ -27,12 +27,14 @@ pub(crate) fn fit(config: StorageConfig, space: Option<Space>) -> StorageConfig 
 /// capacity counts: a write that finds it full fails by itself.
 pub fn refusal(config: &StorageConfig, space: Option<Space>, used: u64, more: u64) -> Option<String> {
     if let Some(capacity) = config.capacity_bytes.filter(|capacity| used + more > *capacity) {
-        return Some(format!("{used} bytes of the configured capacity of {capacity} are in use"));
+        let (used, capacity) = (mib(used), mib(capacity));
+        return Some(format!("{used} of the configured capacity of {capacity} are in use"));
     }
     let space = space?;
     let floor = floor(config, space);
     (space.free < floor + more).then(|| {
-        format!("the disk has {} bytes free, of which {floor} are kept free (storage.min_free)", space.free)
+        let (free, floor) = (mib(space.free), mib(floor));
+        format!("the disk has {free} free, of which {floor} are kept free (storage.min_free)")
     })
 }
 
@@ -47,6 +49,12 @@ pub(crate) fn room(config: &StorageConfig, space: Option<Space>, used: u64) -> O
 /// Bytes that are kept free: as configured, but at most 5 % of the disk.
 pub fn floor(config: &StorageConfig, space: Space) -> u64 {
     config.min_free_bytes.min(space.total / FLOOR_SHARE)
+}
+
+/// For people, rounded down to hundredths.
+fn mib(bytes: u64) -> String {
+    let hundredths = (u128::from(bytes) * 100) >> 20;
+    format!("{}.{:02} MiB", hundredths / 100, hundredths % 100)
 }
 
 const FLOOR_SHARE: u64 = 20;

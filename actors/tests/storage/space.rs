@@ -12,7 +12,7 @@ use actors::{
 
 use super::support::{
     LOCAL, audit,
-    disk::{ENOSPC, FOREVER, Fault, What},
+    disk::{EIO, ENOSPC, FOREVER, Fault, What},
     fragment, id,
     index::Wal,
     node::{DEADLINE, End, Node, until},
@@ -329,6 +329,22 @@ async fn disk_that_others_fill_has_room_for_drops_from_what_is_set_aside() {
     node.storage().put(LOCAL, id(1, 1), fragment(1, LENGTH)).await.unwrap();
     assert_eq!(held(), RESERVE_BYTES);
     audit::check(&node).await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reserve_that_could_not_give_way_once_does_so_later() {
+    let mut node = Node::new(1);
+    (node.config.min_free_bytes, node.config.segment_bytes) = (0, 1 << 20);
+    node.start().await.unwrap();
+    node.storage().put(LOCAL, id(1, 0), fragment(0, LENGTH)).await.unwrap();
+    node.stop().await;
+    node.disk.pretend_space(Some(Space { free: 0, total: 1 << 30 }));
+    node.disk.fail(Fault { what: What::Truncate, after: 0, times: 1, errno: EIO, half: false });
+    node.start().await.unwrap();
+    node.storage().drop_fragment(LOCAL, id(1, 0)).await.unwrap();
+    let reserve = node.config.data_dir.join(RESERVE_FILE).metadata().unwrap();
+    assert!(reserve.blocks() * 512 < RESERVE_BYTES, "{reserve:?}");
     node.stop().await;
 }
 

@@ -82,7 +82,7 @@ pub(super) async fn explain(
 async fn gone(node: &Node, id: TesseraId) -> Option<Problem> {
     let data_dir = node.data_dir.clone();
     let losses = tokio::task::spawn_blocking(move || losses(&data_dir)).await.ok()?.ok()?;
-    let loss = losses.iter().rfind(|loss| loss.missing.contains(&id))?;
+    let loss = losses.iter().rfind(|loss| loss.missing.first.contains(&id))?;
     let moment = |ms: i64| human::moment(u64::try_from(ms).unwrap_or(0));
     let detail = format!(
         "{id} is not here: it was known on {}, and the segments did not have it at the start of {}: it was lost, or \

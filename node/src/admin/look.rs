@@ -31,6 +31,10 @@ pub(super) async fn fares(system: &System, data_dir: &Path) -> Option<Fares> {
 /// done only when there are new ones.
 pub(super) async fn damaged(system: &System, blobs: u64) -> Vec<TesseraId> {
     let mut jobs = system.storage.jobs(JOBS_MAX).await.unwrap_or_default();
+    if jobs.len() >= JOBS_MAX as usize {
+        // The newest may not be among them, and others are not to be named for them.
+        return Vec::new();
+    }
     jobs.sort_by_key(|job| std::cmp::Reverse(job.queued_at_ms));
     let newest = jobs.iter().take(usize::try_from(blobs).unwrap_or(usize::MAX));
     let tesseras: BTreeSet<_> = newest

@@ -88,8 +88,10 @@ impl Unchanging {
                 (StatusCode::PARTIAL_CONTENT, place, self.about(part.length), body(part)).into_response()
             }
             Wanted::Nothing => {
-                let detail =
-                    format!("it has {}: the range lies behind", human::count(length, "byte", "bytes"));
+                let detail = format!(
+                    "it has {}: the range lies beyond its end",
+                    human::count(length, "byte", "bytes")
+                );
                 let place = [(header::CONTENT_RANGE, format!("bytes */{length}"))];
                 (place, Problem::new(Kind::RangeNotSatisfiable, detail)).into_response()
             }

@@ -1,5 +1,7 @@
 //! `explain`: why a tessera is as it is. `jobs`: what waits to be repaired. `cache`: what is held in memory.
 
+use hyper::Method;
+
 use super::{Context, target::Target};
 use crate::{
     api::{Cache, Explained, Job},
@@ -32,7 +34,8 @@ impl Explain {
     pub(crate) async fn run(&self, context: &Context) -> Result<Exit, Failure> {
         let client = context.client()?;
         let id = self.id.find(&client).await?.to_string();
-        let explained: Explained = client.get(&path(["v1", "tesseras", &id, "explain"])).await?;
+        let explained: Explained =
+            client.call(Method::GET, &path(["v1", "tesseras", &id, "explain"])).await?;
         if context.output.json {
             context.output.json(&explained)?;
             return Ok(Exit::Ok);
@@ -52,7 +55,7 @@ impl Explain {
 impl Jobs {
     /// Does it.
     pub(crate) async fn run(&self, context: &Context) -> Result<Exit, Failure> {
-        let jobs: Vec<Job> = context.client()?.get("/v1/jobs").await?;
+        let jobs: Vec<Job> = context.client()?.call(Method::GET, "/v1/jobs").await?;
         if context.output.json {
             context.output.json(&jobs)?;
         } else if jobs.is_empty() {

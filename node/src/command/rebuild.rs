@@ -80,8 +80,7 @@ fn tell(context: &Context, asked: &Rebuilding, status: &Status) -> Result<Exit, 
         fields.extend(troubles(&status.storage));
         context.output.fields(&fields)?;
     }
-    let is_less = recovery.lost_documents > 0 || recovery.missing_tesseras > 0;
-    if recovery.damaged_places > 0 || !recovery.lost_segments.is_empty() || is_less {
+    if recovery.damaged_places > 0 || !recovery.lost_segments.is_empty() || recovery.lost_documents > 0 {
         return Err(incomplete(&asked.old_index));
     }
     context.output.remark("The old index is of no more use once all is as it should be: it may be removed.");

@@ -235,7 +235,13 @@ fn state(scrub: &Scrub) -> String {
     let next = scrub.begins_in_ms.map(|ms| format!(", the next time in {}", age(ms)));
     match (scrub.mode, scrub.segment) {
         // It looks now and then, and a clock may have been set.
-        (Mode::Idle, _) if scrub.begins_in_ms == Some(0) => "about to begin".to_owned(),
+        (Mode::Idle, _) if scrub.asked_bytes > 0 || scrub.begins_in_ms == Some(0) => {
+            "about to begin".to_owned()
+        }
+        // What it has read is all that it was to read, and it rests from that.
+        (Mode::Resting | Mode::GivingWay, None) if scrub.asked_bytes == 0 && scrub.begins_in_ms > Some(0) => {
+            format!("nothing is due{}", next.unwrap_or_default())
+        }
         (Mode::Idle, _) => format!("nothing is due{}", next.unwrap_or_default()),
         (_, Some(segment)) => {
             let position = human::bytes(scrub.position.unwrap_or(0));

@@ -79,12 +79,29 @@ fn fields(status: &Status) -> Vec<(&'static str, String)> {
         ),
         ("capacity", optional(status.storage.capacity_bytes, "none")),
         ("disk free", optional(status.storage.free_bytes, "unknown")),
-        ("verified", status.scrub.oldest()),
+        ("room for", room(&status.storage)),
+        ("verified", verified(status)),
     ];
     fields.extend(troubles(&status.storage));
     fields.extend(status.metrics_trouble.clone().map(|trouble| ("metrics", trouble)));
     fields.extend(status.scrub.lateness().map(|late| ("late", late.what)));
     fields
+}
+
+/// Whether more can be stored.
+fn room(storage: &Storage) -> String {
+    match storage.room() {
+        _ if storage.read_only.is_some() => "nothing, as nothing is written".to_owned(),
+        None => "unknown".to_owned(),
+        Some(0) => "nothing: `doctor` says why".to_owned(),
+        Some(room) => format!("{} more", human::bytes(room)),
+    }
+}
+
+/// What is damaged or gone is not verified, and is told of apart.
+fn verified(status: &Status) -> String {
+    let oldest = status.scrub.oldest();
+    if status.storage.repairs_queued == 0 { oldest } else { format!("{oldest}, but for what is damaged") }
 }
 
 /// What a person should look at.
@@ -107,9 +124,9 @@ pub(super) fn troubles(storage: &Storage) -> Vec<(&'static str, String)> {
         (
             "missing",
             (recovery.missing_tesseras > 0).then(|| {
-                let count = human::count(recovery.missing_tesseras as u64, "tessera", "tesserae");
+                let count = human::count(recovery.missing_tesseras, "tessera", "tesserae");
                 format!(
-                    "{count} that a snapshot of the index knew: lost, or forgotten since; `doctor` says more"
+                    "{count} that a snapshot of the index knew: forgotten since, or lost; `doctor` says more"
                 )
             }),
         ),

@@ -185,16 +185,12 @@ pub(crate) fn recovery(recovery: &Recovery) -> Check {
             "put the segment files back from a copy of the data directory and restart; `verify ID` says what is lost",
         );
     }
-    if recovery.lost_documents > 0 || recovery.missing_tesseras > 0 {
+    if recovery.lost_documents > 0 {
+        let documents = human::count(recovery.lost_documents as u64, "document", "documents");
         return Check::failed(
             RECOVERY,
-            format!(
-                "the segments lack {} and {} that a snapshot of the index knew: lost, or forgotten since",
-                human::count(recovery.lost_documents as u64, "document", "documents"),
-                human::count(recovery.missing_tesseras as u64, "tessera", "tesserae"),
-            ),
-            "put the segment files back from a copy of the data directory and run `rebuild-index`; `jobs` names the \
-             documents, losses.jsonl in the data directory the tesserae",
+            format!("the segments lack {documents} that the index or a snapshot of it knew"),
+            "put the segment files back from a copy of the data directory and run `rebuild-index`; `jobs` names them",
         );
     }
     if *damaged_places > 0 {
@@ -205,6 +201,15 @@ pub(crate) fn recovery(recovery: &Recovery) -> Check {
                 many => format!("{many} places in the segments are not what was written"),
             },
             "`verify ID` says what is hurt; see `smartctl -a` for the health of the disk",
+        );
+    }
+    if recovery.missing_tesseras > 0 {
+        let tesserae = human::count(recovery.missing_tesseras, "tessera is", "tesserae are");
+        return Check::warning(
+            RECOVERY,
+            format!("{tesserae} not here that a snapshot of the index knew: forgotten since, or lost"),
+            "if nobody forgot them: put the segment files back from a copy of the data directory and run `rebuild-index`; \
+             losses.jsonl there names them",
         );
     }
     if *rebuilt {
@@ -392,12 +397,8 @@ mod tests {
         let rebuilt = Recovery { rebuilt: true, ..clean };
         check(&recovery(&rebuilt), Outcome::Warning, "made anew");
         let gone = Recovery { missing_tesseras: 3, ..rebuilt.clone() };
-        check(&recovery(&gone), Outcome::Failed, "lack 0 documents and 3 tesserae");
-        check(
-            &recovery(&Recovery { lost_documents: 1, ..gone }),
-            Outcome::Failed,
-            "lack 1 document and 3 tesserae",
-        );
+        check(&recovery(&gone), Outcome::Warning, "3 tesserae are not here");
+        check(&recovery(&Recovery { lost_documents: 1, ..gone }), Outcome::Failed, "lack 1 document that");
         let damaged = Recovery { damaged_places: 2, ..rebuilt };
         check(&recovery(&damaged), Outcome::Failed, "2 places");
         let lost =

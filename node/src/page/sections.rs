@@ -9,7 +9,6 @@ use super::{
     history::{self, History},
     pictures::{amount, bar, figure, percent},
     render::prose,
-    verdict::room,
 };
 use crate::{
     api::{self, Mode},
@@ -21,7 +20,7 @@ pub(super) fn space(facts: &Facts) -> Markup {
     card("Space", &facts.storage, |storage| {
         let api::Storage { tesseras, fragments, fragment_bytes, segment_bytes, live_bytes, .. } = storage;
         let [size, kept, counting] = [*segment_bytes, *fragment_bytes, *live_bytes].map(human::bytes);
-        let room = room(storage);
+        let room = storage.room();
         let whole = room.map(|room| segment_bytes.saturating_add(room));
         html! {
             @if let Some(whole) = whole { (bar(*segment_bytes, whole, "used")) }

@@ -60,13 +60,6 @@ pub(super) fn verdict(facts: &Facts) -> Verdict {
     Verdict { tone, sentence, findings }
 }
 
-/// How much more can be stored, in bytes, as far as that is known.
-pub(super) fn room(storage: &api::Storage) -> Option<u64> {
-    let on_disk = storage.free_bytes.map(|free| free.saturating_sub(storage.min_free_bytes.unwrap_or(0)));
-    let in_capacity = storage.capacity_bytes.map(|capacity| capacity.saturating_sub(storage.segment_bytes));
-    on_disk.into_iter().chain(in_capacity).min()
-}
-
 fn in_order(facts: &Facts) -> String {
     let (Ok(storage), Ok(scrub)) = (&facts.storage, &facts.scrub) else { return String::new() };
     if storage.fragments == 0 {
@@ -108,7 +101,7 @@ fn unknown(check: &'static str, what: &str, why: &str) -> Check {
 }
 
 fn no_room(storage: &api::Storage) -> Option<Check> {
-    if room(storage)? > 0 {
+    if storage.room()? > 0 {
         return None;
     }
     let capacity = storage.capacity_bytes.filter(|capacity| *capacity <= storage.segment_bytes);
@@ -241,7 +234,7 @@ mod tests {
     fn room_is_the_least_that_any_bound_leaves() {
         let room = |capacity_bytes, free_bytes| {
             let min_free_bytes = Some(100);
-            room(&api::Storage { segment_bytes: 50, capacity_bytes, free_bytes, min_free_bytes, ..storage() })
+            api::Storage { segment_bytes: 50, capacity_bytes, free_bytes, min_free_bytes, ..storage() }.room()
         };
         assert_eq!(room(None, None), None);
         assert_eq!(room(None, Some(170)), Some(70));
