@@ -81,7 +81,7 @@ fn verdict(facts: &Facts, whole: bool) -> String {
         hurt => {
             let (are, them) = if hurt == 1 { ("is", "it") } else { ("are", "them") };
             let all = human::fragments(all);
-            format!("{hurt} of {all} {are} damaged here: without {them} it cannot be put together.")
+            format!("{hurt} of {all} {are} damaged here: without {them} the whole cannot be put together.")
         }
     }
 }
@@ -103,9 +103,7 @@ fn damaged(facts: &Facts) -> Option<Finding> {
         }
         (0, &missing) => {
             let gone = human::fragments(missing);
-            format!(
-                "the segments no longer have {gone}: one was lost or cut short, or is damaged where they were"
-            )
+            format!("the segments no longer have {gone}: one of them is lost, cut short or damaged")
         }
         (&suspect, &missing) => {
             let damaged = human::count(suspect, "fragment is", "fragments are");
@@ -247,7 +245,7 @@ mod tests {
         let suspect = Facts { ok: 8, suspect: 2, ..whole() };
         check(&suspect, false, "2 of 10 fragments are damaged", &["other bytes than were stored for 2"], 2);
         let gone = Facts { ok: 9, missing: 1, ..whole() };
-        check(&gone, false, "1 of 10 fragments is damaged", &["no longer has 1 fragment:"], 2);
+        check(&gone, false, "1 of 10 fragments is damaged", &["no longer have 1 fragment:"], 2);
         let both = Facts { ok: 7, suspect: 1, missing: 2, ..whole() };
         check(&both, false, "3 of 10", &["1 fragment is not what was stored, and 2 are gone"], 2);
         let unread = Facts { manifest: State::Suspect, private: None, ..whole() };
