@@ -169,7 +169,7 @@ pub(crate) struct Tessera {
     /// Its id.
     #[schema(value_type = schema::TesseraId)]
     pub(crate) id: TesseraId,
-    /// Fragments kept here.
+    /// Fragments that are wanted here; those that are damaged or gone count, too.
     pub(crate) fragments: u64,
     /// Their bytes.
     pub(crate) bytes: u64,

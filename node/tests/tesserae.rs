@@ -296,7 +296,9 @@ fn manifest_that_is_damaged_is_not_called_absent() {
     let daemon = Daemon::start(&place);
     let state = |id: &String| json(&place.node(["show", "--json", id]))["manifest_state"].clone();
     assert_eq!((state(&id), state(&other)), ("suspect".into(), "ok".into()));
-    assert!(stdout(&place.node(["show", &id])).contains("damaged here"));
+    let shown = |id: &String| stdout(&place.node(["show", id])).to_owned();
+    assert!(shown(&id).contains("What its author signed is damaged here"), "{}", shown(&id));
+    assert!(shown(&other).contains("all of it is here and in order"), "{}", shown(&other));
     failed(&place.node(["export", &id, "elsewhere"]), 65, "is damaged");
     assert!(
         daemon.log().contains("a request failed"),

@@ -1,8 +1,10 @@
 //! `show`: what is known of a tessera.
 
+use hyper::Method;
+
 use super::{Context, target::Target};
 use crate::{
-    api::{About, State, Tessera},
+    api::{About, Explained, State, Tessera},
     client::path,
     exit::Exit,
     failure::Failure,
@@ -24,10 +26,15 @@ impl Show {
         let id = self.id.find(&client).await?.to_string();
         let tessera: Tessera = client.get(&path(["v1", "tesseras", &id])).await?;
         if context.output.json {
-            context.output.json(&tessera)?
-        } else {
-            context.output.fields(&fields(&tessera))?
+            context.output.json(&tessera)?;
+            return Ok(Exit::Ok);
         }
+        let mut fields = fields(&tessera);
+        // What belongs here need not be here: that is not told without how it is.
+        let explain = path(["v1", "tesseras", &id, "explain"]);
+        let explained: Explained = client.call(Method::GET, &explain).await?;
+        fields.push(("state", explained.verdict));
+        context.output.fields(&fields)?;
         Ok(Exit::Ok)
     }
 }
@@ -39,7 +46,7 @@ fn fields(tessera: &Tessera) -> Vec<(&'static str, String)> {
         None => fields.push(("manifest", why_unread(tessera.manifest_state).to_owned())),
     }
     let here = format!("{} in {}", human::bytes(tessera.bytes), human::fragments(tessera.fragments));
-    fields.push(("kept here", here));
+    fields.push(("belongs here", here));
     fields
 }
 
@@ -47,7 +54,7 @@ fn why_unread(manifest: State) -> &'static str {
     match manifest {
         State::Missing => "not here",
         State::Newer => "written by a newer version of this software: update it",
-        State::Ok | State::Suspect => "damaged here: restore it from another copy",
+        State::Ok | State::Suspect => "damaged here: `explain` says what to do",
     }
 }
 
