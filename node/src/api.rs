@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub(crate) use crate::event::{Event, Happening};
-use crate::schema;
 pub(crate) use crate::{
     explained::{Explained, Facts},
     jobs::{Cache, Job},
@@ -22,6 +21,7 @@ pub(crate) use crate::{
     settings::{Change, ChangeOutcome, Reloaded, Setting, settings},
     verified::{LINES, Verified, VerifyStep},
 };
+use crate::{human, schema};
 
 /// `GET /v1/status`.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -104,6 +104,16 @@ impl Storage {
         let on_disk = self.free_bytes.map(|free| free.saturating_sub(self.min_free_bytes.unwrap_or(0)));
         let in_capacity = self.capacity_bytes.map(|capacity| capacity.saturating_sub(self.segment_bytes));
         on_disk.into_iter().chain(in_capacity).min()
+    }
+
+    /// The same for people: `36.83 GiB more`.
+    pub(crate) fn room_left(&self) -> String {
+        match self.room() {
+            _ if self.read_only.is_some() => "nothing, as nothing is written".to_owned(),
+            None => "unknown".to_owned(),
+            Some(0) => "nothing".to_owned(),
+            Some(room) => format!("{} more", human::bytes(room)),
+        }
     }
 }
 

@@ -90,12 +90,8 @@ fn fields(status: &Status) -> Vec<(&'static str, String)> {
 
 /// Whether more can be stored.
 fn room(storage: &Storage) -> String {
-    match storage.room() {
-        _ if storage.read_only.is_some() => "nothing, as nothing is written".to_owned(),
-        None => "unknown".to_owned(),
-        Some(0) => "nothing: `doctor` says why".to_owned(),
-        Some(room) => format!("{} more", human::bytes(room)),
-    }
+    let left = storage.room_left();
+    if storage.room() == Some(0) { format!("{left}: `doctor` says why") } else { left }
 }
 
 /// What is damaged or gone is not verified, and is told of apart.

@@ -20,29 +20,19 @@ pub(super) fn space(facts: &Facts) -> Markup {
     card("Space", &facts.storage, |storage| {
         let api::Storage { tesseras, fragments, fragment_bytes, segment_bytes, live_bytes, .. } = storage;
         let [size, kept, counting] = [*segment_bytes, *fragment_bytes, *live_bytes].map(human::bytes);
-        let room = storage.room();
-        let whole = room.map(|room| segment_bytes.saturating_add(room));
+        let whole = storage.room().map(|room| segment_bytes.saturating_add(room));
         html! {
             @if let Some(whole) = whole { (bar(*segment_bytes, whole, "used")) }
             dl {
                 (row("Kept", human::count(*tesseras, "tessera", "tesserae")))
                 (row("Fragments", format!("{fragments}, {kept}")))
                 (row("On disk", format!("{size}, of which {counting} count")))
-                (row("Room for", room_left(storage, room)))
+                (row("Room for", storage.room_left()))
                 (row("Disk free", disk_free(storage)))
                 (row("Capacity", storage.capacity_bytes.map_or("as much as fits".to_owned(), human::bytes)))
             }
         }
     })
-}
-
-fn room_left(storage: &api::Storage, room: Option<u64>) -> String {
-    match room {
-        _ if storage.read_only.is_some() => "nothing, as nothing is written".to_owned(),
-        None => unknown(),
-        Some(0) => "nothing".to_owned(),
-        Some(room) => format!("{} more", human::bytes(room)),
-    }
 }
 
 fn disk_free(storage: &api::Storage) -> String {
