@@ -67,6 +67,20 @@ pub enum ActorError {
         /// What contradicts what.
         what: String,
     },
+    /// Another node could not be asked, or its answer is no use.
+    #[error("{node}: {trouble}")]
+    Peer {
+        /// The node.
+        node: proto::NodeId,
+        /// What went wrong.
+        trouble: crate::pool::PeerTrouble,
+    },
+    /// The network cannot be used.
+    #[error("{reason}")]
+    Network {
+        /// What is in the way, and what to do.
+        reason: String,
+    },
     /// The session ended before its commit; nothing of it counts.
     #[error("the writing session was ended: {reason}; nothing of it was kept, start again")]
     SessionEnded {

@@ -10,6 +10,7 @@ mod clock;
 pub mod error;
 pub mod keys;
 pub mod metrics;
+pub mod pool;
 pub mod scrub;
 pub mod storage;
 pub mod store;

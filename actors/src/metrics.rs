@@ -1,13 +1,17 @@
 //! What the actors count. Names are those of the interface; the exporter adds `_total` and units. Labels come from
 //! closed sets.
 
+mod network;
+
 use opentelemetry::{
     KeyValue,
     metrics::{Counter, Gauge, Histogram, Meter},
 };
 
+pub use network::PoolMetrics;
+
 use crate::{
-    attestation, cache,
+    attestation, cache, pool,
     scrub::{self, Outlook},
     storage::{self, Usage, Written},
 };
@@ -23,6 +27,8 @@ pub struct Metrics {
     pub attestation: AttestationMetrics,
     /// Scrubbing.
     pub scrub: ScrubMetrics,
+    /// The connections to other nodes.
+    pub pool: PoolMetrics,
     /// Supervision.
     pub actors: ActorMetrics,
 }
@@ -98,6 +104,7 @@ impl Metrics {
             cache: CacheMetrics::new(&make),
             attestation: AttestationMetrics::new(&make),
             scrub: ScrubMetrics::new(&make),
+            pool: PoolMetrics::new(&make),
             actors: ActorMetrics::new(&make),
         }
     }
@@ -330,7 +337,7 @@ fn zeros((label, values): Label, counter: Counter<u64>) -> Counter<u64> {
     counter
 }
 
-const ACTORS: Label = ("actor", &[storage::NAME, cache::NAME, attestation::NAME, scrub::NAME]);
+const ACTORS: Label = ("actor", &[storage::NAME, cache::NAME, attestation::NAME, scrub::NAME, pool::NAME]);
 const REASONS: Label = ("reason", &["get", "compact", "scrub"]);
 const FILES: Label = ("file", &["segment", "wal", "index", "snapshot"]);
 const OUTCOMES: Label = ("outcome", &["ok", "refused"]);

@@ -90,7 +90,7 @@ impl SystemConfig {
 impl System {
     /// Starts all actors; returns when they answer, which is after recovery.
     pub async fn start(config: SystemConfig) -> Result<Self, ActorError> {
-        let Metrics { storage, cache, attestation, scrub, actors } = config.metrics;
+        let Metrics { storage, cache, attestation, scrub, actors, pool: _ } = config.metrics;
         let (storage, store) = storage::Starter::new(config.storage, config.disk, storage, actors.clone());
         let (cache, shelves) =
             cache::Starter::new(config.cache_bytes_max, storage.clone(), cache, actors.clone());

@@ -1,0 +1,81 @@
+//! What the network side counts.
+
+use opentelemetry::{
+    KeyValue,
+    metrics::{Counter, Gauge, Histogram},
+};
+
+use super::{Label, Make};
+use crate::pool::Close;
+
+/// What the connection pool counts.
+#[derive(Debug, Clone)]
+pub struct PoolMetrics {
+    size: Gauge<u64>,
+    hits: Counter<u64>,
+    misses: Counter<u64>,
+    evictions: Counter<u64>,
+    reaped: Counter<u64>,
+    dial_failures: Counter<u64>,
+    turned_away: Counter<u64>,
+    handshake: Histogram<f64>,
+}
+
+impl PoolMetrics {
+    pub(super) fn new(make: &Make<'_>) -> Self {
+        Self {
+            size: make.gauge("conn_pool_size", "Connections to other nodes."),
+            hits: make.count("conn_pool_hits", "Connections that were asked for and there."),
+            misses: make.count("conn_pool_misses", "Connections that were asked for and had to be dialled."),
+            evictions: make.count("conn_pool_evictions", "Idle connections that made room for others."),
+            reaped: make
+                .count("conn_pool_reaped", "Connections closed because nobody had used them for long."),
+            dial_failures: make.count("conn_pool_dial_failures", "Nodes that were dialled and not reached."),
+            turned_away: make.count_by(
+                TURNED_AWAY,
+                "conn_pool_turned_away",
+                "Nodes that dialled this one and were not let in, by why.",
+            ),
+            handshake: make.seconds("handshake_duration", "From a first packet until both sides are known."),
+        }
+    }
+
+    pub(crate) fn size(&self, connections: usize) {
+        self.size.record(connections as u64, &[]);
+    }
+
+    pub(crate) fn hit(&self) {
+        self.hits.add(1, &[]);
+    }
+
+    pub(crate) fn miss(&self) {
+        self.misses.add(1, &[]);
+    }
+
+    pub(crate) fn evicted(&self) {
+        self.evictions.add(1, &[]);
+    }
+
+    pub(crate) fn reaped(&self, connections: usize) {
+        self.reaped.add(connections as u64, &[]);
+    }
+
+    pub(crate) fn dial_failed(&self) {
+        self.dial_failures.add(1, &[]);
+    }
+
+    pub(crate) fn turned_away(&self, close: Close) {
+        let reason = match close {
+            Close::NotKnown => "not_known",
+            Close::Blocked => "blocked",
+            _ => "full",
+        };
+        self.turned_away.add(1, &[KeyValue::new("reason", reason)]);
+    }
+
+    pub(crate) fn handshake(&self, seconds: f64) {
+        self.handshake.record(seconds, &[]);
+    }
+}
+
+const TURNED_AWAY: Label = ("reason", &["not_known", "blocked", "full"]);

@@ -1,0 +1,131 @@
+//! The nodes that are known, as the pool has to know them: who is welcome, and where they are.
+
+use std::collections::BTreeMap;
+
+use proto::NodeId;
+
+/// Who may connect.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Accept {
+    /// Nodes that are known.
+    #[default]
+    Known,
+    /// Any node.
+    Any,
+}
+
+/// All that is known of other nodes. Replaced whole when anything changes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PeerBook {
+    /// Who may connect.
+    pub accept: Accept,
+    /// Whether somebody was invited who has not come yet: then nodes that are not known may come in to say so.
+    pub invites_open: bool,
+    /// The nodes.
+    pub peers: BTreeMap<NodeId, Known>,
+    /// Nodes that are blocked, and why.
+    pub blocked: BTreeMap<NodeId, String>,
+}
+
+/// What is known of one node.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Where it is, as `host:port`, the best first.
+    pub addresses: Vec<String>,
+    /// Whether the operator wants it, and not only another node told of it.
+    pub is_configured: bool,
+}
+
+/// How a node that has connected is received.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Welcome {
+    /// As one that is known.
+    Known,
+    /// As a stranger.
+    Stranger,
+    /// Not at all, because it is blocked.
+    Blocked(String),
+    /// Not at all, because it is not known.
+    NotKnown,
+}
+
+impl PeerBook {
+    pub(super) fn welcome(&self, node: &NodeId) -> Welcome {
+        match (self.blocked.get(node), self.peers.contains_key(node)) {
+            (Some(reason), _) => Welcome::Blocked(reason.clone()),
+            (None, true) => Welcome::Known,
+            (None, false) if self.accept == Accept::Any || self.invites_open => Welcome::Stranger,
+            (None, false) => Welcome::NotKnown,
+        }
+    }
+
+    pub(super) fn is_configured(&self, node: &NodeId) -> bool {
+        self.peers.get(node).is_some_and(|peer| peer.is_configured)
+    }
+
+    /// The nodes that are held connected, so that they reach this one behind its router: the first few that the
+    /// operator wants and whose address is known.
+    pub(super) fn kept(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let wanted = self.peers.iter().filter(|(node, peer)| {
+            peer.is_configured && !peer.addresses.is_empty() && !self.blocked.contains_key(*node)
+        });
+        wanted.map(|(node, _)| *node).take(KEPT_MAX)
+    }
+}
+
+/// Nodes that are held connected.
+const KEPT_MAX: usize = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(number: u8) -> NodeId {
+        NodeId::from_bytes([number; 32])
+    }
+
+    fn known(addresses: &[&str], is_configured: bool) -> Known {
+        Known { addresses: addresses.iter().map(ToString::to_string).collect(), is_configured }
+    }
+
+    #[test]
+    fn strangers_are_welcome_only_where_any_are_or_somebody_is_invited() {
+        let check = |accept, invites_open, expected| {
+            let book = PeerBook { accept, invites_open, ..PeerBook::default() };
+            assert_eq!(book.welcome(&node(1)), expected);
+        };
+        check(Accept::Known, false, Welcome::NotKnown);
+        check(Accept::Known, true, Welcome::Stranger);
+        check(Accept::Any, false, Welcome::Stranger);
+    }
+
+    #[test]
+    fn node_that_is_blocked_is_not_welcome_even_if_known() {
+        let book = PeerBook {
+            accept: Accept::Any,
+            peers: [(node(1), known(&[], true)), (node(2), known(&[], true))].into(),
+            blocked: [(node(1), "spam".to_owned())].into(),
+            ..PeerBook::default()
+        };
+        assert_eq!(book.welcome(&node(1)), Welcome::Blocked("spam".to_owned()));
+        assert_eq!(book.welcome(&node(2)), Welcome::Known);
+    }
+
+    #[test]
+    fn first_configured_nodes_with_an_address_are_kept() {
+        let somewhere = ["127.0.0.1:1"].as_slice();
+        let peers = [
+            (node(1), known(somewhere, false)),
+            (node(2), known(&[], true)),
+            (node(3), known(somewhere, true)),
+            (node(4), known(somewhere, true)),
+            (node(5), known(somewhere, true)),
+            (node(6), known(somewhere, true)),
+        ];
+        let book = PeerBook { peers: peers.into(), ..PeerBook::default() };
+        assert_eq!(book.kept().collect::<Vec<_>>(), [3, 4, 5].map(node));
+        let blocked = [(node(4), String::new())].into();
+        let book = PeerBook { blocked, ..book };
+        assert_eq!(book.kept().collect::<Vec<_>>(), [3, 5, 6].map(node));
+    }
+}

@@ -1,0 +1,69 @@
+//! The way to reach other nodes.
+
+use std::net::SocketAddr;
+
+use proto::NodeId;
+
+use super::{
+    link::Lease,
+    message::{PoolMsg, PoolStatus},
+};
+use crate::{error::ActorError, supervision::seat::Seat};
+
+/// Asks the connection pool.
+#[derive(Debug, Clone)]
+pub struct PoolHandle {
+    seat: Seat<PoolMsg>,
+    address: SocketAddr,
+}
+
+impl PoolHandle {
+    pub(super) fn new(seat: Seat<PoolMsg>, address: SocketAddr) -> Self {
+        Self { seat, address }
+    }
+
+    /// The use of a connection to a node: of the one that is there, else of a new one.
+    ///
+    /// Errors with [`ActorError::Peer`] when it cannot be reached, and with [`ActorError::Busy`] when all connections are
+    /// in use.
+    pub async fn lease(&self, node: NodeId) -> Result<Lease, ActorError> {
+        self.seat.call(|slot, reply| PoolMsg::Lease { node, slot, reply }).await
+    }
+
+    /// What the pool holds.
+    pub async fn status(&self) -> Result<PoolStatus, ActorError> {
+        self.seat.call(|slot, reply| PoolMsg::List { slot, reply }).await
+    }
+
+    /// The UDP address of the one endpoint.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Requests waiting or running, and how many there may be.
+    pub fn load(&self) -> (usize, usize) {
+        (self.seat.gate().taken(), self.seat.gate().limit())
+    }
+
+    /// What is known of other nodes has changed.
+    pub(crate) fn book_changed(&self) {
+        self.seat.tell(PoolMsg::BookChanged);
+    }
+
+    /// Whether the actor is there and takes messages.
+    pub(crate) async fn answers(&self) -> bool {
+        self.seat.answers(PoolMsg::Ping).await
+    }
+
+    /// Looks for connections that nobody uses, now.
+    #[cfg(feature = "faults")]
+    pub fn reap(&self) {
+        self.seat.tell(PoolMsg::Reap);
+    }
+
+    /// Makes the actor fall.
+    #[cfg(feature = "faults")]
+    pub fn panic(&self) {
+        self.seat.tell(PoolMsg::Panic);
+    }
+}

@@ -1,0 +1,32 @@
+//! Every bound of the network side, named with its unit.
+
+use std::time::Duration;
+
+use proto::limits::FRAGMENT_BYTES_MAX;
+
+/// What may be in flight to us on one stream before we have read it, in bytes: one fragment.
+pub(crate) const STREAM_WINDOW_BYTES: u32 = FRAGMENT_BYTES_MAX as u32;
+/// What one peer may have in flight to us on all its streams, in bytes.
+pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 2 * STREAM_WINDOW_BYTES;
+/// What we have in flight to one peer on all streams, in bytes.
+pub(crate) const SEND_WINDOW_BYTES: u64 = CONNECTION_WINDOW_BYTES as u64;
+/// Streams that a peer may have open to us.
+pub(crate) const STREAMS_MAX: u32 = 128;
+/// How long a connection may be silent before it counts as lost, beyond what the pool lets it idle.
+pub(crate) const SILENCE: Duration = Duration::from_secs(30);
+/// How often a packet holds open a connection that is kept: routers forget a UDP flow within 30 seconds.
+pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// How long a handshake may take, ours or theirs.
+pub(crate) const HANDSHAKE: Duration = Duration::from_secs(5);
+/// Buffers asked of the system for the UDP socket, in bytes; it may grant less.
+pub(crate) const SOCKET_BUFFER_BYTES: usize = 8 << 20;
+/// Connections that have come and whose handshake has not begun.
+pub(crate) const INCOMING_MAX: usize = 1024;
+/// What those may have sent before, all together, in bytes.
+pub(crate) const INCOMING_BYTES_MAX: u64 = 4 << 20;
+/// How long closing all connections may take.
+pub(crate) const CLOSING: Duration = Duration::from_secs(2);
+/// Streams that peers have opened and nobody has begun to serve.
+pub(crate) const INBOUND_MAX: usize = 256;
+
+const _: () = assert!(FRAGMENT_BYTES_MAX as u64 <= u32::MAX as u64);

@@ -1,0 +1,214 @@
+//! A connection of the pool, and what it takes to use it.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use proto::NodeId;
+use quinn::{Connection, ConnectionError, RecvStream, SendStream};
+
+use super::{
+    identity,
+    reap::{Entry, Origin},
+};
+
+/// Milliseconds since the pool began. Copies count from the same moment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clock(Instant);
+
+impl Clock {
+    pub(super) fn new() -> Self {
+        Self(Instant::now())
+    }
+
+    pub(super) fn now_ms(&self) -> u64 {
+        u64::try_from(self.0.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// A connection, and how it is used. The pool and the tasks that serve it share it.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) node: NodeId,
+    pub(super) connection: Connection,
+    pub(super) origin: Origin,
+    /// Whether packets are sent to hold it open.
+    pub(super) is_kept: bool,
+    /// The connection's own secret (RFC 5705): what is signed for it is no use on another.
+    binding: [u8; 32],
+    clock: Clock,
+    in_use: AtomicUsize,
+    last_used_ms: AtomicU64,
+}
+
+impl Link {
+    /// A connection whose handshake is done. `None` when it does not say who is at its other end.
+    pub(super) fn new(
+        connection: Connection,
+        dialler: Option<NodeId>,
+        is_kept: bool,
+        clock: Clock,
+    ) -> Option<Self> {
+        let node = identity::peer(&connection)?;
+        let mut binding = [0; 32];
+        connection.export_keying_material(&mut binding, BINDING_LABEL, b"").ok()?;
+        let now_ms = clock.now_ms();
+        let origin = Origin { dialler: dialler.unwrap_or(node), opened_at_ms: now_ms };
+        let (in_use, last_used_ms) = (AtomicUsize::new(0), AtomicU64::new(now_ms));
+        Some(Self { node, connection, origin, is_kept, binding, clock, in_use, last_used_ms })
+    }
+
+    /// What the reaper has to know of it.
+    pub(super) fn entry(&self) -> Entry {
+        Entry {
+            node: self.node,
+            in_use: self.in_use.load(Ordering::Acquire),
+            last_used_ms: self.last_used_ms.load(Ordering::Acquire),
+            is_kept: self.is_kept,
+        }
+    }
+
+    pub(super) fn is_in_use(&self) -> bool {
+        self.in_use.load(Ordering::Acquire) > 0
+    }
+
+    /// The address at the other end, an IPv4 one written as such.
+    pub(super) fn address(&self) -> SocketAddr {
+        canonical(self.connection.remote_address())
+    }
+
+    /// Since when it is open, and since when it was last used, in milliseconds.
+    pub(super) fn ages_ms(&self) -> (u64, u64) {
+        let now_ms = self.clock.now_ms();
+        let last_used_ms = if self.is_in_use() { now_ms } else { self.entry().last_used_ms };
+        (now_ms.saturating_sub(self.origin.opened_at_ms), now_ms.saturating_sub(last_used_ms))
+    }
+
+    fn touch(&self) {
+        self.last_used_ms.store(self.clock.now_ms(), Ordering::Release);
+    }
+}
+
+/// The use of a connection. As long as one is held the connection is neither reaped nor evicted.
+#[derive(Debug)]
+pub struct Lease(Arc<Link>);
+
+impl Lease {
+    pub(super) fn new(link: &Arc<Link>) -> Self {
+        link.in_use.fetch_add(1, Ordering::AcqRel);
+        link.touch();
+        Self(link.clone())
+    }
+
+    /// The node at the other end.
+    pub fn node(&self) -> NodeId {
+        self.0.node
+    }
+
+    /// What signatures are bound to, so that they are no use on another connection.
+    pub fn binding(&self) -> [u8; 32] {
+        self.0.binding
+    }
+
+    /// The address at the other end, as it is seen from here.
+    pub fn address(&self) -> SocketAddr {
+        self.0.address()
+    }
+
+    /// Opens a stream; waits while as many are open as the other side allows.
+    pub(crate) async fn open(&self) -> Result<(SendStream, RecvStream), ConnectionError> {
+        self.0.connection.open_bi().await
+    }
+
+    /// Ends the connection, for a reason the other side is told.
+    pub(crate) fn close(&self, close: Close, reason: &str) {
+        self.0.connection.close(close.code(), reason.as_bytes());
+    }
+}
+
+impl Clone for Lease {
+    fn clone(&self) -> Self {
+        Self::new(&self.0)
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.0.touch();
+        self.0.in_use.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// An IPv4 address that came through an IPv6 socket, as the IPv4 address it is.
+pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+pub use close::Close;
+
+mod close {
+    use quinn::VarInt;
+
+    /// Why a connection is closed; the other side gets the number and a sentence.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Close {
+        /// This node stops.
+        Stopping,
+        /// Nobody has used it for long.
+        Idle,
+        /// Another one needs its place.
+        Evicted,
+        /// There is another one between the same nodes.
+        Duplicate,
+        /// The node is not known here.
+        NotKnown,
+        /// The node is blocked here.
+        Blocked,
+        /// There is no place for it.
+        Full,
+        /// What came on it breaks the protocol.
+        Malformed,
+    }
+
+    impl Close {
+        const ALL: [Self; 8] = [
+            Self::Stopping,
+            Self::Idle,
+            Self::Evicted,
+            Self::Duplicate,
+            Self::NotKnown,
+            Self::Blocked,
+            Self::Full,
+            Self::Malformed,
+        ];
+
+        pub(crate) fn code(self) -> VarInt {
+            VarInt::from_u32(match self {
+                Self::Stopping => 1,
+                Self::Idle => 2,
+                Self::Evicted => 3,
+                Self::Duplicate => 4,
+                Self::NotKnown => 5,
+                Self::Blocked => 6,
+                Self::Full => 7,
+                Self::Malformed => 8,
+            })
+        }
+
+        pub(crate) fn from_code(code: VarInt) -> Option<Self> {
+            Self::ALL.into_iter().find(|close| close.code() == code)
+        }
+
+        /// Whether the same request may well succeed on a new connection.
+        pub(crate) fn is_passing(self) -> bool {
+            matches!(self, Self::Idle | Self::Evicted | Self::Duplicate)
+        }
+    }
+}
+
+const BINDING_LABEL: &[u8] = b"EXPORTER-tesseras/1 binding";

@@ -1,0 +1,125 @@
+//! ConnPoolActor: the only owner of the QUIC endpoint and of every connection, whoever dialled it.
+//!
+//! # Invariants
+//! 1. At most one connection per node is given out, and never more in all than the bound, those being dialled included.
+//! 2. A connection with a stream open is neither reaped nor evicted. A newcomer from outside evicts nobody.
+//! 3. One dial per node at a time, however many wait for it; a node that did not answer is left alone for longer each
+//!    time; all dials together stay below a budget per minute.
+//! 4. Nobody is taken for somebody else: the handshake proves the key, and the key is the id.
+//! 5. Absent on purpose: what is said on the streams. Those that peers open are handed to `serve` over a bounded channel;
+//!    those that this node opens are used through a [`Lease`].
+
+mod accept;
+mod actor;
+mod book;
+mod dial;
+mod dialling;
+mod endpoint;
+mod handle;
+mod identity;
+pub(crate) mod limits;
+mod link;
+mod message;
+mod reap;
+#[cfg(test)]
+mod tests;
+mod trouble;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use futures::future::BoxFuture;
+use proto::NodeKey;
+use ractor::{Actor, ActorCell, ActorRef, SpawnErr};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, watch},
+};
+
+pub use book::{Accept, Known, PeerBook};
+pub use handle::PoolHandle;
+pub use link::{Close, Lease};
+pub use message::{ConnectionStatus, Inbound, PoolStatus, WaitingStatus};
+pub use trouble::PeerTrouble;
+
+use crate::{
+    error::ActorError,
+    metrics::{ActorMetrics, PoolMetrics},
+    supervision::{gate::Gate, seat::Seat, supervisor::Child},
+};
+
+/// How the pool is set up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolConfig {
+    /// Where it listens; without, it only dials.
+    pub listen: Option<SocketAddr>,
+    /// The most connections at a time.
+    pub connections_max: usize,
+    /// How long a connection may be idle.
+    pub idle: Duration,
+    /// How often that is looked at.
+    pub reap_every: Duration,
+    /// Dials within any minute.
+    pub dials_per_minute: u32,
+    /// Handshakes of others that may run at a time.
+    pub handshakes_max: usize,
+}
+
+/// What the supervisor starts the pool with, every time.
+pub(crate) struct Starter {
+    arguments: actor::Arguments,
+    seat: watch::Sender<Option<ActorRef<message::PoolMsg>>>,
+}
+
+impl Starter {
+    /// A handle, and what starts the actor behind it. Binds the socket. Streams that peers open go to `inbound`.
+    pub(crate) fn new(
+        config: &PoolConfig,
+        key: &NodeKey,
+        book: watch::Receiver<Arc<PeerBook>>,
+        inbound: mpsc::Sender<Inbound>,
+        metrics: PoolMetrics,
+        actors: ActorMetrics,
+    ) -> Result<(PoolHandle, Self), ActorError> {
+        let port = Arc::new(endpoint::Port::bind(config.listen, key, config.idle)?);
+        let settings = actor::Settings {
+            connections_max: config.connections_max,
+            idle: config.idle,
+            reap_every: config.reap_every,
+            dials_per_minute: config.dials_per_minute,
+            handshakes_max: config.handshakes_max,
+        };
+        let (seat, sender) = Seat::new(Gate::new(NAME, REQUESTS_MAX), actors);
+        let handle = PoolHandle::new(seat, port.address());
+        let arguments = actor::Arguments { us: key.id(), port, settings, book, inbound, metrics };
+        Ok((handle, Self { arguments, seat: sender }))
+    }
+
+    /// The runtime of the endpoint's thread: whoever serves streams does it there.
+    pub(crate) fn thread(&self) -> &Handle {
+        self.arguments.port.thread()
+    }
+}
+
+impl Child for Starter {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn start(&self, supervisor: ActorCell) -> BoxFuture<'_, Result<ActorCell, SpawnErr>> {
+        Box::pin(async {
+            let arguments = self.arguments.clone();
+            let (actor, _) = Actor::spawn_linked(None, actor::PoolActor, arguments, supervisor).await?;
+            self.seat.send_replace(Some(actor.clone()));
+            Ok(actor.get_cell())
+        })
+    }
+
+    fn vacate(&self) {
+        self.seat.send_replace(None);
+    }
+}
+
+/// The actor's name in errors, metrics and on the status page.
+pub const NAME: &str = "pool";
+/// Requests waiting for a connection at a time.
+const REQUESTS_MAX: usize = 1024;

@@ -1,0 +1,107 @@
+//! Which connections go: pure, over a view of each, with the time as an argument. Times are milliseconds since the
+//! pool began.
+
+use proto::NodeId;
+
+/// What is known of a connection when it is decided whether it stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) node: NodeId,
+    /// Streams that are open on it, either way.
+    pub(super) in_use: usize,
+    /// When the last of them was opened or closed.
+    pub(super) last_used_ms: u64,
+    /// Whether it is held open so that a node behind a router stays reachable.
+    pub(super) is_kept: bool,
+}
+
+/// Connections that have been idle for longer than they may. One with an open stream never is.
+pub(super) fn expired(now_ms: u64, entries: &[Entry], idle_ms: u64) -> Vec<NodeId> {
+    let is_expired = |entry: &&Entry| {
+        entry.in_use == 0 && !entry.is_kept && now_ms.saturating_sub(entry.last_used_ms) >= idle_ms
+    };
+    entries.iter().filter(is_expired).map(|entry| entry.node).collect()
+}
+
+/// The connection that makes room for a new one: the one that has been idle longest, of those that are not kept open
+/// first. `None` when all are in use.
+pub(super) fn victim(entries: &[Entry]) -> Option<NodeId> {
+    let idle = entries.iter().filter(|entry| entry.in_use == 0);
+    idle.min_by_key(|entry| (entry.is_kept, entry.last_used_ms)).map(|entry| entry.node)
+}
+
+/// Who dialled a connection, and when it was there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Origin {
+    /// The node that dialled.
+    pub(super) dialler: NodeId,
+    pub(super) opened_at_ms: u64,
+}
+
+/// Whether a new connection to a node takes the place of the one that is there. When both have dialled each other at
+/// once, both must keep the same one: the one that the smaller id dialled. Otherwise the new one is right: whoever dials
+/// has lost the old one.
+pub(super) fn newcomer_wins(present: Origin, newcomer: Origin) -> bool {
+    let apart_ms = newcomer.opened_at_ms.saturating_sub(present.opened_at_ms);
+    let is_tie = present.dialler != newcomer.dialler && apart_ms < TIE_MS;
+    !is_tie || newcomer.dialler < present.dialler
+}
+
+/// Two connections that came to be within this time were dialled at once.
+const TIE_MS: u64 = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(number: u8) -> NodeId {
+        NodeId::from_bytes([number; 32])
+    }
+
+    fn entry(number: u8, in_use: usize, last_used_ms: u64, is_kept: bool) -> Entry {
+        Entry { node: node(number), in_use, last_used_ms, is_kept }
+    }
+
+    #[test]
+    fn connections_idle_for_too_long_expire() {
+        let check = |entries: &[Entry], expected: &[u8]| {
+            let expected: Vec<_> = expected.iter().map(|number| node(*number)).collect();
+            assert_eq!(expired(1000, entries, 300), expected, "{entries:?}");
+        };
+        check(&[], &[]);
+        check(&[entry(1, 0, 700, false)], &[1]);
+        check(&[entry(1, 0, 701, false)], &[]);
+        check(&[entry(1, 1, 0, false)], &[]);
+        check(&[entry(1, 0, 0, true)], &[]);
+        check(&[entry(1, 0, 0, false), entry(2, 0, 999, false), entry(3, 0, 1, false)], &[1, 3]);
+        // A clock that seems to run backwards makes nothing old.
+        check(&[entry(1, 0, 2000, false)], &[]);
+    }
+
+    #[test]
+    fn victim_is_the_one_idle_longest() {
+        let check = |entries: &[Entry], expected: Option<u8>| {
+            assert_eq!(victim(entries), expected.map(node), "{entries:?}");
+        };
+        check(&[], None);
+        check(&[entry(1, 1, 0, false), entry(2, 3, 5, false)], None);
+        check(&[entry(1, 0, 7, false), entry(2, 0, 5, false)], Some(2));
+        check(&[entry(1, 0, 7, false), entry(2, 1, 5, false)], Some(1));
+        check(&[entry(1, 0, 7, false), entry(2, 0, 5, true)], Some(1));
+        check(&[entry(1, 2, 7, false), entry(2, 0, 5, true)], Some(2));
+    }
+
+    #[test]
+    fn tie_is_broken_alike_on_both_sides() {
+        let (small, large) = (node(1), node(2));
+        let at = |dialler, opened_at_ms| Origin { dialler, opened_at_ms };
+        let check = |present, newcomer, expected| {
+            assert_eq!(newcomer_wins(present, newcomer), expected, "{present:?} {newcomer:?}");
+        };
+        check(at(small, 0), at(large, 5), false);
+        check(at(large, 0), at(small, 5), true);
+        // Dialled again by the same node, or long after: the old one is dead.
+        check(at(small, 0), at(small, 5), true);
+        check(at(small, 0), at(large, TIE_MS), true);
+    }
+}

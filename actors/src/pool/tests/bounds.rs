@@ -1,0 +1,95 @@
+//! How many connections there are, and which go.
+
+use super::*;
+
+#[tokio::test]
+async fn connection_nobody_uses_is_reaped_and_one_in_use_is_not() {
+    let a = Node::with(1, PoolConfig { idle: Duration::ZERO, ..config() }).await;
+    let (b, c) = (Node::start(2).await, Node::start(3).await);
+    a.knows(&[&b, &c]);
+    b.knows_at(a.id, &[]);
+    c.knows_at(a.id, &[]);
+    let used = a.pool.lease(b.id).await.unwrap();
+    drop(a.pool.lease(c.id).await.unwrap());
+    a.pool.reap();
+    a.until_connected(1).await;
+    assert_eq!(a.connections().await[0].node, b.id);
+    c.until_connected(0).await;
+    say(&used).await.unwrap();
+    drop(used);
+    a.pool.reap();
+    a.until_connected(0).await;
+    assert_eq!(a.counted("conn_pool_reaped"), 2);
+}
+
+#[tokio::test]
+async fn connection_that_the_other_side_uses_is_not_reaped() {
+    let a = Node::with(1, PoolConfig { idle: Duration::ZERO, ..config() }).await;
+    let b = Node::start(2).await;
+    a.knows_at(b.id, &[]);
+    b.knows(&[&a]);
+    let lease = b.pool.lease(a.id).await.unwrap();
+    let (mut send, mut receive) = lease.open().await.unwrap();
+    send.write_all(b"hel").await.unwrap();
+    until("a stream", async || a.connections().await.iter().any(|connection| connection.streams == 1)).await;
+    a.pool.reap();
+    send.write_all(b"lo").await.unwrap();
+    send.finish().unwrap();
+    assert_eq!(receive.read_to_end(100).await.unwrap(), b"hello");
+    assert_eq!(a.counted("conn_pool_reaped"), 0);
+}
+
+#[tokio::test]
+async fn oldest_idle_connection_makes_room_for_a_dial() {
+    let a = Node::with(1, PoolConfig { connections_max: 2, ..config() }).await;
+    let mut others = Vec::new();
+    for seed in 2..5 {
+        let other = Node::start(seed).await;
+        other.knows_at(a.id, &[]);
+        a.knows(&[&other]);
+        others.push(other);
+    }
+    let used = a.pool.lease(others[0].id).await.unwrap();
+    drop(a.pool.lease(others[1].id).await.unwrap());
+    let also_used = a.pool.lease(others[2].id).await.unwrap();
+    others[1].until_connected(0).await;
+    assert_eq!(a.counted("conn_pool_evictions"), 1);
+    // Both are in use: nobody goes.
+    let refused = a.pool.lease(others[1].id).await.unwrap_err();
+    assert!(matches!(refused, ActorError::Busy { actor: NAME, limit: 2 }), "{refused}");
+    say(&used).await.unwrap();
+    say(&also_used).await.unwrap();
+}
+
+#[tokio::test]
+async fn newcomer_from_outside_evicts_nobody_and_is_told_why() {
+    let a = Node::with(1, PoolConfig { connections_max: 1, ..config() }).await;
+    let (b, c) = (Node::start(2).await, Node::start(3).await);
+    for other in [&b, &c] {
+        a.knows_at(other.id, &[]);
+        other.knows(&[&a]);
+    }
+    say(&b.pool.lease(a.id).await.unwrap()).await.unwrap();
+    let told = say(&c.pool.lease(a.id).await.unwrap()).await.unwrap_err();
+    assert!(matches!(&told, PeerTrouble::Lost { reason, .. } if reason.contains("are taken here")), "{told}");
+    say(&b.pool.lease(a.id).await.unwrap()).await.unwrap();
+    assert_eq!(a.connections().await.len(), 1);
+    assert_eq!(a.counted("conn_pool_turned_away"), 1);
+}
+
+#[tokio::test]
+async fn node_that_comes_again_takes_the_place_of_its_old_connection() {
+    let a = Node::with(1, PoolConfig { connections_max: 2, ..config() }).await;
+    let b = Node::start(2).await;
+    a.knows_at(b.id, &[]);
+    b.knows(&[&a]);
+    for _ in 0..5 {
+        let lease = b.pool.lease(a.id).await.unwrap();
+        say(&lease).await.unwrap();
+        lease.close(Close::Stopping, "to come again");
+        drop(lease);
+        b.until_connected(0).await;
+    }
+    say(&b.pool.lease(a.id).await.unwrap()).await.unwrap();
+    a.until_connected(1).await;
+}

@@ -1,0 +1,132 @@
+//! How others are dialled.
+
+use std::{collections::HashSet, net::UdpSocket};
+
+use super::*;
+
+#[tokio::test]
+async fn many_who_wait_for_a_node_share_one_dial() {
+    let (a, b) = (Node::start(1).await, Node::start(2).await);
+    a.knows(&[&b]);
+    b.knows_at(a.id, &[]);
+    let leases = futures::future::join_all((0..50).map(|_| a.pool.lease(b.id))).await;
+    let bindings: HashSet<_> = leases.into_iter().map(|lease| lease.unwrap().binding()).collect();
+    assert_eq!(bindings.len(), 1);
+    b.until_connected(1).await;
+}
+
+#[tokio::test]
+async fn nodes_that_dial_each_other_at_once_keep_the_same_connection() {
+    for round in 0..10 {
+        let (a, b) = (Node::start(2 * round + 1).await, Node::start(2 * round + 2).await);
+        a.knows(&[&b]);
+        b.knows(&[&a]);
+        let (there, back) = tokio::join!(a.pool.lease(b.id), b.pool.lease(a.id));
+        say(&there.unwrap()).await.unwrap();
+        say(&back.unwrap()).await.unwrap();
+        until("the same connection", async || {
+            let (there, back) = (a.pool.lease(b.id).await, b.pool.lease(a.id).await);
+            let (Ok(there), Ok(back)) = (there, back) else { return false };
+            there.binding() == back.binding() && say(&there).await.is_ok()
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn other_address_is_tried_when_the_first_does_not_answer() {
+    let (a, b) = (Node::start(1).await, Node::start(2).await);
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let silent = silent.local_addr().unwrap().to_string();
+    a.knows_at(b.id, &["no such host", &b.address(), &silent]);
+    b.knows_at(a.id, &[]);
+    say(&a.pool.lease(b.id).await.unwrap()).await.unwrap();
+    assert_eq!(a.counted("conn_pool_dial_failures"), 0);
+}
+
+#[tokio::test]
+async fn node_that_is_not_there_is_left_alone_for_a_while() {
+    let (a, absent) = (Node::start(1).await, NodeKey::from_seed([9; 32]).id());
+    a.knows_at(absent, &["no such host"]);
+    let first = trouble(a.pool.lease(absent).await.unwrap_err());
+    assert!(
+        matches!(&first, PeerTrouble::Unreachable { reason } if reason.contains("no such host")),
+        "{first}"
+    );
+    let second = trouble(a.pool.lease(absent).await.unwrap_err());
+    assert!(
+        matches!(&second, PeerTrouble::Waiting { reason, .. } if reason.contains("no such host")),
+        "{second}"
+    );
+    let waiting = a.pool.status().await.unwrap().waiting;
+    assert_eq!(waiting.iter().map(|waiting| waiting.node).collect::<Vec<_>>(), [absent]);
+    // What is known of it has changed: it is worth another try.
+    a.knows_at(absent, &["no other host"]);
+    let third = trouble(a.pool.lease(absent).await.unwrap_err());
+    assert!(matches!(&third, PeerTrouble::Unreachable { .. }), "{third}");
+    assert_eq!(a.counted("conn_pool_dial_failures"), 2);
+}
+
+#[tokio::test]
+async fn thousand_unreachable_peers_are_dialled_no_more_than_the_budget_allows() {
+    let budget = 20;
+    let a = Node::with(1, PoolConfig { dials_per_minute: budget, connections_max: 2000, ..config() }).await;
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    silent.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let peers: Vec<_> = (0..1000_u32)
+        .map(|number| NodeId::from_bytes(*blake3::hash(&number.to_le_bytes()).as_bytes()))
+        .collect();
+    a.change(|book| {
+        let known = Known { addresses: vec![address.clone()], is_configured: false };
+        book.peers = peers.iter().map(|node| (*node, known.clone())).collect();
+    });
+    let asked = peers.iter().map(|node| async { trouble(a.pool.lease(*node).await.unwrap_err()) });
+    let told = futures::future::join_all(asked).await;
+    let spent = told.iter().filter(|told| matches!(told, PeerTrouble::DialBudget { .. })).count();
+    assert_eq!(spent, 1000 - budget as usize);
+    // Every connection begins with its own destination id (RFC 9000 §17.2.2).
+    let (mut dialled, mut packet) = (HashSet::new(), [0; 2048]);
+    while let Ok((length, _)) = silent.recv_from(&mut packet) {
+        assert!(length >= 1200);
+        dialled.insert(packet[6..6 + usize::from(packet[5])].to_vec());
+    }
+    assert_eq!(dialled.len(), budget as usize);
+}
+
+#[tokio::test]
+async fn node_without_an_address_blocked_or_itself_is_not_dialled() {
+    let (a, b) = (Node::start(1).await, Node::start(2).await);
+    let told = trouble(a.pool.lease(b.id).await.unwrap_err());
+    assert_eq!(told, PeerTrouble::NoAddress);
+    a.knows(&[&b, &a]);
+    assert_eq!(trouble(a.pool.lease(a.id).await.unwrap_err()), PeerTrouble::Itself);
+    a.change(|book| drop(book.blocked.insert(b.id, "spam".to_owned())));
+    let told = trouble(a.pool.lease(b.id).await.unwrap_err());
+    assert_eq!(told, PeerTrouble::BlockedHere { reason: "spam".to_owned() });
+}
+
+#[tokio::test]
+async fn first_three_configured_nodes_are_kept_connected_and_no_others() {
+    let a = Node::with(1, PoolConfig { idle: Duration::ZERO, ..config() }).await;
+    let mut others = Vec::new();
+    for seed in 2..7 {
+        let other = Node::start(seed).await;
+        other.knows_at(a.id, &[]);
+        others.push(other);
+    }
+    a.change(|book| {
+        for other in &others {
+            let known = Known { addresses: vec![other.address()], is_configured: true };
+            book.peers.insert(other.id, known);
+        }
+    });
+    a.until_connected(3).await;
+    let last = a.book.borrow().peers.keys().next_back().copied().unwrap();
+    say(&a.pool.lease(last).await.unwrap()).await.unwrap();
+    // Only the one that is not kept is ever idle for too long.
+    a.pool.reap();
+    a.until_connected(3).await;
+    assert!(a.connections().await.iter().all(|connection| connection.is_kept && connection.node != last));
+    assert_eq!(a.counted("conn_pool_reaped"), 1);
+}
