@@ -7,7 +7,7 @@ use figment::value::Value;
 use crate::{
     human,
     reader::Reader,
-    value::{Kind, Size, found, quoted},
+    value::{Kind, Rate, Size, found, quoted},
 };
 
 /// `[integrity]`.
@@ -135,28 +135,6 @@ impl Kind for Duration {
     }
 }
 
-/// Bytes a second.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Rate(u64);
-
-impl Kind for Option<Rate> {
-    fn expected() -> String {
-        String::from(r#"a size a second, such as "2 MiB/s", or "none""#)
-    }
-    fn read(written: &Value) -> Option<Self> {
-        let text = written.as_str()?;
-        if text == "none" {
-            return Some(None);
-        }
-        let (size, second) = text.rsplit_once('/')?;
-        let bytes = human::parse_size(size).filter(|bytes| *bytes > 0 && second.trim() == "s")?;
-        Some(Some(Rate(bytes)))
-    }
-    fn to_toml(&self) -> String {
-        self.as_ref().map_or_else(|| quoted("none"), |rate| quoted(&format!("{}/s", human::size(rate.0))))
-    }
-}
-
 /// Reads the section.
 pub(crate) fn read(r: &mut Reader) -> IntegrityConfig {
     let verify_within = r.read(
@@ -244,15 +222,10 @@ mod tests {
     }
 
     #[test]
-    fn spans_and_rates_are_read_with_their_units() {
+    fn spans_are_read_with_their_units() {
         check("30 days", Some(Duration::from_secs(30 * 86_400)));
         check("90 min", Some(Duration::from_secs(5400)));
         check::<Duration>("0 s", None);
         check::<Duration>(30_i64, None);
-        check("2 MiB/s", Some(Some(Rate(2 << 20))));
-        check("none", Some(None::<Rate>));
-        for wrong in ["2 MiB", "2 MiB/min", "0 B/s", "2/s", ""] {
-            check::<Option<Rate>>(wrong, None);
-        }
     }
 }

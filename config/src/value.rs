@@ -114,6 +114,29 @@ impl Kind for Option<Size> {
     }
 }
 
+/// Bytes a second, above zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rate(pub(crate) u64);
+
+/// A bound that may be absent: a size a second, or `"none"`.
+impl Kind for Option<Rate> {
+    fn expected() -> String {
+        String::from(r#"a size a second, such as "2 MiB/s", or "none""#)
+    }
+    fn read(written: &Value) -> Option<Self> {
+        let text = written.as_str()?;
+        if text == "none" {
+            return Some(None);
+        }
+        let (size, second) = text.rsplit_once('/')?;
+        let bytes = human::parse_size(size).filter(|bytes| *bytes > 0 && second.trim() == "s")?;
+        Some(Some(Rate(bytes)))
+    }
+    fn to_toml(&self) -> String {
+        self.as_ref().map_or_else(|| quoted("none"), |rate| quoted(&format!("{}/s", human::size(rate.0))))
+    }
+}
+
 /// A path. `~` is for shells to expand: taken literally it would make a folder of that name.
 impl Kind for PathBuf {
     fn expected() -> String {
@@ -211,6 +234,8 @@ pub(crate) mod tests {
         check("1 GiB", Some(Size(1 << 30)));
         check("none", Some(None::<Size>));
         check("1 GiB", Some(Some(Size(1 << 30))));
+        check("2 MiB/s", Some(Some(Rate(2 << 20))));
+        check("none", Some(None::<Rate>));
         check("012345", Some(PathBuf::from("012345")));
         check("none", Some(None::<String>));
         check("backup", Some(Some(String::from("backup"))));
@@ -231,6 +256,9 @@ pub(crate) mod tests {
         check::<f64>("NaN", None);
         check::<Size>("0 B", None);
         check::<Size>(1024_i64, None);
+        for wrong in ["2 MiB", "2 MiB/min", "0 B/s", "2/s", ""] {
+            check::<Option<Rate>>(wrong, None);
+        }
         check::<PathBuf>("", None);
         check::<PathBuf>("~/data", None);
         check::<Option<String>>("", None);
