@@ -9,12 +9,14 @@
 //! 5. Absent on purpose: nothing here is created or changed; the only file read is the configuration, and what the
 //!    system tells about its memory.
 
+mod address;
 mod collector;
 mod error;
 mod example;
 pub mod human;
 pub mod integrity;
 mod machine;
+mod network;
 mod origin;
 mod paths;
 mod profile;
@@ -30,11 +32,13 @@ use raw::{Entry, Layers};
 use reader::Reader;
 use sections::Surroundings;
 
+pub use address::{ADDRESS_BYTES_MAX, ADDRESSES_MAX, AddressError, Host, HostPort, PEERS_MAX, PeerAddress};
 pub use collector::Collector;
 pub use error::{ConfigError, ConfigErrors};
 pub use example::{defaults, example};
 pub use integrity::IntegrityConfig;
 pub use machine::{Machine, environment};
+pub use network::{Accept, Hold, NetworkConfig};
 pub use origin::{Origin, Place};
 pub use paths::{MACHINE_DATA_DIR, MACHINE_SOCKET};
 pub use profile::Profile;

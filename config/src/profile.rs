@@ -61,6 +61,8 @@ pub(crate) struct Presets {
     pub(crate) sqlite_cache_size_kb: u32,
     pub(crate) sqlite_wal_autocheckpoint_pages: u32,
     pub(crate) segment_size: Size,
+    pub(crate) max_concurrent_handshakes: u32,
+    pub(crate) pool_max_connections: u32,
 }
 
 impl Profile {
@@ -72,6 +74,8 @@ impl Profile {
                 sqlite_cache_size_kb: 16 << 10,
                 sqlite_wal_autocheckpoint_pages: 8_000,
                 segment_size: Size(32 << 20),
+                max_concurrent_handshakes: 16,
+                pool_max_connections: 64,
             },
             Self::Standard => Presets {
                 memory_budget_mb: 256,
@@ -79,6 +83,8 @@ impl Profile {
                 sqlite_cache_size_kb: 64_000,
                 sqlite_wal_autocheckpoint_pages: 32_000,
                 segment_size: Size(256 << 20),
+                max_concurrent_handshakes: 64,
+                pool_max_connections: 256,
             },
         }
     }

@@ -9,11 +9,12 @@ use proto::limits::{
 };
 
 use crate::{
-    IntegrityConfig, StorageConfig,
+    IntegrityConfig, NetworkConfig, StorageConfig,
     collector::Collector,
     error::ConfigError,
     integrity,
     machine::Machine,
+    network::{self, Pool},
     paths,
     profile::{Profile, ProfileChoice},
     reader::Reader,
@@ -53,6 +54,8 @@ pub struct Config {
     pub storage: StorageConfig,
     /// Reading back what is stored.
     pub integrity: IntegrityConfig,
+    /// Other nodes.
+    pub network: NetworkConfig,
     /// Metrics and logs.
     pub observability: ObservabilityConfig,
 }
@@ -166,13 +169,17 @@ pub(crate) struct Surroundings<'a> {
 /// Reads all sections, in the order in which they are shown.
 pub(crate) fn read(r: &mut Reader, around: &Surroundings<'_>) -> Config {
     let (node, capacity) = node(r, around);
+    let listen_addr = network::listen_addr(r);
     let admin = admin(r, around, &node);
-    let (memory, sqlite) = performance(r);
+    let network = network::network(r);
+    let (memory, sqlite, pool) = performance(r);
     let location_map_bytes = memory.budget_bytes / LOCATION_MAP_DIVISOR;
     let storage = storage(r);
     let integrity = integrity::read(r);
+    let max_storage_per_peer = network::max_storage_per_peer(r);
     let observability = observability(r);
     relations(r, &admin, &memory, &storage);
+    let network = network::config(r, listen_addr, network, &pool, max_storage_per_peer);
     let storage = StorageConfig {
         data_dir: node.data_dir.clone(),
         capacity_bytes: capacity.map(|size| size.0),
@@ -187,7 +194,7 @@ pub(crate) fn read(r: &mut Reader, around: &Surroundings<'_>) -> Config {
         snapshot_interval: storage.snapshot_interval,
         snapshots: storage.snapshots,
     };
-    Config { node, admin, memory, storage, integrity, observability }
+    Config { node, admin, memory, storage, integrity, network, observability }
 }
 
 fn node(r: &mut Reader, around: &Surroundings<'_>) -> (NodeConfig, Option<Size>) {
@@ -251,7 +258,7 @@ struct Sqlite {
     wal_autocheckpoint_pages: u32,
 }
 
-fn performance(r: &mut Reader) -> (MemoryConfig, Sqlite) {
+fn performance(r: &mut Reader) -> (MemoryConfig, Sqlite, Pool) {
     let cache_kib = r.read_preset(
         "performance.sqlite_cache_size_kb",
         |preset| preset.sqlite_cache_size_kb,
@@ -285,6 +292,7 @@ fn performance(r: &mut Reader) -> (MemoryConfig, Sqlite) {
         "Memory in MiB for the cache, the map of where fragments lie (an eighth), connections and verifying (32 MiB), and\n\
          requests under way.",
     );
+    let pool = network::pool(r);
     let budget_bytes = u64::from(budget_mb) * MIB;
     let fragment_cache_bytes = u64::from(fragment_cache_mb) * MIB;
     let others =
@@ -295,7 +303,7 @@ fn performance(r: &mut Reader) -> (MemoryConfig, Sqlite) {
         requests_bytes: budget_bytes.saturating_sub(others),
     };
     let busy_timeout = Duration::from_millis(u64::from(busy_timeout_ms));
-    (memory, Sqlite { cache_kib, synchronous_full, busy_timeout, wal_autocheckpoint_pages })
+    (memory, Sqlite { cache_kib, synchronous_full, busy_timeout, wal_autocheckpoint_pages }, pool)
 }
 
 /// `[storage]`.

@@ -7,7 +7,10 @@
 
 use std::{fs, path::Path};
 
-use config::{Config, ConfigErrors, Flags, Loaded, Machine, Profile, Sources, StorageConfig};
+use config::{
+    Accept, Config, ConfigErrors, Flags, Hold, Loaded, Machine, NetworkConfig, Profile, Sources,
+    StorageConfig,
+};
 use tempfile::TempDir;
 
 const BIG: Machine = Machine { memory_bytes: Some(8 << 30), is_root: true };
@@ -73,6 +76,7 @@ fn quiet_hours_that_are_wrong_are_named_with_what_is_wrong_with_them() {
 fn nothing_written_gives_the_defaults() {
     let config = config(BIG, "");
     assert_eq!(config.storage, StorageConfig::with_defaults("/var/lib/tesseras"));
+    assert_eq!(config.network, NetworkConfig::default());
     assert_eq!((config.memory.budget_bytes, config.memory.requests_bytes), (256 << 20, 64 << 20));
     assert_eq!(config.memory.fragment_cache_bytes, 128 << 20);
     assert_eq!(config.node.profile, Profile::Standard);
@@ -100,6 +104,8 @@ fn small_machine_has_small_defaults_and_says_so() {
     assert_eq!(loaded.config.memory.budget_bytes, 192 << 20);
     assert_eq!(loaded.config.storage.location_map_bytes, 24 << 20);
     assert_eq!(loaded.config.storage.segment_bytes, 32 << 20);
+    assert_eq!(loaded.config.network.pool_max_connections, 64);
+    assert_eq!(loaded.config.network.max_concurrent_handshakes, 16);
     let check = |key, value: &str, origin: &str| {
         assert_eq!(shown(&loaded, dir.path(), key), (value.to_owned(), origin.to_owned()));
     };
@@ -191,6 +197,59 @@ fn values_that_do_not_fit_each_other_are_refused() {
              `storage.segment_size` is \"16 MiB\" (node.toml:1)",
             "the share below which a segment is compacted must lie between 0 and 0.9, but \
              `storage.compact_below` is 0.95 (node.toml:2)",
+        ],
+    );
+}
+
+#[test]
+fn network_is_gathered_from_its_sections() {
+    let peer = proto::NodeId::from_bytes([7; 32]);
+    let text = format!(
+        "[node]\nlisten_addr = 'off'\n[network]\npeers = ['{peer}@a.example:4433']\naccept = 'any'\nhold = 'private'\n\
+         upload = '1 MiB/s'\n[performance]\npool_idle_timeout_secs = 60\n[replication]\nmax_storage_per_peer = '2 TB'\n"
+    );
+    let env = [("TESSERAS_NETWORK__PEERS", format!("{peer}@b.example:1,{peer}@[::1]:2"))];
+    let env: Vec<_> = env.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let (_dir, loaded) = load_text(BIG, &text, &env);
+    let network = loaded.unwrap().config.network;
+    assert_eq!((network.listen_addr, network.accept, network.hold), (None, Accept::Any, Hold::Private));
+    assert_eq!((network.upload, network.download), (Some(1 << 20), None));
+    assert_eq!(network.pool_idle_timeout.as_secs(), 60);
+    assert_eq!(network.max_storage_per_peer_bytes, 2_000_000_000_000);
+    let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+    let expected = config::PeerAddress { node: peer, addresses: addresses(&["b.example:1", "[::1]:2"]) };
+    assert_eq!(network.peers, [expected]);
+}
+
+#[test]
+fn network_that_cannot_work_is_refused() {
+    check_errors(
+        "[node]\nlisten_addr = 'off'\n[network]\nannounce = ['h:1']\nupload = '1 KiB/s'\ndials_per_minute = 6001\n\
+         max_concurrent_handshakes = 0\n[performance]\npool_max_connections = 3\n[replication]\n\
+         max_storage_per_peer = '1 KiB'\n",
+        &[],
+        &[
+            "a node that does not listen cannot be reached where it says, but `node.listen_addr` is \"off\" \
+             (node.toml:2) and `network.announce` is [\"h:1\"] (node.toml:4)",
+            "with less than 16 KiB/s requests would take longer than others wait, but `network.upload` is \
+             \"1 KiB/s\" (node.toml:5)",
+            "dials_per_minute must lie between 1 and 6000, but `network.dials_per_minute` is 6001 (node.toml:6)",
+            "node.toml:7: `network.max_concurrent_handshakes` must be a whole number from 1 to 2147483647, not 0",
+            "pool_max_connections must lie between 4 and 4096, but `performance.pool_max_connections` is 3 \
+             (node.toml:9)",
+            "a peer must have room for a fragment, 1 MiB, but `replication.max_storage_per_peer` is \"1 KiB\" \
+             (node.toml:11)",
+        ],
+    );
+    check_errors(
+        "[network]\npeers = ['node1x@a.example:4433']\nannounce = ['a.example']\n",
+        &[],
+        &[
+            "node.toml:2: `network.peers` must be a list of nodes with their addresses, such as \
+             [\"node1…@example.org:4433\"], not \"node1x@a.example:4433\": \"node1x\" is not a valid node id: \
+             invalid checksum; was it typed or copied whole?",
+            "node.toml:3: `network.announce` must be a list of hosts with their ports, such as \
+             [\"example.org:4433\"], not \"a.example\": it has no port: write `:4433` behind the host",
         ],
     );
 }
