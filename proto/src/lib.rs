@@ -1,5 +1,5 @@
 //! What two Tesseras nodes must agree on, and nothing else: ids, limits, documents, layout, erasure code,
-//! attestation, and the codec of the records that make up a segment.
+//! attestation, proof, comparison, the frames they send each other, and the codec of the records that make up a segment.
 //!
 //! # Invariants
 //! 1. Pure: no runtime, no I/O, no clock. Time and randomness are arguments.
@@ -47,6 +47,7 @@ pub mod attestation;
 pub mod buffer;
 pub mod cbor;
 pub mod chunks;
+pub mod compare;
 pub mod erasure;
 pub mod error;
 pub mod fragment;
