@@ -16,6 +16,43 @@ pub const CLAIM_BYTES_MAX: usize = FRAME_BYTES_MAX;
 pub const CLAIM_FRAGMENTS_MAX: usize = 1024;
 /// The most checksums in one page of a layout.
 pub const LAYOUT_PAGE_CHECKSUMS_MAX: usize = FRAME_BYTES_MAX / CHECKSUM_BYTES;
+/// Length of the head in front of every frame's body, in bytes. [`FRAME_BYTES_MAX`] is that of the body.
+pub const FRAME_HEAD_BYTES: usize = 8;
+/// The longest name of a software in a greeting, in bytes.
+pub const SOFTWARE_BYTES_MAX: usize = 64;
+/// The longest address, `host:port`, in bytes.
+pub const ADDRESS_BYTES_MAX: usize = 255;
+/// The most addresses that a node names as its own.
+pub const ADDRESSES_MAX: usize = 8;
+/// The most peers in one sample.
+pub const PEER_SAMPLE_MAX: usize = 32;
+/// The most addresses of one peer in a sample: fewer than it may have itself, so that a sample fits into a frame.
+pub const PEER_SAMPLE_ADDRESSES_MAX: usize = 4;
+/// The longest reason of a refusal, in bytes.
+pub const REASON_BYTES_MAX: usize = 256;
+/// The longest receipt, signature included, in bytes.
+pub const RECEIPT_BYTES_MAX: usize = 1 << 10;
+/// The longest credential, signature included, in bytes.
+pub const CREDENTIAL_BYTES_MAX: usize = 1 << 10;
+/// The longest order to drop, signature included, in bytes.
+pub const DROP_ORDER_BYTES_MAX: usize = 16 << 10;
+/// The most fragments in one order to drop.
+pub const DROP_FRAGMENTS_MAX: usize = 1024;
+/// How many sums one level of a comparison has: one for each value of a byte.
+pub const COMPARE_SUMS: usize = 256;
+/// The most tesserae in one page of a comparison.
+pub const COMPARE_TESSERAS_MAX: usize = 512;
+/// The most fragments in one page of a comparison.
+pub const COMPARE_FRAGMENTS_MAX: usize = 1024;
+/// A proof is about a group of this many bytes; the last group of a fragment may be shorter.
+pub const PROOF_GROUP_BYTES: usize = 16 << 10;
+/// The most groups in a fragment.
+pub const PROOF_GROUPS_MAX: usize = FRAGMENT_BYTES_MAX / PROOF_GROUP_BYTES;
+/// The longest slice: the pairs of chaining values on the way to a group, and the group, in bytes.
+pub const PROOF_SLICE_BYTES_MAX: usize =
+    PROOF_GROUPS_MAX.ilog2() as usize * 2 * CHECKSUM_BYTES + PROOF_GROUP_BYTES;
+/// The longest outboard: a chaining value for each group, in bytes.
+pub const OUTBOARD_BYTES_MAX: usize = PROOF_GROUPS_MAX * CHECKSUM_BYTES;
 /// Length of a checksum, in bytes.
 pub const CHECKSUM_BYTES: usize = 32;
 /// Length of the Ed25519 signature that ends a document, in bytes.
@@ -52,6 +89,12 @@ const _: () =
 const _: () = assert!(FRAGMENT_BYTES_MIN.is_multiple_of(CODING_BLOCK_BYTES));
 const _: () = assert!(CODING_COLUMN_BYTES.is_multiple_of(CODING_BLOCK_BYTES));
 const _: () = assert!(STRIPE_DATA_MAX < STRIPE_TOTAL_MAX);
+const _: () =
+    assert!(PROOF_GROUPS_MAX.is_power_of_two() && PROOF_GROUP_BYTES.is_multiple_of(blake3::CHUNK_LEN));
+const _: () =
+    assert!(PROOF_GROUP_BYTES.is_power_of_two() && FRAGMENT_BYTES_MAX.is_multiple_of(PROOF_GROUP_BYTES));
+const _: () = assert!(PEER_SAMPLE_ADDRESSES_MAX <= ADDRESSES_MAX);
+const _: () = assert!(DROP_FRAGMENTS_MAX >= STRIPE_TOTAL_MAX as usize);
 const _: () = assert!(MANIFEST_BYTES_MAX <= DOCUMENT_BYTES_MAX);
 const _: () = assert!(CLAIM_FRAGMENTS_MAX >= STRIPE_TOTAL_MAX as usize);
 // The root of the largest layout: one fragment per chunk and stripe, as much parity as there may be.
