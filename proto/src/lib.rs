@@ -59,6 +59,7 @@ pub mod limits;
 pub mod manifest;
 pub mod order;
 pub mod prefix;
+pub mod proof;
 pub mod receipt;
 pub mod record;
 mod signed;
