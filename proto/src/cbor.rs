@@ -5,6 +5,7 @@
 //! the core deterministic encoding of RFC 8949 §4.2.1. minicbor reads more than that (duplicate keys, trailing
 //! bytes, longer forms): two decoders, two meanings, one signature. Therefore [`check`] comes first.
 
+use bytes::Bytes;
 use minicbor::{Decoder, Encoder, decode};
 
 use crate::{error::ProtoError, limits::CBOR_DEPTH_MAX};
@@ -219,9 +220,28 @@ pub(crate) fn bytes32<T: From<[u8; 32]>>(decoder: &mut Decoder<'_>) -> Result<T,
     bytes.map(T::from).map_err(|_| decode::Error::message("32 bytes are expected"))
 }
 
+/// Reads a byte string of at most `MOST` bytes, whose length is known before anything is taken.
+pub(crate) fn bytes_within<const MOST: usize>(decoder: &mut Decoder<'_>) -> Result<Bytes, decode::Error> {
+    let bytes = decoder.bytes()?;
+    if bytes.len() > MOST {
+        return Err(decode::Error::message(format!("more than {MOST} bytes")));
+    }
+    Ok(Bytes::copy_from_slice(bytes))
+}
+
 /// Reads a text.
 pub(crate) fn text(decoder: &mut Decoder<'_>) -> Result<String, decode::Error> {
     decoder.str().map(str::to_owned)
+}
+
+/// Reads an array of at most `MOST` texts.
+pub(crate) fn texts_within<const MOST: usize>(
+    decoder: &mut Decoder<'_>,
+) -> Result<Vec<String>, decode::Error> {
+    if decoder.probe().array()?.is_none_or(|count| count > MOST as u64) {
+        return Err(decode::Error::message(format!("more than {MOST} texts")));
+    }
+    texts(decoder)
 }
 
 /// Reads an array of texts.
@@ -266,6 +286,11 @@ impl Writer {
     /// Field `number`, a text.
     pub(crate) fn text(&mut self, number: u64, value: &str) {
         self.number(number).str(value).ok();
+    }
+
+    /// Field `number`, `false` or `true`.
+    pub(crate) fn flag(&mut self, number: u64, value: bool) {
+        self.number(number).bool(value).ok();
     }
 
     /// Field `number`, an array of texts.

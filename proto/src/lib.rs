@@ -64,6 +64,7 @@ pub mod receipt;
 pub mod record;
 mod signed;
 mod stripe;
+pub mod wire;
 
 pub use error::ProtoError;
 pub use fragment::{Fragment, FragmentId};

@@ -18,7 +18,10 @@ use crate::{
     error::ProtoError,
     fragment::FragmentId,
     ids::{AccountId, Checksum, TesseraId},
-    limits::{RECORD_ALIGN_BYTES, RECORD_HEADER_BYTES, RECORD_PAYLOAD_BYTES_MAX},
+    limits::{
+        DOCUMENT_BYTES_MAX, FRAME_BYTES_MAX, MANIFEST_BYTES_MAX, RECORD_ALIGN_BYTES, RECORD_HEADER_BYTES,
+        RECORD_PAYLOAD_BYTES_MAX,
+    },
 };
 
 /// What a record says.
@@ -94,6 +97,15 @@ impl DocumentKind {
             Self::Manifest => "manifest",
             Self::Layout => "layout",
             Self::LayoutPage => "layout page",
+        }
+    }
+
+    /// The longest that one of them may be, in bytes.
+    pub const fn bytes_max(self) -> usize {
+        match self {
+            Self::Manifest => MANIFEST_BYTES_MAX,
+            Self::Layout => DOCUMENT_BYTES_MAX,
+            Self::LayoutPage => FRAME_BYTES_MAX,
         }
     }
 
