@@ -2,6 +2,7 @@
 
 mod compacting;
 mod rebuilding;
+mod records;
 mod snapshots;
 mod verifying;
 
@@ -34,6 +35,7 @@ use super::{
     lookup::Lookup,
     message::{Reply, StorageMsg, Usage},
     open,
+    ops::Submission,
     pragmas::{self, Database, INDEX_FILE},
     pressure::Pressure,
     queries,
@@ -49,7 +51,7 @@ use super::{
 };
 use snapshots::LastSnapshot;
 
-use crate::{error::ActorError, metrics::StorageMetrics, supervision::gate::Slot};
+use crate::{error::ActorError, metrics::StorageMetrics, store::FragmentRow, supervision::gate::Slot};
 
 /// The actor. All state is in [`State`].
 pub(super) struct StorageActor;
@@ -89,6 +91,8 @@ pub(super) struct State {
     lending: Lending,
     /// Held while a snapshot is taken.
     snapshots: Arc<Mutex<LastSnapshot>>,
+    /// When one is to be taken at the latest, because of what was noted since the last.
+    snapshot_by: Option<Instant>,
     compacting: bool,
     /// Who asked for a compaction while another one was running.
     asked: VecDeque<(Slot, Reply<Compacted>)>,
@@ -121,7 +125,7 @@ impl Actor for StorageActor {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            StorageMsg::Submit(submission) => state.queue.submit(submission),
+            StorageMsg::Submit(submission) => state.submit(submission),
             StorageMsg::Get { id, slot, reply } => state.get(&me, id, slot, reply),
             StorageMsg::Located { id, location, epoch } => state.locations.note(id, location, epoch),
             StorageMsg::Moved { id } => state.locations.forget(&[id]),
@@ -129,13 +133,7 @@ impl Actor for StorageActor {
                 state.document(&me, tessera, kind, hash, slot, reply);
             }
             StorageMsg::Checksums { tessera, from, limit, slot, reply } => {
-                let (index, soundness) = (state.index.clone(), state.soundness.clone());
-                let rows = async move {
-                    soundness.check(&index, tessera).await?;
-                    let listed = async |index: &mut _| queries::checksums(index, tessera, from, limit).await;
-                    index.about(tessera, listed).await
-                };
-                state.answer(&me, slot, reply, rows);
+                state.checksums(&me, tessera, (from, limit), slot, reply);
             }
             StorageMsg::Tesseras { from, to, limit, slot, reply } => {
                 let index = state.index.clone();
@@ -155,6 +153,7 @@ impl Actor for StorageActor {
             StorageMsg::Segments { slot, reply } => state.segments(&me, slot, reply),
             StorageMsg::Verify { piece, slot, reply } => state.verify(&me, piece, slot, reply),
             StorageMsg::LookThrough { from, slot, reply } => state.look_through(&me, from, slot, reply),
+            StorageMsg::Records(asked) => state.records(&me, asked),
             StorageMsg::Usage { slot, reply } => state.usage(&me, slot, reply),
             StorageMsg::Compact { slot, reply } => state.compact(&me, Some((slot, reply))),
             StorageMsg::Compacted { ended, reply } => state.compacted(&me, *ended, reply),
@@ -253,6 +252,7 @@ impl State {
             lease,
             lending,
             snapshots: Arc::default(),
+            snapshot_by: None,
             compacting: false,
             asked: VecDeque::new(),
             pressure: Pressure::default(),
@@ -262,6 +262,27 @@ impl State {
             opened_at: Instant::now(),
             arguments,
         })
+    }
+
+    fn submit(&mut self, submission: Submission) {
+        self.note_haste(&submission.op);
+        self.queue.submit(submission);
+    }
+
+    fn checksums(
+        &self,
+        me: &ActorRef<StorageMsg>,
+        tessera: TesseraId,
+        (from, limit): ((u32, u16), u32),
+        slot: Slot,
+        reply: Reply<Vec<FragmentRow>>,
+    ) {
+        let (index, soundness) = (self.index.clone(), self.soundness.clone());
+        self.answer(me, slot, reply, async move {
+            soundness.check(&index, tessera).await?;
+            let listed = async |index: &mut _| queries::checksums(index, tessera, from, limit).await;
+            index.about(tessera, listed).await
+        });
     }
 
     fn get(&mut self, me: &ActorRef<StorageMsg>, id: FragmentId, slot: Slot, reply: Reply<Fragment>) {

@@ -5,6 +5,7 @@ use sqlx::{AssertSqlSafe, Row, SqliteConnection, sqlite::SqliteArguments, sqlite
 
 use super::{
     digest::{self, Digest},
+    records,
     rows::{
         BlobRow, BlobState, DepositKey, DepositRow, DocumentKey, DocumentRow, FragmentRow, HoldingRow,
         LogEnd, Place, ScrubRow, Seal, SegmentRow, TesseraRow, Watermark,
@@ -138,6 +139,18 @@ pub(crate) async fn load_tessera(
             .await?;
     if let Some(row) = row {
         view.tesseras.load(tessera, tessera_row(&row, tessera, 0)?);
+    }
+    Ok(())
+}
+
+/// Loads the invite for a token with this hash.
+pub(crate) async fn load_invite(
+    connection: &mut SqliteConnection,
+    view: &mut View,
+    token: Checksum,
+) -> Result<(), ActorError> {
+    for (token, invite) in records::invites(connection, Some(token)).await? {
+        view.invites.load(token, invite);
     }
     Ok(())
 }

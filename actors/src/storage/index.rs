@@ -3,12 +3,17 @@
 //! A statement costs a thread hop, whatever its number of rows. Rows are written in chunks of fixed sizes (so that
 //! the statements stay prepared), the smaller chunks of one size of all tables in one call.
 
+mod notes;
+
+use std::sync::Arc;
+
 use proto::{AccountId, Checksum, FragmentId, TesseraId};
 use sqlx::{AssertSqlSafe, SqliteConnection, sqlite::SqliteArguments};
 
 use super::{
     digest,
     facts::add,
+    notes::{Invite, Note},
     pragmas::Database,
     rows::{
         BlobRow, DepositKey, DepositRow, DocumentKey, DocumentRow, FragmentRow, HoldingKey, HoldingRow,
@@ -29,7 +34,7 @@ pub(crate) async fn write(
     script.changes(changes, now_ms)?;
     script.log_end(end)?;
     let mut connection = database.writer.acquire().await?;
-    let outcome = script.run(&mut connection).await;
+    let outcome = script.run(&mut connection, &changes.notes).await;
     if outcome.is_err() {
         // An error inside the transaction leaves it open; one before it leaves nothing to roll back.
         let rolled_back = sqlx::query("ROLLBACK").execute(&mut *connection).await;
@@ -108,6 +113,7 @@ impl Script {
         let jobs: Vec<_> =
             changes.jobs.iter().map(|(sum, queued)| (*sum, queued.then_some(now_ms))).collect();
         self.table(&JOBS, &jobs)?;
+        self.table(&INVITES, &changes.invites)?;
         let scrub: Vec<_> =
             changes.scrub.iter().map(|row| (1_u32, Some((*row, digest::seal_of_scrub(row))))).collect();
         self.table(&SCRUB, &scrub)
@@ -162,9 +168,14 @@ impl Script {
         Ok(())
     }
 
-    async fn run(self, connection: &mut SqliteConnection) -> Result<(), ActorError> {
+    async fn run(self, connection: &mut SqliteConnection, notes: &[Arc<[Note]>]) -> Result<(), ActorError> {
         let last = self.full.len() + self.groups.len() - 1;
         let mut begin = "BEGIN IMMEDIATE;";
+        if !notes.is_empty() {
+            sqlx::query(begin).execute(&mut *connection).await?;
+            begin = "";
+            notes::write(connection, notes).await?;
+        }
         for (at, group) in self.full.into_iter().chain(self.groups).enumerate() {
             if group.sql.is_empty() {
                 continue;
@@ -209,6 +220,7 @@ bind!(
     key.1.index,
     key.0.as_bytes().as_slice()
 );
+bind!(Invite, |invite| invite.allow_bytes.map(u64::cast_signed), invite.expires_at_ms);
 bind!(HoldingKey, |key| key.0.as_bytes().as_slice(), key.1.as_bytes().as_slice());
 bind!(DocumentKey, |key| key.0.as_bytes().as_slice(), key.1.code(), key.2.as_bytes().as_slice());
 bind!(
@@ -359,6 +371,14 @@ const JOBS: [Form; 2] = [
         tail: " ON CONFLICT DO NOTHING;",
     },
     Form { head: "DELETE FROM jobs WHERE checksum IN (", row: "?", tail: ");" },
+];
+const INVITES: [Form; 2] = [
+    Form {
+        head: "INSERT INTO invites VALUES ",
+        row: "(?,?,?)",
+        tail: " ON CONFLICT DO UPDATE SET allow_bytes=excluded.allow_bytes, expires_at=excluded.expires_at;",
+    },
+    Form { head: "DELETE FROM invites WHERE token IN (", row: "?", tail: ");" },
 ];
 /// There is one row.
 const SCRUB: [Form; 2] = [

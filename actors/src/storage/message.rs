@@ -13,6 +13,7 @@ use super::{
     locations::Location,
     ops::Submission,
     queries::{TesseraRow, Totals},
+    records::RecordsMsg,
     recover::Report,
     rows::ScrubRow,
     verify::{Piece, Verified},
@@ -60,6 +61,8 @@ pub(super) enum StorageMsg {
     Rebuild { reason: String, slot: Slot, reply: Reply<PathBuf> },
     /// Damaged bytes that wait for their repair: all, or those with this checksum.
     Jobs { only: Option<Checksum>, limit: u32, slot: Slot, reply: Reply<Vec<Job>> },
+    /// Something about others.
+    Records(RecordsMsg),
     /// How much is stored.
     Usage { slot: Slot, reply: Reply<Usage> },
     /// Compact now what is worth it.

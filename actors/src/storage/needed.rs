@@ -30,10 +30,12 @@ pub(crate) async fn load(
     view.forget_loaded();
     let mut needs: Vec<Need> = Vec::with_capacity(batch.len());
     let mut documents = Vec::new();
+    let mut invites = Vec::new();
     let mut extra = Extra::default();
     for Submission { op, .. } in batch {
         op.needs(&mut needs);
         op.documents(&mut documents);
+        op.invites(&mut invites);
         match op {
             Op::Purge { tessera } => {
                 let deposits = facts::deposits_of(connection, *tessera, PURGE_DEPOSITS_MAX).await?;
@@ -46,6 +48,9 @@ pub(crate) async fn load(
     }
     for key in documents {
         facts::load_document(connection, view, key).await?;
+    }
+    for token in invites {
+        facts::load_invite(connection, view, token).await?;
     }
     facts::load(connection, view, &needs).await?;
     for tessera in may_go(view, batch) {

@@ -1,5 +1,7 @@
 //! What the writer can be asked to do.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use proto::{
     AccountId, Checksum, Fragment, FragmentId, TesseraId,
@@ -10,6 +12,7 @@ use ractor::RpcReplyPort;
 
 use super::{
     facts::Need,
+    notes::Note,
     rows::{DepositRow, DocumentKey, Place},
 };
 use crate::{error::ActorError, supervision::gate::Slot};
@@ -66,6 +69,8 @@ pub(crate) enum Op {
     Recommit { session: SessionId, account: AccountId, id: FragmentId, was: DepositRow },
     /// How far scrubbing has come, or what it is asked for.
     Scrub(ScrubNote),
+    /// What is to be kept of others: all of it, or nothing.
+    Note(Arc<[Note]>),
 }
 
 /// Something to be kept of scrubbing. Times in milliseconds since 1970.
@@ -127,6 +132,8 @@ pub(crate) enum Outcome {
     More,
     /// What was said no longer fits; nothing was done.
     Stale,
+    /// The invite is not there, or has expired; nothing was done.
+    NoInvite,
 }
 
 impl Op {
@@ -152,7 +159,8 @@ impl Op {
             | Self::Seal { .. }
             | Self::Drained { .. }
             | Self::Unlinked { .. }
-            | Self::Scrub(_) => 0,
+            | Self::Scrub(_)
+            | Self::Note(_) => 0,
         }
     }
 
@@ -197,7 +205,8 @@ impl Op {
             | Self::RescueDocument { .. }
             | Self::Renew { .. }
             | Self::Recommit { .. }
-            | Self::Scrub(_) => false,
+            | Self::Scrub(_)
+            | Self::Note(_) => false,
         }
     }
 
@@ -244,8 +253,18 @@ impl Op {
             | Self::Seal { .. }
             | Self::Drained { .. }
             | Self::Unlinked { .. }
-            | Self::Scrub(_) => {}
+            | Self::Scrub(_)
+            | Self::Note(_) => {}
         }
+    }
+
+    /// The invites that must be known, by the hashes of their tokens.
+    pub(crate) fn invites(&self, into: &mut Vec<Checksum>) {
+        let Self::Note(notes) = self else { return };
+        into.extend(notes.iter().filter_map(|note| match note {
+            Note::TakeInvite { token, .. } => Some(*token),
+            _ => None,
+        }));
     }
 
     /// The documents that must be known.

@@ -8,6 +8,7 @@
 //! 4. An operation that is refused leaves no record and no row.
 
 mod copies;
+mod records;
 
 use bytes::Bytes;
 use proto::{
@@ -94,6 +95,7 @@ impl Planner {
                 self.recommit(*session, (*account, *id), *was, scene)
             }
             Op::Scrub(note) => Ok(self.scrub(*note)),
+            Op::Note(notes) => Ok(self.note(notes)),
         }
     }
 

@@ -1,5 +1,5 @@
-//! Snapshots of what only the index knows: when things came, were verified, and are to be repaired. The segments rebuild
-//! everything else; of that they name tesserae and documents only, so that what the segments lost is missed.
+//! Snapshots of what only the index knows: when things came, were verified, and are to be repaired, and what is kept of
+//! others. The segments rebuild everything else; of that they name tesserae and documents only, so that what the segments lost is missed.
 //!
 //! # Invariants
 //! 1. A snapshot counts only under its name, which it gets when it is whole, checked and durable. The name holds its
@@ -53,7 +53,7 @@ pub struct Missing {
 }
 
 /// What tells whether anything has changed that a snapshot would hold.
-pub(crate) type Stamp = [i64; 8];
+pub(crate) type Stamp = [i64; 9];
 
 /// A snapshot, by its name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -279,6 +279,11 @@ async fn apply(
         }
     }
     sqlx::query(SCRUB).execute(&mut *transaction).await?;
+    // A snapshot of an earlier version knows nothing of others.
+    let knows_others = "SELECT EXISTS (SELECT 1 FROM kept.sqlite_schema WHERE name = 'peers')";
+    if sqlx::query_scalar(knows_others).fetch_one(&mut *transaction).await? {
+        sqlx::raw_sql(OTHERS).execute(&mut *transaction).await?;
+    }
     transaction.commit().await?;
     Ok(Restored { taken_at_ms, segments, tesseras, lost_documents, missing })
 }
@@ -330,8 +335,8 @@ const STAMP: &str = "SELECT next_seq, (SELECT before FROM scrub), (SELECT paused
      (SELECT coalesce(max(verified_at), 0) FROM segments), (SELECT count(*) FROM jobs), \
      (SELECT coalesce(max(queued_at), 0) FROM jobs), \
      (SELECT count(*) FROM documents INDEXED BY documents_suspect WHERE suspect_at IS NOT NULL), \
-     (SELECT coalesce(max(suspect_at), 0) FROM documents INDEXED BY documents_suspect WHERE suspect_at IS NOT NULL) \
-     FROM log";
+     (SELECT coalesce(max(suspect_at), 0) FROM documents INDEXED BY documents_suspect WHERE suspect_at IS NOT NULL), \
+     (SELECT notes FROM records) FROM log";
 /// What only the index knows. Ordered, so that the same content is the same file.
 const COPY: &str = "BEGIN; \
      CREATE TABLE segments AS SELECT id, bytes, written_at, verified_at FROM live.segments \
@@ -343,6 +348,11 @@ const COPY: &str = "BEGIN; \
          JOIN live.tesseras t ON t.tessera = d.tessera AND t.session = 0 ORDER BY d.tessera, d.kind, d.hash; \
      CREATE TABLE log AS SELECT next_seq FROM live.log; \
      CREATE TABLE scrub AS SELECT before, paused_until, index_at FROM live.scrub; \
+     CREATE TABLE peers AS SELECT * FROM live.peers ORDER BY node; \
+     CREATE TABLE blocked AS SELECT * FROM live.blocked ORDER BY id, kind; \
+     CREATE TABLE invites AS SELECT * FROM live.invites ORDER BY token; \
+     CREATE TABLE receipts AS SELECT * FROM live.receipts ORDER BY holder, tessera, stripe, idx; \
+     CREATE TABLE claims AS SELECT * FROM live.claims ORDER BY tessera, stripe, idx, holder; \
      COMMIT;";
 const SEGMENTS: &str = "UPDATE segments SET written_at = kept.segments.written_at, verified_at = kept.segments.verified_at \
      FROM kept.segments WHERE kept.segments.id = main.segments.id AND kept.segments.bytes = main.segments.bytes";
@@ -350,5 +360,16 @@ const TESSERAS: &str = "UPDATE tesseras SET received_at = kept.tesseras.received
      FROM kept.tesseras WHERE kept.tesseras.tessera = main.tesseras.tessera";
 const JOBS: &str = "UPDATE jobs SET queued_at = kept.jobs.queued_at \
      FROM kept.jobs WHERE kept.jobs.checksum = main.jobs.checksum";
+/// What was noted since is newer: a restore may be done once more, after an interruption.
+const OTHERS: &str = "INSERT OR IGNORE INTO peers (node, addresses, author, allow_bytes, origin, added_at, seen_at, last_address, wrong_bytes, errors, absences) \
+     SELECT node, addresses, author, allow_bytes, origin, added_at, seen_at, last_address, wrong_bytes, errors, absences FROM kept.peers; \
+     INSERT OR IGNORE INTO blocked (id, kind, reason, at) \
+     SELECT id, kind, reason, at FROM kept.blocked; \
+     INSERT OR IGNORE INTO invites (token, allow_bytes, expires_at) \
+     SELECT token, allow_bytes, expires_at FROM kept.invites; \
+     INSERT OR IGNORE INTO receipts (holder, tessera, stripe, idx, checksum, len, author, held_at, signed) \
+     SELECT holder, tessera, stripe, idx, checksum, len, author, held_at, signed FROM kept.receipts; \
+     INSERT OR IGNORE INTO claims (tessera, stripe, idx, holder, checksum, claimed_at, proven_at) \
+     SELECT tessera, stripe, idx, holder, checksum, claimed_at, proven_at FROM kept.claims;";
 const SCRUB: &str = "UPDATE scrub SET before = kept.scrub.before, paused_until = kept.scrub.paused_until, \
      index_at = 0, seal = NULL FROM kept.scrub";

@@ -4,13 +4,16 @@
 //! A row that a batch in flight has changed stays here until that batch is committed, so the next batch decides in
 //! log order although the index lags behind.
 
-use std::{collections::HashMap, hash::Hash, ops::RangeInclusive};
+use std::{collections::HashMap, hash::Hash, ops::RangeInclusive, sync::Arc};
 
 use proto::{AccountId, Checksum, FragmentId, TesseraId};
 
-use super::rows::{
-    BlobRow, DepositKey, DepositRow, DocumentKey, DocumentRow, FragmentRow, HoldingKey, HoldingRow, ScrubRow,
-    SegmentRow, TesseraRow,
+use super::{
+    notes::{Invite, Note},
+    rows::{
+        BlobRow, DepositKey, DepositRow, DocumentKey, DocumentRow, FragmentRow, HoldingKey, HoldingRow,
+        ScrubRow, SegmentRow, TesseraRow,
+    },
 };
 
 /// One table: loaded rows, and above them those that batches in flight have changed.
@@ -113,6 +116,10 @@ pub(crate) struct View {
     pub(crate) holdings: Table<HoldingKey, HoldingRow>,
     pub(crate) tesseras: Table<TesseraId, TesseraRow>,
     pub(crate) documents: Table<DocumentKey, DocumentRow>,
+    /// By the hashes of their tokens.
+    pub(crate) invites: Table<Checksum, Invite>,
+    /// What the batch being decided keeps of others.
+    pub(crate) notes: Vec<Arc<[Note]>>,
     /// Few, so all of them are kept.
     pub(crate) segments: HashMap<u32, SegmentRow>,
     /// Segments that the batch being decided has changed.
@@ -139,6 +146,9 @@ pub(crate) struct Changes {
     pub(crate) holdings: Vec<(HoldingKey, Option<HoldingRow>)>,
     pub(crate) tesseras: Vec<(TesseraId, Option<TesseraRow>)>,
     pub(crate) documents: Vec<(DocumentKey, Option<DocumentRow>)>,
+    pub(crate) invites: Vec<(Checksum, Option<Invite>)>,
+    /// In their order.
+    pub(crate) notes: Vec<Arc<[Note]>>,
     pub(crate) segments: Vec<(u32, Option<SegmentRow>)>,
     pub(crate) accounts: Vec<(AccountId, (i64, i64))>,
     pub(crate) jobs: Vec<(Checksum, bool)>,
@@ -157,7 +167,9 @@ impl Changes {
     pub(crate) fn rows(&self) -> usize {
         let of_tesserae = self.holdings.len() + self.tesseras.len() + self.documents.len();
         let of_fragments = self.fragments.len() + self.deposits.len() + self.blobs.len() + self.jobs.len();
-        of_tesserae + of_fragments + self.segments.len() + self.accounts.len()
+        let of_others = self.invites.len()
+            + self.notes.iter().flat_map(|notes| notes.iter()).map(Note::rows).sum::<usize>();
+        of_tesserae + of_fragments + of_others + self.segments.len() + self.accounts.len()
     }
 
     /// What these batches, one after the other, come to.
@@ -175,6 +187,8 @@ impl Changes {
             holdings: latest(batches.clone().map(|batch| &batch.holdings)),
             tesseras: latest(batches.clone().map(|batch| &batch.tesseras)),
             documents: latest(batches.clone().map(|batch| &batch.documents)),
+            invites: latest(batches.clone().map(|batch| &batch.invites)),
+            notes: batches.clone().flat_map(|batch| &batch.notes).cloned().collect(),
             segments: latest(batches.clone().map(|batch| &batch.segments)),
             accounts: accounts.into_iter().collect(),
             jobs: latest(batches.clone().map(|batch| &batch.jobs)),
@@ -222,6 +236,7 @@ impl View {
         self.holdings.loaded.clear();
         self.tesseras.loaded.clear();
         self.documents.loaded.clear();
+        self.invites.loaded.clear();
     }
 
     /// How many rows the batch being decided has changed.
@@ -247,6 +262,8 @@ impl View {
             holdings: self.holdings.take_touched(),
             tesseras: self.tesseras.take_touched(),
             documents: self.documents.take_touched(),
+            invites: self.invites.take_touched(),
+            notes: std::mem::take(&mut self.notes),
             segments: std::mem::take(&mut self.touched_segments).into_iter().map(segment).collect(),
             accounts: self.accounts.drain().collect(),
             jobs: self.jobs.drain().collect(),
@@ -262,6 +279,7 @@ impl View {
         self.holdings.settle(changes.batch, &changes.holdings);
         self.tesseras.settle(changes.batch, &changes.tesseras);
         self.documents.settle(changes.batch, &changes.documents);
+        self.invites.settle(changes.batch, &changes.invites);
     }
 
     /// Changes a segment's row.

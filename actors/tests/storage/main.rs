@@ -32,6 +32,8 @@ mod races;
 #[cfg(test)]
 mod rebuilding;
 #[cfg(test)]
+mod records;
+#[cfg(test)]
 mod recovery;
 #[cfg(test)]
 mod scrubbing;

@@ -12,6 +12,8 @@ use crate::{
     clock,
     storage::{
         message::{Reply, StorageMsg},
+        notes::Note,
+        ops::Op,
         snapshot::{self, Stamp},
     },
     supervision::gate::Slot,
@@ -28,16 +30,25 @@ pub(super) struct LastSnapshot {
 }
 
 impl State {
+    /// What is about to be noted may have to be in a snapshot soon.
+    pub(super) fn note_haste(&mut self, op: &Op) {
+        let Op::Note(notes) = op else { return };
+        let within = notes.iter().filter_map(Note::keep_aside_within).min();
+        let by = within.map(|within| Instant::now() + within);
+        self.snapshot_by = self.snapshot_by.into_iter().chain(by).min();
+    }
+
     /// Takes one if it is time for it, or somebody asks for one.
     pub(super) fn snapshot(&mut self, me: &ActorRef<StorageMsg>, asked: Option<(Slot, Reply<PathBuf>)>) {
         let (config, disk) = (self.arguments.config.clone(), self.arguments.disk.clone());
         let metrics = self.arguments.metrics.clone();
         let (lending, index, turn, me) =
             (self.lending.clone(), self.index.clone(), self.snapshots.clone(), me.clone());
+        let is_hurried = self.snapshot_by.take_if(|by| *by <= Instant::now()).is_some();
         tokio::spawn(async move {
             // One at a time, and of all that was acknowledged before it was asked for.
             let mut last = turn.lock().await;
-            if asked.is_none() && last.next_at.is_some_and(|at| Instant::now() < at) {
+            if asked.is_none() && !is_hurried && last.next_at.is_some_and(|at| Instant::now() < at) {
                 return;
             }
             let taken = async {

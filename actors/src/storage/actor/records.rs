@@ -1,0 +1,43 @@
+//! Questions about others.
+
+use ractor::ActorRef;
+
+use super::State;
+use crate::storage::{
+    message::StorageMsg,
+    records::{self, Question, RecordsMsg},
+};
+
+impl State {
+    /// Answers from the index, with all that was noted before.
+    pub(super) fn records(&self, me: &ActorRef<StorageMsg>, RecordsMsg { question, slot }: RecordsMsg) {
+        let index = self.index.clone();
+        match question {
+            Question::Peers { only, reply } => self.answer(me, slot, reply, async move {
+                index.as_it_is(async |index| records::peers(index, only).await).await
+            }),
+            Question::Blocks { only, reply } => self.answer(me, slot, reply, async move {
+                index.as_it_is(async |index| records::blocks(index, only.as_deref()).await).await
+            }),
+            Question::Invites { only, reply } => self.answer(me, slot, reply, async move {
+                index.as_it_is(async |index| records::invites(index, only).await).await
+            }),
+            Question::Holders { tessera, reply } => self.answer(me, slot, reply, async move {
+                index.as_it_is(async |index| records::holders(index, tessera).await).await
+            }),
+            Question::Claims { tessera, stripes, reply } => self.answer(me, slot, reply, async move {
+                index.as_it_is(async |index| records::claims(index, tessera, stripes).await).await
+            }),
+            Question::Receipts { holder, tessera, from, limit, reply } => {
+                self.answer(me, slot, reply, async move {
+                    let listed =
+                        async |index: &mut _| records::receipts(index, holder, tessera, from, limit).await;
+                    index.as_it_is(listed).await
+                });
+            }
+            Question::Account { account, reply } => self.answer(me, slot, reply, async move {
+                index.as_it_is(async |index| records::account(index, account).await).await
+            }),
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What is kept of others, through the records door.
+
+use std::ops::Range;
+
+use proto::{AccountId, Checksum, NodeId, TesseraId};
+use ractor::RpcReplyPort;
+
+use super::RecordsHandle;
+use crate::{
+    error::ActorError,
+    storage::{
+        message::StorageMsg,
+        notes::{Blocked, Invite, NOTE_ROWS_MAX, Note, Noted, Receipt},
+        ops::{Op, Outcome},
+        records::{AccountTotals, Block, Claimed, Holder, Peer, Question, RecordsMsg},
+    },
+};
+
+impl RecordsHandle {
+    /// Keeps these notes, in this order, all of them or none. They are in the index when this returns; until its next
+    /// sync, a power cut may take them back.
+    ///
+    /// Errors with [`ActorError::Conflict`] when they are about more than [`NOTE_ROWS_MAX`] rows. After any other error
+    /// it is unknown whether they are kept.
+    pub async fn note(&self, notes: Vec<Note>) -> Result<Noted, ActorError> {
+        let rows: usize = notes.iter().map(Note::rows).sum();
+        if rows > NOTE_ROWS_MAX {
+            let what = format!("notes about {rows} rows at once are more than {NOTE_ROWS_MAX}");
+            return Err(ActorError::Conflict { what });
+        }
+        let outcome = self.0.submit(Op::Note(notes.into())).await?;
+        Ok(if outcome == Outcome::NoInvite { Noted::NoInvite } else { Noted::All })
+    }
+
+    /// The peers that are known, in the order of their ids.
+    pub async fn peers(&self) -> Result<Vec<Peer>, ActorError> {
+        self.ask(|reply| Question::Peers { only: None, reply }).await
+    }
+
+    /// A peer, if it is known.
+    pub async fn peer(&self, node: NodeId) -> Result<Option<Peer>, ActorError> {
+        let found = self.ask(|reply| Question::Peers { only: Some(node), reply }).await?;
+        Ok(found.into_iter().next())
+    }
+
+    /// Those of these that are blocked.
+    pub async fn blocked(&self, only: Vec<Blocked>) -> Result<Vec<Block>, ActorError> {
+        self.ask(|reply| Question::Blocks { only: Some(only), reply }).await
+    }
+
+    /// All that is blocked, what was blocked first first.
+    pub async fn blocks(&self) -> Result<Vec<Block>, ActorError> {
+        self.ask(|reply| Question::Blocks { only: None, reply }).await
+    }
+
+    /// The invite for the token with this BLAKE3, expired or not.
+    pub async fn invite(&self, token: Checksum) -> Result<Option<Invite>, ActorError> {
+        let found = self.ask(|reply| Question::Invites { only: Some(token), reply }).await?;
+        Ok(found.into_iter().next().map(|(_, invite)| invite))
+    }
+
+    /// All invites, expired or not, each with the BLAKE3 of its token; those that expire first first.
+    pub async fn invites(&self) -> Result<Vec<(Checksum, Invite)>, ActorError> {
+        self.ask(|reply| Question::Invites { only: None, reply }).await
+    }
+
+    /// Who claims to have something of a tessera, in the order of their ids.
+    pub async fn holders(&self, tessera: TesseraId) -> Result<Vec<Holder>, ActorError> {
+        self.ask(|reply| Question::Holders { tessera, reply }).await
+    }
+
+    /// What is claimed of some stripes of a tessera, and by whom, in the order of the fragments.
+    ///
+    /// Errors with [`ActorError::Conflict`] when that is too much for one answer: 1024 stripes of 24 never are as long as
+    /// no fragment has more than two holders.
+    pub async fn claims(&self, tessera: TesseraId, stripes: Range<u32>) -> Result<Vec<Claimed>, ActorError> {
+        self.ask(|reply| Question::Claims { tessera, stripes, reply }).await
+    }
+
+    /// What a holder has signed to have of a tessera, from a (stripe, index) on, in order, at most `limit` receipts.
+    pub async fn receipts(
+        &self,
+        holder: NodeId,
+        tessera: TesseraId,
+        from: (u32, u16),
+        limit: u32,
+    ) -> Result<Vec<Receipt>, ActorError> {
+        self.ask(|reply| Question::Receipts { holder, tessera, from, limit, reply }).await
+    }
+
+    /// How much is kept here for an account.
+    pub async fn account(&self, account: AccountId) -> Result<AccountTotals, ActorError> {
+        self.ask(|reply| Question::Account { account, reply }).await
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(RpcReplyPort<Result<T, ActorError>>) -> Question,
+    ) -> Result<T, ActorError> {
+        let asked = |slot, reply| StorageMsg::Records(RecordsMsg { question: question(reply), slot });
+        self.0.seat.call(asked).await
+    }
+}

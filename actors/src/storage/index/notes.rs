@@ -1,0 +1,169 @@
+//! Writing notes. In the order in which they were made: a later one may take back what an earlier one says.
+//!
+//! A statement costs a thread hop, whatever its number of rows, so notes of one kind that follow each other are one
+//! statement. Their rows come as one list in JSON, so that there is one prepared statement for any number of them.
+
+use std::sync::Arc;
+
+use proto::Checksum;
+use serde_json::{Value, json};
+use sqlx::{SqliteConnection, sqlite::SqliteArguments};
+
+use super::add;
+use crate::{
+    error::ActorError,
+    storage::notes::{Note, Receipt, Score},
+};
+
+/// Writes notes, within a transaction.
+pub(super) async fn write(
+    connection: &mut SqliteConnection,
+    notes: &[Arc<[Note]>],
+) -> Result<(), ActorError> {
+    let mut statements = Statements::default();
+    for note in notes.iter().flat_map(|notes| notes.iter()) {
+        statements.note(note);
+    }
+    for (sql, rows) in statements.0 {
+        let mut arguments = SqliteArguments::default();
+        add(&mut arguments, Value::Array(rows).to_string())?;
+        sqlx::query_with(sql, arguments).execute(&mut *connection).await?;
+    }
+    sqlx::query("UPDATE records SET notes = notes + 1").execute(&mut *connection).await?;
+    Ok(())
+}
+
+/// Statements in their order, each with its rows.
+#[derive(Default)]
+struct Statements(Vec<(&'static str, Vec<Value>)>);
+
+impl Statements {
+    fn row(&mut self, sql: &'static str, row: Value) {
+        match self.0.last_mut() {
+            Some((last, rows)) if *last == sql => rows.push(row),
+            _ => self.0.push((sql, vec![row])),
+        }
+    }
+
+    fn note(&mut self, note: &Note) {
+        match note {
+            Note::Peer { node, addresses, author, allow_bytes, origin, at_ms } => {
+                let addresses = Value::from(addresses.clone()).to_string();
+                let author = author.map(|author| hex(author.as_bytes()));
+                let allow = allow_bytes.map(u64::cast_signed);
+                self.row(PEER, json!([hex(node.as_bytes()), addresses, author, allow, origin.code(), at_ms]));
+            }
+            Note::RemovePeer { node } => self.row(REMOVE_PEER, json!([hex(node.as_bytes())])),
+            Note::Seen { node, address, author, at_ms } => {
+                let author = author.map(|author| hex(author.as_bytes()));
+                self.row(SEEN, json!([hex(node.as_bytes()), at_ms, address, author]));
+            }
+            Note::Score { node, score } => {
+                let [wrong, error, absence] =
+                    [Score::WrongBytes, Score::Error, Score::Absence].map(|one| i64::from(one == *score));
+                self.row(SCORE, json!([hex(node.as_bytes()), wrong, error, absence]));
+            }
+            Note::Block { what, reason, at_ms } => {
+                self.row(BLOCK, json!([hex(what.id()), what.code(), reason, at_ms]));
+            }
+            Note::Unblock { what } => self.row(UNBLOCK, json!([hex(what.id()), what.code()])),
+            // The planner decides about these: they are rows of its own.
+            Note::Invite { .. } | Note::RemoveInvite { .. } | Note::TakeInvite { .. } => {}
+            Note::Receipt(receipt) => self.row(RECEIPT, receipt_row(receipt)),
+            Note::Claim { holder, tessera, stripes, held, at_ms } => {
+                let (holder, tessera) = (hex(holder.as_bytes()), hex(tessera.as_bytes()));
+                let rows = held.iter().filter(|(stripe, ..)| stripes.contains(stripe));
+                let rows: Vec<_> = rows
+                    .map(|(stripe, idx, sum)| {
+                        json!([tessera, stripe, idx, holder, hex(sum.as_bytes()), at_ms])
+                    })
+                    .collect();
+                let places: Vec<_> = rows.iter().map(|row| json!([row.get(1), row.get(2)])).collect();
+                // In a statement of its own: SQLite then looks at the list of places once.
+                let page = json!([tessera, stripes.start, stripes.end, holder, places]);
+                self.0.push((UNCLAIM, vec![page]));
+                rows.into_iter().for_each(|row| self.row(CLAIM, row));
+            }
+            Note::Proof { holder, fragment, checksum, at_ms } => {
+                let (tessera, holder) = (hex(fragment.tessera.as_bytes()), hex(holder.as_bytes()));
+                let place = (fragment.stripe, fragment.index);
+                self.row(PROOF, json!([tessera, place.0, place.1, holder, hex(checksum.as_bytes()), at_ms]));
+            }
+            Note::Dropped { holder, tessera, fragments } => {
+                let (holder, tessera) = (hex(holder.as_bytes()), hex(tessera.as_bytes()));
+                for sql in [DROP_RECEIPT, DROP_CLAIM] {
+                    for (stripe, idx) in fragments {
+                        self.row(sql, json!([holder, tessera, stripe, idx]));
+                    }
+                }
+            }
+            Note::Forget { tessera } => {
+                self.row(FORGET_RECEIPTS, json!([hex(tessera.as_bytes())]));
+                self.row(FORGET_CLAIMS, json!([hex(tessera.as_bytes())]));
+            }
+        }
+    }
+}
+
+fn receipt_row(receipt: &Receipt) -> Value {
+    let Receipt { holder, fragment, checksum, length, author, held_at_ms, signed } = receipt;
+    let (holder, tessera) = (hex(holder.as_bytes()), hex(fragment.tessera.as_bytes()));
+    let (checksum, author) = (hex(checksum.as_bytes()), hex(author.as_bytes()));
+    let signed: String = signed.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(digit).collect();
+    json!([holder, tessera, fragment.stripe, fragment.index, checksum, length, author, held_at_ms, signed])
+}
+
+/// In hexadecimal, as JSON knows no bytes.
+fn hex(id: &[u8; 32]) -> String {
+    Checksum::from_bytes(*id).to_string()
+}
+
+fn digit(value: u8) -> char {
+    char::from_digit(value.into(), 16).unwrap_or('0')
+}
+
+const PEER: &str = "INSERT INTO peers SELECT unhex(value ->> 0), value ->> 1, unhex(value ->> 2), value ->> 3, \
+     value ->> 4, value ->> 5, NULL, NULL, 0, 0, 0 FROM json_each(?) WHERE true \
+     ON CONFLICT DO UPDATE SET addresses = excluded.addresses, author = coalesce(excluded.author, author), \
+     allow_bytes = excluded.allow_bytes, origin = excluded.origin WHERE excluded.origin <= origin";
+const REMOVE_PEER: &str = "DELETE FROM peers WHERE node IN (SELECT unhex(value ->> 0) FROM json_each(?))";
+/// An upsert and no update: one peer may be among the rows more than once.
+const SEEN: &str = "INSERT INTO peers SELECT p.node, p.addresses, unhex(value ->> 3), p.allow_bytes, p.origin, \
+     p.added_at, value ->> 1, value ->> 2, 0, 0, 0 FROM json_each(?) JOIN peers p ON p.node = unhex(value ->> 0) \
+     WHERE true ON CONFLICT DO UPDATE SET author = coalesce(excluded.author, author), \
+     last_address = coalesce(excluded.last_address, last_address), \
+     seen_at = max(excluded.seen_at, coalesce(seen_at, excluded.seen_at))";
+const SCORE: &str = "INSERT INTO peers SELECT p.node, p.addresses, p.author, p.allow_bytes, p.origin, p.added_at, \
+     p.seen_at, p.last_address, value ->> 1, value ->> 2, value ->> 3 \
+     FROM json_each(?) JOIN peers p ON p.node = unhex(value ->> 0) \
+     WHERE true ON CONFLICT DO UPDATE SET wrong_bytes = wrong_bytes + excluded.wrong_bytes, \
+     errors = errors + excluded.errors, absences = absences + excluded.absences";
+const BLOCK: &str = "INSERT INTO blocked SELECT unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3 \
+     FROM json_each(?) WHERE true ON CONFLICT DO UPDATE SET reason = excluded.reason, at = excluded.at";
+const UNBLOCK: &str =
+    "DELETE FROM blocked WHERE (id, kind) IN (SELECT unhex(value ->> 0), value ->> 1 FROM json_each(?))";
+const RECEIPT: &str = "INSERT INTO receipts SELECT unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, \
+     unhex(value ->> 4), value ->> 5, unhex(value ->> 6), value ->> 7, unhex(value ->> 8) \
+     FROM json_each(?) WHERE true ON CONFLICT DO UPDATE SET checksum = excluded.checksum, len = excluded.len, \
+     author = excluded.author, held_at = excluded.held_at, signed = excluded.signed";
+/// What stays claimed stays, so that it stays proven.
+const UNCLAIM: &str = "DELETE FROM claims WHERE tessera = unhex(?1 ->> '$[0][0]') \
+     AND stripe >= (?1 ->> '$[0][1]') AND stripe < (?1 ->> '$[0][2]') AND holder = unhex(?1 ->> '$[0][3]') \
+     AND (stripe, idx) NOT IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1, '$[0][4]'))";
+const CLAIM: &str = "INSERT INTO claims SELECT unhex(value ->> 0), value ->> 1, value ->> 2, unhex(value ->> 3), \
+     unhex(value ->> 4), value ->> 5, NULL FROM json_each(?) WHERE true \
+     ON CONFLICT DO UPDATE SET proven_at = CASE WHEN checksum = excluded.checksum THEN proven_at END, \
+     checksum = excluded.checksum, claimed_at = excluded.claimed_at";
+const PROOF: &str = "UPDATE claims SET proven_at = proof.at FROM (SELECT unhex(value ->> 0) AS tessera, \
+     value ->> 1 AS stripe, value ->> 2 AS idx, unhex(value ->> 3) AS holder, unhex(value ->> 4) AS checksum, \
+     max(value ->> 5) AS at FROM json_each(?) GROUP BY 1, 2, 3, 4, 5) AS proof \
+     WHERE claims.tessera = proof.tessera AND claims.stripe = proof.stripe AND claims.idx = proof.idx \
+     AND claims.holder = proof.holder AND claims.checksum = proof.checksum";
+const DROP_RECEIPT: &str = "DELETE FROM receipts WHERE (holder, tessera, stripe, idx) IN ( \
+     SELECT unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3 FROM json_each(?))";
+const DROP_CLAIM: &str = "DELETE FROM claims WHERE (holder, tessera, stripe, idx) IN ( \
+     SELECT unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3 FROM json_each(?))";
+const FORGET_RECEIPTS: &str =
+    "DELETE FROM receipts WHERE tessera IN (SELECT unhex(value ->> 0) FROM json_each(?))";
+const FORGET_CLAIMS: &str =
+    "DELETE FROM claims WHERE tessera IN (SELECT unhex(value ->> 0) FROM json_each(?))";

@@ -1,0 +1,283 @@
+//! Reading what is kept of others. No bytes of blobs.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use proto::{AccountId, AuthorId, Checksum, FragmentId, NodeId, TesseraId};
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+
+use super::{
+    message::Reply,
+    notes::{Blocked, Invite, Origin, Receipt},
+};
+use crate::{error::ActorError, supervision::gate::Slot};
+
+/// A question about others, and who asks.
+#[derive(Debug)]
+pub(super) struct RecordsMsg {
+    pub(super) question: Question,
+    pub(super) slot: Slot,
+}
+
+/// What can be asked.
+#[derive(Debug)]
+pub(super) enum Question {
+    /// The peers there are, or one of them.
+    Peers { only: Option<NodeId>, reply: Reply<Vec<Peer>> },
+    /// What is blocked: of these, or all.
+    Blocks { only: Option<Vec<Blocked>>, reply: Reply<Vec<Block>> },
+    /// The invites there are, or the one for a token.
+    Invites { only: Option<Checksum>, reply: Reply<Vec<(Checksum, Invite)>> },
+    /// Who claims what of a tessera, summed up.
+    Holders { tessera: TesseraId, reply: Reply<Vec<Holder>> },
+    /// Who claims what of some stripes.
+    Claims { tessera: TesseraId, stripes: Range<u32>, reply: Reply<Vec<Claimed>> },
+    /// What a holder has signed to have.
+    Receipts { holder: NodeId, tessera: TesseraId, from: (u32, u16), limit: u32, reply: Reply<Vec<Receipt>> },
+    /// How much is kept for an account.
+    Account { account: AccountId, reply: Reply<AccountTotals> },
+}
+
+/// A peer that is known. Times in milliseconds since 1970.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Peer {
+    /// Who it is.
+    pub node: NodeId,
+    /// Where it listens, `host:port`.
+    pub addresses: Vec<String>,
+    /// Who it acts for, if that is known.
+    pub author: Option<AuthorId>,
+    /// How much may be kept for it, in bytes; `None` for as much as is said for everybody.
+    pub allow_bytes: Option<u64>,
+    /// How it came to be known.
+    pub origin: Origin,
+    /// When that was.
+    pub added_at_ms: i64,
+    /// When it was there last.
+    pub seen_at_ms: Option<i64>,
+    /// Where it was then.
+    pub last_address: Option<String>,
+    /// How often it gave other bytes than it should.
+    pub wrong_bytes: u64,
+    /// How often it failed.
+    pub errors: u64,
+    /// How often it was not there.
+    pub absences: u64,
+}
+
+/// A tessera or node of which nothing is accepted.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Block {
+    /// Which one.
+    #[serde(flatten)]
+    pub what: Blocked,
+    /// Why.
+    pub reason: String,
+    /// Since when, in milliseconds since 1970.
+    pub at_ms: i64,
+}
+
+/// What a node claims to have of a tessera, summed up. Times in milliseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holder {
+    /// Who it is.
+    pub node: NodeId,
+    /// Fragments that it claims.
+    pub claimed: u64,
+    /// When it claimed that of which this is longest ago.
+    pub claimed_at_ms: i64,
+    /// How many of them it has proven, ever.
+    pub proven: u64,
+    /// When it has proven anything last.
+    pub proven_at_ms: Option<i64>,
+}
+
+/// A node claims to have a fragment. Times in milliseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claimed {
+    /// Who claims that.
+    pub holder: NodeId,
+    /// The stripe, from 0.
+    pub stripe: u32,
+    /// The place in the stripe, from 0.
+    pub index: u16,
+    /// The checksum that it says the fragment has.
+    pub checksum: Checksum,
+    /// When.
+    pub claimed_at_ms: i64,
+    /// When it has proven that last.
+    pub proven_at_ms: Option<i64>,
+}
+
+/// How much is kept for an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+pub struct AccountTotals {
+    /// Fragments.
+    pub fragments: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// The peers there are, in the order of their ids; or one of them, if it is known.
+pub(super) async fn peers(
+    index: &mut SqliteConnection,
+    only: Option<NodeId>,
+) -> Result<Vec<Peer>, ActorError> {
+    let only = only.as_ref().map(|node| node.as_bytes().as_slice());
+    let rows = sqlx::query(PEERS).bind(only).fetch_all(index).await?;
+    rows.iter().map(peer).collect()
+}
+
+fn peer(row: &SqliteRow) -> Result<Peer, ActorError> {
+    let addresses = serde_json::from_str(row.try_get(1)?)
+        .map_err(|error| ActorError::damaged_index(format!("the addresses of a peer are none: {error}")))?;
+    let author = row.try_get::<Option<&[u8]>, _>(2)?.map(AuthorId::try_from).transpose()?;
+    Ok(Peer {
+        node: NodeId::try_from(row.try_get::<&[u8], _>(0)?)?,
+        addresses,
+        author,
+        allow_bytes: row.try_get::<Option<i64>, _>(3)?.map(i64::cast_unsigned),
+        origin: Origin::from_code(row.try_get(4)?),
+        added_at_ms: row.try_get(5)?,
+        seen_at_ms: row.try_get(6)?,
+        last_address: row.try_get(7)?,
+        wrong_bytes: row.try_get::<i64, _>(8)?.cast_unsigned(),
+        errors: row.try_get::<i64, _>(9)?.cast_unsigned(),
+        absences: row.try_get::<i64, _>(10)?.cast_unsigned(),
+    })
+}
+
+/// What is blocked: of these, or all.
+pub(super) async fn blocks(
+    index: &mut SqliteConnection,
+    only: Option<&[Blocked]>,
+) -> Result<Vec<Block>, ActorError> {
+    let ids = only.map(|only| {
+        let ids: Vec<_> = only.iter().map(|what| Checksum::from_bytes(*what.id()).to_string()).collect();
+        serde_json::Value::from(ids).to_string()
+    });
+    let rows = sqlx::query(BLOCKS).bind(ids).fetch_all(index).await?;
+    let block = |row: &SqliteRow| -> Result<Option<Block>, ActorError> {
+        let id = *Checksum::try_from(row.try_get::<&[u8], _>(0)?)?.as_bytes();
+        let Some(what) = Blocked::from_code(id, row.try_get(1)?) else { return Ok(None) };
+        let is_asked_for = only.is_none_or(|only| only.contains(&what));
+        let (reason, at_ms) = (row.try_get(2)?, row.try_get(3)?);
+        Ok(is_asked_for.then_some(Block { what, reason, at_ms }))
+    };
+    rows.iter().filter_map(|row| block(row).transpose()).collect()
+}
+
+/// The invites there are, or the one for a token.
+pub(super) async fn invites(
+    index: &mut SqliteConnection,
+    only: Option<Checksum>,
+) -> Result<Vec<(Checksum, Invite)>, ActorError> {
+    let only = only.as_ref().map(|token| token.as_bytes().as_slice());
+    let rows = sqlx::query(INVITES).bind(only).fetch_all(index).await?;
+    let invite = |row: &SqliteRow| -> Result<_, ActorError> {
+        let allow_bytes = row.try_get::<Option<i64>, _>(1)?.map(i64::cast_unsigned);
+        let invite = Invite { allow_bytes, expires_at_ms: row.try_get(2)? };
+        Ok((Checksum::try_from(row.try_get::<&[u8], _>(0)?)?, invite))
+    };
+    rows.iter().map(invite).collect()
+}
+
+/// Who claims what of a tessera, summed up, in the order of their ids.
+pub(super) async fn holders(
+    index: &mut SqliteConnection,
+    tessera: TesseraId,
+) -> Result<Vec<Holder>, ActorError> {
+    let rows = sqlx::query(HOLDERS).bind(tessera.as_bytes().as_slice()).fetch_all(index).await?;
+    let holder = |row: &SqliteRow| -> Result<Holder, ActorError> {
+        Ok(Holder {
+            node: NodeId::try_from(row.try_get::<&[u8], _>(0)?)?,
+            claimed: row.try_get::<i64, _>(1)?.cast_unsigned(),
+            claimed_at_ms: row.try_get(2)?,
+            proven: row.try_get::<i64, _>(3)?.cast_unsigned(),
+            proven_at_ms: row.try_get(4)?,
+        })
+    };
+    rows.iter().map(holder).collect()
+}
+
+/// Who claims what of some stripes, in the order of the fragments.
+///
+/// Errors with [`ActorError::Conflict`] when that is too much for one answer.
+pub(super) async fn claims(
+    index: &mut SqliteConnection,
+    tessera: TesseraId,
+    stripes: Range<u32>,
+) -> Result<Vec<Claimed>, ActorError> {
+    let asked = sqlx::query(CLAIMS).bind(tessera.as_bytes().as_slice()).bind(stripes.start).bind(stripes.end);
+    let rows = asked.bind(CLAIMS_MAX + 1).fetch_all(index).await?;
+    if rows.len() > CLAIMS_MAX as usize {
+        let what = format!("more than {CLAIMS_MAX} fragments are claimed of these stripes: ask for fewer");
+        return Err(ActorError::Conflict { what });
+    }
+    let claim = |row: &SqliteRow| -> Result<Claimed, ActorError> {
+        Ok(Claimed {
+            stripe: row.try_get(0)?,
+            index: row.try_get(1)?,
+            holder: NodeId::try_from(row.try_get::<&[u8], _>(2)?)?,
+            checksum: Checksum::try_from(row.try_get::<&[u8], _>(3)?)?,
+            claimed_at_ms: row.try_get(4)?,
+            proven_at_ms: row.try_get(5)?,
+        })
+    };
+    rows.iter().map(claim).collect()
+}
+
+/// What a holder has signed to have of a tessera, from a (stripe, index) on, in order.
+pub(super) async fn receipts(
+    index: &mut SqliteConnection,
+    holder: NodeId,
+    tessera: TesseraId,
+    from: (u32, u16),
+    limit: u32,
+) -> Result<Vec<Receipt>, ActorError> {
+    let asked = sqlx::query(RECEIPTS).bind(holder.as_bytes().as_slice()).bind(tessera.as_bytes().as_slice());
+    let rows = asked.bind(from.0).bind(from.1).bind(limit).fetch_all(index).await?;
+    let receipt = |row: &SqliteRow| -> Result<Receipt, ActorError> {
+        Ok(Receipt {
+            holder,
+            fragment: FragmentId { tessera, stripe: row.try_get(0)?, index: row.try_get(1)? },
+            checksum: Checksum::try_from(row.try_get::<&[u8], _>(2)?)?,
+            length: row.try_get(3)?,
+            author: AuthorId::try_from(row.try_get::<&[u8], _>(4)?)?,
+            held_at_ms: row.try_get(5)?,
+            signed: Bytes::copy_from_slice(row.try_get(6)?),
+        })
+    };
+    rows.iter().map(receipt).collect()
+}
+
+/// How much is kept for an account.
+pub(super) async fn account(
+    index: &mut SqliteConnection,
+    account: AccountId,
+) -> Result<AccountTotals, ActorError> {
+    let row = sqlx::query("SELECT fragments, bytes FROM accounts WHERE account = ?")
+        .bind(account.as_bytes().as_slice())
+        .fetch_optional(index)
+        .await?;
+    let Some(row) = row else { return Ok(AccountTotals::default()) };
+    Ok(AccountTotals {
+        fragments: row.try_get::<i64, _>(0)?.cast_unsigned(),
+        bytes: row.try_get::<i64, _>(1)?.cast_unsigned(),
+    })
+}
+
+/// Claims in one answer: those of 24 holders for a page of a layout and more.
+const CLAIMS_MAX: u32 = 64 << 10;
+const PEERS: &str = "SELECT node, addresses, author, allow_bytes, origin, added_at, seen_at, last_address, \
+     wrong_bytes, errors, absences FROM peers WHERE ?1 IS NULL OR node = ?1 ORDER BY node";
+const BLOCKS: &str = "SELECT id, kind, reason, at FROM blocked \
+     WHERE ?1 IS NULL OR id IN (SELECT unhex(value) FROM json_each(?1)) ORDER BY at, id";
+const INVITES: &str = "SELECT token, allow_bytes, expires_at FROM invites WHERE ?1 IS NULL OR token = ?1 \
+     ORDER BY expires_at, token";
+const HOLDERS: &str = "SELECT holder, count(*), min(claimed_at), count(proven_at), max(proven_at) FROM claims \
+     WHERE tessera = ? GROUP BY holder ORDER BY holder";
+const CLAIMS: &str = "SELECT stripe, idx, holder, checksum, claimed_at, proven_at FROM claims \
+     WHERE tessera = ? AND stripe >= ? AND stripe < ? ORDER BY stripe, idx, holder LIMIT ? + 0";
+const RECEIPTS: &str = "SELECT stripe, idx, checksum, len, author, held_at, signed FROM receipts \
+     WHERE holder = ? AND tessera = ? AND (stripe, idx) >= (?, ?) ORDER BY stripe, idx LIMIT ? + 0";
