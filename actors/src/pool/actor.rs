@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use config::HostPort;
 use proto::NodeId;
 use quinn::Endpoint;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -66,7 +67,7 @@ pub(super) struct State {
 /// A node that is being dialled, and who waits for it.
 struct Dialling {
     /// Those of its addresses that were not tried yet, the next one last.
-    addresses: Vec<String>,
+    addresses: Vec<HostPort>,
     waiting: Vec<(Slot, Reply<Lease>)>,
     is_kept: bool,
     begun: Instant,

@@ -2,23 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use proto::NodeId;
-
-/// Who may connect.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Accept {
-    /// Nodes that are known.
-    #[default]
-    Known,
-    /// Any node.
-    Any,
-}
+use config::HostPort;
+use proto::{AuthorId, NodeId};
 
 /// All that is known of other nodes. Replaced whole when anything changes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PeerBook {
-    /// Who may connect.
-    pub accept: Accept,
+    /// Whether any node may connect, or only those that are known.
+    pub accepts_any: bool,
     /// Whether somebody was invited who has not come yet: then nodes that are not known may come in to say so.
     pub invites_open: bool,
     /// The nodes.
@@ -30,10 +21,14 @@ pub struct PeerBook {
 /// What is known of one node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Known {
-    /// Where it is, as `host:port`, the best first.
-    pub addresses: Vec<String>,
+    /// Where it is, the best first.
+    pub addresses: Vec<HostPort>,
     /// Whether the operator wants it, and not only another node told of it.
     pub is_configured: bool,
+    /// Who it acts for, once it has shown that.
+    pub author: Option<AuthorId>,
+    /// How much may be kept for it, in bytes, if that was said.
+    pub allow_bytes: Option<u64>,
 }
 
 /// How a node that has connected is received.
@@ -54,13 +49,16 @@ impl PeerBook {
         match (self.blocked.get(node), self.peers.contains_key(node)) {
             (Some(reason), _) => Welcome::Blocked(reason.clone()),
             (None, true) => Welcome::Known,
-            (None, false) if self.accept == Accept::Any || self.invites_open => Welcome::Stranger,
+            (None, false) if self.accepts_any || self.invites_open => Welcome::Stranger,
             (None, false) => Welcome::NotKnown,
         }
     }
 
-    pub(super) fn is_configured(&self, node: &NodeId) -> bool {
-        self.peers.get(node).is_some_and(|peer| peer.is_configured)
+    /// How many bytes may be kept for an author in all: what its machines may together, those without an allowance of
+    /// their own `each`. `None` for an author that no peer acts for.
+    pub fn allowance(&self, author: AuthorId, each: u64) -> Option<u64> {
+        let machines = self.peers.values().filter(|peer| peer.is_configured && peer.author == Some(author));
+        machines.map(|peer| peer.allow_bytes.unwrap_or(each)).reduce(u64::saturating_add)
     }
 
     /// The nodes that are held connected, so that they reach this one behind its router: the first few that the
@@ -85,30 +83,51 @@ mod tests {
     }
 
     fn known(addresses: &[&str], is_configured: bool) -> Known {
-        Known { addresses: addresses.iter().map(ToString::to_string).collect(), is_configured }
+        let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
+        Known { addresses, is_configured, ..Known::default() }
     }
 
     #[test]
     fn strangers_are_welcome_only_where_any_are_or_somebody_is_invited() {
-        let check = |accept, invites_open, expected| {
-            let book = PeerBook { accept, invites_open, ..PeerBook::default() };
+        let check = |accepts_any, invites_open, expected| {
+            let book = PeerBook { accepts_any, invites_open, ..PeerBook::default() };
             assert_eq!(book.welcome(&node(1)), expected);
         };
-        check(Accept::Known, false, Welcome::NotKnown);
-        check(Accept::Known, true, Welcome::Stranger);
-        check(Accept::Any, false, Welcome::Stranger);
+        check(false, false, Welcome::NotKnown);
+        check(false, true, Welcome::Stranger);
+        check(true, false, Welcome::Stranger);
     }
 
     #[test]
     fn node_that_is_blocked_is_not_welcome_even_if_known() {
         let book = PeerBook {
-            accept: Accept::Any,
+            accepts_any: true,
             peers: [(node(1), known(&[], true)), (node(2), known(&[], true))].into(),
             blocked: [(node(1), "spam".to_owned())].into(),
             ..PeerBook::default()
         };
         assert_eq!(book.welcome(&node(1)), Welcome::Blocked("spam".to_owned()));
         assert_eq!(book.welcome(&node(2)), Welcome::Known);
+    }
+
+    #[test]
+    fn author_has_the_allowances_of_all_its_machines() {
+        let author = AuthorId::from_bytes([9; 32]);
+        let machine = |author, allow_bytes, is_configured| Known {
+            author: Some(author),
+            allow_bytes,
+            is_configured,
+            ..Known::default()
+        };
+        let peers = [
+            (node(1), machine(author, Some(5), true)),
+            (node(2), machine(author, None, true)),
+            (node(3), machine(author, Some(1000), false)),
+            (node(4), machine(AuthorId::from_bytes([8; 32]), Some(1000), true)),
+        ];
+        let book = PeerBook { peers: peers.into(), ..PeerBook::default() };
+        assert_eq!(book.allowance(author, 7), Some(12));
+        assert_eq!(book.allowance(AuthorId::from_bytes([7; 32]), 7), None);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use config::HostPort;
 use proto::NodeId;
 use quinn::{ClientConfig, ConnectionError, Endpoint, TransportErrorCode};
 use tokio::time::timeout;
@@ -19,8 +20,7 @@ pub(super) struct Dial {
     pub(super) config: ClientConfig,
     pub(super) us: NodeId,
     pub(super) node: NodeId,
-    /// `host:port`.
-    pub(super) address: String,
+    pub(super) address: HostPort,
     pub(super) is_kept: bool,
     pub(super) clock: Clock,
 }
@@ -43,16 +43,19 @@ impl Dial {
         let connection = connecting.await.map_err(|error| self.failed(error))?;
         // The handshake has made sure of it; nobody is taken for somebody else all the same.
         if identity::peer(&connection) != Some(self.node) {
-            return Err(PeerTrouble::WrongKey { address: self.address.clone() });
+            return Err(PeerTrouble::WrongKey { address: self.address.to_string() });
         }
         let link = Link::new(connection, Some(self.us), self.is_kept, self.clock);
         link.map(Arc::new).ok_or_else(|| unreachable(&self.address, &"the handshake was not complete"))
     }
 
     async fn resolve(&self) -> Result<SocketAddr, PeerTrouble> {
-        let found = tokio::net::lookup_host(&self.address)
-            .await
-            .map_err(|error| unreachable(&self.address, &error))?;
+        if let Some(address) = self.address.socket_addr() {
+            return Ok(address);
+        }
+        let name = self.address.to_string();
+        let found =
+            tokio::net::lookup_host(&name).await.map_err(|error| unreachable(&self.address, &error))?;
         let is_v4_only = self.endpoint.local_addr().is_ok_and(|address| address.is_ipv4());
         let usable = found.filter(|address| address.is_ipv4() || !is_v4_only);
         // An IPv4 address first: of a name with both, it is the one that works almost everywhere.
@@ -64,7 +67,7 @@ impl Dial {
     fn failed(&self, error: ConnectionError) -> PeerTrouble {
         match &error {
             ConnectionError::TransportError(inner) if inner.code == wrong_key() => {
-                PeerTrouble::WrongKey { address: self.address.clone() }
+                PeerTrouble::WrongKey { address: self.address.to_string() }
             }
             ConnectionError::ConnectionClosed(closed) if closed.error_code == no_protocol() => {
                 unreachable(&self.address, &"it speaks another protocol or another version of ours")
@@ -75,7 +78,7 @@ impl Dial {
     }
 }
 
-fn unreachable(address: &str, reason: &dyn std::fmt::Display) -> PeerTrouble {
+fn unreachable(address: &HostPort, reason: &dyn std::fmt::Display) -> PeerTrouble {
     PeerTrouble::Unreachable { reason: format!("{address}: {reason}") }
 }
 

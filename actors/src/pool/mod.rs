@@ -25,8 +25,9 @@ mod reap;
 mod tests;
 mod trouble;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::sync::Arc;
 
+use config::NetworkConfig;
 use futures::future::BoxFuture;
 use proto::NodeKey;
 use ractor::{Actor, ActorCell, ActorRef, SpawnErr};
@@ -35,7 +36,7 @@ use tokio::{
     sync::{mpsc, watch},
 };
 
-pub use book::{Accept, Known, PeerBook};
+pub use book::{Known, PeerBook};
 pub use handle::PoolHandle;
 pub use link::{Close, Lease};
 pub use message::{ConnectionStatus, Inbound, PoolStatus, WaitingStatus};
@@ -47,23 +48,6 @@ use crate::{
     supervision::{gate::Gate, seat::Seat, supervisor::Child},
 };
 
-/// How the pool is set up.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PoolConfig {
-    /// Where it listens; without, it only dials.
-    pub listen: Option<SocketAddr>,
-    /// The most connections at a time.
-    pub connections_max: usize,
-    /// How long a connection may be idle.
-    pub idle: Duration,
-    /// How often that is looked at.
-    pub reap_every: Duration,
-    /// Dials within any minute.
-    pub dials_per_minute: u32,
-    /// Handshakes of others that may run at a time.
-    pub handshakes_max: usize,
-}
-
 /// What the supervisor starts the pool with, every time.
 pub(crate) struct Starter {
     arguments: actor::Arguments,
@@ -73,20 +57,20 @@ pub(crate) struct Starter {
 impl Starter {
     /// A handle, and what starts the actor behind it. Binds the socket. Streams that peers open go to `inbound`.
     pub(crate) fn new(
-        config: &PoolConfig,
+        config: &NetworkConfig,
         key: &NodeKey,
         book: watch::Receiver<Arc<PeerBook>>,
         inbound: mpsc::Sender<Inbound>,
         metrics: PoolMetrics,
         actors: ActorMetrics,
     ) -> Result<(PoolHandle, Self), ActorError> {
-        let port = Arc::new(endpoint::Port::bind(config.listen, key, config.idle)?);
+        let port = Arc::new(endpoint::Port::bind(config.listen_addr, key, config.pool_idle_timeout)?);
         let settings = actor::Settings {
-            connections_max: config.connections_max,
-            idle: config.idle,
-            reap_every: config.reap_every,
+            connections_max: config.pool_max_connections,
+            idle: config.pool_idle_timeout,
+            reap_every: config.pool_reaper_interval,
             dials_per_minute: config.dials_per_minute,
-            handshakes_max: config.handshakes_max,
+            handshakes_max: config.max_concurrent_handshakes,
         };
         let (seat, sender) = Seat::new(Gate::new(NAME, REQUESTS_MAX), actors);
         let handle = PoolHandle::new(seat, port.address());

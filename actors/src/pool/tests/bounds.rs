@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn connection_nobody_uses_is_reaped_and_one_in_use_is_not() {
-    let a = Node::with(1, PoolConfig { idle: Duration::ZERO, ..config() }).await;
+    let a = Node::with(1, NetworkConfig { pool_idle_timeout: Duration::ZERO, ..config() }).await;
     let (b, c) = (Node::start(2).await, Node::start(3).await);
     a.knows(&[&b, &c]);
     b.knows_at(a.id, &[]);
@@ -24,7 +24,7 @@ async fn connection_nobody_uses_is_reaped_and_one_in_use_is_not() {
 
 #[tokio::test]
 async fn connection_that_the_other_side_uses_is_not_reaped() {
-    let a = Node::with(1, PoolConfig { idle: Duration::ZERO, ..config() }).await;
+    let a = Node::with(1, NetworkConfig { pool_idle_timeout: Duration::ZERO, ..config() }).await;
     let b = Node::start(2).await;
     a.knows_at(b.id, &[]);
     b.knows(&[&a]);
@@ -41,7 +41,7 @@ async fn connection_that_the_other_side_uses_is_not_reaped() {
 
 #[tokio::test]
 async fn oldest_idle_connection_makes_room_for_a_dial() {
-    let a = Node::with(1, PoolConfig { connections_max: 2, ..config() }).await;
+    let a = Node::with(1, NetworkConfig { pool_max_connections: 2, ..config() }).await;
     let mut others = Vec::new();
     for seed in 2..5 {
         let other = Node::start(seed).await;
@@ -63,7 +63,7 @@ async fn oldest_idle_connection_makes_room_for_a_dial() {
 
 #[tokio::test]
 async fn newcomer_from_outside_evicts_nobody_and_is_told_why() {
-    let a = Node::with(1, PoolConfig { connections_max: 1, ..config() }).await;
+    let a = Node::with(1, NetworkConfig { pool_max_connections: 1, ..config() }).await;
     let (b, c) = (Node::start(2).await, Node::start(3).await);
     for other in [&b, &c] {
         a.knows_at(other.id, &[]);
@@ -79,7 +79,7 @@ async fn newcomer_from_outside_evicts_nobody_and_is_told_why() {
 
 #[tokio::test]
 async fn node_that_comes_again_takes_the_place_of_its_old_connection() {
-    let a = Node::with(1, PoolConfig { connections_max: 2, ..config() }).await;
+    let a = Node::with(1, NetworkConfig { pool_max_connections: 2, ..config() }).await;
     let b = Node::start(2).await;
     a.knows_at(b.id, &[]);
     b.knows(&[&a]);

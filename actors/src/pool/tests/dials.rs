@@ -38,7 +38,7 @@ async fn other_address_is_tried_when_the_first_does_not_answer() {
     let (a, b) = (Node::start(1).await, Node::start(2).await);
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
     let silent = silent.local_addr().unwrap().to_string();
-    a.knows_at(b.id, &["no such host", &b.address(), &silent]);
+    a.knows_at(b.id, &["no-such-host.invalid:1", &b.address(), &silent]);
     b.knows_at(a.id, &[]);
     say(&a.pool.lease(b.id).await.unwrap()).await.unwrap();
     assert_eq!(a.counted("conn_pool_dial_failures"), 0);
@@ -47,21 +47,21 @@ async fn other_address_is_tried_when_the_first_does_not_answer() {
 #[tokio::test]
 async fn node_that_is_not_there_is_left_alone_for_a_while() {
     let (a, absent) = (Node::start(1).await, NodeKey::from_seed([9; 32]).id());
-    a.knows_at(absent, &["no such host"]);
+    a.knows_at(absent, &["no-such-host.invalid:1"]);
     let first = trouble(a.pool.lease(absent).await.unwrap_err());
     assert!(
-        matches!(&first, PeerTrouble::Unreachable { reason } if reason.contains("no such host")),
+        matches!(&first, PeerTrouble::Unreachable { reason } if reason.contains("no-such-host.invalid")),
         "{first}"
     );
     let second = trouble(a.pool.lease(absent).await.unwrap_err());
     assert!(
-        matches!(&second, PeerTrouble::Waiting { reason, .. } if reason.contains("no such host")),
+        matches!(&second, PeerTrouble::Waiting { reason, .. } if reason.contains("no-such-host.invalid")),
         "{second}"
     );
     let waiting = a.pool.status().await.unwrap().waiting;
     assert_eq!(waiting.iter().map(|waiting| waiting.node).collect::<Vec<_>>(), [absent]);
     // What is known of it has changed: it is worth another try.
-    a.knows_at(absent, &["no other host"]);
+    a.knows_at(absent, &["no-other-host.invalid:1"]);
     let third = trouble(a.pool.lease(absent).await.unwrap_err());
     assert!(matches!(&third, PeerTrouble::Unreachable { .. }), "{third}");
     assert_eq!(a.counted("conn_pool_dial_failures"), 2);
@@ -70,7 +70,8 @@ async fn node_that_is_not_there_is_left_alone_for_a_while() {
 #[tokio::test]
 async fn thousand_unreachable_peers_are_dialled_no_more_than_the_budget_allows() {
     let budget = 20;
-    let a = Node::with(1, PoolConfig { dials_per_minute: budget, connections_max: 2000, ..config() }).await;
+    let a = Node::with(1, NetworkConfig { dials_per_minute: budget, pool_max_connections: 2000, ..config() })
+        .await;
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
     silent.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
     let address = silent.local_addr().unwrap().to_string();
@@ -78,7 +79,7 @@ async fn thousand_unreachable_peers_are_dialled_no_more_than_the_budget_allows()
         .map(|number| NodeId::from_bytes(*blake3::hash(&number.to_le_bytes()).as_bytes()))
         .collect();
     a.change(|book| {
-        let known = Known { addresses: vec![address.clone()], is_configured: false };
+        let known = Known { addresses: vec![address.parse().unwrap()], ..Known::default() };
         book.peers = peers.iter().map(|node| (*node, known.clone())).collect();
     });
     let asked = peers.iter().map(|node| async { trouble(a.pool.lease(*node).await.unwrap_err()) });
@@ -108,7 +109,7 @@ async fn node_without_an_address_blocked_or_itself_is_not_dialled() {
 
 #[tokio::test]
 async fn first_three_configured_nodes_are_kept_connected_and_no_others() {
-    let a = Node::with(1, PoolConfig { idle: Duration::ZERO, ..config() }).await;
+    let a = Node::with(1, NetworkConfig { pool_idle_timeout: Duration::ZERO, ..config() }).await;
     let mut others = Vec::new();
     for seed in 2..7 {
         let other = Node::start(seed).await;
@@ -117,7 +118,11 @@ async fn first_three_configured_nodes_are_kept_connected_and_no_others() {
     }
     a.change(|book| {
         for other in &others {
-            let known = Known { addresses: vec![other.address()], is_configured: true };
+            let known = Known {
+                addresses: vec![other.address().parse().unwrap()],
+                is_configured: true,
+                ..Known::default()
+            };
             book.peers.insert(other.id, known);
         }
     });

@@ -5,6 +5,7 @@ mod dials;
 mod strangers;
 
 use std::{
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -23,14 +24,13 @@ struct Node {
     measured: Measured,
 }
 
-fn config() -> PoolConfig {
-    PoolConfig {
-        listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
-        connections_max: 16,
-        idle: Duration::from_secs(60),
-        reap_every: Duration::from_secs(60),
-        dials_per_minute: 60,
-        handshakes_max: 64,
+fn config() -> NetworkConfig {
+    NetworkConfig {
+        listen_addr: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
+        pool_max_connections: 16,
+        pool_idle_timeout: Duration::from_secs(60),
+        pool_reaper_interval: Duration::from_secs(60),
+        ..NetworkConfig::default()
     }
 }
 
@@ -39,7 +39,7 @@ impl Node {
         Self::with(seed, config()).await
     }
 
-    async fn with(seed: u8, config: PoolConfig) -> Self {
+    async fn with(seed: u8, config: NetworkConfig) -> Self {
         let key = NodeKey::from_seed([seed; 32]);
         let (book, seen) = watch::channel(Arc::new(PeerBook::default()));
         let (inbound, streams) = mpsc::channel(INBOUND_MAX);
@@ -64,9 +64,9 @@ impl Node {
     }
 
     fn knows_at(&self, node: NodeId, addresses: &[&str]) {
-        let addresses = addresses.iter().map(ToString::to_string).collect();
+        let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
         self.change(|book| {
-            book.peers.insert(node, Known { addresses, is_configured: false });
+            book.peers.insert(node, Known { addresses, ..Known::default() });
         });
     }
 

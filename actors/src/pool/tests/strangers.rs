@@ -23,7 +23,7 @@ async fn stranger_is_turned_away_and_told_what_to_do() {
 
 #[tokio::test]
 async fn stranger_comes_in_where_any_may_or_somebody_is_invited() {
-    let changes: [fn(&mut PeerBook); 2] = [|book| book.accept = Accept::Any, |book| book.invites_open = true];
+    let changes: [fn(&mut PeerBook); 2] = [|book| book.accepts_any = true, |book| book.invites_open = true];
     for change in changes {
         let (a, stranger) = (Node::start(1).await, Node::start(2).await);
         a.change(change);
