@@ -1,10 +1,12 @@
 //! The way to ask the cache: a store of fragments around another one.
 
-use proto::{AccountId, Fragment, FragmentId, TesseraId};
+use bytes::Bytes;
+use proto::{AccountId, Fragment, FragmentId, TesseraId, record::DocumentKind};
 
 use super::message::{CacheMsg, CacheUsage};
 use crate::{
     error::ActorError,
+    storage::StorageHandle,
     store::{FragmentRow, FragmentStore, PutOutcome},
     supervision::seat::Seat,
 };
@@ -59,6 +61,20 @@ impl<S: FragmentStore> CacheHandle<S> {
 
     fn changing(&self, id: FragmentId) -> Changing {
         Changing { seat: self.seat.clone(), id }
+    }
+}
+
+impl CacheHandle<StorageHandle> {
+    /// As [`StorageHandle::deposit`].
+    pub async fn deposit(
+        &self,
+        account: AccountId,
+        id: FragmentId,
+        fragment: Fragment,
+        documents: Vec<(DocumentKind, Bytes)>,
+    ) -> Result<PutOutcome, ActorError> {
+        let _changing = self.changing(id);
+        self.store.deposit(account, id, fragment, documents).await
     }
 }
 

@@ -5,14 +5,17 @@ mod records;
 use std::{collections::BTreeSet, path::PathBuf, time::Instant};
 
 use bytes::Bytes;
-use proto::{AccountId, Checksum, Fragment, FragmentId, TesseraId, record::DocumentKind};
+use proto::{
+    AccountId, Checksum, Fragment, FragmentId, ProtoError, TesseraId, limits::DOCUMENT_BYTES_MAX,
+    record::DocumentKind,
+};
 
 use super::{
     compact::Compacted,
     doubts::Doubts,
     jobs::Job,
     message::{Segments, StorageMsg, Usage},
-    ops::{Op, Outcome, ScrubNote, Submission},
+    ops::{Deposited, Op, Outcome, ScrubNote, Submission},
     pulse::{Beats, Pulse},
     queries::TesseraRow,
     session::Session,
@@ -78,6 +81,29 @@ impl StorageHandle {
             }
         });
         opened.await.unwrap_or(Err(ActorError::Restarting { actor: super::NAME }))
+    }
+
+    /// As [`FragmentStore::put`], and with the fragment documents of its tessera: those that are not here, or are known to
+    /// be damaged, are written before it and are durable with it. They stay as long as anything of the tessera is held.
+    ///
+    /// Errors with [`ActorError::Proto`] for a document of more than 16 MiB.
+    pub async fn deposit(
+        &self,
+        account: AccountId,
+        id: FragmentId,
+        fragment: Fragment,
+        documents: Vec<(DocumentKind, Bytes)>,
+    ) -> Result<PutOutcome, ActorError> {
+        let deposited = |(kind, bytes): (DocumentKind, Bytes)| {
+            let (length, limit) = (bytes.len() as u64, DOCUMENT_BYTES_MAX as u64);
+            if length > limit {
+                return Err(ProtoError::TooLong { what: kind.name(), length, limit });
+            }
+            Ok(Deposited { kind, hash: Checksum::of(&bytes), bytes })
+        };
+        let documents = documents.into_iter().map(deposited).collect::<Result<_, _>>()?;
+        let outcome = self.submit(Op::Put { account, id, fragment, documents }).await?;
+        Ok(if outcome == Outcome::Held { PutOutcome::Held } else { PutOutcome::Stored })
     }
 
     /// A document of a tessera; without a hash, the only one of its kind. Its hash is checked.
@@ -173,8 +199,7 @@ impl FragmentStore for StorageHandle {
         id: FragmentId,
         fragment: Fragment,
     ) -> Result<PutOutcome, ActorError> {
-        let outcome = self.submit(Op::Put { account, id, fragment }).await?;
-        Ok(if outcome == Outcome::Held { PutOutcome::Held } else { PutOutcome::Stored })
+        self.deposit(account, id, fragment, Vec::new()).await
     }
 
     async fn get(&self, id: FragmentId) -> Result<Fragment, ActorError> {

@@ -92,7 +92,7 @@ pub use pulse::Beats;
 #[cfg(test)]
 pub(crate) use pulse::beats;
 pub use queries::{TesseraRow, Totals};
-pub use records::{AccountTotals, Block, Claimed, Holder, Peer};
+pub use records::{AccountTotals, Block, Claimed, HeldDocument, Holder, Peer};
 pub use recover::{Damage, Report};
 pub use reserve::RESERVE_FILE;
 pub use rows::{BlobState, ScrubRow};

@@ -63,7 +63,7 @@ pub(crate) async fn load(
 }
 
 /// The tesserae of which nothing may be left after the batch: those to be purged, and those of which some account
-/// drops as many fragments as it holds.
+/// drops as many fragments as it holds. It may put some of these in the same batch.
 fn may_go(view: &View, batch: &[Submission]) -> HashSet<TesseraId> {
     let mut drops = HashMap::<(AccountId, TesseraId), u64>::new();
     let mut tesseras = HashSet::new();
@@ -78,7 +78,7 @@ fn may_go(view: &View, batch: &[Submission]) -> HashSet<TesseraId> {
     }
     let all = drops
         .iter()
-        .filter(|(key, drops)| view.holdings.get(key).is_some_and(|held| held.fragments <= **drops));
+        .filter(|(key, drops)| view.holdings.get(key).map_or(0, |held| held.fragments) <= **drops);
     tesseras.extend(all.map(|((_, tessera), _)| *tessera));
     tesseras
 }

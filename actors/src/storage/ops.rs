@@ -29,8 +29,8 @@ pub(crate) struct Submission {
 /// What to do.
 #[derive(Debug)]
 pub(crate) enum Op {
-    /// An account wants a fragment.
-    Put { account: AccountId, id: FragmentId, fragment: Fragment },
+    /// An account wants a fragment. Documents of its tessera that are not here come with it.
+    Put { account: AccountId, id: FragmentId, fragment: Fragment, documents: Vec<Deposited> },
     /// An account no longer wants it.
     Drop { account: AccountId, id: FragmentId },
     /// Begin a session.
@@ -71,6 +71,15 @@ pub(crate) enum Op {
     Scrub(ScrubNote),
     /// What is to be kept of others: all of it, or nothing.
     Note(Arc<[Note]>),
+}
+
+/// A document that comes with a fragment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Deposited {
+    pub(crate) kind: DocumentKind,
+    /// BLAKE3 of the bytes.
+    pub(crate) hash: Checksum,
+    pub(crate) bytes: Bytes,
 }
 
 /// Something to be kept of scrubbing. Times in milliseconds since 1970.
@@ -141,7 +150,10 @@ impl Op {
     pub(crate) fn record_bytes(&self) -> u64 {
         let aligned = (RECORD_HEADER_BYTES + RECORD_ALIGN_BYTES) as u64;
         match self {
-            Self::Put { fragment, .. } => record_len(fragment.bytes().len()) + record_len(CLAIM_BYTES),
+            Self::Put { fragment, documents, .. } => {
+                let documents = documents.iter().map(|document| record_len(document.bytes.len()) + aligned);
+                record_len(fragment.bytes().len()) + record_len(CLAIM_BYTES) + documents.sum::<u64>()
+            }
             Self::Pin { fragment, .. } => record_len(fragment.bytes().len()),
             Self::Document { bytes, .. } => record_len(bytes.len()) + aligned,
             Self::Refs { refs, .. } => refs.len() as u64 * record_len(CLAIM_BYTES),
@@ -213,7 +225,7 @@ impl Op {
     /// What must be known of the index before it is decided.
     pub(crate) fn needs(&self, into: &mut Vec<Need>) {
         match self {
-            Self::Put { account, id, fragment } => {
+            Self::Put { account, id, fragment, .. } => {
                 into.push(Need { account: *account, fragment: *id, checksum: Some(fragment.checksum()) });
             }
             Self::Drop { account, id }
@@ -270,6 +282,9 @@ impl Op {
     /// The documents that must be known.
     pub(crate) fn documents(&self, into: &mut Vec<DocumentKey>) {
         match self {
+            Self::Put { id, documents, .. } => {
+                into.extend(documents.iter().map(|document| (id.tessera, document.kind, document.hash)));
+            }
             Self::Document { tessera, kind, bytes, .. } => into.push((*tessera, *kind, Checksum::of(bytes))),
             Self::Copy { records, .. } => {
                 into.extend(records.iter().filter_map(|copied| match &copied.record {

@@ -21,7 +21,7 @@ use super::{
     facts::Need,
     log::Tape,
     needed::Extra,
-    ops::{Op, Outcome, ScrubNote},
+    ops::{Deposited, Op, Outcome, ScrubNote},
     rows::{BlobState, DepositKey, DepositRow, DocumentKey, Place, ScrubRow},
     sessions::Sessions,
     view::View,
@@ -54,7 +54,9 @@ impl Planner {
             return Err(ActorError::InsufficientStorage { reason: reason.to_owned() });
         }
         match op {
-            Op::Put { account, id, fragment } => self.put(*account, *id, fragment, scene),
+            Op::Put { account, id, fragment, documents } => {
+                self.put(*account, *id, fragment, documents, scene)
+            }
             Op::Drop { account, id } => self.drop(*account, *id, scene),
             Op::OpenSession => Ok(self.open_session(scene)),
             Op::Pin { session, fragment } => self.pin(*session, fragment, scene),
@@ -104,12 +106,20 @@ impl Planner {
         account: AccountId,
         id: FragmentId,
         fragment: &Fragment,
+        documents: &[Deposited],
         scene: &mut Scene<'_>,
     ) -> Result<Outcome, ActorError> {
         let checksum = fragment.checksum();
         self.check_same(id, checksum)?;
+        let length = blob_length(fragment)?;
         if self.view.tesseras.get(&id.tessera).is_some_and(|row| row.session != 0) {
             return Err(ActorError::Conflict { what: format!("{} is still being written", id.tessera) });
+        }
+        // First, so that a torn batch has no fragment without them. Alone they are purged at the next start.
+        for Deposited { kind, hash, bytes } in documents {
+            let (session, tessera) = (SessionId::NONE, id.tessera);
+            let record = Record::Document { session, tessera, kind: *kind, bytes: bytes.clone() };
+            self.add_document((tessera, *kind, *hash), session, &record, scene)?;
         }
         let held = self.view.deposits.get(&(account, id)).is_some();
         if held && self.is_ok(&checksum) {
@@ -117,7 +127,6 @@ impl Planner {
         }
         self.blob(fragment, scene)?;
         if !held {
-            let length = blob_length(fragment)?;
             let claim = Claim { session: SessionId::NONE, account, fragment: id, checksum, length };
             self.add_ref(&claim, scene)?;
         }
@@ -171,6 +180,11 @@ impl Planner {
         for (kind, hash) in scene.extra.documents.get(&tessera).into_iter().flatten() {
             self.view.remove_document((tessera, *kind, *hash));
         }
+        // What came with a fragment may have come in this very batch.
+        let in_flight = self.view.documents.in_flight().filter(|(of, ..)| *of == tessera);
+        for key in in_flight.copied().collect::<Vec<_>>() {
+            self.view.remove_document(key);
+        }
         self.view.tesseras.set(tessera, None, self.view.batch);
     }
 
@@ -198,6 +212,17 @@ impl Planner {
         scene: &mut Scene<'_>,
     ) -> Result<Outcome, ActorError> {
         self.name(session, key.0)?;
+        self.add_document(key, session, record, scene)
+    }
+
+    /// Writes a document unless it is here and right, as far as anyone knows.
+    fn add_document(
+        &mut self,
+        key: DocumentKey,
+        session: SessionId,
+        record: &Record,
+        scene: &mut Scene<'_>,
+    ) -> Result<Outcome, ActorError> {
         if self.view.documents.get(&key).is_some_and(|row| row.suspect_at_ms.is_none()) {
             return Ok(Outcome::Held);
         }

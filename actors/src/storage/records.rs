@@ -3,7 +3,10 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use proto::{AccountId, AuthorId, Checksum, FragmentId, NodeId, TesseraId};
+use proto::{
+    AccountId, AuthorId, Checksum, FragmentId, NodeId, TesseraId,
+    record::{DOCUMENT_FIELDS_BYTES, DocumentKind},
+};
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
@@ -34,6 +37,8 @@ pub(super) enum Question {
     Claims { tessera: TesseraId, stripes: Range<u32>, reply: Reply<Vec<Claimed>> },
     /// What a holder has signed to have.
     Receipts { holder: NodeId, tessera: TesseraId, from: (u32, u16), limit: u32, reply: Reply<Vec<Receipt>> },
+    /// The documents of a tessera.
+    Documents { tessera: TesseraId, reply: Reply<Vec<HeldDocument>> },
     /// How much is kept for an account.
     Account { account: AccountId, reply: Reply<AccountTotals> },
 }
@@ -107,6 +112,19 @@ pub struct Claimed {
     pub claimed_at_ms: i64,
     /// When it has proven that last.
     pub proven_at_ms: Option<i64>,
+}
+
+/// A document that is here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldDocument {
+    /// Which document of its tessera.
+    pub kind: DocumentKind,
+    /// Its BLAKE3.
+    pub hash: Checksum,
+    /// Its length in bytes.
+    pub length: u32,
+    /// Whether its bytes are known to be damaged or gone.
+    pub is_damaged: bool,
 }
 
 /// How much is kept for an account.
@@ -251,6 +269,24 @@ pub(super) async fn receipts(
     rows.iter().map(receipt).collect()
 }
 
+/// The documents of a tessera, by kind and hash. Of one that a session is still writing there are none.
+pub(super) async fn documents(
+    index: &mut SqliteConnection,
+    tessera: TesseraId,
+) -> Result<Vec<HeldDocument>, ActorError> {
+    let rows = sqlx::query(DOCUMENTS).bind(tessera.as_bytes().as_slice()).fetch_all(index).await?;
+    let document = |row: &SqliteRow| -> Result<Option<HeldDocument>, ActorError> {
+        let Some(kind) = DocumentKind::from_code(row.try_get(0)?) else { return Ok(None) };
+        Ok(Some(HeldDocument {
+            kind,
+            hash: Checksum::try_from(row.try_get::<&[u8], _>(1)?)?,
+            length: row.try_get::<u32, _>(2)?.saturating_sub(DOCUMENT_FIELDS_LEN),
+            is_damaged: row.try_get(3)?,
+        }))
+    };
+    rows.iter().filter_map(|row| document(row).transpose()).collect()
+}
+
 /// How much is kept for an account.
 pub(super) async fn account(
     index: &mut SqliteConnection,
@@ -267,6 +303,9 @@ pub(super) async fn account(
     })
 }
 
+/// Of a record's payload, before the document's bytes.
+const DOCUMENT_FIELDS_LEN: u32 = 48;
+const _: () = assert!(DOCUMENT_FIELDS_LEN as usize == DOCUMENT_FIELDS_BYTES);
 /// Claims in one answer: those of 24 holders for a page of a layout and more.
 const CLAIMS_MAX: u32 = 64 << 10;
 const PEERS: &str = "SELECT node, addresses, author, allow_bytes, origin, added_at, seen_at, last_address, \
@@ -279,5 +318,8 @@ const HOLDERS: &str = "SELECT holder, count(*), min(claimed_at), count(proven_at
      WHERE tessera = ? GROUP BY holder ORDER BY holder";
 const CLAIMS: &str = "SELECT stripe, idx, holder, checksum, claimed_at, proven_at FROM claims \
      WHERE tessera = ? AND stripe >= ? AND stripe < ? ORDER BY stripe, idx, holder LIMIT ? + 0";
+const DOCUMENTS: &str = "SELECT d.kind, d.hash, d.len, d.suspect_at IS NOT NULL FROM documents d \
+     JOIN tesseras t ON t.tessera = d.tessera AND t.session = 0 AND t.holdings > 0 \
+     WHERE d.tessera = ? ORDER BY d.kind, d.hash";
 const RECEIPTS: &str = "SELECT stripe, idx, checksum, len, author, held_at, signed FROM receipts \
      WHERE holder = ? AND tessera = ? AND (stripe, idx) >= (?, ?) ORDER BY stripe, idx LIMIT ? + 0";

@@ -211,7 +211,8 @@ impl Replay<'_> {
     }
 
     fn document(&mut self, key: (TesseraId, DocumentKind, Checksum), place: Place) {
-        if self.view.documents.get(&key).is_none() {
+        // One that was damaged may have come once more.
+        if self.view.documents.get(&key).is_none_or(|row| row.suspect_at_ms.is_some()) {
             self.view.add_document(key, place, SessionId::NONE, clock::now_ms());
         }
     }

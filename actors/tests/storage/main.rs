@@ -16,6 +16,8 @@ mod damage;
 #[cfg(test)]
 mod damages;
 #[cfg(test)]
+mod deposits;
+#[cfg(test)]
 mod documents;
 #[cfg(test)]
 mod faults;

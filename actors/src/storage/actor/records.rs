@@ -35,6 +35,13 @@ impl State {
                     index.as_it_is(listed).await
                 });
             }
+            Question::Documents { tessera, reply } => {
+                let soundness = self.soundness.clone();
+                self.answer(me, slot, reply, async move {
+                    soundness.check(&index, tessera).await?;
+                    index.about(tessera, async |index| records::documents(index, tessera).await).await
+                });
+            }
             Question::Account { account, reply } => self.answer(me, slot, reply, async move {
                 index.as_it_is(async |index| records::account(index, account).await).await
             }),

@@ -12,7 +12,7 @@ use crate::{
         message::StorageMsg,
         notes::{Blocked, Invite, NOTE_ROWS_MAX, Note, Noted, Receipt},
         ops::{Op, Outcome},
-        records::{AccountTotals, Block, Claimed, Holder, Peer, Question, RecordsMsg},
+        records::{AccountTotals, Block, Claimed, HeldDocument, Holder, Peer, Question, RecordsMsg},
     },
 };
 
@@ -86,6 +86,11 @@ impl RecordsHandle {
         limit: u32,
     ) -> Result<Vec<Receipt>, ActorError> {
         self.ask(|reply| Question::Receipts { holder, tessera, from, limit, reply }).await
+    }
+
+    /// The documents of a tessera that are here, by kind and hash.
+    pub async fn documents(&self, tessera: TesseraId) -> Result<Vec<HeldDocument>, ActorError> {
+        self.ask(|reply| Question::Documents { tessera, reply }).await
     }
 
     /// How much is kept here for an account.

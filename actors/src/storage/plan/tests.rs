@@ -56,7 +56,8 @@ impl Desk {
 
     fn put(&mut self, stripe: u32, bytes: &'static [u8]) -> Outcome {
         let fragment = blob(bytes);
-        self.decide(Op::Put { account: AccountId::LOCAL, id: id(stripe), fragment }).unwrap()
+        self.decide(Op::Put { account: AccountId::LOCAL, id: id(stripe), fragment, documents: Vec::new() })
+            .unwrap()
     }
 
     /// All of a tessera of one fragment but the commit.

@@ -111,8 +111,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        8 => (0..2_u8, key(), 0..CONTENTS)
-            .prop_map(|(account, key, content)| Op::Put { account, key, content }),
+        8 => (0..2_u8, key(), 0..CONTENTS, any::<bool>())
+            .prop_map(|(account, key, content, laid_out)| Op::Put { account, key, content, laid_out }),
         8 => (0..2_u8, key()).prop_map(|(account, key)| Op::Drop { account, key }),
         2 => (SESSIONS..SESSIONS + TESSERAS, vec(0..CONTENTS, 1..4), prop::bool::weighted(0.7))
             .prop_map(|(tessera, contents, commits)| Op::Session { tessera, contents, commits }),

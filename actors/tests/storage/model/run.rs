@@ -42,7 +42,8 @@ async fn carry_out(step: &Step, node: &mut Node, model: &mut Model) {
         }
         Step::Churn { key, times } => {
             for _ in 0..*times {
-                together(&[Op::Put { account: 0, key: *key, content: 0 }], node, model).await;
+                let put = Op::Put { account: 0, key: *key, content: 0, laid_out: *times % 2 == 0 };
+                together(&[put], node, model).await;
                 together(&[Op::Drop { account: 0, key: *key }], node, model).await;
             }
         }
@@ -100,8 +101,10 @@ async fn together(ops: &[Op], node: &Node, model: &mut Model) {
 
 async fn ask(op: &Op, storage: &StorageHandle) -> Answer {
     match op {
-        Op::Put { account, key, content } => {
-            let put = storage.put(account_of(*account), id(key.0, key.1), content_of(*content));
+        Op::Put { account, key, content, laid_out } => {
+            let documents = laid_out.then(|| (DocumentKind::Layout, layout(key.0))).into_iter().collect();
+            let (account, id) = (account_of(*account), id(key.0, key.1));
+            let put = storage.deposit(account, id, content_of(*content), documents);
             answer(put.await.map(|outcome| match outcome {
                 PutOutcome::Stored => Answer::Stored,
                 PutOutcome::Held => Answer::Held,
@@ -180,6 +183,14 @@ async fn compare(node: &Node, model: &mut Model) {
                 panic!("the manifest of {number} is {expected:?}, and was found to be {found:?}")
             }
         }
+        match node.storage().document(tessera(number), DocumentKind::Layout, None).await {
+            Ok(found) => {
+                assert_eq!(found, layout(number));
+                model.seen_layout(number, true);
+            }
+            Err(ActorError::NotFound { .. }) => model.seen_layout(number, false),
+            Err(error) => panic!("the layout of {number}: {error:?}"),
+        }
         let door = node.storage().checksums_door();
         assert!(door.add_up(tessera(number)).await.unwrap(), "digest of {number}");
     }
@@ -197,6 +208,10 @@ async fn give_up(key: Key, held: &Held, node: &Node, model: &mut Model) {
 
 fn document(tessera: u8, contents: &[u8]) -> Bytes {
     [&[tessera], contents].concat().into()
+}
+
+fn layout(tessera: u8) -> Bytes {
+    vec![tessera; 300].into()
 }
 
 fn account_of(number: u8) -> AccountId {

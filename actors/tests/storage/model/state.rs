@@ -15,10 +15,25 @@ pub(super) struct Held {
 /// An operation on the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Op {
-    Put { account: u8, key: Key, content: u8 },
-    Drop { account: u8, key: Key },
-    Session { tessera: u8, contents: Vec<u8>, commits: bool },
-    Forget { tessera: u8 },
+    /// With the layout of its tessera, or without.
+    Put {
+        account: u8,
+        key: Key,
+        content: u8,
+        laid_out: bool,
+    },
+    Drop {
+        account: u8,
+        key: Key,
+    },
+    Session {
+        tessera: u8,
+        contents: Vec<u8>,
+        commits: bool,
+    },
+    Forget {
+        tessera: u8,
+    },
 }
 
 impl Op {
@@ -55,6 +70,8 @@ pub(super) struct Model {
     documented: BTreeMap<u8, Vec<u8>>,
     /// Tesserae that may have documents.
     may_be_documented: BTreeSet<u8>,
+    /// Tesserae with a layout, which came with a fragment; whether that is certain. It goes with the last fragment.
+    laid_out: BTreeMap<u8, bool>,
 }
 
 impl Model {
@@ -65,15 +82,27 @@ impl Model {
         if !self.is_held(tessera, false) {
             self.documented.remove(&tessera);
             self.may_be_documented.remove(&tessera);
-        } else if !self.is_held(tessera, true) && self.documented.remove(&tessera).is_some() {
-            self.may_be_documented.insert(tessera);
+            self.laid_out.remove(&tessera);
+        } else if !self.is_held(tessera, true) {
+            if self.documented.remove(&tessera).is_some() {
+                self.may_be_documented.insert(tessera);
+            }
+            self.laid_out.entry(tessera).and_modify(|certain| *certain = false);
         }
     }
 
     fn change(&mut self, op: &Op, answer: &Answer) {
         match op {
-            Op::Put { account, key, content } => {
+            Op::Put { account, key, content, laid_out } => {
                 self.one(*key, answer, |held| put(held, *account, *content));
+                let certain = match answer {
+                    Answer::Stored | Answer::Held => true,
+                    Answer::Unknown(_) => false,
+                    _ => return,
+                };
+                if *laid_out {
+                    *self.laid_out.entry(key.0).or_default() |= certain;
+                }
             }
             Op::Drop { account, key } => self.one(*key, answer, |held| drop(held, *account)),
             Op::Forget { tessera } => self.forgotten(*tessera, answer),
@@ -111,6 +140,7 @@ impl Model {
         }
         self.may_be_documented.retain(is_held);
         self.documented.retain(|tessera, _| is_held(tessera));
+        self.laid_out.retain(|tessera, _| is_held(tessera));
     }
 
     /// The contents of the session that wrote a tessera's documents, if it has any; an error when that is unknown.
@@ -119,6 +149,18 @@ impl Model {
             return Err(());
         }
         Ok(self.documented.get(&tessera))
+    }
+
+    /// Whether a tessera has a layout; from here on that is known.
+    pub(super) fn seen_layout(&mut self, tessera: u8, found: bool) {
+        match self.laid_out.get(&tessera) {
+            None => assert!(!found, "tessera {tessera} has a layout"),
+            Some(true) => assert!(found, "tessera {tessera} has lost its layout"),
+            Some(false) => {
+                self.laid_out.remove(&tessera);
+                self.laid_out.extend(found.then_some((tessera, true)));
+            }
+        }
     }
 
     /// Whether anything of a tessera is or, if not `surely`, may be held.
