@@ -12,7 +12,8 @@ CREATE TABLE peers (
     last_address TEXT,             -- where it was seen last
     wrong_bytes  INTEGER NOT NULL, -- three scores; none of them ever deletes anything
     errors       INTEGER NOT NULL,
-    absences     INTEGER NOT NULL
+    absences     INTEGER NOT NULL,
+    name         TEXT              -- what the operator calls it
 ) WITHOUT ROWID;
 
 CREATE TABLE blocked (
@@ -26,7 +27,8 @@ CREATE TABLE blocked (
 CREATE TABLE invites (
     token       BLOB PRIMARY KEY, -- BLAKE3 of what the invited has
     allow_bytes INTEGER,
-    expires_at  INTEGER NOT NULL
+    expires_at  INTEGER NOT NULL,
+    name        TEXT              -- what whoever takes it will be called
 ) WITHOUT ROWID;
 
 CREATE TABLE receipts (

@@ -150,7 +150,7 @@ pub(crate) async fn load_invite(
     token: Checksum,
 ) -> Result<(), ActorError> {
     for (token, invite) in records::invites(connection, Some(token)).await? {
-        view.invites.load(token, invite);
+        view.invites.load(token, invite.expires_at_ms);
     }
     Ok(())
 }

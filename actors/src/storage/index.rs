@@ -13,7 +13,7 @@ use sqlx::{AssertSqlSafe, SqliteConnection, sqlite::SqliteArguments};
 use super::{
     digest,
     facts::add,
-    notes::{Invite, Note},
+    notes::Note,
     pragmas::Database,
     rows::{
         BlobRow, DepositKey, DepositRow, DocumentKey, DocumentRow, FragmentRow, HoldingKey, HoldingRow,
@@ -113,7 +113,6 @@ impl Script {
         let jobs: Vec<_> =
             changes.jobs.iter().map(|(sum, queued)| (*sum, queued.then_some(now_ms))).collect();
         self.table(&JOBS, &jobs)?;
-        self.table(&INVITES, &changes.invites)?;
         let scrub: Vec<_> =
             changes.scrub.iter().map(|row| (1_u32, Some((*row, digest::seal_of_scrub(row))))).collect();
         self.table(&SCRUB, &scrub)
@@ -220,7 +219,6 @@ bind!(
     key.1.index,
     key.0.as_bytes().as_slice()
 );
-bind!(Invite, |invite| invite.allow_bytes.map(u64::cast_signed), invite.expires_at_ms);
 bind!(HoldingKey, |key| key.0.as_bytes().as_slice(), key.1.as_bytes().as_slice());
 bind!(DocumentKey, |key| key.0.as_bytes().as_slice(), key.1.code(), key.2.as_bytes().as_slice());
 bind!(
@@ -371,14 +369,6 @@ const JOBS: [Form; 2] = [
         tail: " ON CONFLICT DO NOTHING;",
     },
     Form { head: "DELETE FROM jobs WHERE checksum IN (", row: "?", tail: ");" },
-];
-const INVITES: [Form; 2] = [
-    Form {
-        head: "INSERT INTO invites VALUES ",
-        row: "(?,?,?)",
-        tail: " ON CONFLICT DO UPDATE SET allow_bytes=excluded.allow_bytes, expires_at=excluded.expires_at;",
-    },
-    Form { head: "DELETE FROM invites WHERE token IN (", row: "?", tail: ");" },
 ];
 /// There is one row.
 const SCRUB: [Form; 2] = [

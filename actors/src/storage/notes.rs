@@ -12,7 +12,7 @@ use proto::{AuthorId, Checksum, FragmentId, NodeId, TesseraId};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
     /// A peer is known from now on. What is known of it from a weaker origin is replaced, but for its author, if none is
-    /// given, when it was added and seen, and its scores; what is known from a stronger one stays.
+    /// given, its name likewise, when it was added and seen, and its scores; what is known from a stronger one stays.
     Peer {
         /// Who it is.
         node: NodeId,
@@ -24,6 +24,8 @@ pub enum Note {
         allow_bytes: Option<u64>,
         /// How it came to be known.
         origin: Origin,
+        /// What the operator calls it.
+        name: Option<String>,
         /// When.
         at_ms: i64,
     },
@@ -160,12 +162,14 @@ pub enum Blocked {
 }
 
 /// What an invite says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invite {
     /// How much may be kept for whoever takes it, in bytes.
     pub allow_bytes: Option<u64>,
     /// From when on it does not count.
     pub expires_at_ms: i64,
+    /// What whoever takes it will be called.
+    pub name: Option<String>,
 }
 
 /// A holder has a fragment of ours, and has signed that.

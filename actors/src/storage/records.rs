@@ -68,6 +68,8 @@ pub struct Peer {
     pub errors: u64,
     /// How often it was not there.
     pub absences: u64,
+    /// What the operator calls it.
+    pub name: Option<String>,
 }
 
 /// A tessera or node of which nothing is accepted.
@@ -162,6 +164,7 @@ fn peer(row: &SqliteRow) -> Result<Peer, ActorError> {
         wrong_bytes: row.try_get::<i64, _>(8)?.cast_unsigned(),
         errors: row.try_get::<i64, _>(9)?.cast_unsigned(),
         absences: row.try_get::<i64, _>(10)?.cast_unsigned(),
+        name: row.try_get(11)?,
     })
 }
 
@@ -194,7 +197,7 @@ pub(super) async fn invites(
     let rows = sqlx::query(INVITES).bind(only).fetch_all(index).await?;
     let invite = |row: &SqliteRow| -> Result<_, ActorError> {
         let allow_bytes = row.try_get::<Option<i64>, _>(1)?.map(i64::cast_unsigned);
-        let invite = Invite { allow_bytes, expires_at_ms: row.try_get(2)? };
+        let invite = Invite { allow_bytes, expires_at_ms: row.try_get(2)?, name: row.try_get(3)? };
         Ok((Checksum::try_from(row.try_get::<&[u8], _>(0)?)?, invite))
     };
     rows.iter().map(invite).collect()
@@ -309,10 +312,10 @@ const _: () = assert!(DOCUMENT_FIELDS_LEN as usize == DOCUMENT_FIELDS_BYTES);
 /// Claims in one answer: those of 24 holders for a page of a layout and more.
 const CLAIMS_MAX: u32 = 64 << 10;
 const PEERS: &str = "SELECT node, addresses, author, allow_bytes, origin, added_at, seen_at, last_address, \
-     wrong_bytes, errors, absences FROM peers WHERE ?1 IS NULL OR node = ?1 ORDER BY node";
+     wrong_bytes, errors, absences, name FROM peers WHERE ?1 IS NULL OR node = ?1 ORDER BY node";
 const BLOCKS: &str = "SELECT id, kind, reason, at FROM blocked \
      WHERE ?1 IS NULL OR id IN (SELECT unhex(value) FROM json_each(?1)) ORDER BY at, id";
-const INVITES: &str = "SELECT token, allow_bytes, expires_at FROM invites WHERE ?1 IS NULL OR token = ?1 \
+const INVITES: &str = "SELECT token, allow_bytes, expires_at, name FROM invites WHERE ?1 IS NULL OR token = ?1 \
      ORDER BY expires_at, token";
 const HOLDERS: &str = "SELECT holder, count(*), min(claimed_at), count(proven_at), max(proven_at) FROM claims \
      WHERE tessera = ? GROUP BY holder ORDER BY holder";

@@ -361,12 +361,12 @@ const TESSERAS: &str = "UPDATE tesseras SET received_at = kept.tesseras.received
 const JOBS: &str = "UPDATE jobs SET queued_at = kept.jobs.queued_at \
      FROM kept.jobs WHERE kept.jobs.checksum = main.jobs.checksum";
 /// What was noted since is newer: a restore may be done once more, after an interruption.
-const OTHERS: &str = "INSERT OR IGNORE INTO peers (node, addresses, author, allow_bytes, origin, added_at, seen_at, last_address, wrong_bytes, errors, absences) \
-     SELECT node, addresses, author, allow_bytes, origin, added_at, seen_at, last_address, wrong_bytes, errors, absences FROM kept.peers; \
+const OTHERS: &str = "INSERT OR IGNORE INTO peers (node, addresses, author, allow_bytes, origin, added_at, seen_at, last_address, wrong_bytes, errors, absences, name) \
+     SELECT node, addresses, author, allow_bytes, origin, added_at, seen_at, last_address, wrong_bytes, errors, absences, name FROM kept.peers; \
      INSERT OR IGNORE INTO blocked (id, kind, reason, at) \
      SELECT id, kind, reason, at FROM kept.blocked; \
-     INSERT OR IGNORE INTO invites (token, allow_bytes, expires_at) \
-     SELECT token, allow_bytes, expires_at FROM kept.invites; \
+     INSERT OR IGNORE INTO invites (token, allow_bytes, expires_at, name) \
+     SELECT token, allow_bytes, expires_at, name FROM kept.invites; \
      INSERT OR IGNORE INTO receipts (holder, tessera, stripe, idx, checksum, len, author, held_at, signed) \
      SELECT holder, tessera, stripe, idx, checksum, len, author, held_at, signed FROM kept.receipts; \
      INSERT OR IGNORE INTO claims (tessera, stripe, idx, holder, checksum, claimed_at, proven_at) \

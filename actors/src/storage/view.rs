@@ -9,7 +9,7 @@ use std::{collections::HashMap, hash::Hash, ops::RangeInclusive, sync::Arc};
 use proto::{AccountId, Checksum, FragmentId, TesseraId};
 
 use super::{
-    notes::{Invite, Note},
+    notes::Note,
     rows::{
         BlobRow, DepositKey, DepositRow, DocumentKey, DocumentRow, FragmentRow, HoldingKey, HoldingRow,
         ScrubRow, SegmentRow, TesseraRow,
@@ -116,8 +116,8 @@ pub(crate) struct View {
     pub(crate) holdings: Table<HoldingKey, HoldingRow>,
     pub(crate) tesseras: Table<TesseraId, TesseraRow>,
     pub(crate) documents: Table<DocumentKey, DocumentRow>,
-    /// By the hashes of their tokens.
-    pub(crate) invites: Table<Checksum, Invite>,
+    /// When invites expire, by the hashes of their tokens.
+    pub(crate) invites: Table<Checksum, i64>,
     /// What the batch being decided keeps of others.
     pub(crate) notes: Vec<Arc<[Note]>>,
     /// Few, so all of them are kept.
@@ -146,7 +146,8 @@ pub(crate) struct Changes {
     pub(crate) holdings: Vec<(HoldingKey, Option<HoldingRow>)>,
     pub(crate) tesseras: Vec<(TesseraId, Option<TesseraRow>)>,
     pub(crate) documents: Vec<(DocumentKey, Option<DocumentRow>)>,
-    pub(crate) invites: Vec<(Checksum, Option<Invite>)>,
+    /// What the notes say of invites.
+    pub(crate) invites: Vec<(Checksum, Option<i64>)>,
     /// In their order.
     pub(crate) notes: Vec<Arc<[Note]>>,
     pub(crate) segments: Vec<(u32, Option<SegmentRow>)>,
@@ -167,8 +168,7 @@ impl Changes {
     pub(crate) fn rows(&self) -> usize {
         let of_tesserae = self.holdings.len() + self.tesseras.len() + self.documents.len();
         let of_fragments = self.fragments.len() + self.deposits.len() + self.blobs.len() + self.jobs.len();
-        let of_others = self.invites.len()
-            + self.notes.iter().flat_map(|notes| notes.iter()).map(Note::rows).sum::<usize>();
+        let of_others: usize = self.notes.iter().flat_map(|notes| notes.iter()).map(Note::rows).sum();
         of_tesserae + of_fragments + of_others + self.segments.len() + self.accounts.len()
     }
 

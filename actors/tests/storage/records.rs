@@ -31,6 +31,7 @@ fn known(number: u8, origin: Origin) -> Note {
         author: None,
         allow_bytes: Some(u64::from(number)),
         origin,
+        name: (number == 1).then(|| "bob".to_owned()),
         at_ms: 5,
     }
 }
@@ -99,7 +100,11 @@ async fn peer_keeps_its_scores_and_what_a_stronger_origin_said_of_it() {
     assert_eq!((found.author, found.added_at_ms), (Some(author(3)), 5));
     assert_eq!(records.peers().await.unwrap().len(), 1, "nothing is kept of who is not known");
 
-    note(&records, vec![known(1, Origin::Configured)]).await;
+    let mut unnamed = known(1, Origin::Configured);
+    if let Note::Peer { name, .. } = &mut unnamed {
+        *name = None;
+    }
+    note(&records, vec![unnamed]).await;
     let Note::Peer { addresses, .. } = known(1, Origin::Introduced) else { unreachable!() };
     let other = Note::Peer {
         node: peer(1),
@@ -107,6 +112,7 @@ async fn peer_keeps_its_scores_and_what_a_stronger_origin_said_of_it() {
         author: Some(author(4)),
         allow_bytes: None,
         origin: Origin::Introduced,
+        name: Some("other".to_owned()),
         at_ms: 10,
     };
     note(&records, vec![other]).await;
@@ -122,8 +128,15 @@ async fn invite_is_taken_once_whoever_asks_at_the_same_time() {
     let mut node = Node::started(2).await;
     let records = node.storage().records();
     let (token, late) = (sum(1), sum(2));
-    let invite = Invite { allow_bytes: Some(7), expires_at_ms: 100 };
-    note(&records, vec![Note::Invite { token, invite }, Note::Invite { token: late, invite }]).await;
+    let invite = Invite { allow_bytes: Some(7), expires_at_ms: 100, name: Some("ann".to_owned()) };
+    note(
+        &records,
+        vec![
+            Note::Invite { token, invite: invite.clone() },
+            Note::Invite { token: late, invite: invite.clone() },
+        ],
+    )
+    .await;
     assert_eq!(records.invite(token).await.unwrap(), Some(invite));
     let take = |number: u8| {
         let (records, taken) = (records.clone(), Note::TakeInvite { token, at_ms: 99 });
@@ -225,7 +238,7 @@ async fn everything(records: &RecordsHandle) -> impl PartialEq + std::fmt::Debug
 async fn fill(records: &RecordsHandle) {
     let blocks = [Blocked::Node(peer(1)), Blocked::Tessera(tessera(1))];
     let blocks = blocks.map(|what| Note::Block { what, reason: "a \"reason\"".to_owned(), at_ms: 4 });
-    let invite = Invite { allow_bytes: None, expires_at_ms: 100 };
+    let invite = Invite { allow_bytes: None, expires_at_ms: 100, name: Some("ann".to_owned()) };
     let mut notes = vec![
         known(1, Origin::Configured),
         known(2, Origin::Introduced),

@@ -47,11 +47,12 @@ impl Statements {
 
     fn note(&mut self, note: &Note) {
         match note {
-            Note::Peer { node, addresses, author, allow_bytes, origin, at_ms } => {
+            Note::Peer { node, addresses, author, allow_bytes, origin, name, at_ms } => {
                 let addresses = Value::from(addresses.clone()).to_string();
                 let author = author.map(|author| hex(author.as_bytes()));
                 let allow = allow_bytes.map(u64::cast_signed);
-                self.row(PEER, json!([hex(node.as_bytes()), addresses, author, allow, origin.code(), at_ms]));
+                let (node, origin) = (hex(node.as_bytes()), origin.code());
+                self.row(PEER, json!([node, addresses, author, allow, origin, at_ms, name]));
             }
             Note::RemovePeer { node } => self.row(REMOVE_PEER, json!([hex(node.as_bytes())])),
             Note::Seen { node, address, author, at_ms } => {
@@ -67,8 +68,13 @@ impl Statements {
                 self.row(BLOCK, json!([hex(what.id()), what.code(), reason, at_ms]));
             }
             Note::Unblock { what } => self.row(UNBLOCK, json!([hex(what.id()), what.code()])),
-            // The planner decides about these: they are rows of its own.
-            Note::Invite { .. } | Note::RemoveInvite { .. } | Note::TakeInvite { .. } => {}
+            Note::Invite { token, invite } => {
+                let allow = invite.allow_bytes.map(u64::cast_signed);
+                self.row(INVITE, json!([hex(token.as_bytes()), allow, invite.expires_at_ms, invite.name]));
+            }
+            Note::RemoveInvite { token } | Note::TakeInvite { token, .. } => {
+                self.row(REMOVE_INVITE, json!([hex(token.as_bytes())]));
+            }
             Note::Receipt(receipt) => self.row(RECEIPT, receipt_row(receipt)),
             Note::Claim { holder, tessera, stripes, held, at_ms } => {
                 let (holder, tessera) = (hex(holder.as_bytes()), hex(tessera.as_bytes()));
@@ -123,18 +129,18 @@ fn digit(value: u8) -> char {
 }
 
 const PEER: &str = "INSERT INTO peers SELECT unhex(value ->> 0), value ->> 1, unhex(value ->> 2), value ->> 3, \
-     value ->> 4, value ->> 5, NULL, NULL, 0, 0, 0 FROM json_each(?) WHERE true \
+     value ->> 4, value ->> 5, NULL, NULL, 0, 0, 0, value ->> 6 FROM json_each(?) WHERE true \
      ON CONFLICT DO UPDATE SET addresses = excluded.addresses, author = coalesce(excluded.author, author), \
-     allow_bytes = excluded.allow_bytes, origin = excluded.origin WHERE excluded.origin <= origin";
+     name = coalesce(excluded.name, name), allow_bytes = excluded.allow_bytes, origin = excluded.origin WHERE excluded.origin <= origin";
 const REMOVE_PEER: &str = "DELETE FROM peers WHERE node IN (SELECT unhex(value ->> 0) FROM json_each(?))";
 /// An upsert and no update: one peer may be among the rows more than once.
 const SEEN: &str = "INSERT INTO peers SELECT p.node, p.addresses, unhex(value ->> 3), p.allow_bytes, p.origin, \
-     p.added_at, value ->> 1, value ->> 2, 0, 0, 0 FROM json_each(?) JOIN peers p ON p.node = unhex(value ->> 0) \
+     p.added_at, value ->> 1, value ->> 2, 0, 0, 0, NULL FROM json_each(?) JOIN peers p ON p.node = unhex(value ->> 0) \
      WHERE true ON CONFLICT DO UPDATE SET author = coalesce(excluded.author, author), \
      last_address = coalesce(excluded.last_address, last_address), \
      seen_at = max(excluded.seen_at, coalesce(seen_at, excluded.seen_at))";
 const SCORE: &str = "INSERT INTO peers SELECT p.node, p.addresses, p.author, p.allow_bytes, p.origin, p.added_at, \
-     p.seen_at, p.last_address, value ->> 1, value ->> 2, value ->> 3 \
+     p.seen_at, p.last_address, value ->> 1, value ->> 2, value ->> 3, NULL \
      FROM json_each(?) JOIN peers p ON p.node = unhex(value ->> 0) \
      WHERE true ON CONFLICT DO UPDATE SET wrong_bytes = wrong_bytes + excluded.wrong_bytes, \
      errors = errors + excluded.errors, absences = absences + excluded.absences";
@@ -142,6 +148,11 @@ const BLOCK: &str = "INSERT INTO blocked SELECT unhex(value ->> 0), value ->> 1,
      FROM json_each(?) WHERE true ON CONFLICT DO UPDATE SET reason = excluded.reason, at = excluded.at";
 const UNBLOCK: &str =
     "DELETE FROM blocked WHERE (id, kind) IN (SELECT unhex(value ->> 0), value ->> 1 FROM json_each(?))";
+const INVITE: &str = "INSERT INTO invites SELECT unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3 \
+     FROM json_each(?) WHERE true ON CONFLICT DO UPDATE SET allow_bytes = excluded.allow_bytes, \
+     expires_at = excluded.expires_at, name = excluded.name";
+const REMOVE_INVITE: &str =
+    "DELETE FROM invites WHERE token IN (SELECT unhex(value ->> 0) FROM json_each(?))";
 const RECEIPT: &str = "INSERT INTO receipts SELECT unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, \
      unhex(value ->> 4), value ->> 5, unhex(value ->> 6), value ->> 7, unhex(value ->> 8) \
      FROM json_each(?) WHERE true ON CONFLICT DO UPDATE SET checksum = excluded.checksum, len = excluded.len, \

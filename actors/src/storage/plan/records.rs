@@ -1,4 +1,4 @@
-//! What is kept of others. All but invites goes to the index as it comes: nothing depends on what is there.
+//! What is kept of others. It goes to the index as it comes: only whether an invite may be taken depends on what is there.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -13,8 +13,8 @@ impl Planner {
         let view = &mut self.view;
         let counts = |note: &Note| match note {
             Note::TakeInvite { token, at_ms } => {
-                let invite = view.invites.get(token);
-                taken.insert(*token) && invite.is_some_and(|invite| *at_ms < invite.expires_at_ms)
+                let expires_at_ms = view.invites.get(token);
+                taken.insert(*token) && expires_at_ms.is_some_and(|expires_at_ms| *at_ms < expires_at_ms)
             }
             _ => true,
         };
@@ -23,7 +23,7 @@ impl Planner {
         }
         for note in notes.iter() {
             match note {
-                Note::Invite { token, invite } => view.invites.set(*token, Some(*invite), batch),
+                Note::Invite { token, invite } => view.invites.set(*token, Some(invite.expires_at_ms), batch),
                 Note::RemoveInvite { token } | Note::TakeInvite { token, .. } => {
                     view.invites.set(*token, None, batch);
                 }
