@@ -177,7 +177,8 @@ fn only<'a>(text: &'a str, start: &str, what: &str) -> Result<&'a str, String> {
     }
 }
 
-fn seed() -> Result<[u8; 32], KeyError> {
+/// 32 random bytes.
+pub(crate) fn seed() -> Result<[u8; 32], KeyError> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(KeyError::Random)?;
     Ok(seed)

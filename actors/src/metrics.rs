@@ -8,7 +8,7 @@ use opentelemetry::{
     metrics::{Counter, Gauge, Histogram, Meter},
 };
 
-pub use network::PoolMetrics;
+pub use network::{PoolMetrics, ServeMetrics};
 
 use crate::{
     attestation, cache, pool,
@@ -29,6 +29,8 @@ pub struct Metrics {
     pub scrub: ScrubMetrics,
     /// The connections to other nodes.
     pub pool: PoolMetrics,
+    /// Answering other nodes.
+    pub serve: ServeMetrics,
     /// Supervision.
     pub actors: ActorMetrics,
 }
@@ -105,6 +107,7 @@ impl Metrics {
             attestation: AttestationMetrics::new(&make),
             scrub: ScrubMetrics::new(&make),
             pool: PoolMetrics::new(&make),
+            serve: ServeMetrics::new(&make),
             actors: ActorMetrics::new(&make),
         }
     }

@@ -2,21 +2,28 @@
 
 use std::{sync::Arc, time::Duration};
 
-use config::{IntegrityConfig, StorageConfig};
+use config::{IntegrityConfig, NetworkConfig, StorageConfig};
 use futures::{
     FutureExt,
     future::{self, BoxFuture},
 };
-use proto::NodeKey;
+use proto::{NodeKey, credential::SignedCredential};
 use ractor::{Actor, ActorRef, SpawnErr};
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
 
 use crate::{
     attestation::{self, AttestationHandle},
     cache::{self, CacheHandle},
     error::ActorError,
     metrics::{ActorMetrics, Metrics},
+    peers::Peers,
+    pool::{self, INBOUND_MAX, PoolHandle},
+    remote::Remote,
     scrub::{self, ScrubHandle},
+    serve::{self, Server},
     storage::{
         self, StorageHandle,
         disk::{Disk, RealDisk},
@@ -36,8 +43,14 @@ pub struct SystemConfig {
     pub integrity: IntegrityConfig,
     /// The cap of the fragment cache, in bytes.
     pub cache_bytes_max: u64,
-    /// This machine's key: it signs what is attested.
+    /// This machine's key: it signs what is attested, and is its identity on the wire.
     pub node_key: NodeKey,
+    /// What it shows others to be charged to its author.
+    pub credential: Option<SignedCredential>,
+    /// Who the other nodes are, and what they may.
+    pub network: NetworkConfig,
+    /// Memory for what is on its way to and from other nodes, in bytes.
+    pub transfer_bytes_max: u64,
     /// How often an actor may fall.
     pub budget: RestartBudget,
     /// What they count with.
@@ -57,6 +70,13 @@ pub struct System {
     pub attestation: AttestationHandle,
     /// Reading back what is stored.
     pub scrub: ScrubHandle,
+    /// The nodes that are known.
+    pub peers: Peers,
+    /// The connections to them.
+    pub pool: PoolHandle,
+    /// Asking them.
+    pub remote: Remote,
+    server: Arc<Server>,
     /// Which actors run, and whether the process must end.
     pub standing: watch::Receiver<Standing>,
     supervisor: ActorRef<SupervisorMsg>,
@@ -80,6 +100,9 @@ impl SystemConfig {
             integrity: IntegrityConfig::default(),
             cache_bytes_max: CACHE_BYTES_MAX,
             node_key,
+            credential: None,
+            network: NetworkConfig { listen_addr: None, ..NetworkConfig::default() },
+            transfer_bytes_max: TRANSFER_BYTES_MAX,
             budget: RestartBudget::default(),
             metrics: Metrics::unread(),
             disk: Arc::new(RealDisk),
@@ -90,23 +113,56 @@ impl SystemConfig {
 impl System {
     /// Starts all actors; returns when they answer, which is after recovery.
     pub async fn start(config: SystemConfig) -> Result<Self, ActorError> {
-        let Metrics { storage, cache, attestation, scrub, actors, pool: _ } = config.metrics;
+        let Metrics { storage, cache, attestation, scrub, actors, pool, serve } = config.metrics;
         let (storage, store) = storage::Starter::new(config.storage, config.disk, storage, actors.clone());
         let (cache, shelves) =
             cache::Starter::new(config.cache_bytes_max, storage.clone(), cache, actors.clone());
+        let (key, network) = (config.node_key, config.network);
+        let peers = Peers::new(key.id(), config.credential, network.clone(), storage.records());
+        let (inbound, streams) = mpsc::channel(INBOUND_MAX);
+        let (pool, port) = pool::Starter::new(&network, &key, peers.watch(), inbound, pool, actors.clone())?;
+        let thread = port.thread().clone();
+        let remote = Remote::new(pool.clone(), peers.clone());
         let doors = (storage.checksums_door(), storage.records());
         let (attestation, witness) =
-            attestation::Starter::new(config.node_key, doors.0, doors.1, attestation, actors.clone());
+            attestation::Starter::new(key.clone(), doors.0, doors.1, attestation, actors.clone());
         let segments = storage.segments_door();
         let (scrub, verifier) = scrub::Starter::new(config.integrity, segments, scrub, actors.clone());
         let children: Vec<Box<dyn Child>> =
-            vec![Box::new(store), Box::new(shelves), Box::new(witness), Box::new(verifier)];
+            vec![Box::new(store), Box::new(shelves), Box::new(witness), Box::new(verifier), Box::new(port)];
         let (standing, standing_seen) = watch::channel(Standing::default());
         let budget = config.budget;
         let arguments = supervisor::Arguments { children, budget, metrics: actors.clone(), standing };
         let (supervisor, _) = Actor::spawn(None, Supervisor, arguments).await.map_err(typed)?;
+        let server = Arc::new(Server {
+            key,
+            config: network,
+            storage: storage.clone(),
+            cache: cache.clone(),
+            attestation: attestation.clone(),
+            scrub: scrub.clone(),
+            peers: peers.clone(),
+            pool: pool.clone(),
+            metrics: serve,
+            state: serve::State::new(config.transfer_bytes_max),
+        });
+        peers.refresh().await?;
+        pool.book_changed();
+        server.clone().run(&thread, streams);
         let standing = standing_seen;
-        Ok(Self { storage, cache, attestation, scrub, standing, supervisor, metrics: actors })
+        Ok(Self {
+            storage,
+            cache,
+            attestation,
+            scrub,
+            peers,
+            pool,
+            remote,
+            server,
+            standing,
+            supervisor,
+            metrics: actors,
+        })
     }
 
     /// Brings the gauges up to date: what is stored, and how many requests wait or run. For whoever is about to read
@@ -121,23 +177,25 @@ impl System {
     }
 
     /// Requests waiting or running in each actor.
-    pub fn waiting(&self) -> [(&'static str, usize); 4] {
+    pub fn waiting(&self) -> [(&'static str, usize); 5] {
         [
             (storage::NAME, self.storage.load().0),
             (cache::NAME, self.cache.load().0),
             (attestation::NAME, self.attestation.load().0),
             (scrub::NAME, self.scrub.load().0),
+            (pool::NAME, self.pool.load().0),
         ]
     }
 
     /// Those that do not answer within so long, the supervisor among them: they are down or stuck. All are asked at
     /// once, past their gates: busy is not dead.
     pub async fn silent(&self, deadline: Duration) -> Vec<&'static str> {
-        let asked: [(&'static str, BoxFuture<'_, bool>); 5] = [
+        let asked: [(&'static str, BoxFuture<'_, bool>); 6] = [
             (storage::NAME, self.storage.answers().boxed()),
             (cache::NAME, self.cache.answers().boxed()),
             (attestation::NAME, self.attestation.answers().boxed()),
             (scrub::NAME, self.scrub.answers().boxed()),
+            (pool::NAME, self.pool.answers().boxed()),
             (supervisor::NAME, self.supervisor_answers().boxed()),
         ];
         let within = asked.map(async |(name, answer)| {
@@ -157,6 +215,7 @@ impl System {
 
     /// Stops all actors in good order: what was asked of them before is done.
     pub async fn drain(self) {
+        self.server.drain();
         let (done, stopped) = ractor::concurrency::oneshot();
         if self.supervisor.send_message(SupervisorMsg::Drain { done: done.into() }).is_ok() {
             // An error means that the supervisor is gone, and with it all actors.
@@ -173,6 +232,8 @@ impl System {
 
 /// The cache's cap where nothing is configured, in bytes.
 const CACHE_BYTES_MAX: u64 = 128 << 20;
+/// Memory for what is on its way, where nothing is configured, in bytes.
+const TRANSFER_BYTES_MAX: u64 = 16 << 20;
 
 /// The error of the actor that could not be started, as it was.
 fn typed(error: SpawnErr) -> ActorError {

@@ -8,6 +8,43 @@ use opentelemetry::{
 use super::{Label, Make};
 use crate::pool::Close;
 
+/// What answering others counts.
+#[derive(Debug, Clone)]
+pub struct ServeMetrics {
+    duration: Histogram<f64>,
+    refusals: Counter<u64>,
+    bytes: Counter<u64>,
+}
+
+impl ServeMetrics {
+    pub(super) fn new(make: &Make<'_>) -> Self {
+        Self {
+            duration: make.seconds(
+                "peer_request_duration",
+                "From a peer's request until its answer is sent, by what it asked.",
+            ),
+            refusals: make.count("peer_refusals", "Requests of peers that were refused, by why."),
+            bytes: make.count_bytes_by(DIRECTION, "network", "Bytes of requests and answers, by direction."),
+        }
+    }
+
+    pub(crate) fn served(&self, verb: &'static str, seconds: f64) {
+        self.duration.record(seconds, &[KeyValue::new("verb", verb)]);
+    }
+
+    pub(crate) fn refused(&self, reason: &'static str) {
+        self.refusals.add(1, &[KeyValue::new("reason", reason)]);
+    }
+
+    pub(crate) fn sent(&self, bytes: usize) {
+        self.bytes.add(bytes as u64, &[KeyValue::new("direction", "out")]);
+    }
+
+    pub(crate) fn received(&self, bytes: usize) {
+        self.bytes.add(bytes as u64, &[KeyValue::new("direction", "in")]);
+    }
+}
+
 /// What the connection pool counts.
 #[derive(Debug, Clone)]
 pub struct PoolMetrics {
@@ -78,4 +115,5 @@ impl PoolMetrics {
     }
 }
 
+const DIRECTION: Label = ("direction", &["in", "out"]);
 const TURNED_AWAY: Label = ("reason", &["not_known", "blocked", "full"]);

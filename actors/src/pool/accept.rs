@@ -16,6 +16,7 @@ use tokio::{
 
 use super::{
     book::{PeerBook, Welcome},
+    identity,
     limits::HANDSHAKE,
     link::{Clock, Close, Link},
     message::PoolMsg,
@@ -57,6 +58,9 @@ impl Reception {
         let Ok(connecting) = incoming.accept() else { return };
         let Ok(Ok(connection)) = timeout(HANDSHAKE, connecting).await else { return };
         drop(permit);
+        if identity::is_probe(&connection) {
+            return connection.close(Close::Idle.code(), b"");
+        }
         let Some(link) = Link::new(connection, None, false, self.clock) else { return };
         let welcome = self.book.borrow().welcome(&link.node);
         let (close, reason) = match welcome {

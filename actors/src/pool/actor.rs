@@ -104,6 +104,7 @@ impl Actor for PoolActor {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             PoolMsg::Lease { node, slot, reply } => state.lease(node, slot, reply),
+            PoolMsg::Probe { node, address, slot, reply } => state.probe(node, address, slot, reply),
             PoolMsg::List { slot, reply } => {
                 // A caller that gave up has nothing to be told.
                 let _ = reply.send(Ok(state.status()));
@@ -199,6 +200,25 @@ impl State {
             let outcome = dial.run().await;
             // Without a pool the process is ending.
             let _ = me.send_message(PoolMsg::Dialled { node, outcome });
+        });
+    }
+
+    fn probe(&mut self, node: NodeId, address: HostPort, slot: Slot, reply: Reply<()>) {
+        let refuse = |trouble| Err(ActorError::Peer { node, trouble });
+        let config = match (self.budget.take(self.clock.now_ms()), self.with.port.prober(node)) {
+            (Err(retry_after_ms), _) => {
+                return drop(reply.send(refuse(PeerTrouble::DialBudget { retry_after_ms })));
+            }
+            (Ok(()), Err(error)) => return drop(reply.send(Err(error))),
+            (Ok(()), Ok(config)) => config,
+        };
+        let (endpoint, us, clock) = (self.endpoint.clone(), self.with.us, self.clock);
+        let dial = Dial { endpoint, config, us, node, address, is_kept: false, clock };
+        self.with.port.thread().spawn(async move {
+            let outcome = dial.run().await.map(|link| shut(&link, Close::Idle, ""));
+            // Whoever gave up has nothing to be told.
+            let _ = reply.send(outcome.map_err(|trouble| ActorError::Peer { node, trouble }));
+            drop(slot);
         });
     }
 

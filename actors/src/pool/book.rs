@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use config::HostPort;
-use proto::{AuthorId, NodeId};
+use proto::{AuthorId, NodeId, TesseraId};
 
 /// All that is known of other nodes. Replaced whole when anything changes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct PeerBook {
     pub peers: BTreeMap<NodeId, Known>,
     /// Nodes that are blocked, and why.
     pub blocked: BTreeMap<NodeId, String>,
+    /// Tesserae that are blocked, and why.
+    pub blocked_tesseras: BTreeMap<TesseraId, String>,
 }
 
 /// What is known of one node.

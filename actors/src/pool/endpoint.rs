@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use super::{
-    identity::Identity,
+    identity::{ALPN, Identity, PROBE_ALPN},
     limits::{
         CLOSING, CONNECTION_WINDOW_BYTES, INCOMING_BYTES_MAX, INCOMING_MAX, KEEP_ALIVE, SEND_WINDOW_BYTES,
         SILENCE, SOCKET_BUFFER_BYTES, STREAM_WINDOW_BYTES, STREAMS_MAX,
@@ -101,11 +101,16 @@ impl Port {
 
     /// What it takes to dial a node, and perhaps to hold the connection open.
     pub(super) fn client(&self, node: NodeId, is_kept: bool) -> Result<ClientConfig, ActorError> {
-        let mut config = ClientConfig::new(Arc::new(self.identity.client(node)?));
+        let mut config = ClientConfig::new(Arc::new(self.identity.client(node, ALPN)?));
         let mut transport = self.transport()?;
         transport.keep_alive_interval(is_kept.then_some(KEEP_ALIVE));
         config.transport_config(Arc::new(transport));
         Ok(config)
+    }
+
+    /// What it takes to see whether a node can be dialled.
+    pub(super) fn prober(&self, node: NodeId) -> Result<ClientConfig, ActorError> {
+        Ok(ClientConfig::new(Arc::new(self.identity.client(node, PROBE_ALPN)?)))
     }
 
     fn server(&self) -> Result<ServerConfig, ActorError> {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use config::HostPort;
 use proto::NodeId;
 
 use super::{
@@ -28,6 +29,13 @@ impl PoolHandle {
     /// in use.
     pub async fn lease(&self, node: NodeId) -> Result<Lease, ActorError> {
         self.seat.call(|slot, reply| PoolMsg::Lease { node, slot, reply }).await
+    }
+
+    /// Whether a node can be dialled at an address, whatever connection to it there is. Makes none that lasts.
+    ///
+    /// Errors with [`ActorError::Peer`] when it cannot.
+    pub(crate) async fn probe(&self, node: NodeId, address: HostPort) -> Result<(), ActorError> {
+        self.seat.call(|slot, reply| PoolMsg::Probe { node, address, slot, reply }).await
     }
 
     /// What the pool holds.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use proto::{NodeId, NodeKey};
-use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible,
     ServerConfig, SignatureScheme,
@@ -51,14 +51,14 @@ impl Identity {
             .map_err(|error| broken(&error))?
             .with_client_cert_verifier(Arc::new(AnyNode(self.provider.clone())))
             .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(self.key.clone())));
-        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.alpn_protocols = vec![ALPN.to_vec(), PROBE_ALPN.to_vec()];
         // A session that is resumed saves little, and its tickets would let others see who returns.
         config.send_tls13_tickets = 0;
         QuicServerConfig::try_from(config).map_err(|error| broken(&error))
     }
 
     /// For dialling one node: no other key is accepted.
-    pub(super) fn client(&self, expected: NodeId) -> Result<QuicClientConfig, ActorError> {
+    pub(super) fn client(&self, expected: NodeId, protocol: &[u8]) -> Result<QuicClientConfig, ActorError> {
         let verifier = OneNode { provider: self.provider.clone(), expected };
         let mut config = ClientConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(&[&TLS13])
@@ -66,7 +66,7 @@ impl Identity {
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier))
             .with_client_cert_resolver(Arc::new(AlwaysResolvesClientRawPublicKeys::new(self.key.clone())));
-        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.alpn_protocols = vec![protocol.to_vec()];
         config.resumption = Resumption::disabled();
         config.enable_sni = false;
         QuicClientConfig::try_from(config).map_err(|error| broken(&error))
@@ -78,6 +78,12 @@ pub(super) fn peer(connection: &quinn::Connection) -> Option<NodeId> {
     let identity = connection.peer_identity()?;
     let certificates = identity.downcast::<Vec<CertificateDer<'static>>>().ok()?;
     node_id(certificates.first()?).ok()
+}
+
+/// Whether the other side has only seen whether it can dial this node, and wants no connection.
+pub(super) fn is_probe(connection: &quinn::Connection) -> bool {
+    let data = connection.handshake_data().and_then(|data| data.downcast::<HandshakeData>().ok());
+    data.is_some_and(|data| data.protocol.as_deref() == Some(PROBE_ALPN))
 }
 
 /// The id in a public key as TLS carries it (RFC 8410 §4: 12 bytes that say Ed25519, and the key).
@@ -197,5 +203,7 @@ fn broken(error: &dyn std::error::Error) -> ActorError {
 
 /// The protocol that both ends must speak.
 pub(super) const ALPN: &[u8] = b"tesseras/1";
+/// The same for a handshake that only shows that a node can be dialled.
+pub(super) const PROBE_ALPN: &[u8] = b"tesseras/1 probe";
 /// What stands before an Ed25519 key in its SubjectPublicKeyInfo (RFC 8410 §4).
 const SPKI_HEAD: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];

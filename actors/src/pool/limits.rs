@@ -26,6 +26,10 @@ pub(crate) const INCOMING_MAX: usize = 1024;
 pub(crate) const INCOMING_BYTES_MAX: u64 = 4 << 20;
 /// How long closing all connections may take.
 pub(crate) const CLOSING: Duration = Duration::from_secs(2);
+/// Streams of one peer that carry fragments or documents at a time: more add no throughput, and make others wait.
+pub(crate) const BULK_STREAMS_MAX: usize = 8;
+/// How often a peer may break the protocol before its connection is closed.
+pub(crate) const STRIKES_MAX: u32 = 64;
 /// Streams that peers have opened and nobody has begun to serve.
 pub(crate) const INBOUND_MAX: usize = 256;
 

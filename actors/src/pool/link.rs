@@ -4,17 +4,20 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::Instant,
 };
 
 use proto::NodeId;
 use quinn::{Connection, ConnectionError, RecvStream, SendStream};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
 use super::{
     identity,
+    limits::{BULK_STREAMS_MAX, STRIKES_MAX},
     reap::{Entry, Origin},
+    trouble::PeerTrouble,
 };
 
 /// Milliseconds since the pool began. Copies count from the same moment.
@@ -44,6 +47,12 @@ pub(super) struct Link {
     clock: Clock,
     in_use: AtomicUsize,
     last_used_ms: AtomicU64,
+    /// Set when this node has introduced itself on it.
+    introduced: OnceCell<()>,
+    /// Places for streams that carry much.
+    bulk: Arc<Semaphore>,
+    /// What was wrong with what came on it.
+    strikes: AtomicU32,
 }
 
 impl Link {
@@ -60,7 +69,21 @@ impl Link {
         let now_ms = clock.now_ms();
         let origin = Origin { dialler: dialler.unwrap_or(node), opened_at_ms: now_ms };
         let (in_use, last_used_ms) = (AtomicUsize::new(0), AtomicU64::new(now_ms));
-        Some(Self { node, connection, origin, is_kept, binding, clock, in_use, last_used_ms })
+        let (introduced, bulk) = (OnceCell::new(), Arc::new(Semaphore::new(BULK_STREAMS_MAX)));
+        let strikes = AtomicU32::new(0);
+        Some(Self {
+            node,
+            connection,
+            origin,
+            is_kept,
+            binding,
+            clock,
+            in_use,
+            last_used_ms,
+            introduced,
+            bulk,
+            strikes,
+        })
     }
 
     /// What the reaper has to know of it.
@@ -123,6 +146,28 @@ impl Lease {
     /// Opens a stream; waits while as many are open as the other side allows.
     pub(crate) async fn open(&self) -> Result<(SendStream, RecvStream), ConnectionError> {
         self.0.connection.open_bi().await
+    }
+
+    /// Introduces this node on the connection, unless that was done. Whoever comes meanwhile waits for it.
+    pub(crate) async fn introduce(
+        &self,
+        greet: impl AsyncFnOnce() -> Result<(), PeerTrouble>,
+    ) -> Result<(), PeerTrouble> {
+        self.0.introduced.get_or_try_init(|| greet()).await.map(drop)
+    }
+
+    /// A place for a stream that carries much; waits while the peer has as many as it may.
+    pub(crate) async fn bulk(&self) -> Option<OwnedSemaphorePermit> {
+        // It is never closed.
+        self.0.bulk.clone().acquire_owned().await.ok()
+    }
+
+    /// Something came that breaks the protocol. Whoever does it again and again is cut off.
+    pub(crate) fn strike(&self, what: &dyn std::fmt::Display) {
+        if self.0.strikes.fetch_add(1, Ordering::Relaxed) + 1 >= STRIKES_MAX {
+            tracing::warn!(node = %self.0.node, address = %self.0.address(), %what, "cut off");
+            self.close(Close::Malformed, "too much of what came breaks the protocol");
+        }
     }
 
     /// Ends the connection, for a reason the other side is told.

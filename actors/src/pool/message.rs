@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use config::HostPort;
 use proto::NodeId;
 use quinn::{RecvStream, SendStream};
 use ractor::RpcReplyPort;
@@ -20,6 +21,8 @@ pub(super) type Reply<T> = RpcReplyPort<Result<T, ActorError>>;
 pub(super) enum PoolMsg {
     /// The use of a connection to a node, dialling it if need be.
     Lease { node: NodeId, slot: Slot, reply: Reply<Lease> },
+    /// See whether a node can be dialled at an address, whatever connection to it there is.
+    Probe { node: NodeId, address: HostPort, slot: Slot, reply: Reply<()> },
     /// What the pool holds.
     List { slot: Slot, reply: Reply<PoolStatus> },
     /// A node has been dialled.

@@ -17,7 +17,7 @@ mod dialling;
 mod endpoint;
 mod handle;
 mod identity;
-pub(crate) mod limits;
+mod limits;
 mod link;
 mod message;
 mod reap;
@@ -38,6 +38,7 @@ use tokio::{
 
 pub use book::{Known, PeerBook};
 pub use handle::PoolHandle;
+pub(crate) use limits::INBOUND_MAX;
 pub use link::{Close, Lease};
 pub use message::{ConnectionStatus, Inbound, PoolStatus, WaitingStatus};
 pub use trouble::PeerTrouble;

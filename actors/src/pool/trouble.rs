@@ -1,5 +1,6 @@
 //! Why another node could not be asked, or why its answer is no use.
 
+use proto::wire::Refusal;
 use quinn::{ApplicationClose, ConnectionError};
 
 use super::link::Close;
@@ -76,12 +77,21 @@ pub enum PeerTrouble {
         /// For how long.
         seconds: u64,
     },
-    /// What it answered is wrong.
-    #[error("its answer is wrong: {what}")]
+    /// What it answered is not true: bytes, a signature or a claim that do not fit what was asked.
+    #[error("its answer is not true: {what}")]
     Lied {
         /// What is wrong with it.
         what: String,
     },
+    /// What it answered breaks the protocol.
+    #[error("its answer breaks the protocol: {what}")]
+    Malformed {
+        /// What is wrong with it.
+        what: String,
+    },
+    /// It said no, and why.
+    #[error("it refuses ({}): {}", .0.kind(), .0.reason())]
+    Refused(Refusal),
 }
 
 impl PeerTrouble {

@@ -1,0 +1,147 @@
+//! Frames on streams: what both ends of a request do. Whoever is slow beyond reason is given up.
+
+use std::{future::Future, time::Duration};
+
+use bytes::Bytes;
+use proto::{
+    ProtoError,
+    buffer::Buffer,
+    limits::FRAME_HEAD_BYTES,
+    wire::{Answer, Head, Request},
+};
+use quinn::{ConnectionError, ReadError, ReadExactError, RecvStream, SendStream, WriteError};
+use tokio::time::timeout;
+
+/// Why a frame or its bulk did not come, or did not go.
+#[derive(Debug)]
+pub(crate) enum FrameError {
+    /// The other side ended the stream before all was there, or gave it up.
+    Ended,
+    /// It took longer than anybody has to wait.
+    Slow,
+    /// What came is not a frame.
+    Malformed(ProtoError),
+    /// The connection is gone.
+    Lost(ConnectionError),
+}
+
+/// A frame that came: its kind and its body.
+pub(crate) struct Frame {
+    pub(crate) kind: u8,
+    pub(crate) body: Vec<u8>,
+}
+
+/// Reads a frame, which must be there within a deadline.
+pub(crate) async fn read(receive: &mut RecvStream, deadline: Duration) -> Result<Frame, FrameError> {
+    within(deadline, async {
+        let mut head = [0; FRAME_HEAD_BYTES];
+        receive.read_exact(&mut head).await?;
+        let head = Head::parse(head).map_err(FrameError::Malformed)?;
+        // At most as much as a frame may have: the head was checked.
+        let mut body = vec![0; head.body_len as usize];
+        receive.read_exact(&mut body).await?;
+        Ok(Frame { kind: head.kind, body })
+    })
+    .await
+}
+
+/// Reads the bytes that follow a frame, and tells of each piece. Their length was checked, and memory for them is reserved.
+pub(crate) async fn read_bulk(
+    receive: &mut RecvStream,
+    length: u32,
+    moved: impl Fn(),
+) -> Result<Bytes, FrameError> {
+    within(patience(length), async {
+        let mut bulk = Buffer::up_to(length as usize);
+        while bulk.room() > 0 {
+            let chunk = receive.read_chunk(bulk.room(), true).await?.ok_or(FrameError::Ended)?;
+            bulk.fill(&chunk.bytes);
+            moved();
+        }
+        Ok(bulk.freeze())
+    })
+    .await
+}
+
+/// Sends a frame.
+pub(crate) async fn write(send: &mut SendStream, frame: Vec<u8>) -> Result<(), FrameError> {
+    within(FRAME_DEADLINE, async { Ok(send.write_chunk(frame.into()).await?) }).await
+}
+
+/// Sends the bytes that follow a frame, and tells of each piece.
+pub(crate) async fn write_bulk(
+    send: &mut SendStream,
+    mut bulk: Bytes,
+    moved: impl Fn(),
+) -> Result<(), FrameError> {
+    let length = u32::try_from(bulk.len()).unwrap_or(u32::MAX);
+    within(patience(length), async {
+        while !bulk.is_empty() {
+            send.write_chunk(bulk.split_to(bulk.len().min(PIECE_BYTES))).await?;
+            moved();
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// What stands in the answer that this frame is.
+pub(crate) fn answer(frame: &Frame) -> Result<Answer, FrameError> {
+    let known = Answer::decode(frame.kind, &frame.body).map_err(FrameError::Malformed)?;
+    known.ok_or_else(|| {
+        FrameError::Malformed(ProtoError::malformed("answer", "a kind that is not known here"))
+    })
+}
+
+/// What stands in the request that this frame is; `None` for one that is not known here.
+pub(crate) fn request(frame: &Frame) -> Result<Option<Request>, FrameError> {
+    Request::decode(frame.kind, &frame.body).map_err(FrameError::Malformed)
+}
+
+/// How long so many bytes may take: nobody has to be faster than a slow telephone line, and nobody may be slower.
+fn patience(length: u32) -> Duration {
+    FRAME_DEADLINE + Duration::from_secs(u64::from(length / SLOWEST_BYTES_PER_SECOND))
+}
+
+async fn within<T>(
+    deadline: Duration,
+    work: impl Future<Output = Result<T, FrameError>>,
+) -> Result<T, FrameError> {
+    timeout(deadline, work).await.unwrap_or(Err(FrameError::Slow))
+}
+
+impl From<ReadError> for FrameError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::ConnectionLost(error) => Self::Lost(error),
+            _ => Self::Ended,
+        }
+    }
+}
+
+impl From<ReadExactError> for FrameError {
+    fn from(error: ReadExactError) -> Self {
+        match error {
+            ReadExactError::FinishedEarly(_) => Self::Ended,
+            ReadExactError::ReadError(error) => error.into(),
+        }
+    }
+}
+
+impl From<WriteError> for FrameError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::ConnectionLost(error) => Self::Lost(error),
+            _ => Self::Ended,
+        }
+    }
+}
+
+/// How long a frame may take from its first to its last byte.
+pub(crate) const FRAME_DEADLINE: Duration = Duration::from_secs(10);
+/// How long an answer may take to begin: a put waits for the other side's disk.
+pub(crate) const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
+/// Bulk is sent in pieces of so many bytes.
+const PIECE_BYTES: usize = 64 << 10;
+/// What follows a frame must come at least so fast, on average, in bytes per second.
+const SLOWEST_BYTES_PER_SECOND: u32 = 16 << 10;

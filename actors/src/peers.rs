@@ -1,0 +1,333 @@
+//! The nodes that are known, from the settings and from what was typed in: who they are, where they are, what they may,
+//! and how they have behaved.
+//!
+//! Owns no table: what is to be kept is kept by storage, through its records door. What the pool and those who serve have
+//! to know at once is in a [`PeerBook`], which is replaced whole when anything changes.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use config::{Accept, HostPort, NetworkConfig};
+use proto::{
+    AuthorId, Checksum, NodeId,
+    credential::SignedCredential,
+    limits::{ADDRESSES_MAX, SOFTWARE_BYTES_MAX},
+    wire::Request,
+};
+use tokio::sync::watch;
+
+use crate::{
+    clock,
+    error::ActorError,
+    keys,
+    pool::{Known, Lease, PeerBook, PeerTrouble},
+    storage::{Blocked, Invite, Note, Noted, Origin, RecordsHandle, Score},
+};
+
+/// The nodes that are known.
+#[derive(Debug, Clone)]
+pub struct Peers(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    us: NodeId,
+    /// What this node shows to be charged to its author.
+    credential: Option<SignedCredential>,
+    config: NetworkConfig,
+    records: RecordsHandle,
+    book: watch::Sender<Arc<PeerBook>>,
+    /// When it was last noted that a node was there.
+    noted: Mutex<BTreeMap<NodeId, (Instant, Option<AuthorId>)>>,
+    reach: watch::Sender<Reach>,
+}
+
+/// Whether others reach this node, as far as that was tried.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// Who tried last, when (in milliseconds since 1970), and whether it could dial this node.
+    pub tried: Option<(NodeId, i64, bool)>,
+    /// The address that this node has, as others see it.
+    pub observed: Option<String>,
+}
+
+impl Peers {
+    /// Those that the settings name; the others as soon as [`Peers::refresh`] has read them.
+    pub(crate) fn new(
+        us: NodeId,
+        credential: Option<SignedCredential>,
+        config: NetworkConfig,
+        records: RecordsHandle,
+    ) -> Self {
+        let book = watch::Sender::new(Arc::new(configured(&config)));
+        let (noted, reach) = (Mutex::default(), watch::Sender::new(Reach::default()));
+        Self(Arc::new(Inner { us, credential, config, records, book, noted, reach }))
+    }
+
+    /// This node.
+    pub fn us(&self) -> NodeId {
+        self.0.us
+    }
+
+    /// What is known now.
+    pub fn book(&self) -> Arc<PeerBook> {
+        self.0.book.borrow().clone()
+    }
+
+    /// What is known, and when that changes.
+    pub(crate) fn watch(&self) -> watch::Receiver<Arc<PeerBook>> {
+        self.0.book.subscribe()
+    }
+
+    /// Whether others reach this node.
+    pub fn reach(&self) -> Reach {
+        self.0.reach.borrow().clone()
+    }
+
+    /// Reads again what is kept.
+    pub async fn refresh(&self) -> Result<(), ActorError> {
+        let records = &self.0.records;
+        let mut book = configured(&self.0.config);
+        for peer in records.peers().await? {
+            let known = book.peers.entry(peer.node).or_default();
+            let addresses = peer.addresses.iter().chain(&peer.last_address);
+            let addresses: Vec<HostPort> = addresses.filter_map(|address| address.parse().ok()).collect();
+            for address in addresses {
+                if !known.addresses.contains(&address) && known.addresses.len() < ADDRESSES_MAX {
+                    known.addresses.push(address);
+                }
+            }
+            known.is_configured |= peer.origin != Origin::Introduced;
+            known.author = peer.author;
+            known.allow_bytes = peer.allow_bytes;
+        }
+        for block in records.blocks().await? {
+            match block.what {
+                Blocked::Node(node) => drop(book.blocked.insert(node, block.reason)),
+                Blocked::Tessera(tessera) => drop(book.blocked_tesseras.insert(tessera, block.reason)),
+            }
+        }
+        let now_ms = clock::now_ms();
+        book.invites_open = records.invites().await?.iter().any(|(_, invite)| invite.expires_at_ms > now_ms);
+        self.0.book.send_if_modified(|present| {
+            let changed = **present != book;
+            *present = Arc::new(book);
+            changed
+        });
+        Ok(())
+    }
+
+    /// Adds a peer that the operator wants, or says more of one.
+    pub async fn add(
+        &self,
+        node: NodeId,
+        addresses: &[HostPort],
+        allow_bytes: Option<u64>,
+    ) -> Result<(), ActorError> {
+        if node == self.0.us {
+            return Err(ActorError::Peer { node, trouble: PeerTrouble::Itself });
+        }
+        let known = self.0.records.peer(node).await?;
+        let note = Note::Peer {
+            node,
+            addresses: addresses.iter().map(ToString::to_string).collect(),
+            author: known.as_ref().and_then(|peer| peer.author),
+            allow_bytes: allow_bytes.or(known.and_then(|peer| peer.allow_bytes)),
+            origin: Origin::Configured,
+            name: None,
+            at_ms: clock::now_ms(),
+        };
+        self.change(vec![note]).await
+    }
+
+    /// Forgets a peer. Errors with [`ActorError::NotFound`], and with [`ActorError::Conflict`] for one that the settings
+    /// name.
+    pub async fn remove(&self, node: NodeId) -> Result<(), ActorError> {
+        if self.0.config.peers.iter().any(|peer| peer.node == node) {
+            let what = format!("{node} is named in `network.peers`: take it out there");
+            return Err(ActorError::Conflict { what });
+        }
+        if self.0.records.peer(node).await?.is_none() {
+            return Err(ActorError::not_found(node));
+        }
+        self.change(vec![Note::RemovePeer { node }]).await
+    }
+
+    /// Never again deals with a node or a tessera. What of it is here remains to be dropped.
+    pub async fn block(&self, what: Blocked, reason: String) -> Result<(), ActorError> {
+        tracing::warn!(?what, reason, "blocked");
+        self.change(vec![Note::Block { what, reason, at_ms: clock::now_ms() }]).await
+    }
+
+    /// Deals with it again.
+    pub async fn unblock(&self, what: Blocked) -> Result<(), ActorError> {
+        if self.0.records.blocked(vec![what]).await?.is_empty() {
+            return Err(ActorError::NotFound { what: format!("a block of {what:?}") });
+        }
+        tracing::warn!(?what, "unblocked");
+        self.change(vec![Note::Unblock { what }]).await
+    }
+
+    /// A secret that lets whoever has it become a peer, once, within so long.
+    pub async fn invite(
+        &self,
+        allow_bytes: Option<u64>,
+        valid_for: Duration,
+    ) -> Result<[u8; 32], ActorError> {
+        let secret = keys::seed().map_err(|error| ActorError::Network { reason: error.to_string() })?;
+        let valid_ms = i64::try_from(valid_for.as_millis()).unwrap_or(i64::MAX);
+        let invite =
+            Invite { allow_bytes, expires_at_ms: clock::now_ms().saturating_add(valid_ms), name: None };
+        self.change(vec![Note::Invite { token: Checksum::of(&secret), invite }]).await?;
+        Ok(secret)
+    }
+
+    /// Takes a node in that has the secret of an invitation. `false` when there is no such invitation, any more or at all.
+    pub(crate) async fn take_in(
+        &self,
+        node: NodeId,
+        secret: &[u8; 32],
+        addresses: &[String],
+        author: Option<AuthorId>,
+    ) -> Result<bool, ActorError> {
+        let (token, at_ms) = (Checksum::of(secret), clock::now_ms());
+        let Some(invite) = self.0.records.invite(token).await? else { return Ok(false) };
+        let peer = Note::Peer {
+            node,
+            addresses: addresses.to_vec(),
+            author,
+            allow_bytes: invite.allow_bytes,
+            origin: Origin::Invited,
+            name: invite.name,
+            at_ms,
+        };
+        let noted = self.0.records.note(vec![Note::TakeInvite { token, at_ms }, peer]).await?;
+        self.refresh().await?;
+        if noted == Noted::All {
+            tracing::info!(%node, "joined by an invitation");
+        }
+        Ok(noted == Noted::All)
+    }
+
+    async fn change(&self, notes: Vec<Note>) -> Result<(), ActorError> {
+        self.0.records.note(notes).await?;
+        self.refresh().await
+    }
+
+    /// What this node says of itself.
+    pub(crate) fn greeting(&self, dial_back: bool, invite: Option<[u8; 32]>) -> Request {
+        Request::Hello {
+            software: software(),
+            addresses: self.announced(),
+            credential: self.credential(),
+            invite,
+            dial_back,
+        }
+    }
+
+    /// Where this node says that it is reached: what the settings announce, else where others have seen it.
+    pub fn announced(&self) -> Vec<String> {
+        let announced: Vec<_> = self.0.config.announce.iter().map(ToString::to_string).collect();
+        if !announced.is_empty() {
+            return announced.into_iter().take(ADDRESSES_MAX).collect();
+        }
+        let port = self.0.config.listen_addr.map(|address| address.port()).filter(|port| *port != 0);
+        let seen = self.0.reach.borrow().observed.clone();
+        let host = seen.as_ref().and_then(|seen| seen.rsplit_once(':')).map(|(host, _)| host.to_owned());
+        host.zip(port).map(|(host, port)| format!("{host}:{port}")).into_iter().collect()
+    }
+
+    pub(crate) fn credential(&self) -> Option<Bytes> {
+        self.0.credential.as_ref().map(|credential| credential.bytes().clone())
+    }
+
+    /// A node has introduced itself. Written down only when it says something new, or once in a while.
+    pub(crate) fn met(&self, lease: &Lease, author: Option<AuthorId>, addresses: &[String]) {
+        let node = lease.node();
+        if !self.is_news(node, author) {
+            return;
+        }
+        // Its own words come first: what is seen of it is the port that it dials from, unless this node has dialled it.
+        let address = addresses.first().cloned();
+        let note = Note::Seen { node, address, author, at_ms: clock::now_ms() };
+        self.jot(note);
+    }
+
+    fn is_news(&self, node: NodeId, author: Option<AuthorId>) -> bool {
+        let mut noted = self.0.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_old = |(at, known): &(Instant, _)| at.elapsed() >= SEEN_INTERVAL || *known != author;
+        let is_news = noted.get(&node).is_none_or(is_old);
+        if is_news {
+            noted.insert(node, (Instant::now(), author));
+        }
+        is_news
+    }
+
+    /// A node has tried whether it can dial this one.
+    pub(crate) fn tried(&self, node: NodeId, observed: String, worked: Option<bool>) {
+        self.0.reach.send_modify(|reach| {
+            reach.observed = Some(observed);
+            if let Some(worked) = worked {
+                reach.tried = Some((node, clock::now_ms(), worked));
+            }
+        });
+    }
+
+    /// How a node has behaved, if it was other than well.
+    pub(crate) fn score(&self, node: NodeId, trouble: &PeerTrouble) {
+        let score = match trouble {
+            PeerTrouble::Lied { .. } => Score::WrongBytes,
+            PeerTrouble::Malformed { .. } => Score::Error,
+            PeerTrouble::Silent { .. } | PeerTrouble::Lost { is_passing: false, .. } => Score::Absence,
+            _ => return,
+        };
+        self.scored(node, score, trouble);
+    }
+
+    /// A node has given this one something that is not as it should be.
+    pub(crate) fn scored(&self, node: NodeId, score: Score, what: &dyn std::fmt::Display) {
+        tracing::warn!(%node, %what, ?score, "a peer has misbehaved");
+        if self.book().peers.contains_key(&node) {
+            self.jot(Note::Score { node, score });
+        }
+    }
+
+    /// Writes down what nobody waits for.
+    fn jot(&self, note: Note) {
+        let peers = self.clone();
+        tokio::spawn(async move {
+            let refresh = matches!(note, Note::Seen { .. });
+            let noted = peers.0.records.note(vec![note]).await;
+            let outcome = if refresh { noted.and(peers.refresh().await) } else { noted.map(drop) };
+            if let Err(error) = outcome {
+                tracing::debug!(%error, "what was seen of a peer is not written down");
+            }
+        });
+    }
+}
+
+/// The name and version of this software, as others are told it.
+pub(crate) fn software() -> String {
+    let software = concat!("tesseras/", env!("CARGO_PKG_VERSION"));
+    software.get(..SOFTWARE_BYTES_MAX).unwrap_or(software).to_owned()
+}
+
+/// What the settings say alone.
+fn configured(config: &NetworkConfig) -> PeerBook {
+    let known = |peer: &config::PeerAddress| Known {
+        addresses: peer.addresses.clone(),
+        is_configured: true,
+        ..Known::default()
+    };
+    PeerBook {
+        accepts_any: config.accept == Accept::Any,
+        peers: config.peers.iter().map(|peer| (peer.node, known(peer))).collect(),
+        ..PeerBook::default()
+    }
+}
+
+/// How often it is written down that a node was there, when it says nothing new.
+const SEEN_INTERVAL: Duration = Duration::from_secs(3600);

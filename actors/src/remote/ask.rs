@@ -1,0 +1,83 @@
+//! One request and its answer, on a stream of its own.
+
+use bytes::Bytes;
+use proto::wire::{Answer, Request};
+use quinn::{RecvStream, SendStream, VarInt};
+
+use crate::{
+    frames::{self, ANSWER_DEADLINE, FRAME_DEADLINE, Frame, FrameError},
+    pool::{Lease, PeerTrouble},
+};
+
+/// Asks, and returns the answer with the bytes that follow it.
+pub(super) async fn ask(
+    lease: &Lease,
+    request: &Request,
+    bulk: Bytes,
+) -> Result<(Answer, Bytes), PeerTrouble> {
+    let (mut send, mut receive) = lease.open().await?;
+    let frame = talk(&mut send, &mut receive, request, bulk).await.map_err(trouble)?;
+    let answer = frames::answer(&frame).map_err(trouble)?;
+    let bulk = match answer.bulk_len() {
+        0 => Bytes::new(),
+        length => frames::read_bulk(&mut receive, length, || ()).await.map_err(trouble)?,
+    };
+    match answer {
+        Answer::Refused(refusal) => Err(PeerTrouble::Refused(refusal)),
+        answer => Ok((answer, bulk)),
+    }
+}
+
+/// Sends and listens at once: the other side may answer before it has all, that it has it already or does not want it.
+async fn talk(
+    send: &mut SendStream,
+    receive: &mut RecvStream,
+    request: &Request,
+    bulk: Bytes,
+) -> Result<Frame, FrameError> {
+    let answer = frames::read(receive, ANSWER_DEADLINE);
+    tokio::pin!(answer);
+    let early = tokio::select! {
+        biased;
+        sent = tell(send, request, bulk) => match sent {
+            // Whoever stops reading says why.
+            Ok(()) | Err(FrameError::Ended) => None,
+            Err(error) => return Err(error),
+        },
+        early = &mut answer => Some(early),
+    };
+    match early {
+        None => answer.await,
+        Some(early) => {
+            // What is left of the request is of no use any more.
+            let _ = send.reset(VarInt::from_u32(0));
+            early
+        }
+    }
+}
+
+async fn tell(send: &mut SendStream, request: &Request, bulk: Bytes) -> Result<(), FrameError> {
+    frames::write(send, request.frame()).await?;
+    if !bulk.is_empty() {
+        frames::write_bulk(send, bulk, || ()).await?;
+    }
+    // A stream that was stopped has ended as well.
+    let _ = send.finish();
+    Ok(())
+}
+
+fn trouble(error: FrameError) -> PeerTrouble {
+    match error {
+        FrameError::Ended => PeerTrouble::Malformed { what: "it ended before it was whole".to_owned() },
+        FrameError::Slow => {
+            PeerTrouble::Silent { what: "answer", seconds: (ANSWER_DEADLINE + FRAME_DEADLINE).as_secs() }
+        }
+        FrameError::Malformed(error) => PeerTrouble::Malformed { what: error.to_string() },
+        FrameError::Lost(error) => error.into(),
+    }
+}
+
+/// An answer to another question than the one that was asked.
+pub(super) fn unexpected(answer: &Answer) -> PeerTrouble {
+    PeerTrouble::Malformed { what: format!("`{}` is no answer to what was asked", answer.name()) }
+}

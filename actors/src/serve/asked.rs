@@ -1,0 +1,103 @@
+//! Requests that are answered from what is here: documents, fragments, claims, proofs, peers; and dropping what an author
+//! no longer wants.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use proto::{
+    AccountId, Checksum, FragmentId, NodeId, TesseraId,
+    limits::{PEER_SAMPLE_ADDRESSES_MAX, PEER_SAMPLE_MAX},
+    order::SignedDropOrder,
+    record::DocumentKind,
+    wire::{Answer, PeerSample, RefusalKind},
+};
+
+use super::{Reply, Server, refusal};
+use crate::{attestation::Question, error::ActorError, pool::Lease, store::FragmentStore};
+
+impl Server {
+    /// `GetDocument`.
+    pub(super) async fn document(
+        &self,
+        tessera: TesseraId,
+        document: DocumentKind,
+        hash: Option<Checksum>,
+    ) -> Reply {
+        self.refuse_blocked(tessera)?;
+        let bytes = self.storage.document(tessera, document, hash).await.map_err(|error| refusal(&error))?;
+        Ok((Answer::Document { length: length(&bytes) }, bytes))
+    }
+
+    /// `GetFragment`. Whoever knows the id of a tessera may read it: what is private is encrypted.
+    pub(super) async fn fragment(&self, id: FragmentId, checksum: Option<Checksum>) -> Reply {
+        self.refuse_blocked(id.tessera)?;
+        let fragment = self.cache.get(id).await.map_err(|error| refusal(&error))?;
+        if checksum.is_some_and(|checksum| checksum != fragment.checksum()) {
+            return Err(RefusalKind::NotFound.because(format!("{id} is here with other bytes")));
+        }
+        let checksum = fragment.checksum();
+        let bytes = fragment.into_bytes();
+        Ok((Answer::Fragment { checksum, length: length(&bytes) }, bytes))
+    }
+
+    /// `DropFragments`.
+    pub(super) async fn drop_fragments(&self, lease: &Lease, order: &[u8]) -> Reply {
+        let order = SignedDropOrder::verify(order, self.key.id(), &lease.binding()).map_err(|error| {
+            lease.strike(&error);
+            RefusalKind::Forbidden.because(error.to_string())
+        })?;
+        let account = AccountId::from(order.author);
+        let drops = order.fragments.iter().map(|(stripe, index)| {
+            let id = FragmentId { tessera: order.tessera, stripe: *stripe, index: *index };
+            self.cache.drop_fragment(account, id)
+        });
+        let mut count = 0;
+        for outcome in futures::future::join_all(drops).await {
+            match outcome {
+                Ok(()) => count += 1,
+                Err(ActorError::NotFound { .. }) => {}
+                Err(error) => return Err(refusal(&error)),
+            }
+        }
+        Ok((Answer::Dropped { count }, Bytes::new()))
+    }
+
+    /// `Attest`.
+    pub(super) async fn attest(
+        &self,
+        lease: &Lease,
+        tessera: TesseraId,
+        stripes: Range<u32>,
+        nonce: [u8; 32],
+    ) -> Reply {
+        let (verifier, binding) = (lease.node(), lease.binding());
+        let question = Question { tessera, stripes, verifier, nonce, binding };
+        let claim = self.attestation.attest(question).await.map_err(|error| refusal(&error))?.claim;
+        let bytes = claim.bytes().clone();
+        Ok((Answer::Claim { length: length(&bytes) }, bytes))
+    }
+
+    /// `Peers`: some of those that are wanted here and whose address is known, but not the one that asks.
+    pub(super) fn sample(&self, asker: NodeId) -> Answer {
+        let book = self.peers.book();
+        let told = book.peers.iter().filter(|(node, peer)| {
+            peer.is_configured
+                && !peer.addresses.is_empty()
+                && **node != asker
+                && !book.blocked.contains_key(*node)
+        });
+        let mut told: Vec<_> = told.collect();
+        fastrand::shuffle(&mut told);
+        told.truncate(PEER_SAMPLE_MAX);
+        let sample = told.into_iter().map(|(node, peer)| {
+            let addresses = peer.addresses.iter().take(PEER_SAMPLE_ADDRESSES_MAX);
+            PeerSample { node: *node, addresses: addresses.map(ToString::to_string).collect() }
+        });
+        Answer::Peers(sample.collect())
+    }
+}
+
+/// What follows an answer: no longer than 16 MiB.
+fn length(bytes: &Bytes) -> u32 {
+    u32::try_from(bytes.len()).unwrap_or(u32::MAX)
+}

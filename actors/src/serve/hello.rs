@@ -1,0 +1,84 @@
+//! `Hello`: who a node is beside its key, whether it was invited, and whether it can be dialled.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use config::HostPort;
+use proto::{
+    AccountId,
+    credential::SignedCredential,
+    wire::{Answer, RefusalKind},
+};
+
+use super::{Reply, Server, refusal};
+use crate::{peers::software, pool::Lease};
+
+/// What a node says of itself.
+pub(super) struct Greeted {
+    pub(super) addresses: Vec<String>,
+    pub(super) credential: Option<Bytes>,
+    pub(super) invite: Option<[u8; 32]>,
+    pub(super) dial_back: bool,
+}
+
+impl Server {
+    /// `Hello`.
+    pub(super) async fn hello(&self, lease: &Lease, greeted: Greeted) -> Reply {
+        let node = lease.node();
+        let author = greeted.credential.map(|signed| SignedCredential::verify(&signed, node));
+        let author = author.transpose().map_err(|error| {
+            lease.strike(&error);
+            RefusalKind::Corrupt.because(error.to_string())
+        })?;
+        let author = author.map(|credential| credential.author);
+        if let Some(secret) = greeted.invite {
+            let taken = self.peers.take_in(node, &secret, &greeted.addresses, author).await;
+            if !taken.map_err(|error| refusal(&error))? && !self.peers.book().peers.contains_key(&node) {
+                lease.strike(&"an invitation that is none");
+                return Err(
+                    RefusalKind::NotKnown.because("that invitation is used up, has expired, or never was")
+                );
+            }
+        } else if !self.peers.book().peers.contains_key(&node) && !self.peers.book().accepts_any {
+            return Err(RefusalKind::NotKnown.because("introduce yourself with your invitation first"));
+        }
+        self.peers.met(lease, author, &greeted.addresses);
+        let dial_back = match greeted.addresses.first().filter(|_| greeted.dial_back) {
+            Some(address) => self.dial_back(lease, address).await,
+            None => None,
+        };
+        let allowance_bytes = match author {
+            Some(author) => self.allowance_left(author).await.map_err(|error| refusal(&error))?,
+            None => 0,
+        };
+        let answer = Answer::Hello {
+            software: software(),
+            addresses: self.peers.announced(),
+            observed: lease.address().to_string(),
+            dial_back,
+            credential: self.peers.credential(),
+            allowance_bytes,
+        };
+        Ok((answer, Bytes::new()))
+    }
+
+    async fn allowance_left(&self, author: proto::AuthorId) -> Result<u64, crate::ActorError> {
+        let each = self.config.max_storage_per_peer_bytes;
+        let book = self.peers.book();
+        let allowance = book.allowance(author, each).or(book.accepts_any.then_some(each)).unwrap_or_default();
+        let used = self.storage.records().account(AccountId::from(author)).await?.bytes;
+        Ok(allowance.saturating_sub(used))
+    }
+
+    /// Whether the node can be dialled where it says. Only at the address that it comes from: nobody has this node dial a
+    /// third.
+    async fn dial_back(&self, lease: &Lease, address: &str) -> Option<bool> {
+        let address: HostPort = address.parse().ok()?;
+        let target = address.socket_addr().filter(|target| target.ip() == lease.address().ip())?;
+        let probed = self.pool.probe(lease.node(), target.try_into().ok()?);
+        Some(matches!(tokio::time::timeout(DIAL_BACK, probed).await, Ok(Ok(()))))
+    }
+}
+
+/// How long the one who asks is kept waiting for it.
+const DIAL_BACK: Duration = Duration::from_secs(6);

@@ -1,0 +1,215 @@
+//! Answering other nodes: one task for each stream that a peer opens. A file per request.
+//!
+//! # Invariants
+//! 1. Admission comes before bytes: nothing that will be refused is read first, and nothing is stored that was not
+//!    admitted.
+//! 2. Every request is answered, with what was asked for or with a typed refusal; what breaks the protocol is counted
+//!    against the peer.
+//! 3. What a peer parks here is bounded: by its windows, its streams, and the room that all transfers share.
+//! 4. Absent on purpose: any table or connection of its own. Storage keeps, the pool connects, and this holds their
+//!    handles.
+
+mod admission;
+mod asked;
+mod hello;
+mod papers;
+mod put;
+mod room;
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use admission::Debts;
+use bytes::Bytes;
+use config::NetworkConfig;
+use papers::Papers;
+use proto::{
+    NodeKey,
+    wire::{Answer, Refusal, RefusalKind, Request},
+};
+use quinn::VarInt;
+use room::Room;
+use tokio::{runtime::Handle, sync::mpsc};
+
+use crate::{
+    attestation::AttestationHandle,
+    cache::CacheHandle,
+    error::ActorError,
+    frames::{self, FRAME_DEADLINE, FrameError},
+    metrics::ServeMetrics,
+    peers::Peers,
+    pool::{Inbound, PoolHandle},
+    scrub::ScrubHandle,
+    storage::StorageHandle,
+};
+
+/// What answers are made of.
+pub(crate) struct Server {
+    pub(crate) key: NodeKey,
+    pub(crate) config: NetworkConfig,
+    pub(crate) storage: StorageHandle,
+    pub(crate) cache: CacheHandle<StorageHandle>,
+    pub(crate) attestation: AttestationHandle,
+    pub(crate) scrub: ScrubHandle,
+    pub(crate) peers: Peers,
+    pub(crate) pool: PoolHandle,
+    pub(crate) metrics: ServeMetrics,
+    pub(crate) state: State,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Server({})", self.key.id())
+    }
+}
+
+/// What answering keeps in memory.
+pub(crate) struct State {
+    /// Documents of tesserae that fragments are coming of.
+    papers: Papers,
+    /// Bytes that are on their way, by account.
+    debts: Debts,
+    /// Memory for what is on its way, in or out.
+    room: Room,
+    draining: AtomicBool,
+}
+
+impl State {
+    /// With so much memory for what is on its way, in bytes.
+    pub(crate) fn new(transfer_bytes_max: u64) -> Self {
+        Self {
+            papers: Papers::default(),
+            debts: Debts::default(),
+            room: Room::new(transfer_bytes_max),
+            draining: AtomicBool::new(false),
+        }
+    }
+}
+
+/// What is said to a request: an answer, and the bytes that follow it.
+type Reply = Result<(Answer, Bytes), Refusal>;
+
+impl Server {
+    /// Answers what comes, on the endpoint's thread, until nobody can hand anything over any more.
+    pub(crate) fn run(self: Arc<Self>, thread: &Handle, mut inbound: mpsc::Receiver<Inbound>) {
+        thread.spawn(async move {
+            while let Some(stream) = inbound.recv().await {
+                tokio::spawn(self.clone().serve(stream));
+            }
+        });
+    }
+
+    /// From now on nothing new is begun.
+    pub(crate) fn drain(&self) {
+        self.state.draining.store(true, Ordering::Release);
+    }
+
+    async fn serve(self: Arc<Self>, mut stream: Inbound) {
+        let begun = Instant::now();
+        let (verb, reply) = match self.hear(&mut stream).await {
+            Ok(Some(request)) => (request.name(), self.answer(request, &mut stream).await),
+            Ok(None) => (UNKNOWN, Err(unsupported())),
+            Err(FrameError::Malformed(error)) => {
+                stream.lease.strike(&error);
+                (UNKNOWN, Err(RefusalKind::Malformed.because(error.to_string())))
+            }
+            Err(error) => {
+                // Who opens streams and says nothing on them is no better than who talks nonsense.
+                if !matches!(error, FrameError::Lost(_)) {
+                    stream.lease.strike(&"a request that never came");
+                }
+                return;
+            }
+        };
+        if let Err(refusal) = &reply {
+            self.metrics.refused(refusal.kind().name());
+            tracing::debug!(node = %stream.lease.node(), verb, %refusal, "refused");
+        }
+        let (answer, bulk) = reply.unwrap_or_else(|refusal| (Answer::Refused(refusal), Bytes::new()));
+        if self.say(&mut stream, &answer, bulk).await.is_ok() {
+            self.metrics.served(verb, begun.elapsed().as_secs_f64());
+        }
+    }
+
+    async fn hear(&self, stream: &mut Inbound) -> Result<Option<Request>, FrameError> {
+        let frame = frames::read(&mut stream.receive, FRAME_DEADLINE).await?;
+        frames::request(&frame)
+    }
+
+    async fn say(&self, stream: &mut Inbound, answer: &Answer, bulk: Bytes) -> Result<(), FrameError> {
+        let frame = answer.frame();
+        self.metrics.sent(frame.len() + bulk.len());
+        frames::write(&mut stream.send, frame).await?;
+        if !bulk.is_empty() {
+            self.state.room.send(&mut stream.send, bulk).await?;
+        }
+        // What is left of the request is not wanted; a stream that was given up has ended as well.
+        let _ = stream.receive.stop(VarInt::from_u32(0));
+        let _ = stream.send.finish();
+        Ok(())
+    }
+
+    async fn answer(&self, request: Request, stream: &mut Inbound) -> Reply {
+        if self.state.draining.load(Ordering::Acquire) {
+            return Err(RefusalKind::Restarting.because("this node is stopping"));
+        }
+        // Somebody who was invited comes in to say so, and for nothing else.
+        let may_ask = stream.is_known || self.peers.book().accepts_any;
+        if !may_ask && !matches!(request, Request::Hello { .. }) {
+            return Err(RefusalKind::NotKnown.because("introduce yourself with your invitation first"));
+        }
+        let lease = &stream.lease;
+        match request {
+            Request::Hello { addresses, credential, invite, dial_back, .. } => {
+                self.hello(lease, hello::Greeted { addresses, credential, invite, dial_back }).await
+            }
+            Request::PutDocument { tessera, document, layout, length } => {
+                self.put_document(stream, papers::Paper { tessera, document, layout, length }).await
+            }
+            Request::GetDocument { tessera, document, hash } => self.document(tessera, document, hash).await,
+            Request::PutFragment { fragment, checksum, length, layout } => {
+                self.put_fragment(stream, put::Offer { id: fragment, checksum, length, layout }).await
+            }
+            Request::GetFragment { fragment, checksum } => self.fragment(fragment, checksum).await,
+            Request::DropFragments { order } => self.drop_fragments(lease, &order).await,
+            Request::Attest { tessera, stripes, nonce } => self.attest(lease, tessera, stripes, nonce).await,
+            Request::Peers => Ok((self.sample(lease.node()), Bytes::new())),
+            _ => Err(unsupported()),
+        }
+    }
+}
+
+fn unsupported() -> Refusal {
+    RefusalKind::Unsupported.because("this software does not know that request")
+}
+
+/// What an actor's error means to a peer. What is wrong inside is not told.
+fn refusal(error: &ActorError) -> Refusal {
+    let kind = match error {
+        ActorError::NotFound { .. } => RefusalKind::NotFound,
+        ActorError::Corrupt { .. } | ActorError::CorruptDocument { .. } => RefusalKind::Corrupt,
+        ActorError::InsufficientStorage { .. } => RefusalKind::InsufficientStorage,
+        ActorError::Conflict { .. } => RefusalKind::Forbidden,
+        ActorError::Proto(_) => RefusalKind::Malformed,
+        ActorError::Busy { .. } | ActorError::ReadOnly { .. } => {
+            RefusalKind::Busy { retry_after_ms: RETRY_AFTER_MS }
+        }
+        ActorError::Restarting { .. } => RefusalKind::Restarting,
+        error => {
+            tracing::warn!(%error, "a peer's request failed");
+            return RefusalKind::Restarting.because("something is wrong here; try again later");
+        }
+    };
+    kind.because(error.to_string())
+}
+
+/// A request that cannot be read has no name.
+const UNKNOWN: &str = "unknown";
+/// When whoever was refused because too much is under way may ask again, in milliseconds.
+const RETRY_AFTER_MS: u32 = 1_000;

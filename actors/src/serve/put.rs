@@ -1,0 +1,146 @@
+//! `PutFragment`: a fragment that is to be kept for its author, whoever brings it.
+
+use bytes::Bytes;
+use proto::{
+    AccountId, AuthorId, Checksum, Fragment, FragmentId, NodeId,
+    receipt::Receipt,
+    wire::{Answer, Refusal, RefusalKind},
+};
+
+use super::{
+    RETRY_AFTER_MS, Reply, Server,
+    admission::{self, Debt, Offered},
+    papers::Dossier,
+    refusal,
+};
+use crate::{
+    clock,
+    frames::FrameError,
+    pool::Inbound,
+    storage::{BlobState, Score},
+    store::{FragmentStore, PutOutcome},
+};
+
+/// A fragment that is offered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Offer {
+    pub(super) id: FragmentId,
+    pub(super) checksum: Checksum,
+    pub(super) length: u32,
+    pub(super) layout: Checksum,
+}
+
+impl Server {
+    /// `PutFragment`.
+    pub(super) async fn put_fragment(&self, stream: &mut Inbound, offer: Offer) -> Reply {
+        self.refuse_blocked(offer.id.tessera)?;
+        let dossier = self.dossier(offer.id, offer.layout).await?;
+        offer.check(&dossier)?;
+        let author = dossier.manifest.manifest().author;
+        if self.has(author, &offer).await? {
+            let receipt = self.receipt(author, stream.lease.node(), &offer)?;
+            return Ok((Answer::Have { receipt }, Bytes::new()));
+        }
+        let _debt = self.admit(author, &dossier, offer.length).await?;
+        let bytes = self.receive(stream, offer.length).await?;
+        let fragment = Fragment::check(offer.checksum, bytes).map_err(|error| {
+            self.peers.scored(stream.lease.node(), Score::WrongBytes, &error);
+            RefusalKind::Corrupt.because(error.to_string())
+        })?;
+        let kept = self.cache.deposit(author.into(), offer.id, fragment, dossier.documents()).await;
+        let was_there = kept.map_err(|error| refusal(&error))? == PutOutcome::Held;
+        let receipt = self.receipt(author, stream.lease.node(), &offer)?;
+        let answer = if was_there { Answer::Have { receipt } } else { Answer::Stored { receipt } };
+        Ok((answer, Bytes::new()))
+    }
+
+    /// Refuses what is blocked here, with the reason that was given.
+    pub(super) fn refuse_blocked(&self, tessera: proto::TesseraId) -> Result<(), Refusal> {
+        match self.peers.book().blocked_tesseras.get(&tessera) {
+            None => Ok(()),
+            Some(reason) => Err(RefusalKind::Blocked.because(reason)),
+        }
+    }
+
+    /// Reads what follows a request, as soon as there is a place and memory for it.
+    pub(super) async fn receive(&self, stream: &mut Inbound, length: u32) -> Result<Bytes, Refusal> {
+        let _place = stream.lease.bulk().await;
+        match self.state.room.receive(&mut stream.receive, length).await {
+            Some(Ok(bytes)) => {
+                self.metrics.received(bytes.len());
+                Ok(bytes)
+            }
+            Some(Err(FrameError::Slow)) => Err(busy("it came too slowly")),
+            Some(Err(_)) => Err(RefusalKind::Malformed.because("it ended before it was whole")),
+            None => Err(busy("no memory is free for it at the moment")),
+        }
+    }
+
+    /// Whether the author has the fragment here, in good order.
+    async fn has(&self, author: AuthorId, offer: &Offer) -> Result<bool, Refusal> {
+        let Offer { id, checksum, .. } = *offer;
+        let rows = self.storage.checksums(id.tessera, (id.stripe, id.index), 1).await;
+        let rows = rows.map_err(|error| refusal(&error))?;
+        let is_here = rows.first().is_some_and(|row| {
+            (row.stripe, row.index) == (id.stripe, id.index)
+                && (row.checksum, row.state) == (checksum, BlobState::Ok)
+        });
+        if !is_here {
+            return Ok(false);
+        }
+        let _ = AccountId::from(author);
+        Ok(false)
+    }
+
+    /// Decides whether a fragment is taken, and counts it as on its way.
+    async fn admit(&self, author: AuthorId, dossier: &Dossier, length: u32) -> Result<Debt, Refusal> {
+        let used =
+            self.storage.records().account(author.into()).await.map_err(|error| refusal(&error))?.bytes;
+        let room = self.storage.usage().await.map_err(|error| refusal(&error))?.room_bytes;
+        let each = self.config.max_storage_per_peer_bytes;
+        let book = self.peers.book();
+        let strangers = book.accepts_any.then_some(each);
+        let debts = &self.state.debts;
+        let offered = Offered {
+            author,
+            length: length.into(),
+            visibility: dossier.manifest.manifest().visibility,
+            hold: self.config.hold,
+            allowance: book.allowance(author, each).or(strangers),
+            used: used.saturating_add(debts.of(author)),
+            room,
+        };
+        admission::admit(&offered)?;
+        Ok(debts.owe(author, length.into()))
+    }
+
+    fn receipt(&self, author: AuthorId, deliverer: NodeId, offer: &Offer) -> Result<Bytes, Refusal> {
+        let Offer { id, checksum, length, .. } = *offer;
+        let receipt = Receipt {
+            holder: self.key.id(),
+            deliverer,
+            author,
+            fragment: id,
+            checksum,
+            length,
+            held_at_ms: u64::try_from(clock::now_ms()).unwrap_or_default(),
+        };
+        let signed = receipt.sign(&self.key).map_err(|error| refusal(&error.into()))?;
+        Ok(signed.bytes().clone())
+    }
+}
+
+impl Offer {
+    /// Refuses a fragment that the layout does not name so.
+    fn check(&self, dossier: &Dossier) -> Result<(), Refusal> {
+        let length = dossier.layout.layout().fragment_len_at(self.id.stripe, self.id.index);
+        if dossier.checksum() == Some(self.checksum) && length == self.length {
+            return Ok(());
+        }
+        Err(RefusalKind::Forbidden.because("the layout has another fragment there"))
+    }
+}
+
+fn busy(reason: &str) -> Refusal {
+    RefusalKind::Busy { retry_after_ms: RETRY_AFTER_MS }.because(reason)
+}

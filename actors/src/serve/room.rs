@@ -1,0 +1,202 @@
+//! Memory for what is on its way, in or out. It is shared by all peers, so whoever stalls must not keep it: who waits
+//! for some makes those give way that have not moved for a while.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use quinn::{RecvStream, SendStream};
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+
+use crate::frames::{self, FrameError};
+
+/// What transfers may hold together.
+pub(super) struct Room {
+    /// A permit is a KiB.
+    free: Arc<Semaphore>,
+    total: u32,
+    transfers: Arc<Transfers>,
+}
+
+/// Those that are under way.
+#[derive(Default)]
+struct Transfers {
+    all: Mutex<BTreeMap<u64, Arc<Transfer>>>,
+    next: AtomicU64,
+}
+
+struct Transfer {
+    begun: Instant,
+    /// When it last moved, in milliseconds since it began.
+    moved_at_ms: AtomicU64,
+    give_way: Notify,
+}
+
+/// A transfer, until it is dropped.
+struct Joined {
+    id: u64,
+    transfer: Arc<Transfer>,
+    transfers: Arc<Transfers>,
+    _memory: OwnedSemaphorePermit,
+}
+
+impl Room {
+    /// For so many bytes together.
+    pub(super) fn new(bytes: u64) -> Self {
+        let total = u32::try_from(bytes / KIB).unwrap_or(u32::MAX).clamp(LARGEST_KIB, PERMITS_MAX);
+        let free = Arc::new(Semaphore::new(total as usize));
+        Self { free, total, transfers: Arc::default() }
+    }
+
+    /// Reads the bytes that follow a frame. `None` when there was no memory for them in time.
+    pub(super) async fn receive(
+        &self,
+        receive: &mut RecvStream,
+        length: u32,
+    ) -> Option<Result<Bytes, FrameError>> {
+        let joined = self.join(length as usize).await?;
+        Some(joined.unless_it_stalls(frames::read_bulk(receive, length, || joined.transfer.moved())).await)
+    }
+
+    /// Sends the bytes that follow a frame.
+    pub(super) async fn send(&self, send: &mut SendStream, bulk: Bytes) -> Result<(), FrameError> {
+        // Little goes into the connection's own window, and is not waited for.
+        if bulk.len() <= SMALL_BYTES {
+            return frames::write_bulk(send, bulk, || ()).await;
+        }
+        let joined = self.join(bulk.len()).await.ok_or(FrameError::Slow)?;
+        joined.unless_it_stalls(frames::write_bulk(send, bulk, || joined.transfer.moved())).await
+    }
+
+    async fn join(&self, bytes: usize) -> Option<Joined> {
+        let wanted = u32::try_from((bytes as u64).div_ceil(KIB)).unwrap_or(u32::MAX).min(self.total);
+        let memory = timeout(ADMISSION, self.free(wanted)).await.ok()??;
+        Some(self.transfers.join(memory))
+    }
+
+    /// Waits for so much, and makes others give way meanwhile. The semaphore is never closed.
+    async fn free(&self, wanted: u32) -> Option<OwnedSemaphorePermit> {
+        let free = self.free.clone().acquire_many_owned(wanted);
+        tokio::pin!(free);
+        loop {
+            tokio::select! {
+                biased;
+                permits = free.as_mut() => return permits.ok(),
+                () = tokio::time::sleep(PRESSURE_INTERVAL) => self.transfers.cut_stalled(),
+            }
+        }
+    }
+}
+
+impl Transfers {
+    fn join(self: &Arc<Self>, memory: OwnedSemaphorePermit) -> Joined {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let (begun, moved_at_ms) = (Instant::now(), AtomicU64::new(0));
+        let transfer = Arc::new(Transfer { begun, moved_at_ms, give_way: Notify::new() });
+        self.lock().insert(id, transfer.clone());
+        Joined { id, transfer, transfers: self.clone(), _memory: memory }
+    }
+
+    /// All that have not moved for a while are ended.
+    fn cut_stalled(&self) {
+        for transfer in self.lock().values().filter(|transfer| transfer.has_stalled()) {
+            transfer.give_way.notify_one();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Transfer>>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Transfer {
+    fn age_ms(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn moved(&self) {
+        self.moved_at_ms.store(self.age_ms(), Ordering::Relaxed);
+    }
+
+    fn has_stalled(&self) -> bool {
+        self.age_ms().saturating_sub(self.moved_at_ms.load(Ordering::Relaxed)) >= STALL_MS
+    }
+}
+
+impl Joined {
+    async fn unless_it_stalls<T>(
+        &self,
+        transfer: impl Future<Output = Result<T, FrameError>>,
+    ) -> Result<T, FrameError> {
+        tokio::select! {
+            biased;
+            outcome = transfer => outcome,
+            () = self.transfer.give_way.notified() => Err(FrameError::Slow),
+        }
+    }
+}
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        self.transfers.lock().remove(&self.id);
+    }
+}
+
+const KIB: u64 = 1 << 10;
+/// The longest document.
+const LARGEST_KIB: u32 = 16 << 10;
+/// More than any machine has; within what a semaphore counts.
+const PERMITS_MAX: u32 = 1 << 28;
+/// What is sent without asking for memory: the connection's window bounds it.
+const SMALL_BYTES: usize = 16 << 10;
+/// How long a transfer waits for memory.
+const ADMISSION: Duration = Duration::from_secs(2);
+/// Whoever waits looks so often for others who have stalled.
+const PRESSURE_INTERVAL: Duration = Duration::from_millis(100);
+/// What has not moved for so long, while others wait, gives way.
+const STALL_MS: u64 = 1_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn transfer_that_has_stalled_gives_way_to_one_that_waits() {
+        let room = Room::new(0);
+        let stalled = room.join(LARGEST_KIB as usize * KIB as usize).await.unwrap();
+        let stalls = async {
+            let outcome = stalled.unless_it_stalls(std::future::pending::<Result<(), FrameError>>()).await;
+            drop(stalled);
+            outcome
+        };
+        let (outcome, waiting) = tokio::join!(stalls, room.join(1));
+        assert!(matches!(outcome, Err(FrameError::Slow)));
+        assert!(waiting.is_some());
+    }
+
+    #[tokio::test]
+    async fn transfer_that_moves_does_not_give_way_and_the_other_is_refused() {
+        let room = Room::new(0);
+        let moving = room.join(LARGEST_KIB as usize * KIB as usize).await.unwrap();
+        let moves = async {
+            loop {
+                moving.transfer.moved();
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let outcome = tokio::select! {
+            outcome = moving.unless_it_stalls::<()>(moves) => panic!("{outcome:?}"),
+            waiting = room.join(1) => waiting,
+        };
+        assert!(outcome.is_none());
+    }
+}
