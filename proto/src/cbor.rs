@@ -216,8 +216,13 @@ impl<'d, 'b> Fields<'d, 'b> {
 
 /// Reads a byte string of 32 bytes, as a newtype over it.
 pub(crate) fn bytes32<T: From<[u8; 32]>>(decoder: &mut Decoder<'_>) -> Result<T, decode::Error> {
-    let bytes: Result<[u8; 32], _> = decoder.bytes()?.try_into();
-    bytes.map(T::from).map_err(|_| decode::Error::message("32 bytes are expected"))
+    array(decoder).map(T::from)
+}
+
+/// Reads a byte string of `N` bytes.
+pub(crate) fn array<const N: usize>(decoder: &mut Decoder<'_>) -> Result<[u8; N], decode::Error> {
+    let bytes = decoder.bytes()?.try_into();
+    bytes.map_err(|_| decode::Error::message(format!("{N} bytes are expected")))
 }
 
 /// Reads a byte string of at most `MOST` bytes, whose length is known before anything is taken.

@@ -1,19 +1,18 @@
 //! The answers, one to each request.
 
 use bytes::Bytes;
-use minicbor::{Decoder, decode};
+use minicbor::Decoder;
 
-use super::{Refusal, check_addresses, check_count, check_greeting, check_length, frame, read};
+use super::{Refusal, check_addresses, check_count, check_greeting, check_length, frame, page, read};
 use crate::{
     cbor::{self, Fields, Writer},
     compare::{Digest, Sum},
     error::ProtoError,
     ids::{Checksum, NodeId, TesseraId},
     limits::{
-        ADDRESS_BYTES_MAX, ADDRESSES_MAX, CLAIM_BYTES_MAX, COMPARE_FRAGMENTS_MAX, COMPARE_SUMS,
-        COMPARE_TESSERAS_MAX, CREDENTIAL_BYTES_MAX, DOCUMENT_BYTES_MAX, FRAGMENT_BYTES_MAX, FRAME_BYTES_MAX,
-        PEER_SAMPLE_ADDRESSES_MAX, PEER_SAMPLE_MAX, PROOF_SLICE_BYTES_MAX, REASON_BYTES_MAX,
-        RECEIPT_BYTES_MAX, SOFTWARE_BYTES_MAX,
+        ADDRESS_BYTES_MAX, ADDRESSES_MAX, CLAIM_BYTES_MAX, COMPARE_SUMS, CREDENTIAL_BYTES_MAX,
+        DOCUMENT_BYTES_MAX, FRAGMENT_BYTES_MAX, FRAME_BYTES_MAX, PEER_SAMPLE_ADDRESSES_MAX, PEER_SAMPLE_MAX,
+        PROOF_SLICE_BYTES_MAX, REASON_BYTES_MAX, RECEIPT_BYTES_MAX, SOFTWARE_BYTES_MAX,
     },
     wire::check_address,
 };
@@ -84,14 +83,16 @@ pub enum Answer {
     Sums(Box<[Sum; COMPARE_SUMS]>),
     /// To `Compare` under two bytes.
     Tesseras {
-        /// The tesserae and what is held of them, strictly ascending, at most [`COMPARE_TESSERAS_MAX`].
+        /// The tesserae and what is held of them, strictly ascending, at most
+        /// [`COMPARE_TESSERAS_MAX`](crate::limits::COMPARE_TESSERAS_MAX).
         list: Vec<(TesseraId, Digest)>,
         /// Whether some come behind the last of these.
         more: bool,
     },
     /// To `Compare` of one tessera.
     Fragments {
-        /// Stripe, index and checksum, strictly ascending by place, at most [`COMPARE_FRAGMENTS_MAX`].
+        /// Stripe, index and checksum, strictly ascending by place, at most
+        /// [`COMPARE_FRAGMENTS_MAX`](crate::limits::COMPARE_FRAGMENTS_MAX).
         list: Vec<(u32, u16, Checksum)>,
         /// Whether some come behind the last of these.
         more: bool,
@@ -181,7 +182,7 @@ impl Answer {
             FRAGMENT => read("fragment", body, read_fragment),
             DROPPED => read("dropped", body, read_dropped),
             CLAIM => read("claim", body, read_claim),
-            SUMS => read("sums", body, read_sums),
+            SUMS => read("sums", body, |fields| Ok(Some(Self::Sums(page::read_sums(fields)?)))),
             TESSERAS => read("tesseras", body, read_tesseras),
             FRAGMENTS => read("fragments", body, read_fragments),
             PROOF => read("proof", body, read_proof),
@@ -204,14 +205,8 @@ impl Answer {
             Self::Document { length } => check_length(what, *length, DOCUMENT_BYTES_MAX),
             Self::Fragment { length, .. } => check_length(what, *length, FRAGMENT_BYTES_MAX),
             Self::Claim { length } => check_length(what, *length, CLAIM_BYTES_MAX),
-            Self::Tesseras { list, more } => {
-                check_page(what, list, *more, COMPARE_TESSERAS_MAX, |(before, _), (after, _)| before < after)
-            }
-            Self::Fragments { list, more } => {
-                check_page(what, list, *more, COMPARE_FRAGMENTS_MAX, |before, after| {
-                    (before.0, before.1) < (after.0, after.1)
-                })
-            }
+            Self::Tesseras { list, more } => page::check_tesseras(what, list, *more),
+            Self::Fragments { list, more } => page::check_fragments(what, list, *more),
             Self::Proof { fragment_len, length, .. } => {
                 check_length(what, *fragment_len, FRAGMENT_BYTES_MAX)?;
                 check_length(what, *length, PROOF_SLICE_BYTES_MAX)
@@ -244,15 +239,9 @@ impl Answer {
                 out.unsigned(2, *length);
             }
             Self::Dropped { count } => out.unsigned(1, *count),
-            Self::Sums(sums) => out.bytes(1, sums.map(|sum| sum.get().to_le_bytes()).as_flattened()),
-            Self::Tesseras { list, more } => {
-                out.maps(1, list.iter().map(write_tessera));
-                out.flag(2, *more);
-            }
-            Self::Fragments { list, more } => {
-                out.maps(1, list.iter().map(write_fragment));
-                out.flag(2, *more);
-            }
+            Self::Sums(sums) => page::write_sums(&mut out, sums),
+            Self::Tesseras { list, more } => page::write_tesseras(&mut out, list, *more),
+            Self::Fragments { list, more } => page::write_fragments(&mut out, list, *more),
             Self::Proof { nonce, fragment_len, length } => {
                 out.bytes(1, nonce);
                 out.unsigned(2, *fragment_len);
@@ -263,24 +252,6 @@ impl Answer {
         }
         out
     }
-}
-
-/// Refuses a page that is too long, out of order, or without an end to continue from.
-fn check_page<T>(
-    what: &'static str,
-    list: &[T],
-    more: bool,
-    most: usize,
-    ascends: impl Fn(&T, &T) -> bool,
-) -> Result<(), ProtoError> {
-    check_count(what, list.len(), most)?;
-    if !list.is_sorted_by(ascends) {
-        return Err(ProtoError::malformed(what, "items repeated or out of order"));
-    }
-    if more && list.is_empty() {
-        return Err(ProtoError::malformed(what, "no items, and more of them"));
-    }
-    Ok(())
 }
 
 /// An answer, if this software knows it.
@@ -322,23 +293,14 @@ fn read_claim(fields: &mut Fields<'_, '_>) -> Read {
     Ok(Some(Answer::Claim { length: fields.required(1, Decoder::u32)? }))
 }
 
-fn read_sums(fields: &mut Fields<'_, '_>) -> Read {
-    Ok(Some(Answer::Sums(fields.required(1, sums)?)))
-}
-
 fn read_tesseras(fields: &mut Fields<'_, '_>) -> Read {
-    let list = fields.maps(1, COMPARE_TESSERAS_MAX, |fields| {
-        Ok((fields.required(0, cbor::bytes32)?, fields.required(1, cbor::bytes32)?))
-    })?;
-    Ok(Some(Answer::Tesseras { list, more: fields.required(2, Decoder::bool)? }))
+    let (list, more) = page::read_tesseras(fields)?;
+    Ok(Some(Answer::Tesseras { list, more }))
 }
 
 fn read_fragments(fields: &mut Fields<'_, '_>) -> Read {
-    let list = fields.maps(1, COMPARE_FRAGMENTS_MAX, |fields| {
-        let (stripe, index) = (fields.required(0, Decoder::u32)?, fields.required(1, Decoder::u16)?);
-        Ok((stripe, index, fields.required(2, cbor::bytes32)?))
-    })?;
-    Ok(Some(Answer::Fragments { list, more: fields.required(2, Decoder::bool)? }))
+    let (list, more) = page::read_fragments(fields)?;
+    Ok(Some(Answer::Fragments { list, more }))
 }
 
 fn read_proof(fields: &mut Fields<'_, '_>) -> Read {
@@ -356,36 +318,6 @@ fn read_peers(fields: &mut Fields<'_, '_>) -> Read {
         Ok(PeerSample { node, addresses })
     })?;
     Ok(Some(Answer::Peers(peers)))
-}
-
-/// A byte string of all sums one after another, each as eight bytes, little-endian, below 2⁶².
-fn sums(decoder: &mut Decoder<'_>) -> Result<Box<[Sum; COMPARE_SUMS]>, decode::Error> {
-    let (numbers, rest) = decoder.bytes()?.as_chunks();
-    let numbers: &[[u8; 8]; COMPARE_SUMS] = numbers
-        .try_into()
-        .ok()
-        .filter(|_| rest.is_empty())
-        .ok_or_else(|| decode::Error::message(format!("{COMPARE_SUMS} sums are expected")))?;
-    let numbers = numbers.map(u64::from_le_bytes);
-    if numbers.iter().any(|number| *number > Sum::MASK) {
-        return Err(decode::Error::message("a sum of more than 62 bits"));
-    }
-    Ok(Box::new(numbers.map(Sum::wrapped)))
-}
-
-fn write_tessera((tessera, digest): &(TesseraId, Digest)) -> Writer {
-    let mut out = Writer::new();
-    out.bytes(0, tessera.as_bytes());
-    out.bytes(1, &digest.to_bytes());
-    out
-}
-
-fn write_fragment((stripe, index, checksum): &(u32, u16, Checksum)) -> Writer {
-    let mut out = Writer::new();
-    out.unsigned(0, *stripe);
-    out.unsigned(1, *index);
-    out.bytes(2, checksum.as_bytes());
-    out
 }
 
 fn write_peer(peer: &PeerSample) -> Writer {
@@ -418,18 +350,11 @@ const HELLO_BYTES_MAX: usize = 7 * FIELD_BYTES_MAX
     + (ADDRESSES_MAX + 1) * ADDRESS_FIELD_BYTES_MAX
     + CREDENTIAL_BYTES_MAX
     + 8;
-/// Each tessera: head, two keys, two values of 34 bytes.
-const TESSERAS_BYTES_MAX: usize = 2 * FIELD_BYTES_MAX + COMPARE_TESSERAS_MAX * (1 + 2 + 2 * 34);
-/// Each fragment: head, three keys, values of 5, 3 and 34 bytes.
-const FRAGMENTS_BYTES_MAX: usize = 2 * FIELD_BYTES_MAX + COMPARE_FRAGMENTS_MAX * (1 + 3 + 5 + 3 + 34);
 /// Each peer: head, two keys, an id of 34 bytes, an array head, and its addresses.
 const PEERS_BYTES_MAX: usize = FIELD_BYTES_MAX
     + PEER_SAMPLE_MAX * (1 + 2 + 34 + 1 + PEER_SAMPLE_ADDRESSES_MAX * ADDRESS_FIELD_BYTES_MAX);
 const _: () = assert!(HELLO_BYTES_MAX <= FRAME_BYTES_MAX);
-const _: () = assert!(TESSERAS_BYTES_MAX <= FRAME_BYTES_MAX);
-const _: () = assert!(FRAGMENTS_BYTES_MAX <= FRAME_BYTES_MAX);
 const _: () = assert!(PEERS_BYTES_MAX <= FRAME_BYTES_MAX);
-const _: () = assert!(FIELD_BYTES_MAX + COMPARE_SUMS * size_of::<Sum>() <= FRAME_BYTES_MAX);
 const _: () = assert!(FIELD_BYTES_MAX + RECEIPT_BYTES_MAX <= FRAME_BYTES_MAX);
 const _: () = assert!(3 * FIELD_BYTES_MAX + REASON_BYTES_MAX <= FRAME_BYTES_MAX);
 
@@ -531,30 +456,6 @@ mod tests {
         refused(Answer::Fragments { list: vec![], more: true }, "no items, and more");
         refused(peers(33, 0), "33 items; at most 32");
         refused(peers(1, 5), "5 items; at most 4");
-    }
-
-    #[test]
-    fn sums_are_256_numbers_of_62_bits() {
-        let body = |bytes: &[u8]| {
-            let mut out = Writer::new();
-            out.bytes(1, bytes);
-            out.finish()
-        };
-        let read = |bytes: &[u8]| Answer::decode(SUMS, &body(bytes));
-        let sums = |first| {
-            let mut sums = [Sum::default(); 256];
-            sums[0] = Sum::wrapped(first);
-            Ok(Some(Answer::Sums(Box::new(sums))))
-        };
-        assert_eq!(read(&[0; 2048]), sums(0));
-        let mut bytes = [0; 2048];
-        bytes[..8].copy_from_slice(&[1, 2, 3, 4, 5, 6, 7, 0x38]);
-        assert_eq!(read(&bytes), sums(0x3807_0605_0403_0201));
-        bytes[7] = 0x40;
-        assert!(read(&bytes).unwrap_err().to_string().contains("62 bits"));
-        for length in [0, 2040, 2047, 2049, 2056] {
-            assert!(read(&vec![0; length]).unwrap_err().to_string().contains("256 sums"), "{length}");
-        }
     }
 
     #[test]

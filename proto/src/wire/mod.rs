@@ -12,6 +12,7 @@
 //! | 4–7 | length of the body, little-endian, at most [`FRAME_BYTES_MAX`] |
 
 mod answer;
+mod page;
 mod refusal;
 mod request;
 

@@ -316,12 +316,13 @@ fn read_compare(fields: &mut Fields<'_, '_>) -> Result<Option<Request>, ProtoErr
     let question = match fields.required(2, Decoder::u64)? {
         0 => Question::All,
         1 => {
-            let [first] = fields.required(3, prefix)?;
+            let [first] = fields.required(3, cbor::array)?;
             Question::Under(first)
         }
-        2 => {
-            Question::Pair { prefix: fields.required(3, prefix)?, after: fields.optional(4, cbor::bytes32)? }
-        }
+        2 => Question::Pair {
+            prefix: fields.required(3, cbor::array)?,
+            after: fields.optional(4, cbor::bytes32)?,
+        },
         3 => Question::Tessera {
             tessera: fields.required(4, cbor::bytes32)?,
             from: (fields.required(5, Decoder::u32)?, fields.required(6, Decoder::u16)?),
@@ -380,11 +381,6 @@ fn write_question(out: &mut Writer, question: &Question) {
             out.unsigned(6, *index);
         }
     }
-}
-
-fn prefix<const N: usize>(decoder: &mut Decoder<'_>) -> Result<[u8; N], minicbor::decode::Error> {
-    let bytes = decoder.bytes()?.try_into();
-    bytes.map_err(|_| minicbor::decode::Error::message(format!("a prefix of {N} bytes is expected")))
 }
 
 const HELLO: u8 = 1;
