@@ -3,12 +3,13 @@
 //! nothing.
 //!
 //! - The [`Digest`] of what is held of a tessera: the sum modulo 2²⁵⁶ of BLAKE3(stripe ‖ index ‖ checksum).
-//! - The [`Sum`] of a tessera: the first 8 bytes of BLAKE3, keyed with its id, of the digest, modulo 2⁶². The sum of
-//!   several tesserae is the sum of theirs modulo 2⁶², which an index adds up in 64 signed bits without an overflow.
+//! - The [`Sum`] of a tessera: the first 8 bytes of BLAKE3, keyed with its id, of the digest, modulo 2⁶²; 0 if the digest
+//!   is. The sum of several tesserae is that of theirs modulo 2⁶², which an index adds up in 64 signed bits without an
+//!   overflow.
 //!
 //! A comparison goes down only where sums differ: 256 sums by the first byte of the tessera id, 256 by the second
-//! under one first byte, then the tesserae under both with their digests, then the fragments of one tessera. Whoever
-//! holds nothing of a tessera has no digest of it, and adds no sum.
+//! under one first byte, then the tesserae under both with their digests, then the fragments of one tessera. A tessera
+//! of which nothing is held is not listed.
 
 use crate::{
     fragment::FragmentId,
@@ -96,8 +97,11 @@ impl Sum {
     /// The bits that count: two sums below this added up still fit 63 bits.
     pub const MASK: u64 = (1 << 62) - 1;
 
-    /// The sum of one tessera, of which this is held.
+    /// The sum of one tessera, of which this is held; zero if that is nothing.
     pub fn of(tessera: TesseraId, digest: &Digest) -> Self {
+        if *digest == Digest::default() {
+            return Self::default();
+        }
         let [a, b, c, d, e, f, g, h, ..] =
             *blake3::keyed_hash(tessera.as_bytes(), &digest.to_bytes()).as_bytes();
         Self::wrapped(u64::from_le_bytes([a, b, c, d, e, f, g, h]))
@@ -210,6 +214,11 @@ mod tests {
         assert_eq!(Sum::default().minus(one), all);
         assert_eq!(Sum::wrapped(u64::MAX), all);
         assert!(i64::try_from(Sum::MASK + Sum::MASK).is_ok());
+    }
+
+    #[test]
+    fn sum_of_nothing_is_zero() {
+        assert_eq!(Sum::of(TesseraId::from_bytes([1; 32]), &Digest::default()), Sum::default());
     }
 
     #[test]
