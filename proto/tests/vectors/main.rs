@@ -1,10 +1,14 @@
-//! The test vectors in `tests/vectors/`, which are kept for ever, checked both ways: encoding `input` gives `output`,
+//! The test vectors in this folder, which are kept for ever, checked both ways: encoding `input` gives `output`,
 //! decoding `output` gives `input`.
 //!
 //! A new vector is an object with `name`, `input` and, where something is signed, `seed`; running this with
 //! `PROTO_VECTORS_FILL=1` adds the missing `output`. An output that is there is never changed.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+mod answers;
+mod between_nodes;
+mod requests;
 
 use std::{fmt::Write as _, fs, path::PathBuf};
 
@@ -62,18 +66,27 @@ fn every_file_of_vectors_is_checked() {
     let mut files: Vec<_> = fs::read_dir(folder())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".json"))
         .collect();
     files.sort();
     let checked = [
+        "answers.json",
         "cbor.json",
         "chunks.json",
         "claims.json",
+        "compare.json",
+        "credentials.json",
+        "drop_orders.json",
         "erasure.json",
+        "frames.json",
         "ids.json",
         "layouts.json",
         "manifests.json",
         "prefixes.json",
+        "proofs.json",
+        "receipts.json",
         "records.json",
+        "requests.json",
     ];
     assert_eq!(files, checked);
 }
@@ -370,4 +383,12 @@ fn hex(bytes: &[u8]) -> String {
 fn unhex(value: &Value) -> Vec<u8> {
     let digits = value.as_str().unwrap();
     (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect()
+}
+
+fn optional_bytes(value: &Value) -> Option<Bytes> {
+    (!value.is_null()).then(|| unhex(value).into())
+}
+
+fn optional_hex(bytes: Option<&[u8]>) -> Option<String> {
+    bytes.map(hex)
 }
