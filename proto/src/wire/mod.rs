@@ -71,16 +71,13 @@ pub fn check_address(text: &str) -> Result<(), ProtoError> {
         Err(ProtoError::malformed("address", format!("{reason} in {shown:?}; `host:port` is expected")))
     };
     if text.len() > ADDRESS_BYTES_MAX {
-        return refuse("more than 255 bytes");
+        return refuse("too many bytes");
     }
     if !text.chars().all(|letter| letter.is_ascii_graphic()) {
         return refuse("a character that no host has");
     }
     let Some((host, port)) = text.rsplit_once(':') else { return refuse("no port") };
-    if port.starts_with('+')
-        || port.parse::<u16>().is_ok_and(|port| port == 0)
-        || port.parse::<u16>().is_err()
-    {
+    if port.starts_with('+') || !port.parse().is_ok_and(|port: u16| port > 0) {
         return refuse("a port that is none");
     }
     match host.strip_prefix('[').map(|rest| rest.strip_suffix(']')) {
