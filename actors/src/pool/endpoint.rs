@@ -29,6 +29,7 @@ use super::{
         SILENCE, SOCKET_BUFFER_BYTES, STREAM_WINDOW_BYTES, STREAMS_MAX,
     },
     link::Close,
+    reset::{RandomIds, ResetKey},
 };
 use crate::error::ActorError;
 
@@ -92,7 +93,8 @@ impl Port {
         }
         let server = if self.accepts { Some(self.server()?) } else { None };
         let socket = self.socket.try_clone()?;
-        let config = EndpointConfig::new(self.reset_key.clone());
+        let mut config = EndpointConfig::new(self.reset_key.clone());
+        config.cid_generator(|| Box::new(RandomIds));
         let _inside = self.thread.enter();
         let endpoint = Endpoint::new(config, server, socket, Arc::new(TokioRuntime))?;
         *open = Some(endpoint.clone());
@@ -189,40 +191,3 @@ fn spawn(ended: oneshot::Receiver<()>) -> Result<Handle, ActorError> {
     })?;
     Ok(handle)
 }
-
-/// The key of stateless resets. It follows from the node's key, so that a node that was started anew can still tell
-/// others that their old connections are dead.
-struct ResetKey([u8; 32]);
-
-impl ResetKey {
-    fn of(key: &NodeKey) -> Self {
-        // An Ed25519 signature is the same every time, and nobody else can make it.
-        let secret = key.sign(RESET_CONTEXT);
-        Self(blake3::derive_key("tesseras/1 stateless reset", &secret))
-    }
-
-    fn hash(&self, data: &[u8]) -> blake3::Hash {
-        blake3::keyed_hash(&self.0, data)
-    }
-}
-
-impl HmacKey for ResetKey {
-    fn sign(&self, data: &[u8], signature: &mut [u8]) {
-        let hash = self.hash(data);
-        for (to, from) in signature.iter_mut().zip(hash.as_bytes()) {
-            *to = *from;
-        }
-    }
-
-    fn signature_len(&self) -> usize {
-        blake3::OUT_LEN
-    }
-
-    fn verify(&self, data: &[u8], signature: &[u8]) -> Result<(), quinn::crypto::CryptoError> {
-        // In constant time: a comparison of two hashes is.
-        let given = blake3::Hash::from_slice(signature).map_err(|_| quinn::crypto::CryptoError)?;
-        if self.hash(data) == given { Ok(()) } else { Err(quinn::crypto::CryptoError) }
-    }
-}
-
-const RESET_CONTEXT: &[u8] = b"tesseras/1 reset\0";

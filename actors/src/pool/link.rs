@@ -256,4 +256,4 @@ mod close {
     }
 }
 
-const BINDING_LABEL: &[u8] = b"EXPORTER-tesseras/1 binding";
+pub(super) const BINDING_LABEL: &[u8] = b"EXPORTER-tesseras/1 binding";

@@ -20,7 +20,10 @@ mod identity;
 mod limits;
 mod link;
 mod message;
+#[cfg(feature = "faults")]
+pub mod raw;
 mod reap;
+mod reset;
 #[cfg(test)]
 mod tests;
 mod trouble;

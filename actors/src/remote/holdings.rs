@@ -85,6 +85,7 @@ impl Remote {
         let author = credential.map(|signed| SignedCredential::verify(&signed, lease.node()));
         let author = author.transpose().map_err(lied)?.map(|credential| credential.author);
         self.peers.met(lease, author, &addresses);
+        self.peers.tried(lease.node(), observed.clone(), dial_back);
         Ok(Greeting { software, addresses, observed, dial_back, author, allowance_bytes })
     }
 

@@ -1,0 +1,69 @@
+//! A bare endpoint that speaks our TLS and nothing else, for the tests that misbehave and the benches that compare.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use proto::{NodeId, NodeKey};
+use quinn::{ClientConfig, Connection, Endpoint, ServerConfig, TransportConfig};
+
+use super::identity::{ALPN, Identity, peer};
+use crate::error::ActorError;
+
+/// A key and an endpoint on loopback, on the runtime that makes it.
+#[derive(Clone)]
+pub struct Raw {
+    identity: Identity,
+    endpoint: Endpoint,
+    us: NodeId,
+}
+
+impl Raw {
+    /// At an address, of which port 0 is any. With a transport of one's own.
+    pub fn bind(key: &NodeKey, address: SocketAddr, transport: TransportConfig) -> Result<Self, ActorError> {
+        let identity = Identity::new(key)?;
+        let mut config = ServerConfig::with_crypto(Arc::new(identity.server()?));
+        config.transport_config(Arc::new(transport));
+        let endpoint = Endpoint::server(config, address)?;
+        Ok(Self { identity, endpoint, us: key.id() })
+    }
+
+    /// Who it is.
+    pub fn node(&self) -> NodeId {
+        self.us
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> Result<SocketAddr, ActorError> {
+        Ok(self.endpoint.local_addr()?)
+    }
+
+    /// The endpoint itself.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// What it takes to dial a node, with a protocol of one's own.
+    pub fn client(&self, node: NodeId, protocol: &[u8]) -> Result<ClientConfig, ActorError> {
+        Ok(ClientConfig::new(Arc::new(self.identity.client(node, protocol)?)))
+    }
+
+    /// Dials a node as one that knows the protocol.
+    pub async fn dial(&self, node: NodeId, address: SocketAddr) -> Result<Connection, ActorError> {
+        let broken = |reason: String| ActorError::Network { reason };
+        let connecting = self.endpoint.connect_with(self.client(node, ALPN)?, address, "raw");
+        let connecting = connecting.map_err(|error| broken(error.to_string()))?;
+        connecting.await.map_err(|error| broken(error.to_string()))
+    }
+
+    /// The next node that dials, and the connection.
+    pub async fn accept(&self) -> Option<(NodeId, Connection)> {
+        let connection = self.endpoint.accept().await?.await.ok()?;
+        Some((peer(&connection)?, connection))
+    }
+}
+
+/// The connection's own secret, as both ends have it.
+pub fn binding(connection: &Connection) -> Option<[u8; 32]> {
+    let mut binding = [0; 32];
+    connection.export_keying_material(&mut binding, super::link::BINDING_LABEL, b"").ok()?;
+    Some(binding)
+}

@@ -1,0 +1,201 @@
+//! Fragments that are given to another node: kept, counted, served, dropped; and what is refused.
+
+use actors::FragmentStore;
+use bytes::Bytes;
+use config::Hold;
+use proto::{AccountId, Checksum, Fragment, manifest::Visibility, record::DocumentKind, wire::RefusalKind};
+
+use crate::support::{Node, Tessera, pair, refusal};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fragment_given_is_kept_for_its_author_and_comes_back() {
+    let (a, b) = pair().await;
+    let tessera = Tessera::new(&a.author, 1, 200_000);
+    tessera.give_all(&a, b.id()).await;
+    for (stripe, fragment) in tessera.fragments.iter().enumerate() {
+        let back = a.system.remote.fragment(b.id(), tessera.fragment(stripe), fragment.checksum()).await;
+        assert_eq!(&back.unwrap(), fragment);
+    }
+    let kept = b.system.storage.records().account(AccountId::from(a.author.id())).await.unwrap();
+    assert_eq!((kept.fragments, kept.bytes), (tessera.fragments.len() as u64, 200_000));
+    // With all that says what it is.
+    let manifest =
+        a.system.remote.document(b.id(), tessera.id(), DocumentKind::Manifest, None).await.unwrap();
+    assert_eq!(&manifest, tessera.manifest.bytes());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fragment_given_survives_a_kill_of_its_holder() {
+    let (a, mut b) = pair().await;
+    let tessera = Tessera::new(&a.author, 1, 100_000);
+    tessera.give_all(&a, b.id()).await;
+    b.kill_and_start().await;
+    for (stripe, fragment) in tessera.fragments.iter().enumerate() {
+        let back = a.system.remote.fragment(b.id(), tessera.fragment(stripe), fragment.checksum()).await;
+        assert_eq!(&back.unwrap(), fragment);
+    }
+    // Its documents are there too: one more fragment needs no introduction.
+    assert!(tessera.give(&a, b.id(), 0).await.unwrap().was_there);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn receipt_says_who_keeps_what_for_whom() {
+    let (a, b) = pair().await;
+    let tessera = Tessera::new(&a.author, 1, 5_000);
+    tessera.introduce(&a, b.id()).await.unwrap();
+    let first = tessera.give(&a, b.id(), 0).await.unwrap();
+    let receipt = &first.receipt;
+    assert_eq!((receipt.holder, receipt.deliverer, receipt.author), (b.id(), a.id(), a.author.id()));
+    assert_eq!((receipt.fragment, receipt.checksum), (tessera.fragment(0), tessera.fragments[0].checksum()));
+    assert!(!first.was_there);
+    let second = tessera.give(&a, b.id(), 0).await.unwrap();
+    assert!(second.was_there);
+    let kept = b.system.storage.records().account(AccountId::from(a.author.id())).await.unwrap();
+    assert_eq!(kept.fragments, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fragment_without_its_documents_is_refused() {
+    let (a, b) = pair().await;
+    let tessera = Tessera::new(&a.author, 1, 5_000);
+    assert_eq!(refusal(tessera.give(&a, b.id(), 0).await), RefusalKind::NeedManifest);
+    let page = tessera.pages[0].clone();
+    let root = Some(tessera.layout.checksum());
+    let early =
+        a.system.remote.put_document(b.id(), tessera.id(), DocumentKind::LayoutPage, root, page).await;
+    assert_eq!(refusal(early), RefusalKind::NeedManifest);
+    // What came before its fragment is in memory only, so that nobody fills a disk with it.
+    tessera.introduce(&a, b.id()).await.unwrap();
+    assert!(b.system.storage.document(tessera.id(), DocumentKind::Manifest, None).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_that_do_not_belong_to_the_tessera_are_refused() {
+    let (a, b) = pair().await;
+    let (one, other) = (Tessera::new(&a.author, 1, 5_000), Tessera::new(&a.author, 2, 5_000));
+    let put = async |kind, root, bytes: Bytes| {
+        refusal(a.system.remote.put_document(b.id(), one.id(), kind, root, bytes).await)
+    };
+    assert_eq!(put(DocumentKind::Manifest, None, other.manifest.bytes().clone()).await, RefusalKind::Corrupt);
+    let mut flipped = one.manifest.bytes().to_vec();
+    flipped[10] ^= 1;
+    assert_eq!(put(DocumentKind::Manifest, None, flipped.into()).await, RefusalKind::Corrupt);
+    one.introduce(&a, b.id()).await.unwrap();
+    assert_eq!(put(DocumentKind::Layout, None, other.layout.bytes().clone()).await, RefusalKind::Corrupt);
+    let root = Some(one.layout.checksum());
+    assert_eq!(put(DocumentKind::LayoutPage, root, other.pages[0].clone()).await, RefusalKind::Corrupt);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fragment_that_the_layout_does_not_name_is_refused() {
+    let (a, b) = pair().await;
+    let tessera = Tessera::new(&a.author, 1, 20_000);
+    tessera.introduce(&a, b.id()).await.unwrap();
+    let wrong = Fragment::hash(Bytes::from(vec![1; tessera.fragments[0].bytes().len()])).unwrap();
+    let (author, root) = (a.author.id(), tessera.layout.checksum());
+    let remote = &a.system.remote;
+    let given = remote.put_fragment(b.id(), author, tessera.fragment(0), root, &wrong).await;
+    assert_eq!(refusal(given), RefusalKind::Forbidden);
+    let given = remote.put_fragment(b.id(), author, tessera.fragment(9), root, &tessera.fragments[0]).await;
+    assert_eq!(refusal(given), RefusalKind::Forbidden);
+    assert!(b.system.storage.records().tessera(tessera.id()).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn allowance_ends_at_its_last_byte_and_drops_give_it_back() {
+    let (a, b) = (Node::start(1).await, Node::start(2).await);
+    a.knows(&b).await;
+    b.knows_at(a.id(), a.address(), Some(8192)).await;
+    let tessera = Tessera::new(&a.author, 1, 12_288);
+    assert_eq!(tessera.fragments.len(), 3);
+    tessera.introduce(&a, b.id()).await.unwrap();
+    tessera.give(&a, b.id(), 0).await.unwrap();
+    tessera.give(&a, b.id(), 1).await.unwrap();
+    assert_eq!(refusal(tessera.give(&a, b.id(), 2).await), RefusalKind::QuotaExceeded);
+    // What is there already costs nothing.
+    assert!(tessera.give(&a, b.id(), 1).await.unwrap().was_there);
+    let greeting = a.system.remote.hello(b.id(), false, None).await.unwrap();
+    assert_eq!(greeting.allowance_bytes, 0);
+    let dropped = a.system.remote.drop_fragments(b.id(), &a.author, tessera.id(), &[(0, 0), (7, 0)]).await;
+    assert_eq!(dropped.unwrap(), 1);
+    tessera.give(&a, b.id(), 2).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_fragments_at_once_cannot_exceed_an_allowance_together() {
+    let (a, b) = (Node::start(1).await, Node::start(2).await);
+    a.knows(&b).await;
+    b.knows_at(a.id(), a.address(), Some(5 * 4096)).await;
+    let tessera = Tessera::new(&a.author, 1, 16 * 4096);
+    tessera.introduce(&a, b.id()).await.unwrap();
+    let all = (0..tessera.fragments.len()).map(|stripe| tessera.give(&a, b.id(), stripe));
+    let outcomes = futures::future::join_all(all).await;
+    let kept = outcomes.into_iter().filter_map(|given| match given {
+        Ok(_) => Some(()),
+        refused => {
+            assert_eq!(refusal(refused), RefusalKind::QuotaExceeded);
+            None
+        }
+    });
+    assert!((1..=5).contains(&kept.count()));
+    let kept = b.system.storage.records().account(AccountId::from(a.author.id())).await.unwrap();
+    assert!(kept.bytes <= 5 * 4096);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_has_granted_an_allowance_for_is_refused() {
+    let (a, b) = pair().await;
+    let stranger = proto::AuthorKey::from_seed([99; 32]);
+    let tessera = Tessera::new(&stranger, 1, 5_000);
+    tessera.introduce(&a, b.id()).await.unwrap();
+    assert_eq!(refusal(tessera.give(&a, b.id(), 0).await), RefusalKind::QuotaExceeded);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn node_that_holds_only_what_is_encrypted_says_so() {
+    let (a, b) = (Node::start(1).await, Node::with(2, |network| network.hold = Hold::Private).await);
+    a.knows(&b).await;
+    b.knows(&a).await;
+    let public = Tessera::visible(&a.author, 1, 5_000, Visibility::Public);
+    public.introduce(&a, b.id()).await.unwrap();
+    assert_eq!(refusal(public.give(&a, b.id(), 0).await), RefusalKind::Forbidden);
+    Tessera::new(&a.author, 1, 5_000).give_all(&a, b.id()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn author_drops_only_its_own() {
+    let (a, b) = pair().await;
+    let tessera = Tessera::new(&a.author, 1, 5_000);
+    tessera.give_all(&a, b.id()).await;
+    let dropped = a.system.remote.drop_fragments(b.id(), &b.author, tessera.id(), &[(0, 0)]).await;
+    assert_eq!(dropped.unwrap(), 0);
+    assert_eq!(b.system.storage.get(tessera.fragment(0)).await.unwrap(), tessera.fragments[0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fragment_that_is_not_there_or_is_another_is_not_found() {
+    let (a, b) = pair().await;
+    let tessera = Tessera::new(&a.author, 1, 5_000);
+    let checksum = tessera.fragments[0].checksum();
+    let remote = &a.system.remote;
+    assert_eq!(refusal(remote.fragment(b.id(), tessera.fragment(0), checksum).await), RefusalKind::NotFound);
+    tessera.give_all(&a, b.id()).await;
+    let other = Checksum::of(b"other");
+    assert_eq!(refusal(remote.fragment(b.id(), tessera.fragment(0), other).await), RefusalKind::NotFound);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tessera_that_is_blocked_is_neither_taken_nor_given_and_the_reason_is_told() {
+    let (a, b) = pair().await;
+    let tessera = Tessera::new(&a.author, 1, 5_000);
+    tessera.give_all(&a, b.id()).await;
+    let blocked = actors::storage::Blocked::Tessera(tessera.id());
+    b.system.peers.block(blocked, "a court said so".to_owned()).await.unwrap();
+    let told = crate::support::trouble(tessera.introduce(&a, b.id()).await).to_string();
+    assert!(told.contains("a court said so"), "{told}");
+    let checksum = tessera.fragments[0].checksum();
+    let asked = a.system.remote.fragment(b.id(), tessera.fragment(0), checksum).await;
+    assert_eq!(refusal(asked), RefusalKind::Blocked);
+    b.system.peers.unblock(blocked).await.unwrap();
+    a.system.remote.fragment(b.id(), tessera.fragment(0), checksum).await.unwrap();
+}

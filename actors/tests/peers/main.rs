@@ -1,0 +1,7 @@
+//! Nodes that talk to each other, over real sockets on loopback.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test ends at the first surprise")]
+
+mod giving;
+mod meeting;
+mod support;

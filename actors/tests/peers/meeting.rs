@@ -1,0 +1,118 @@
+//! Nodes that get to know each other.
+
+use std::time::Duration;
+
+use actors::pool::PeerTrouble;
+use config::Accept;
+
+use crate::support::{Node, Tessera, pair, trouble, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_greet_each_other_know_who_the_other_acts_for() {
+    let (a, b) = pair().await;
+    let greeting = a.system.remote.hello(b.id(), false, None).await.unwrap();
+    assert_eq!(greeting.author, Some(b.author.id()));
+    assert!(greeting.software.starts_with("tesseras/"));
+    assert_eq!(greeting.observed.parse(), Ok(a.address()));
+    until("both know", async || {
+        let (of_b, of_a) = (a.system.peers.book(), b.system.peers.book());
+        let author = |book: &actors::pool::PeerBook, node| book.peers.get(&node).and_then(|peer| peer.author);
+        author(&of_b, b.id()) == Some(b.author.id()) && author(&of_a, a.id()) == Some(a.author.id())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn node_that_can_be_dialled_is_told_so_and_one_that_cannot_too() {
+    let (a, b) = pair().await;
+    let announced = config::HostPort::try_from(a.address()).unwrap();
+    let c = Node::with(3, |network| network.announce = vec!["127.0.0.1:1".parse().unwrap()]).await;
+    let d = Node::with(4, |network| {
+        network.listen_addr = Some(a_free_port());
+        network.announce = vec![network.listen_addr.unwrap().try_into().unwrap()];
+    })
+    .await;
+    for node in [&c, &d] {
+        node.knows(&b).await;
+        b.knows(node).await;
+    }
+    let dialled = async |node: &Node| node.system.remote.hello(b.id(), true, None).await.unwrap().dial_back;
+    assert_eq!(dialled(&d).await, Some(true), "{announced}");
+    assert_eq!(dialled(&c).await, Some(false));
+    assert_eq!(d.system.peers.reach().tried.map(|(node, _, worked)| (node, worked)), Some((b.id(), true)));
+    // The connection that it was asked on is as it was.
+    assert_eq!(b.system.pool.status().await.unwrap().connections.len(), 2);
+}
+
+fn a_free_port() -> std::net::SocketAddr {
+    std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn invitation_lets_one_node_in_once() {
+    let (a, b, c) = (Node::start(1).await, Node::start(2).await, Node::start(3).await);
+    let secret = a.system.peers.invite(Some(1 << 20), Duration::from_secs(60)).await.unwrap();
+    b.knows(&a).await;
+    c.knows(&a).await;
+    let greeting = b.system.remote.hello(a.id(), false, Some(secret)).await.unwrap();
+    assert_eq!(greeting.allowance_bytes, 1 << 20);
+    // It is a peer now, and what it brings is kept.
+    Tessera::new(&b.author, 1, 5_000).give_all(&b, a.id()).await;
+    let told = trouble(c.system.remote.hello(a.id(), false, Some(secret)).await);
+    assert!(matches!(told, PeerTrouble::NotKnown { .. } | PeerTrouble::Refused(_)), "{told}");
+    assert_eq!(a.system.peers.book().peers.keys().copied().collect::<Vec<_>>(), [b.id()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn node_with_a_wrong_invitation_gets_nothing_while_another_is_open() {
+    let (a, c) = (Node::start(1).await, Node::start(3).await);
+    a.system.peers.invite(None, Duration::from_secs(60)).await.unwrap();
+    c.knows(&a).await;
+    let told = trouble(c.system.remote.hello(a.id(), false, Some([7; 32])).await);
+    assert!(
+        matches!(&told, PeerTrouble::Refused(refusal) if refusal.reason().contains("never was")),
+        "{told}"
+    );
+    let told = trouble(c.system.remote.peers_of(a.id()).await);
+    assert!(
+        matches!(&told, PeerTrouble::Refused(refusal) if refusal.reason().contains("invitation")),
+        "{told}"
+    );
+    assert!(a.system.peers.book().peers.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stranger_has_its_share_where_any_may_come() {
+    let a = Node::with(1, |network| {
+        network.accept = Accept::Any;
+        network.max_storage_per_peer_bytes = 8192;
+    })
+    .await;
+    let b = Node::start(2).await;
+    b.knows(&a).await;
+    let tessera = Tessera::new(&b.author, 1, 12_288);
+    tessera.introduce(&b, a.id()).await.unwrap();
+    tessera.give(&b, a.id(), 0).await.unwrap();
+    tessera.give(&b, a.id(), 1).await.unwrap();
+    assert!(tessera.give(&b, a.id(), 2).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn peers_are_told_of_each_other_but_not_of_themselves() {
+    let (a, b, c) = (Node::start(1).await, Node::start(2).await, Node::start(3).await);
+    a.knows(&b).await;
+    a.knows(&c).await;
+    b.knows(&a).await;
+    let told = b.system.remote.peers_of(a.id()).await.unwrap();
+    let [peer] = told.as_slice() else { panic!("{told:?}") };
+    assert_eq!((peer.node, peer.addresses.clone()), (c.id(), vec![c.address().to_string()]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn node_that_was_started_anew_is_found_again() {
+    let (a, mut b) = pair().await;
+    a.system.remote.hello(b.id(), false, None).await.unwrap();
+    b.kill_and_start().await;
+    // The first packet on the old connection is answered with a reset, and the request asked again on a new one.
+    a.system.remote.hello(b.id(), false, None).await.unwrap();
+}

@@ -1,0 +1,122 @@
+//! Nodes on loopback, each in a folder of its own, and a tessera to give them.
+
+mod tessera;
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use actors::{ActorError, System, SystemConfig, pool::PeerTrouble};
+use config::{NetworkConfig, StorageConfig};
+use proto::{AuthorKey, NodeId, NodeKey, credential::Credential, wire::RefusalKind};
+pub(crate) use tessera::Tessera;
+
+/// A node that runs. Its author has the same seed.
+pub(crate) struct Node {
+    pub(crate) system: System,
+    pub(crate) author: AuthorKey,
+    seed: u8,
+    network: NetworkConfig,
+    folder: tempfile::TempDir,
+}
+
+impl Node {
+    /// With what a person would have who changed nothing.
+    pub(crate) async fn start(seed: u8) -> Self {
+        Self::with(seed, |_| ()).await
+    }
+
+    pub(crate) async fn with(seed: u8, change: impl FnOnce(&mut NetworkConfig)) -> Self {
+        let listen_addr = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let mut network = NetworkConfig { listen_addr, ..NetworkConfig::default() };
+        change(&mut network);
+        let folder = tempfile::tempdir().unwrap();
+        let author = AuthorKey::from_seed([seed; 32]);
+        let system = start(seed, &network, &folder).await;
+        Self { system, author, seed, network, folder }
+    }
+
+    /// Ends it at once and starts it again, at the same address.
+    pub(crate) async fn kill_and_start(&mut self) {
+        self.network.listen_addr = Some(self.address());
+        self.system.clone().crash().await;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let system = System::start(config(self.seed, &self.network, &self.folder)).await;
+            match system {
+                Ok(system) => break self.system = system,
+                Err(error) => assert!(Instant::now() < deadline, "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    pub(crate) fn id(&self) -> NodeId {
+        self.system.peers.us()
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.system.pool.address()
+    }
+
+    /// Has it know another and where that is.
+    pub(crate) async fn knows(&self, other: &Self) {
+        self.knows_at(other.id(), other.address(), None).await;
+    }
+
+    pub(crate) async fn knows_at(&self, node: NodeId, address: SocketAddr, allow_bytes: Option<u64>) {
+        self.system.peers.add(node, &[address.try_into().unwrap()], allow_bytes).await.unwrap();
+    }
+}
+
+/// Two nodes that know each other.
+pub(crate) async fn pair() -> (Node, Node) {
+    let (a, b) = (Node::start(1).await, Node::start(2).await);
+    a.knows(&b).await;
+    b.knows(&a).await;
+    (a, b)
+}
+
+async fn start(seed: u8, network: &NetworkConfig, folder: &tempfile::TempDir) -> System {
+    System::start(config(seed, network, folder)).await.unwrap()
+}
+
+fn config(seed: u8, network: &NetworkConfig, folder: &tempfile::TempDir) -> SystemConfig {
+    let storage = StorageConfig { min_free_bytes: 0, ..StorageConfig::with_defaults(folder.path()) };
+    let (key, author) = (NodeKey::from_seed([seed; 32]), AuthorKey::from_seed([seed; 32]));
+    let credential = Credential { author: author.id(), node: key.id(), made_at_ms: 0 };
+    SystemConfig {
+        network: network.clone(),
+        credential: Some(credential.sign(&author).unwrap()),
+        ..SystemConfig::new(storage, key)
+    }
+}
+
+/// What went wrong with the other node.
+#[track_caller]
+pub(crate) fn trouble<T: std::fmt::Debug>(outcome: Result<T, ActorError>) -> PeerTrouble {
+    match outcome {
+        Err(ActorError::Peer { trouble, .. }) => trouble,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Why the other node refused.
+#[track_caller]
+pub(crate) fn refusal<T: std::fmt::Debug>(outcome: Result<T, ActorError>) -> RefusalKind {
+    match trouble(outcome) {
+        PeerTrouble::Refused(refusal) => refusal.kind(),
+        other => panic!("{other}"),
+    }
+}
+
+pub(crate) async fn until(what: &str, holds: impl AsyncFn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds().await {
+        assert!(Instant::now() < deadline, "it never came to {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+const PATIENCE: Duration = Duration::from_secs(30);
