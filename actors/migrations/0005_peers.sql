@@ -56,8 +56,35 @@ CREATE TABLE claims (
     PRIMARY KEY (tessera, stripe, idx, holder)
 ) WITHOUT ROWID;
 
+-- Beside holdings and receipts, what they come to: two nodes compare these. A sum is modulo 2^62, and changes in the
+-- transaction that changes what it is of.
+
+CREATE TABLE holding_sums (
+    account    BLOB NOT NULL,
+    first_byte INTEGER NOT NULL, -- of the tessera id
+    sum        INTEGER NOT NULL,
+    PRIMARY KEY (account, first_byte)
+) WITHOUT ROWID;
+
+CREATE TABLE placed (
+    holder    BLOB NOT NULL,
+    tessera   BLOB NOT NULL,
+    fragments INTEGER NOT NULL, -- that there are receipts for
+    digest    BLOB NOT NULL,    -- as in holdings
+    PRIMARY KEY (holder, tessera)
+) WITHOUT ROWID;
+CREATE INDEX placed_tessera ON placed (tessera);
+
+CREATE TABLE placed_sums (
+    holder     BLOB NOT NULL,
+    first_byte INTEGER NOT NULL,
+    sum        INTEGER NOT NULL,
+    PRIMARY KEY (holder, first_byte)
+) WITHOUT ROWID;
+
 CREATE TABLE records (
-    id    INTEGER PRIMARY KEY CHECK (id = 1),
-    notes INTEGER NOT NULL -- how many times something was written into these tables
+    id       INTEGER PRIMARY KEY CHECK (id = 1),
+    notes    INTEGER NOT NULL, -- how many times something was written into these tables
+    sums_due INTEGER NOT NULL  -- 1 when the next start is to make these sums anew: SQLite cannot
 );
-INSERT INTO records VALUES (1, 0);
+INSERT INTO records VALUES (1, 0, EXISTS (SELECT 1 FROM holdings));

@@ -4,6 +4,7 @@ mod compacting;
 mod rebuilding;
 mod records;
 mod snapshots;
+mod sums;
 mod verifying;
 
 use std::{
@@ -154,6 +155,7 @@ impl Actor for StorageActor {
             StorageMsg::Verify { piece, slot, reply } => state.verify(&me, piece, slot, reply),
             StorageMsg::LookThrough { from, slot, reply } => state.look_through(&me, from, slot, reply),
             StorageMsg::Records(asked) => state.records(&me, asked),
+            StorageMsg::Sums(asked) => state.sums(&me, asked),
             StorageMsg::Usage { slot, reply } => state.usage(&me, slot, reply),
             StorageMsg::Compact { slot, reply } => state.compact(&me, Some((slot, reply))),
             StorageMsg::Compacted { ended, reply } => state.compacted(&me, *ended, reply),

@@ -217,7 +217,7 @@ impl View {
         row.fragments += 1;
         row.bytes += bytes;
         row.digest = row.digest.plus(Digest::of(&claim.fragment, &claim.checksum));
-        self.holdings.set(key, Some(row), self.batch);
+        self.set_holding(key, old, Some(row));
         if old.is_none() {
             self.count_holdings(tessera, 1);
         }
@@ -227,12 +227,13 @@ impl View {
     fn remove_holding(&mut self, account: AccountId, id: FragmentId, checksum: Checksum) {
         let key = (account, id.tessera);
         let bytes = self.blob_len(&checksum);
-        let Some(mut row) = self.holdings.get(&key) else { return };
+        let Some(old) = self.holdings.get(&key) else { return };
+        let mut row = old;
         row.fragments = row.fragments.saturating_sub(1);
         row.bytes = row.bytes.saturating_sub(bytes);
         row.digest = row.digest.minus(Digest::of(&id, &checksum));
         let last = row.fragments == 0;
-        self.holdings.set(key, (!last).then_some(row), self.batch);
+        self.set_holding(key, Some(old), (!last).then_some(row));
         if last {
             self.count_holdings(id.tessera, -1);
         }

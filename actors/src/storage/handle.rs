@@ -1,6 +1,7 @@
 //! The way to ask storage, and the narrow doors for those who may ask only part of the questions.
 
 mod records;
+mod sums;
 
 use std::{collections::BTreeSet, path::PathBuf, time::Instant};
 

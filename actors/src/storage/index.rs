@@ -4,10 +4,11 @@
 //! the statements stay prepared), the smaller chunks of one size of all tables in one call.
 
 mod notes;
+pub(super) mod placed;
 
 use std::sync::Arc;
 
-use proto::{AccountId, Checksum, FragmentId, TesseraId};
+use proto::{AccountId, Checksum, FragmentId, TesseraId, compare::Sum};
 use sqlx::{AssertSqlSafe, SqliteConnection, sqlite::SqliteArguments};
 
 use super::{
@@ -104,6 +105,8 @@ impl Script {
         self.table(&FRAGMENTS, &changes.fragments.iter().map(sealed).collect::<Vec<_>>())?;
         self.table(&DEPOSITS, &changes.deposits)?;
         self.table(&HOLDINGS, &changes.holdings)?;
+        let sums: Vec<_> = changes.sums.iter().map(|(key, by)| (*key, Some(*by))).collect();
+        self.table(&HOLDING_SUMS, &sums)?;
         let sealed = |(id, row): &(u32, Option<SegmentRow>)| {
             (*id, row.map(|row| (row, digest::seal_of_segment(*id, &row))))
         };
@@ -220,6 +223,8 @@ bind!(
     key.0.as_bytes().as_slice()
 );
 bind!(HoldingKey, |key| key.0.as_bytes().as_slice(), key.1.as_bytes().as_slice());
+bind!((AccountId, u8), |key| key.0.as_bytes().as_slice(), key.1);
+bind!(Sum, |sum| sum.get().cast_signed());
 bind!(DocumentKey, |key| key.0.as_bytes().as_slice(), key.1.code(), key.2.as_bytes().as_slice());
 bind!(
     DocumentRow,
@@ -353,7 +358,21 @@ const SEGMENTS: [Form; 2] = [
     },
     Form { head: "DELETE FROM segments WHERE id IN (", row: "?", tail: ");" },
 ];
-/// The only rows written as differences: nobody needs to know the sums before.
+/// Written as differences: nobody needs to know the sums before.
+const HOLDING_SUMS: [Form; 2] = [
+    Form {
+        head: "INSERT INTO holding_sums VALUES ",
+        row: "(?,?,?)",
+        // Modulo 2^62.
+        tail: " ON CONFLICT DO UPDATE SET sum=(sum+excluded.sum)&4611686018427387903;",
+    },
+    Form {
+        head: "DELETE FROM holding_sums WHERE (account, first_byte) IN (VALUES ",
+        row: "(?,?)",
+        tail: ");",
+    },
+];
+/// As the sums.
 const ACCOUNTS: [Form; 2] = [
     Form {
         head: "INSERT INTO accounts VALUES ",

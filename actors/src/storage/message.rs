@@ -16,6 +16,7 @@ use super::{
     records::RecordsMsg,
     recover::Report,
     rows::ScrubRow,
+    sums::SumsMsg,
     verify::{Piece, Verified},
     writer::Notice,
 };
@@ -63,6 +64,8 @@ pub(super) enum StorageMsg {
     Jobs { only: Option<Checksum>, limit: u32, slot: Slot, reply: Reply<Vec<Job>> },
     /// Something about others.
     Records(RecordsMsg),
+    /// Something about digests and sums.
+    Sums(SumsMsg),
     /// How much is stored.
     Usage { slot: Slot, reply: Reply<Usage> },
     /// Compact now what is worth it.

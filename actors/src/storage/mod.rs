@@ -64,6 +64,7 @@ mod snapshot;
 mod soundness;
 pub mod space;
 mod stages;
+mod sums;
 mod trouble;
 mod verify;
 mod victim;
@@ -100,6 +101,7 @@ pub use salt::SALT_FILE;
 pub use segment::{OPEN_SEGMENTS_MAX, SEGMENTS_FOLDER};
 pub use session::Session;
 pub use snapshot::{Missing, Restored, SNAPSHOTS_FOLDER, is_snapshot, newest_snapshot};
+pub use sums::Side;
 pub use verify::{Piece, Verified};
 pub(crate) use written::Written;
 

@@ -21,7 +21,7 @@ use super::{
     pragmas::{Database, INDEX_FILE, open_database},
     recover::{Recovered, Tail, recover},
     segment::SEGMENTS_FOLDER,
-    snapshot,
+    snapshot, sums,
     view::View,
 };
 use crate::{clock, error::ActorError};
@@ -114,7 +114,12 @@ async fn try_open(config: &StorageConfig, disk: &Arc<dyn Disk>) -> Result<(Datab
         remove(disk.as_ref(), &marker)?;
         reread(&database, Recovered { report, ..recovered }).await
     };
-    match recovered.await {
+    let filled = async {
+        let recovered = recovered.await?;
+        sums::fill_if_due(&database).await?;
+        Ok(recovered)
+    };
+    match filled.await {
         Ok(recovered) => Ok((database, recovered)),
         Err(error) => {
             database.close().await;

@@ -11,6 +11,7 @@ use super::{
     facts,
     lists::{not_as_written, numbers},
     rows::BlobState,
+    sums,
 };
 use crate::error::ActorError;
 
@@ -22,6 +23,7 @@ pub(crate) async fn check(index: &mut SqliteConnection) -> Result<(), ActorError
             return Err(ActorError::damaged_index(format!("{what} are not what they come to")));
         }
     }
+    sums::check(&mut snapshot).await?;
     let mut found = HashMap::<u32, Sums>::new();
     let wanted = fragments(&mut snapshot).await?;
     let referred = blobs(&mut snapshot, &mut found).await?;

@@ -370,6 +370,7 @@ const OTHERS: &str = "INSERT OR IGNORE INTO peers (node, addresses, author, allo
      INSERT OR IGNORE INTO receipts (holder, tessera, stripe, idx, checksum, len, author, held_at, signed) \
      SELECT holder, tessera, stripe, idx, checksum, len, author, held_at, signed FROM kept.receipts; \
      INSERT OR IGNORE INTO claims (tessera, stripe, idx, holder, checksum, claimed_at, proven_at) \
-     SELECT tessera, stripe, idx, holder, checksum, claimed_at, proven_at FROM kept.claims;";
+     SELECT tessera, stripe, idx, holder, checksum, claimed_at, proven_at FROM kept.claims; \
+     UPDATE records SET sums_due = 1;";
 const SCRUB: &str = "UPDATE scrub SET before = kept.scrub.before, paused_until = kept.scrub.paused_until, \
      index_at = 0, seal = NULL FROM kept.scrub";

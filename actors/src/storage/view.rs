@@ -6,7 +6,10 @@
 
 use std::{collections::HashMap, hash::Hash, ops::RangeInclusive, sync::Arc};
 
-use proto::{AccountId, Checksum, FragmentId, TesseraId};
+use proto::{
+    AccountId, Checksum, FragmentId, TesseraId,
+    compare::{Digest, Sum},
+};
 
 use super::{
     notes::Note,
@@ -14,6 +17,7 @@ use super::{
         BlobRow, DepositKey, DepositRow, DocumentKey, DocumentRow, FragmentRow, HoldingKey, HoldingRow,
         ScrubRow, SegmentRow, TesseraRow,
     },
+    sums,
 };
 
 /// One table: loaded rows, and above them those that batches in flight have changed.
@@ -126,6 +130,8 @@ pub(crate) struct View {
     pub(crate) touched_segments: Vec<u32>,
     /// What the batch being decided adds to each account: fragments, bytes.
     pub(crate) accounts: HashMap<AccountId, (i64, i64)>,
+    /// The digests of holdings before the batch being decided changed them.
+    pub(crate) digests_before: HashMap<HoldingKey, Option<Digest>>,
     /// Repairs queued (`true`) or no longer needed (`false`).
     pub(crate) jobs: HashMap<Checksum, bool>,
     /// How far scrubbing has come.
@@ -152,6 +158,8 @@ pub(crate) struct Changes {
     pub(crate) notes: Vec<Arc<[Note]>>,
     pub(crate) segments: Vec<(u32, Option<SegmentRow>)>,
     pub(crate) accounts: Vec<(AccountId, (i64, i64))>,
+    /// What the holdings add to the sums, by account and first byte of the tessera id.
+    pub(crate) sums: Vec<((AccountId, u8), Sum)>,
     pub(crate) jobs: Vec<(Checksum, bool)>,
     pub(crate) scrub: Option<ScrubRow>,
 }
@@ -169,7 +177,7 @@ impl Changes {
         let of_tesserae = self.holdings.len() + self.tesseras.len() + self.documents.len();
         let of_fragments = self.fragments.len() + self.deposits.len() + self.blobs.len() + self.jobs.len();
         let of_others: usize = self.notes.iter().flat_map(|notes| notes.iter()).map(Note::rows).sum();
-        of_tesserae + of_fragments + of_others + self.segments.len() + self.accounts.len()
+        of_tesserae + of_fragments + of_others + self.segments.len() + self.accounts.len() + self.sums.len()
     }
 
     /// What these batches, one after the other, come to.
@@ -178,6 +186,11 @@ impl Changes {
         for (account, (fragments, bytes)) in batches.clone().flat_map(|batch| &batch.accounts) {
             let sum = accounts.entry(*account).or_default();
             *sum = (sum.0 + fragments, sum.1 + bytes);
+        }
+        let mut sums = HashMap::<_, Sum>::new();
+        for (key, by) in batches.clone().flat_map(|batch| &batch.sums) {
+            let sum = sums.entry(*key).or_default();
+            *sum = sum.plus(*by);
         }
         Self {
             batch: batches.clone().map(|batch| batch.batch).max().unwrap_or_default(),
@@ -191,6 +204,7 @@ impl Changes {
             notes: batches.clone().flat_map(|batch| &batch.notes).cloned().collect(),
             segments: latest(batches.clone().map(|batch| &batch.segments)),
             accounts: accounts.into_iter().collect(),
+            sums: sums.into_iter().collect(),
             jobs: latest(batches.clone().map(|batch| &batch.jobs)),
             scrub: batches.filter_map(|batch| batch.scrub).last(),
         }
@@ -252,6 +266,7 @@ impl View {
         self.batch += 1;
         self.touched_segments.sort_unstable();
         self.touched_segments.dedup();
+        let sums = self.take_sums();
         self.forget_loaded();
         let segment = |id: u32| (id, self.segments.get(&id).copied());
         Changes {
@@ -266,9 +281,34 @@ impl View {
             notes: std::mem::take(&mut self.notes),
             segments: std::mem::take(&mut self.touched_segments).into_iter().map(segment).collect(),
             accounts: self.accounts.drain().collect(),
+            sums,
             jobs: self.jobs.drain().collect(),
             scrub: std::mem::take(&mut self.scrub_changed).then_some(self.scrub),
         }
+    }
+
+    /// What the batch being decided adds to the sums of holdings.
+    fn take_sums(&mut self) -> Vec<((AccountId, u8), Sum)> {
+        let mut sums = HashMap::<_, Sum>::new();
+        for (key, before) in self.digests_before.drain() {
+            let (account, tessera) = key;
+            let after = self.holdings.get(&key).map(|row| row.digest);
+            let [first_byte, ..] = *tessera.as_bytes();
+            let sum = sums.entry((account, first_byte)).or_default();
+            *sum = sum.plus(sums::of(tessera, after)).minus(sums::of(tessera, before));
+        }
+        sums.into_iter().filter(|(_, sum)| *sum != Sum::default()).collect()
+    }
+
+    /// Sets or deletes a holding.
+    pub(crate) fn set_holding(
+        &mut self,
+        key: HoldingKey,
+        before: Option<HoldingRow>,
+        after: Option<HoldingRow>,
+    ) {
+        self.digests_before.entry(key).or_insert(before.map(|row| row.digest));
+        self.holdings.set(key, after, self.batch);
     }
 
     /// The batch with these changes is committed.

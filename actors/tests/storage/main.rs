@@ -48,4 +48,6 @@ mod snapshots;
 #[cfg(test)]
 mod space;
 #[cfg(test)]
+mod sums;
+#[cfg(test)]
 mod wal;

@@ -9,10 +9,10 @@ use proto::Checksum;
 use serde_json::{Value, json};
 use sqlx::{SqliteConnection, sqlite::SqliteArguments};
 
-use super::add;
+use super::{add, placed};
 use crate::{
     error::ActorError,
-    storage::notes::{Note, Receipt, Score},
+    storage::notes::{Note, Score},
 };
 
 /// Writes notes, within a transaction.
@@ -25,10 +25,9 @@ pub(super) async fn write(
         statements.note(note);
     }
     for (sql, rows) in statements.0 {
-        let mut arguments = SqliteArguments::default();
-        add(&mut arguments, Value::Array(rows).to_string())?;
-        sqlx::query_with(sql, arguments).execute(&mut *connection).await?;
+        execute(connection, sql, rows).await?;
     }
+    placed::write(connection, notes).await?;
     sqlx::query("UPDATE records SET notes = notes + 1").execute(&mut *connection).await?;
     Ok(())
 }
@@ -75,7 +74,8 @@ impl Statements {
             Note::RemoveInvite { token } | Note::TakeInvite { token, .. } => {
                 self.row(REMOVE_INVITE, json!([hex(token.as_bytes())]));
             }
-            Note::Receipt(receipt) => self.row(RECEIPT, receipt_row(receipt)),
+            // Beside it stands what all of them come to.
+            Note::Receipt(_) => {}
             Note::Claim { holder, tessera, stripes, held, at_ms } => {
                 let (holder, tessera) = (hex(holder.as_bytes()), hex(tessera.as_bytes()));
                 let rows = held.iter().filter(|(stripe, ..)| stripes.contains(stripe));
@@ -97,31 +97,37 @@ impl Statements {
             }
             Note::Dropped { holder, tessera, fragments } => {
                 let (holder, tessera) = (hex(holder.as_bytes()), hex(tessera.as_bytes()));
-                for sql in [DROP_RECEIPT, DROP_CLAIM] {
-                    for (stripe, idx) in fragments {
-                        self.row(sql, json!([holder, tessera, stripe, idx]));
-                    }
+                for (stripe, idx) in fragments {
+                    self.row(DROP_CLAIM, json!([tessera, stripe, idx, holder]));
                 }
             }
-            Note::Forget { tessera } => {
-                self.row(FORGET_RECEIPTS, json!([hex(tessera.as_bytes())]));
-                self.row(FORGET_CLAIMS, json!([hex(tessera.as_bytes())]));
-            }
+            Note::Forget { tessera } => self.row(FORGET_CLAIMS, json!([hex(tessera.as_bytes())])),
         }
     }
 }
 
-fn receipt_row(receipt: &Receipt) -> Value {
-    let Receipt { holder, fragment, checksum, length, author, held_at_ms, signed } = receipt;
-    let (holder, tessera) = (hex(holder.as_bytes()), hex(fragment.tessera.as_bytes()));
-    let (checksum, author) = (hex(checksum.as_bytes()), hex(author.as_bytes()));
-    let signed: String = signed.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(digit).collect();
-    json!([holder, tessera, fragment.stripe, fragment.index, checksum, length, author, held_at_ms, signed])
+/// Executes a statement on these rows, unless there are none.
+pub(super) async fn execute(
+    connection: &mut SqliteConnection,
+    sql: &'static str,
+    rows: Vec<Value>,
+) -> Result<(), ActorError> {
+    if !rows.is_empty() {
+        let mut arguments = SqliteArguments::default();
+        add(&mut arguments, Value::Array(rows).to_string())?;
+        sqlx::query_with(sql, arguments).execute(connection).await?;
+    }
+    Ok(())
 }
 
 /// In hexadecimal, as JSON knows no bytes.
-fn hex(id: &[u8; 32]) -> String {
+pub(super) fn hex(id: &[u8; 32]) -> String {
     Checksum::from_bytes(*id).to_string()
+}
+
+/// As [`hex`], of any bytes.
+pub(super) fn hex_of(bytes: &[u8]) -> String {
+    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(digit).collect()
 }
 
 fn digit(value: u8) -> char {
@@ -153,10 +159,6 @@ const INVITE: &str = "INSERT INTO invites SELECT unhex(value ->> 0), value ->> 1
      expires_at = excluded.expires_at, name = excluded.name";
 const REMOVE_INVITE: &str =
     "DELETE FROM invites WHERE token IN (SELECT unhex(value ->> 0) FROM json_each(?))";
-const RECEIPT: &str = "INSERT INTO receipts SELECT unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, \
-     unhex(value ->> 4), value ->> 5, unhex(value ->> 6), value ->> 7, unhex(value ->> 8) \
-     FROM json_each(?) WHERE true ON CONFLICT DO UPDATE SET checksum = excluded.checksum, len = excluded.len, \
-     author = excluded.author, held_at = excluded.held_at, signed = excluded.signed";
 /// What stays claimed stays, so that it stays proven.
 const UNCLAIM: &str = "DELETE FROM claims WHERE tessera = unhex(?1 ->> '$[0][0]') \
      AND stripe >= (?1 ->> '$[0][1]') AND stripe < (?1 ->> '$[0][2]') AND holder = unhex(?1 ->> '$[0][3]') \
@@ -170,11 +172,7 @@ const PROOF: &str = "UPDATE claims SET proven_at = proof.at FROM (SELECT unhex(v
      max(value ->> 5) AS at FROM json_each(?) GROUP BY 1, 2, 3, 4, 5) AS proof \
      WHERE claims.tessera = proof.tessera AND claims.stripe = proof.stripe AND claims.idx = proof.idx \
      AND claims.holder = proof.holder AND claims.checksum = proof.checksum";
-const DROP_RECEIPT: &str = "DELETE FROM receipts WHERE (holder, tessera, stripe, idx) IN ( \
-     SELECT unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3 FROM json_each(?))";
-const DROP_CLAIM: &str = "DELETE FROM claims WHERE (holder, tessera, stripe, idx) IN ( \
-     SELECT unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3 FROM json_each(?))";
-const FORGET_RECEIPTS: &str =
-    "DELETE FROM receipts WHERE tessera IN (SELECT unhex(value ->> 0) FROM json_each(?))";
+const DROP_CLAIM: &str = "DELETE FROM claims WHERE (tessera, stripe, idx, holder) IN ( \
+     SELECT unhex(value ->> 0), value ->> 1, value ->> 2, unhex(value ->> 3) FROM json_each(?))";
 const FORGET_CLAIMS: &str =
     "DELETE FROM claims WHERE tessera IN (SELECT unhex(value ->> 0) FROM json_each(?))";

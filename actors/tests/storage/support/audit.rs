@@ -35,6 +35,8 @@ pub(crate) struct Rows {
     /// Segment, position and payload length by tessera, kind and hash.
     pub(crate) documents: HashMap<DocumentKey, (u32, u64, u64)>,
     pub(crate) accounts: HashMap<AccountId, (u64, u64)>,
+    /// By account and first byte of the tessera id; without those that are zero.
+    pub(crate) holding_sums: HashMap<(AccountId, u8), u64>,
     pub(crate) segments: BTreeMap<u32, Segment>,
     pub(crate) jobs: Vec<Checksum>,
     pub(crate) next_seq: u64,
@@ -168,6 +170,10 @@ async fn read(connection: &mut SqliteConnection) -> Rows {
     for row in all(&mut transaction, "SELECT account, fragments, bytes FROM accounts").await {
         rows.accounts.insert(account(&row, 0), (number(&row, 1), number(&row, 2)));
     }
+    for row in all(&mut transaction, "SELECT account, first_byte, sum FROM holding_sums WHERE sum != 0").await
+    {
+        rows.holding_sums.insert((account(&row, 0), row.get(1)), number(&row, 2));
+    }
     for row in
         all(&mut transaction, "SELECT id, bytes, live_bytes, drop_bytes, min_seq, drop_seq FROM segments")
             .await
@@ -201,6 +207,13 @@ impl Rows {
             *refs.entry(*checksum).or_default() += 1;
         }
         assert_eq!(self.holdings, holdings, "holdings");
+        let mut sums = HashMap::<_, u64>::new();
+        for ((account, tessera), (.., digest)) in &holdings {
+            let sum = sums.entry((*account, tessera.as_bytes()[0])).or_default();
+            *sum = (*sum + sum_of(*tessera, digest)) % (1 << 62);
+        }
+        sums.retain(|_, sum| *sum != 0);
+        assert_eq!(self.holding_sums, sums, "sums of holdings");
         let mut accounts = HashMap::<AccountId, (u64, u64)>::new();
         let mut tesseras = HashMap::<TesseraId, u64>::new();
         for ((account, tessera), (fragments, bytes, _)) in &holdings {
@@ -303,6 +316,12 @@ impl Rows {
 fn digest(id: &FragmentId, checksum: &Checksum) -> [u8; 32] {
     let bytes = [&id.stripe.to_le_bytes()[..], &id.index.to_le_bytes()[..], checksum.as_bytes()].concat();
     *blake3::hash(&bytes).as_bytes()
+}
+
+/// The first 8 bytes of BLAKE3 of a digest, keyed with the tessera, modulo 2⁶².
+pub(crate) fn sum_of(tessera: TesseraId, digest: &[u8]) -> u64 {
+    let hash = blake3::keyed_hash(tessera.as_bytes(), digest);
+    u64::from_le_bytes(hash.as_bytes()[..8].try_into().unwrap()) % (1 << 62)
 }
 
 /// Adds modulo 2²⁵⁶, little-endian.
