@@ -74,11 +74,11 @@ impl Remote {
 
 impl Comparison<'_> {
     async fn run(&mut self) -> Result<(), ActorError> {
-        let ours = self.records.sums(self.ours()).await?.map(Sum::wrapped);
+        let ours = self.records.sums(self.ours()).await?;
         let theirs = self.sums(Question::All).await?;
         for question in Question::All.below(differing(&ours, &theirs)) {
             let Question::Under(first) = question else { continue };
-            let ours = self.records.sums_under(self.ours(), first).await?.map(Sum::wrapped);
+            let ours = self.records.sums_under(self.ours(), first).await?;
             let theirs = self.sums(question).await?;
             for question in question.below(differing(&ours, &theirs)) {
                 let Question::Pair { prefix, .. } = question else { continue };
@@ -103,7 +103,8 @@ impl Comparison<'_> {
     async fn tessera(&mut self, tessera: TesseraId) -> Result<(), ActorError> {
         let ours = self.our_fragments(tessera).await?;
         let theirs = self.their_fragments(tessera).await?;
-        let all: Vec<_> = ours.keys().chain(theirs.keys().filter(|place| !ours.contains_key(place))).collect();
+        let all: Vec<_> =
+            ours.keys().chain(theirs.keys().filter(|place| !ours.contains_key(place))).collect();
         for place in all {
             let (ours, theirs) = (ours.get(place).copied(), theirs.get(place).copied());
             if ours != theirs {
@@ -182,9 +183,9 @@ impl Comparison<'_> {
         }
     }
 
-    async fn sums(&mut self, question: Question) -> Result<[Sum; 256], ActorError> {
+    async fn sums(&mut self, question: Question) -> Result<Box<[Sum; 256]>, ActorError> {
         match self.ask(question).await? {
-            Answer::Sums(sums) => Ok(*sums),
+            Answer::Sums(sums) => Ok(sums),
             answer => Err(self.trouble(unexpected(&answer))),
         }
     }

@@ -5,6 +5,7 @@
 //! connection was closed under it is asked again, once, on a new one.
 
 mod ask;
+mod compare;
 mod holdings;
 
 use proto::NodeId;
@@ -15,6 +16,7 @@ use crate::{
     pool::{Lease, PeerTrouble, PoolHandle},
 };
 
+pub use compare::{Compared, Difference};
 pub use holdings::{Greeting, Kept};
 
 /// Asks other nodes.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use proto::{
     AccountId, TesseraId,
-    compare::{Question, Sum},
+    compare::Question,
     limits::{COMPARE_FRAGMENTS_MAX, COMPARE_TESSERAS_MAX},
     wire::{Answer, RefusalKind},
 };
@@ -26,10 +26,8 @@ impl Server {
     async fn compared(&self, side: Side, question: Question) -> Result<Answer, ActorError> {
         let checksums = self.storage.checksums_door();
         Ok(match question {
-            Question::All => Answer::Sums(Box::new(checksums.sums(side).await?.map(Sum::wrapped))),
-            Question::Under(first) => {
-                Answer::Sums(Box::new(checksums.sums_under(side, first).await?.map(Sum::wrapped)))
-            }
+            Question::All => Answer::Sums(checksums.sums(side).await?),
+            Question::Under(first) => Answer::Sums(checksums.sums_under(side, first).await?),
             Question::Pair { prefix, after } => {
                 let mut list = checksums.tesseras_under(side, prefix, after, TESSERAS + 1).await?;
                 let more = list.len() > COMPARE_TESSERAS_MAX;
@@ -40,7 +38,12 @@ impl Server {
         })
     }
 
-    async fn fragments(&self, side: Side, tessera: TesseraId, from: (u32, u16)) -> Result<Answer, ActorError> {
+    async fn fragments(
+        &self,
+        side: Side,
+        tessera: TesseraId,
+        from: (u32, u16),
+    ) -> Result<Answer, ActorError> {
         let mut list = self.storage.checksums_door().fragments_of(side, tessera, from, FRAGMENTS + 1).await?;
         let more = list.len() > COMPARE_FRAGMENTS_MAX;
         list.truncate(COMPARE_FRAGMENTS_MAX);

@@ -11,6 +11,7 @@
 
 mod admission;
 mod asked;
+mod compare;
 mod hello;
 mod papers;
 mod put;
@@ -179,6 +180,7 @@ impl Server {
             Request::GetFragment { fragment, checksum } => self.fragment(fragment, checksum).await,
             Request::DropFragments { order } => self.drop_fragments(lease, &order).await,
             Request::Attest { tessera, stripes, nonce } => self.attest(lease, tessera, stripes, nonce).await,
+            Request::Compare { account, question } => self.compare(lease, account, question).await,
             Request::Peers => Ok((self.sample(lease.node()), Bytes::new())),
             _ => Err(unsupported()),
         }

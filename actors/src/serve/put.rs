@@ -17,7 +17,7 @@ use crate::{
     clock,
     frames::FrameError,
     pool::Inbound,
-    storage::{BlobState, Score},
+    storage::{BlobState, Score, Side},
     store::{FragmentStore, PutOutcome},
 };
 
@@ -88,8 +88,10 @@ impl Server {
         if !is_here {
             return Ok(false);
         }
-        let _ = AccountId::from(author);
-        Ok(false)
+        let (side, place) = (Side::Held(AccountId::from(author)), (id.stripe, id.index));
+        let deposited = self.storage.checksums_door().fragments_of(side, id.tessera, place, 1).await;
+        let deposited = deposited.map_err(|error| refusal(&error))?;
+        Ok(deposited.first() == Some(&(id.stripe, id.index, checksum)))
     }
 
     /// Decides whether a fragment is taken, and counts it as on its way.
