@@ -77,6 +77,7 @@ pub struct CacheMetrics {
 #[derive(Debug, Clone)]
 pub struct AttestationMetrics {
     attestations: Counter<u64>,
+    audits: Counter<u64>,
     duration: Histogram<f64>,
 }
 
@@ -262,8 +263,23 @@ impl AttestationMetrics {
                 "attestations",
                 "Claims asked for, by whether one was signed.",
             ),
+            audits: make.count_by(
+                AUDITS,
+                "audits",
+                "Claims of other nodes, by whether all of it was true, something was not, or there was none.",
+            ),
             duration: make.seconds("attestation_duration", "From asking for a claim until the answer."),
         }
+    }
+
+    /// Another node was asked what it holds; all of it may be true.
+    pub(crate) fn audited<E>(&self, all_true: Result<bool, E>) {
+        let outcome = match all_true {
+            Ok(true) => "ok",
+            Ok(false) => "wrong",
+            Err(_) => "none",
+        };
+        self.audits.add(1, &[KeyValue::new("outcome", outcome)]);
     }
 
     pub(crate) fn answered(&self, ok: bool, seconds: f64) {
@@ -344,6 +360,7 @@ const ACTORS: Label = ("actor", &[storage::NAME, cache::NAME, attestation::NAME,
 const REASONS: Label = ("reason", &["get", "compact", "scrub"]);
 const FILES: Label = ("file", &["segment", "wal", "index", "snapshot"]);
 const OUTCOMES: Label = ("outcome", &["ok", "refused"]);
+const AUDITS: Label = ("outcome", &["ok", "wrong", "none"]);
 const WRITTEN: &str = "Bytes written: into segments (when they are synced), into SQLite's write-ahead log, \
      of pages that its checkpoints move into the index (counted when that log begins anew), and into snapshots.";
 const HEALTH: &str = "Tesserae kept here: intact, or damaged when a fragment or document that should be here is wrong or gone.";

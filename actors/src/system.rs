@@ -124,8 +124,14 @@ impl System {
         let thread = port.thread().clone();
         let remote = Remote::new(pool.clone(), peers.clone());
         let doors = (storage.checksums_door(), storage.records());
-        let (attestation, witness) =
-            attestation::Starter::new(key.clone(), doors.0, doors.1, attestation, actors.clone());
+        let (attestation, witness) = attestation::Starter::new(
+            key.clone(),
+            doors.0,
+            doors.1,
+            remote.clone(),
+            attestation,
+            actors.clone(),
+        );
         let segments = storage.segments_door();
         let (scrub, verifier) = scrub::Starter::new(config.integrity, segments, scrub, actors.clone());
         let children: Vec<Box<dyn Child>> =

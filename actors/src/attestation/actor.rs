@@ -1,18 +1,21 @@
-//! The attestation actor: decides when; the page and the rows decide what.
+//! The attestation actor: decides when; the page, the rows and the audit decide what.
 
 use std::sync::Arc;
 
-use proto::{NodeKey, attestation::Claim};
+use proto::{NodeId, NodeKey, TesseraId, attestation::Claim};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use super::{
+    audit::{Audit, Expected},
     message::{Attestation, AttestationMsg, Question, Reply},
     page::{self, Page},
     report::AttestedRow,
 };
 use crate::{
     error::ActorError,
-    storage::{ChecksumHandle, RecordsHandle},
+    pool::PeerTrouble,
+    remote::Remote,
+    storage::{ChecksumHandle, Note, RecordsHandle},
     supervision::gate::Slot,
 };
 
@@ -27,6 +30,8 @@ pub(super) struct Witness {
     pub(super) key: NodeKey,
     pub(super) checksums: ChecksumHandle,
     pub(super) records: RecordsHandle,
+    /// Asking others.
+    pub(super) remote: Remote,
     /// The wall clock, in milliseconds since 1970.
     pub(super) now_ms: fn() -> i64,
 }
@@ -52,6 +57,9 @@ impl Actor for AttestationActor {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             AttestationMsg::Attest { question, slot, reply } => attest(witness, question, slot, reply),
+            AttestationMsg::Audit { holder, tessera, slot, reply } => {
+                audit(witness, holder, tessera, slot, reply);
+            }
             AttestationMsg::Ping(reply) => drop(reply.send(())),
             #[cfg(feature = "faults")]
             #[expect(clippy::panic, reason = "a test asked for it")]
@@ -74,7 +82,50 @@ fn attest(witness: &Arc<Witness>, question: Question, slot: Slot, reply: Reply<A
     });
 }
 
+fn audit(witness: &Arc<Witness>, holder: NodeId, tessera: TesseraId, slot: Slot, reply: Reply<Audit>) {
+    if reply.is_closed() {
+        return;
+    }
+    let witness = witness.clone();
+    tokio::spawn(async move {
+        let outcome = witness.audit(holder, tessera).await;
+        // A caller that gave up has nothing to be told.
+        let _ = reply.send(outcome);
+        drop(slot);
+    });
+}
+
 impl Witness {
+    async fn audit(&self, holder: NodeId, tessera: TesseraId) -> Result<Audit, ActorError> {
+        let mut audit = Audit::new(holder, tessera);
+        let mut from = 0;
+        loop {
+            let claim = self.remote.attest(holder, tessera, from..u32::MAX).await?;
+            let page = audit.add(&claim, &self.expected(&claim).await?);
+            if audit.wrong > 0 {
+                let what = format!("{} fragments of {tessera} that the layout does not name so", audit.wrong);
+                self.remote.distrust(holder, PeerTrouble::Lied { what });
+            }
+            let at_ms = (self.now_ms)();
+            let note = Note::Claim { holder, tessera, stripes: page.stripes, held: page.held, at_ms };
+            self.records.note(vec![note]).await?;
+            match claim.next_stripe.filter(|next| *next > from) {
+                Some(next) => from = next,
+                None => return Ok(audit),
+            }
+        }
+    }
+
+    /// What the layout says of the fragments that a claim names.
+    async fn expected(&self, claim: &Claim) -> Result<Expected, ActorError> {
+        let (Some(first), Some(last)) = (claim.fragments.first(), claim.fragments.last()) else {
+            return Ok(Expected::new());
+        };
+        let stripes = first.stripe..last.stripe.saturating_add(1);
+        let rows = self.checksums.expected(claim.tessera, stripes, EXPECTED_MAX).await?;
+        Ok(rows.into_iter().map(|row| ((row.stripe, row.index), (row.checksum, row.length))).collect())
+    }
+
     async fn answer(&self, question: Question) -> Result<Attestation, ActorError> {
         let Question { tessera, stripes, verifier, nonce, binding } = question;
         let limit = page::rows_needed(&stripes);
@@ -104,3 +155,6 @@ impl Witness {
         Ok(Attestation { claim: claim.sign(&self.key)?, rows, next_stripe })
     }
 }
+
+/// Fragments that the stripes of one claim may have: those that are not claimed are among them.
+const EXPECTED_MAX: u32 = 1 << 16;

@@ -2,7 +2,12 @@
 
 use std::time::Instant;
 
-use super::message::{Attestation, AttestationMsg, Question};
+use proto::{NodeId, TesseraId};
+
+use super::{
+    audit::Audit,
+    message::{Attestation, AttestationMsg, Question},
+};
 use crate::{error::ActorError, metrics::AttestationMetrics, supervision::seat::Seat};
 
 /// Asks the attestation actor.
@@ -25,6 +30,17 @@ impl AttestationHandle {
         let start = Instant::now();
         let outcome = self.seat.call(|slot, reply| AttestationMsg::Attest { question, slot, reply }).await;
         self.metrics.answered(outcome.is_ok(), start.elapsed().as_secs_f64());
+        outcome
+    }
+
+    /// Asks another node what it holds of a tessera, compares every checksum with the layout, and notes what it claims.
+    ///
+    /// Errors with [`ActorError::Peer`] when it cannot be asked or its answer is no claim, and with
+    /// [`ActorError::NotFound`] when no layout of the tessera is here: then nothing could be compared.
+    pub async fn audit(&self, holder: NodeId, tessera: TesseraId) -> Result<Audit, ActorError> {
+        let audit = |slot, reply| AttestationMsg::Audit { holder, tessera, slot, reply };
+        let outcome = self.seat.call(audit).await;
+        self.metrics.audited(outcome.as_ref().map(|audit| audit.wrong == 0));
         outcome
     }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 use proto::{NodeId, TesseraId, attestation::SignedClaim};
 use ractor::RpcReplyPort;
 
-use super::report::AttestedRow;
+use super::{audit::Audit, report::AttestedRow};
 use crate::{error::ActorError, supervision::gate::Slot};
 
 /// A reply to a request.
@@ -16,6 +16,8 @@ pub(super) type Reply<T> = RpcReplyPort<Result<T, ActorError>>;
 pub(super) enum AttestationMsg {
     /// What is held of a tessera?
     Attest { question: Question, slot: Slot, reply: Reply<Attestation> },
+    /// What does another node hold of a tessera?
+    Audit { holder: NodeId, tessera: TesseraId, slot: Slot, reply: Reply<Audit> },
     /// Is anybody there? Answered at once, and without a slot.
     Ping(RpcReplyPort<()>),
     /// Fall, for the tests of supervision.

@@ -1,12 +1,14 @@
-//! AttestationActor: says, signed, what this node holds of a tessera.
+//! AttestationActor: says, signed, what this node holds of a tessera; and checks what others say.
 //!
 //! # Invariants
 //! 1. Zero blob reads: it holds the checksum door and the records door only, and neither can ask for a blob.
 //! 2. What is not known to be in order is never claimed; the report of rows shows it all the same.
 //! 3. A claim covers whole stripes: what it covers and does not list is not held.
-//! 4. Absent on purpose: proofs of possession (they read blobs), disk, network.
+//! 4. What another node claims counts only as far as the layout names it so, and is noted as claimed, never as proven.
+//! 5. Absent on purpose: proofs of possession (they read blobs), disk; connections are the pool's.
 
 mod actor;
+mod audit;
 mod handle;
 mod message;
 mod page;
@@ -21,6 +23,7 @@ use proto::NodeKey;
 use ractor::{Actor, ActorCell, ActorRef, SpawnErr};
 use tokio::sync::watch;
 
+pub use audit::Audit;
 pub use handle::AttestationHandle;
 pub use message::{Attestation, Question};
 pub use report::AttestedRow;
@@ -28,6 +31,7 @@ pub use report::AttestedRow;
 use crate::{
     clock,
     metrics::{ActorMetrics, AttestationMetrics},
+    remote::Remote,
     storage::{ChecksumHandle, RecordsHandle},
     supervision::{gate::Gate, seat::Seat, supervisor::Child},
 };
@@ -44,12 +48,13 @@ impl Starter {
         key: NodeKey,
         checksums: ChecksumHandle,
         records: RecordsHandle,
+        remote: Remote,
         metrics: AttestationMetrics,
         actors: ActorMetrics,
     ) -> (AttestationHandle, Self) {
         let (seat, sender) = Seat::new(Gate::new(NAME, REQUESTS_MAX), actors);
         let handle = AttestationHandle::new(seat, metrics);
-        let witness = actor::Witness { key, checksums, records, now_ms: clock::now_ms };
+        let witness = actor::Witness { key, checksums, records, remote, now_ms: clock::now_ms };
         (handle, Self { arguments: Arc::new(witness), seat: sender })
     }
 }

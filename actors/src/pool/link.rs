@@ -151,9 +151,9 @@ impl Lease {
     /// Introduces this node on the connection, unless that was done. Whoever comes meanwhile waits for it.
     pub(crate) async fn introduce(
         &self,
-        greet: impl AsyncFnOnce() -> Result<(), PeerTrouble>,
+        greet: impl Future<Output = Result<(), PeerTrouble>>,
     ) -> Result<(), PeerTrouble> {
-        self.0.introduced.get_or_try_init(|| greet()).await.map(drop)
+        self.0.introduced.get_or_try_init(|| greet).await.map(drop)
     }
 
     /// A place for a stream that carries much; waits while the peer has as many as it may.

@@ -10,13 +10,10 @@ use proto::{
     wire::{Answer, Request},
 };
 
-use super::{
-    Remote,
-    ask::{ask, unexpected},
-};
+use super::{Remote, ask::unexpected};
 use crate::{
     error::ActorError,
-    pool::PeerTrouble,
+    pool::{Lease, PeerTrouble},
     storage::{ChecksumHandle, Side},
 };
 
@@ -192,11 +189,9 @@ impl Comparison<'_> {
 
     async fn ask(&mut self, question: Question) -> Result<Answer, ActorError> {
         let request = Request::Compare { account: self.account, question };
-        let asked = async |lease: &_| {
-            self.remote.introduced(lease).await?;
-            ask(lease, &request, Bytes::new()).await
-        };
-        let (answer, _) = self.remote.with(self.node, asked).await?;
+        let asked = |_: &Lease| Ok(request.clone());
+        let question = super::Question { request: &asked, introduced: true, bulk: Bytes::new() };
+        let answer = self.remote.ask(self.node, question).await?.answer;
         self.compared.requests += 1;
         self.compared.bytes += (request.frame().len() + answer.frame().len()) as u64;
         Ok(answer)

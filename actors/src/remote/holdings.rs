@@ -7,7 +7,6 @@ use proto::{
     AuthorId, AuthorKey, Checksum, Fragment, FragmentId, NodeId, TesseraId,
     attestation::{Claim, Expect, SignedClaim},
     credential::SignedCredential,
-    limits::PROOF_SLICE_BYTES_MAX,
     order::DropOrder,
     proof,
     receipt::{Receipt, SignedReceipt},
@@ -16,7 +15,7 @@ use proto::{
 };
 
 use super::{
-    Remote,
+    Question, Remote,
     ask::{ask, unexpected},
 };
 use crate::{
@@ -62,22 +61,22 @@ impl Remote {
         dial_back: bool,
         invite: Option<[u8; 32]>,
     ) -> Result<Greeting, ActorError> {
-        self.with(node, async |lease| self.greet(lease, dial_back, invite).await).await
+        let request = |_: &Lease| Ok(self.peers.greeting(dial_back, invite));
+        let told = self.ask(node, Question::plain(&request)).await?;
+        let greeting = self.greeted(&told.lease, told.answer);
+        self.judged(node, greeting)
     }
 
     /// Introduces this node once on each connection: what is to be kept elsewhere is charged to its author.
     pub(super) async fn introduced(&self, lease: &Lease) -> Result<(), PeerTrouble> {
-        lease.introduce(async || self.greet(lease, false, None).await.map(drop)).await
+        let greet = async {
+            let (answer, _) = ask(lease, &self.peers.greeting(false, None), Bytes::new()).await?;
+            self.greeted(lease, answer).map(drop)
+        };
+        lease.introduce(greet).await
     }
 
-    async fn greet(
-        &self,
-        lease: &Lease,
-        dial_back: bool,
-        invite: Option<[u8; 32]>,
-    ) -> Result<Greeting, PeerTrouble> {
-        let request = self.peers.greeting(dial_back, invite);
-        let (answer, _) = ask(lease, &request, Bytes::new()).await?;
+    fn greeted(&self, lease: &Lease, answer: Answer) -> Result<Greeting, PeerTrouble> {
         let Answer::Hello { software, addresses, observed, dial_back, credential, allowance_bytes } = answer
         else {
             return Err(unexpected(&answer));
@@ -96,12 +95,15 @@ impl Remote {
         fragment: FragmentId,
         checksum: Checksum,
     ) -> Result<Fragment, ActorError> {
-        let request = Request::GetFragment { fragment, checksum: Some(checksum) };
-        self.with(node, async |lease| match ask(lease, &request, Bytes::new()).await? {
-            (Answer::Fragment { .. }, bytes) => Fragment::check(checksum, bytes).map_err(lied),
-            (answer, _) => Err(unexpected(&answer)),
-        })
-        .await
+        let request = |_: &Lease| Ok(Request::GetFragment { fragment, checksum: Some(checksum) });
+        let told = self.ask(node, Question::plain(&request)).await?;
+        self.judged(
+            node,
+            match told.answer {
+                Answer::Fragment { .. } => Fragment::check(checksum, told.bytes).map_err(lied),
+                answer => Err(unexpected(&answer)),
+            },
+        )
     }
 
     /// A document of a tessera. Without a hash it is whichever the other node takes for the right one: its signature
@@ -113,25 +115,21 @@ impl Remote {
         document: DocumentKind,
         hash: Option<Checksum>,
     ) -> Result<Bytes, ActorError> {
-        let request = Request::GetDocument { tessera, document, hash };
-        let expected = if document == DocumentKind::Manifest {
-            Some(Checksum::from_bytes(*tessera.as_bytes()))
-        } else {
-            hash
-        };
-        self.with(node, async |lease| {
-            let (answer, bytes) = ask(lease, &request, Bytes::new()).await?;
-            if !matches!(answer, Answer::Document { .. }) {
-                return Err(unexpected(&answer));
-            }
-            match expected.filter(|expected| Checksum::of(&bytes) != *expected) {
-                None => Ok(bytes),
-                Some(expected) => {
-                    Err(PeerTrouble::Lied { what: format!("the document does not hash to {expected}") })
+        let request = |_: &Lease| Ok(Request::GetDocument { tessera, document, hash });
+        let told = self.ask(node, Question::plain(&request)).await?;
+        let is_manifest = document == DocumentKind::Manifest;
+        let expected = if is_manifest { Some(Checksum::from_bytes(*tessera.as_bytes())) } else { hash };
+        let is_other = expected.is_some_and(|expected| Checksum::of(&told.bytes) != expected);
+        self.judged(
+            node,
+            match told.answer {
+                Answer::Document { .. } if is_other => {
+                    Err(PeerTrouble::Lied { what: format!("a {} that is another", document.name()) })
                 }
-            }
-        })
-        .await
+                Answer::Document { .. } => Ok(told.bytes),
+                answer => Err(unexpected(&answer)),
+            },
+        )
     }
 
     /// Has a node learn a document of a tessera, which it needs before it keeps fragments of it. A page names its layout.
@@ -143,15 +141,16 @@ impl Remote {
         layout: Option<Checksum>,
         bytes: Bytes,
     ) -> Result<(), ActorError> {
-        let request = Request::PutDocument { tessera, document, layout, length: length(&bytes) };
-        self.with(node, async |lease| {
-            self.introduced(lease).await?;
-            match ask(lease, &request, bytes.clone()).await? {
-                (Answer::Done, _) => Ok(()),
-                (answer, _) => Err(unexpected(&answer)),
-            }
-        })
-        .await
+        let length = length(&bytes);
+        let request = |_: &Lease| Ok(Request::PutDocument { tessera, document, layout, length });
+        let told = self.ask(node, Question { request: &request, introduced: true, bulk: bytes }).await?;
+        self.judged(
+            node,
+            match told.answer {
+                Answer::Done => Ok(()),
+                answer => Err(unexpected(&answer)),
+            },
+        )
     }
 
     /// Has a node keep a fragment for its author. It is durable there when this returns, and the receipt says so.
@@ -164,28 +163,28 @@ impl Remote {
         fragment: &Fragment,
     ) -> Result<Kept, ActorError> {
         let (checksum, length) = (fragment.checksum(), length(fragment.bytes()));
-        let request = Request::PutFragment { fragment: id, checksum, length, layout };
-        let expected = |receipt: &Receipt| {
+        let request = |_: &Lease| Ok(Request::PutFragment { fragment: id, checksum, length, layout });
+        let bulk = fragment.bytes().clone();
+        let told = self.ask(node, Question { request: &request, introduced: true, bulk }).await?;
+        let is_right = |receipt: &Receipt| {
             receipt.deliverer == self.peers.us()
                 && receipt.author == author
                 && receipt.fragment == id
                 && (receipt.checksum, receipt.length) == (checksum, length)
         };
-        self.with(node, async |lease| {
-            self.introduced(lease).await?;
-            let (answer, _) = ask(lease, &request, fragment.bytes().clone()).await?;
-            let (signed, was_there) = match answer {
-                Answer::Stored { receipt } => (receipt, false),
-                Answer::Have { receipt } => (receipt, true),
-                answer => return Err(unexpected(&answer)),
-            };
-            let receipt = SignedReceipt::verify(&signed, node).map_err(lied)?;
-            if !expected(&receipt) {
-                return Err(PeerTrouble::Lied { what: "its receipt is for something else".to_owned() });
-            }
-            Ok(Kept { receipt, signed, was_there })
-        })
-        .await
+        let (signed, was_there) = match told.answer {
+            Answer::Stored { receipt } => (receipt, false),
+            Answer::Have { receipt } => (receipt, true),
+            answer => return self.judged(node, Err(unexpected(&answer))),
+        };
+        self.judged(
+            node,
+            match SignedReceipt::verify(&signed, node) {
+                Ok(receipt) if is_right(&receipt) => Ok(Kept { receipt, signed, was_there }),
+                Ok(_) => Err(PeerTrouble::Lied { what: "its receipt is for something else".to_owned() }),
+                Err(error) => Err(lied(error)),
+            },
+        )
     }
 
     /// Has a node drop fragments that it keeps for this author; how many it did. Needs the author's key.
@@ -196,7 +195,7 @@ impl Remote {
         tessera: TesseraId,
         fragments: &[(u32, u16)],
     ) -> Result<u32, ActorError> {
-        self.with(node, async |lease| {
+        let request = |lease: &Lease| {
             let order = DropOrder {
                 author: key.id(),
                 holder: node,
@@ -206,13 +205,16 @@ impl Remote {
             };
             let order =
                 order.sign(key).map_err(|error| PeerTrouble::Malformed { what: error.to_string() })?;
-            let request = Request::DropFragments { order: order.bytes().clone() };
-            match ask(lease, &request, Bytes::new()).await? {
-                (Answer::Dropped { count }, _) => Ok(count),
-                (answer, _) => Err(unexpected(&answer)),
-            }
-        })
-        .await
+            Ok(Request::DropFragments { order: order.bytes().clone() })
+        };
+        let told = self.ask(node, Question::plain(&request)).await?;
+        self.judged(
+            node,
+            match told.answer {
+                Answer::Dropped { count } => Ok(count),
+                answer => Err(unexpected(&answer)),
+            },
+        )
     }
 
     /// What a node says that it holds of some stripes: signed, for this node, this question and this connection. Whether
@@ -223,22 +225,23 @@ impl Remote {
         tessera: TesseraId,
         stripes: Range<u32>,
     ) -> Result<Claim, ActorError> {
-        self.with(node, async |lease| {
-            let nonce = nonce()?;
-            let request = Request::Attest { tessera, stripes: stripes.clone(), nonce };
-            let (answer, claim) = ask(lease, &request, Bytes::new()).await?;
-            if !matches!(answer, Answer::Claim { .. }) {
-                return Err(unexpected(&answer));
-            }
-            let (verifier, binding) = (self.peers.us(), lease.binding());
-            let expect = Expect { node, verifier, nonce, binding, tessera };
-            let claim = SignedClaim::verify(&claim, &expect).map_err(lied)?;
-            if claim.stripes.start != stripes.start || claim.stripes.end > stripes.end {
-                return Err(PeerTrouble::Lied { what: "its claim covers other stripes".to_owned() });
-            }
-            Ok(claim)
-        })
-        .await
+        let nonce = nonce()?;
+        let request = |_: &Lease| Ok(Request::Attest { tessera, stripes: stripes.clone(), nonce });
+        let told = self.ask(node, Question::plain(&request)).await?;
+        let (verifier, binding) = (self.peers.us(), told.lease.binding());
+        let expect = Expect { node, verifier, nonce, binding, tessera };
+        let covers = |claim: &Claim| claim.stripes.start == stripes.start && claim.stripes.end <= stripes.end;
+        self.judged(
+            node,
+            match (told.answer, SignedClaim::verify(&told.bytes, &expect)) {
+                (Answer::Claim { .. }, Ok(claim)) if covers(&claim) => Ok(claim),
+                (Answer::Claim { .. }, Ok(_)) => {
+                    Err(PeerTrouble::Lied { what: "its claim covers other stripes".to_owned() })
+                }
+                (Answer::Claim { .. }, Err(error)) => Err(lied(error)),
+                (answer, _) => Err(unexpected(&answer)),
+            },
+        )
     }
 
     /// Has a node prove that it has the bytes of a fragment, with a group of 16 KiB that this node has picked. Returns how
@@ -250,42 +253,48 @@ impl Remote {
         length: u32,
         group: u32,
     ) -> Result<usize, ActorError> {
-        self.with(node, async |lease| {
-            let nonce = nonce()?;
-            let request = Request::Prove { checksum, group, nonce };
-            let (answer, slice) = ask(lease, &request, Bytes::new()).await?;
-            let Answer::Proof { nonce: echoed, fragment_len, .. } = answer else {
-                return Err(unexpected(&answer));
-            };
-            let wrong = |what: &str| Err(PeerTrouble::Lied { what: what.to_owned() });
-            if echoed != nonce {
-                return wrong("its proof answers another question");
-            }
-            if fragment_len != length || slice.len() > PROOF_SLICE_BYTES_MAX {
-                return wrong("its proof is of a fragment of another length");
-            }
-            proof::verify(checksum, length, group, &slice).map_err(lied)?;
-            Ok(slice.len())
-        })
-        .await
+        let nonce = nonce()?;
+        let request = |_: &Lease| Ok(Request::Prove { checksum, group, nonce });
+        let told = self.ask(node, Question::plain(&request)).await?;
+        let wrong = |what: &str| Err(PeerTrouble::Lied { what: what.to_owned() });
+        self.judged(
+            node,
+            match told.answer {
+                Answer::Proof { nonce: echoed, .. } if echoed != nonce => {
+                    wrong("its proof answers another question")
+                }
+                // The length is the layout's to say: a proof alone does not pin it.
+                Answer::Proof { fragment_len, .. } if fragment_len != length => {
+                    wrong("its proof is of a fragment of another length")
+                }
+                Answer::Proof { .. } => proof::verify(checksum, length, group, &told.bytes)
+                    .map(|()| told.bytes.len())
+                    .map_err(lied),
+                answer => Err(unexpected(&answer)),
+            },
+        )
     }
 
     /// Some of the peers that a node knows. Nothing is known of them but that it says so.
     pub async fn peers_of(&self, node: NodeId) -> Result<Vec<PeerSample>, ActorError> {
-        self.with(node, async |lease| match ask(lease, &Request::Peers, Bytes::new()).await? {
-            (Answer::Peers(peers), _) => Ok(peers),
-            (answer, _) => Err(unexpected(&answer)),
-        })
-        .await
+        let told = self.ask(node, Question::plain(&|_: &Lease| Ok(Request::Peers))).await?;
+        self.judged(
+            node,
+            match told.answer {
+                Answer::Peers(peers) => Ok(peers),
+                answer => Err(unexpected(&answer)),
+            },
+        )
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` passes")]
 fn lied(error: proto::ProtoError) -> PeerTrouble {
     PeerTrouble::Lied { what: error.to_string() }
 }
 
-fn nonce() -> Result<[u8; 32], PeerTrouble> {
-    keys::seed().map_err(|error| PeerTrouble::Malformed { what: error.to_string() })
+fn nonce() -> Result<[u8; 32], ActorError> {
+    keys::seed().map_err(|error| ActorError::Network { reason: error.to_string() })
 }
 
 /// A fragment or a document: no longer than 16 MiB.

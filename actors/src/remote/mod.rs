@@ -7,8 +7,13 @@
 mod ask;
 mod compare;
 mod holdings;
+mod proofs;
 
-use proto::NodeId;
+use bytes::Bytes;
+use proto::{
+    NodeId,
+    wire::{Answer, Request},
+};
 
 use crate::{
     error::ActorError,
@@ -18,6 +23,7 @@ use crate::{
 
 pub use compare::{Compared, Difference};
 pub use holdings::{Greeting, Kept};
+pub use proofs::Proven;
 
 /// Asks other nodes.
 #[derive(Debug, Clone)]
@@ -32,23 +38,58 @@ impl Remote {
         Self { pool, peers }
     }
 
-    /// Asks with a connection, and once more with another when the first was closed meanwhile.
-    pub(crate) async fn with<T>(
-        &self,
-        node: NodeId,
-        ask: impl AsyncFn(&Lease) -> Result<T, PeerTrouble>,
-    ) -> Result<T, ActorError> {
-        let lease = self.pool.lease(node).await?;
-        let outcome = match ask(&lease).await {
-            Err(trouble) if trouble.is_passing() => {
-                drop(lease);
-                ask(&self.pool.lease(node).await?).await
-            }
-            outcome => outcome,
-        };
+    /// A node has said something that turned out not to be true.
+    pub(crate) fn distrust(&self, node: NodeId, trouble: PeerTrouble) {
+        self.peers.score(node, &trouble);
+    }
+
+    /// Asks, and once more on another connection when the first was closed meanwhile.
+    async fn ask(&self, node: NodeId, question: Question<'_>) -> Result<Told, ActorError> {
+        let mut outcome = self.try_ask(self.pool.lease(node).await?, &question).await;
+        if outcome.as_ref().is_err_and(PeerTrouble::is_passing) {
+            outcome = self.try_ask(self.pool.lease(node).await?, &question).await;
+        }
+        self.judged(node, outcome)
+    }
+
+    async fn try_ask(&self, lease: Lease, question: &Question<'_>) -> Result<Told, PeerTrouble> {
+        if question.introduced {
+            self.introduced(&lease).await?;
+        }
+        let request = (question.request)(&lease)?;
+        let (answer, bytes) = ask::ask(&lease, &request, question.bulk.clone()).await?;
+        Ok(Told { answer, bytes, lease })
+    }
+
+    /// What came of it; what is wrong with the other node is counted.
+    fn judged<T>(&self, node: NodeId, outcome: Result<T, PeerTrouble>) -> Result<T, ActorError> {
         if let Err(trouble) = &outcome {
             self.peers.score(node, trouble);
         }
         outcome.map_err(|trouble| ActorError::Peer { node, trouble })
+    }
+}
+
+/// What is asked, and how.
+struct Question<'a> {
+    /// Made anew for each connection: some requests are signed for it.
+    request: &'a (dyn Fn(&Lease) -> Result<Request, PeerTrouble> + Send + Sync),
+    /// Whether the other node has to know first whom this one acts for.
+    introduced: bool,
+    /// What follows the request.
+    bulk: Bytes,
+}
+
+/// What was answered.
+struct Told {
+    answer: Answer,
+    bytes: Bytes,
+    lease: Lease,
+}
+
+impl<'a> Question<'a> {
+    /// One that anybody may ask, and that nothing follows.
+    fn plain(request: &'a (dyn Fn(&Lease) -> Result<Request, PeerTrouble> + Send + Sync)) -> Self {
+        Self { request, introduced: false, bulk: Bytes::new() }
     }
 }

@@ -52,6 +52,17 @@ impl Node {
         }
     }
 
+    /// Its segments hold nothing but zeros from now on, as on a disk that is broken.
+    pub(crate) fn lose_segments(&self) {
+        let segments = std::fs::read_dir(self.folder.path().join(actors::storage::SEGMENTS_FOLDER)).unwrap();
+        for segment in segments {
+            let path = segment.unwrap().path();
+            let length = std::fs::metadata(&path).unwrap().len();
+            let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+            std::io::Write::write_all(&mut &file, &vec![0; usize::try_from(length).unwrap()]).unwrap();
+        }
+    }
+
     pub(crate) fn id(&self) -> NodeId {
         self.system.peers.us()
     }

@@ -3,7 +3,7 @@
 use actors::{ActorError, remote::Kept};
 use bytes::Bytes;
 use proto::{
-    AuthorKey, Checksum, Fragment, FragmentId, NodeId, ProtoError, TesseraId,
+    AccountId, AuthorKey, Checksum, Fragment, FragmentId, NodeId, ProtoError, TesseraId,
     chunks::Chunker,
     layout::{Code, Layout, SignedLayout},
     manifest::{Manifest, SignedManifest, Visibility},
@@ -61,6 +61,22 @@ impl Tessera {
 
     pub(crate) fn fragment(&self, stripe: usize) -> FragmentId {
         FragmentId { tessera: self.id(), stripe: u32::try_from(stripe).unwrap(), index: 0 }
+    }
+
+    /// Keeps it here, as its author does.
+    pub(crate) async fn keep(&self, node: &Node) {
+        let documents = || {
+            let pages = self.pages.iter().map(|page| (DocumentKind::LayoutPage, page.clone()));
+            let signed = [
+                (DocumentKind::Manifest, self.manifest.bytes().clone()),
+                (DocumentKind::Layout, self.layout.bytes().clone()),
+            ];
+            signed.into_iter().chain(pages).collect()
+        };
+        for (stripe, fragment) in self.fragments.iter().enumerate() {
+            let (id, account) = (self.fragment(stripe), AccountId::LOCAL);
+            node.system.storage.deposit(account, id, fragment.clone(), documents()).await.unwrap();
+        }
     }
 
     /// Has a node learn its documents.

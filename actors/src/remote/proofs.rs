@@ -1,0 +1,79 @@
+//! Having other nodes prove that they have what they claim. A claim speaks of records; only bytes prove anything.
+
+use proto::{FragmentId, NodeId, TesseraId, proof};
+
+use super::Remote;
+use crate::{
+    clock,
+    error::ActorError,
+    storage::{ChecksumHandle, Claimed, Note, RecordsHandle},
+};
+
+/// A proof that was checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Proven {
+    /// The fragment.
+    pub fragment: FragmentId,
+    /// The group of 16 KiB that was picked, from 0.
+    pub group: u32,
+    /// Of so many.
+    pub groups: u32,
+    /// How many bytes the proof took.
+    pub bytes: usize,
+}
+
+impl Remote {
+    /// Has a node prove one of the fragments of a tessera that it claims, with a group of it: both picked at random, so
+    /// that it cannot keep just what it will be asked for. Notes the proof.
+    ///
+    /// Errors with [`ActorError::NotFound`] when it claims none, or no layout of the tessera is here.
+    pub async fn prove_one(
+        &self,
+        records: &RecordsHandle,
+        checksums: &ChecksumHandle,
+        holder: NodeId,
+        tessera: TesseraId,
+    ) -> Result<Proven, ActorError> {
+        let claimed = pick(records, holder, tessera).await?;
+        let (stripe, index) = (claimed.stripe, claimed.index);
+        let rows = checksums.expected(tessera, stripe..stripe.saturating_add(1), STRIPE_MAX).await?;
+        let row = rows.into_iter().find(|row| (row.index, row.checksum) == (index, claimed.checksum));
+        let row =
+            row.ok_or_else(|| ActorError::NotFound { what: format!("a layout of {tessera} with it") })?;
+        let groups = proof::groups(row.length);
+        let group = fastrand::u32(..groups.max(1));
+        let bytes = self.prove(holder, row.checksum, row.length, group).await?;
+        let fragment = FragmentId { tessera, stripe, index };
+        let note = Note::Proof { holder, fragment, checksum: row.checksum, at_ms: clock::now_ms() };
+        records.note(vec![note]).await?;
+        Ok(Proven { fragment, group, groups, bytes })
+    }
+}
+
+/// One of those that a node claims, at random.
+async fn pick(records: &RecordsHandle, holder: NodeId, tessera: TesseraId) -> Result<Claimed, ActorError> {
+    // One out of all without having all: the more that come, the less likely each is to be it.
+    let (mut picked, mut seen, mut from) = (None, 0_u64, 0_u32);
+    loop {
+        let to = from.saturating_add(STRIPES);
+        for claimed in records.claims(tessera, from..to).await?.into_iter().filter(|one| one.holder == holder)
+        {
+            seen += 1;
+            if fastrand::u64(..seen) == 0 {
+                picked = Some(claimed);
+            }
+        }
+        let known = records.holders(tessera).await?.into_iter().find(|one| one.node == holder);
+        let claimed = known.map_or(0, |known| known.claimed);
+        if seen >= claimed || to == u32::MAX {
+            let what = format!("a claim of {holder} to hold anything of {tessera} (ask it first: `attest`)");
+            return picked.ok_or(ActorError::NotFound { what });
+        }
+        from = to;
+    }
+}
+
+/// Stripes that are looked at together.
+const STRIPES: u32 = 1024;
+/// More than a stripe has.
+const STRIPE_MAX: u32 = 64;

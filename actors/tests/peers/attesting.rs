@@ -1,0 +1,60 @@
+//! What others claim, compared with the layout.
+
+use actors::ActorError;
+use proto::Fragment;
+
+use crate::support::{Tessera, pair};
+
+/// Both have the documents; the first has the fragments too.
+async fn kept_by_both(a: &crate::support::Node, b: &crate::support::Node, length: usize) -> Tessera {
+    let tessera = Tessera::new(&a.author, 1, length);
+    tessera.give_all(a, b.id()).await;
+    tessera.keep(a).await;
+    tessera
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn holder_is_asked_what_it_has_and_what_it_says_is_noted_as_claimed() {
+    let (a, b) = pair().await;
+    let tessera = kept_by_both(&a, &b, 100_000).await;
+    let audit = a.system.attestation.audit(b.id(), tessera.id()).await.unwrap();
+    let all = tessera.fragments.len() as u64;
+    assert_eq!((audit.held, audit.wrong, audit.unverified), (all, 0, all));
+    let holders = a.system.storage.records().holders(tessera.id()).await.unwrap();
+    let [holder] = holders.as_slice() else { panic!("{holders:?}") };
+    assert_eq!((holder.node, holder.claimed, holder.proven), (b.id(), all, 0));
+    // What it no longer has it no longer claims.
+    a.system.remote.drop_fragments(b.id(), &a.author, tessera.id(), &[(0, 0), (1, 0)]).await.unwrap();
+    let audit = a.system.attestation.audit(b.id(), tessera.id()).await.unwrap();
+    assert_eq!(audit.held, all - 2);
+    let claims = a.system.storage.records().claims(tessera.id(), 0..10).await.unwrap();
+    assert_eq!(claims.iter().map(|claim| claim.stripe).min(), Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tessera_of_many_pages_is_claimed_whole() {
+    let (a, b) = pair().await;
+    let tessera = kept_by_both(&a, &b, 17 << 20).await;
+    let audit = a.system.attestation.audit(b.id(), tessera.id()).await.unwrap();
+    assert_eq!((audit.held, audit.wrong), (tessera.fragments.len() as u64, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn claim_of_what_no_layout_here_names_is_not_compared_with_nothing() {
+    let (a, b) = pair().await;
+    let tessera = Tessera::new(&a.author, 1, 5_000);
+    tessera.give_all(&a, b.id()).await;
+    let error = a.system.attestation.audit(b.id(), tessera.id()).await.unwrap_err();
+    assert!(matches!(error, ActorError::NotFound { .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn attesting_reads_no_blob() {
+    let (a, b) = pair().await;
+    let tessera = kept_by_both(&a, &b, 100_000).await;
+    // With its bytes gone, a claim says the same: it speaks of records.
+    b.lose_segments();
+    let audit = a.system.attestation.audit(b.id(), tessera.id()).await.unwrap();
+    assert_eq!(audit.held, tessera.fragments.len() as u64);
+    assert!(tessera.fragments.iter().all(|fragment: &Fragment| !fragment.bytes().is_empty()));
+}
