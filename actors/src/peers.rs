@@ -245,15 +245,29 @@ impl Peers {
     }
 
     /// A node has introduced itself. Written down only when it says something new, or once in a while.
-    pub(crate) fn met(&self, lease: &Lease, author: Option<AuthorId>, addresses: &[String]) {
+    pub(crate) async fn meet(
+        &self,
+        lease: &Lease,
+        author: Option<AuthorId>,
+        addresses: &[String],
+    ) -> Result<(), ActorError> {
         let node = lease.node();
         if !self.is_news(node, author) {
-            return;
+            return Ok(());
         }
-        // Its own words come first: what is seen of it is the port that it dials from, unless this node has dialled it.
+        // In its own words: what is seen of it is the port that it dials from.
         let address = addresses.first().cloned();
-        let note = Note::Seen { node, address, author, at_ms: clock::now_ms() };
-        self.jot(note);
+        self.change(vec![Note::Seen { node, address, author, at_ms: clock::now_ms() }]).await
+    }
+
+    /// The same where nobody waits for it.
+    pub(crate) fn met(&self, lease: &Lease, author: Option<AuthorId>, addresses: &[String]) {
+        let (peers, lease, addresses) = (self.clone(), lease.clone(), addresses.to_vec());
+        tokio::spawn(async move {
+            if let Err(error) = peers.meet(&lease, author, &addresses).await {
+                tracing::debug!(%error, "that a peer was seen is not written down");
+            }
+        });
     }
 
     fn is_news(&self, node: NodeId, author: Option<AuthorId>) -> bool {
@@ -299,10 +313,7 @@ impl Peers {
     fn jot(&self, note: Note) {
         let peers = self.clone();
         tokio::spawn(async move {
-            let refresh = matches!(note, Note::Seen { .. });
-            let noted = peers.0.records.note(vec![note]).await;
-            let outcome = if refresh { noted.and(peers.refresh().await) } else { noted.map(drop) };
-            if let Err(error) = outcome {
+            if let Err(error) = peers.0.records.note(vec![note]).await {
                 tracing::debug!(%error, "what was seen of a peer is not written down");
             }
         });

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use config::Hold;
@@ -54,6 +55,67 @@ pub(super) fn admit(offered: &Offered) -> Result<(), Refusal> {
     }
 }
 
+/// What is known of each author's account, so that not every fragment has to ask the index.
+#[derive(Debug, Default)]
+pub(super) struct Accounts(tokio::sync::Mutex<HashMap<AuthorId, Account>>);
+
+/// What is known of one. Only ever more than the truth: what was admitted counts whether or not it arrives.
+#[derive(Debug, Clone, Copy)]
+struct Account {
+    asked_at: Instant,
+    /// How much was kept for the author and on its way then.
+    used: u64,
+    /// How much more the disk took then.
+    room: Option<u64>,
+    /// What was admitted since.
+    admitted: u64,
+}
+
+impl Accounts {
+    /// Admits a fragment, or refuses it. One at a time, so that many at once cannot together exceed what each of them keeps
+    /// to. `ask` tells how much is kept for the author, how much is on its way, and how much more the disk takes.
+    pub(super) async fn admit(
+        &self,
+        offered: &Offered,
+        debts: &Debts,
+        ask: impl AsyncFnOnce() -> Result<(u64, Option<u64>), Refusal>,
+    ) -> Result<Debt, Refusal> {
+        let mut accounts = self.0.lock().await;
+        let author = offered.author;
+        let known = accounts.get_mut(&author).filter(|account| account.asked_at.elapsed() < ASKED_FOR);
+        if let Some(account) = known
+            && admit(&account.applied(offered)).is_ok()
+        {
+            account.admitted += offered.length;
+            return Ok(debts.owe(author, offered.length));
+        }
+        // First what is on its way, then what has arrived: what does so in between is counted twice, and not left out.
+        let owed = debts.of(author);
+        let (used, room) = ask().await?;
+        let used = used.saturating_add(owed);
+        let mut account = Account { asked_at: Instant::now(), used, room, admitted: 0 };
+        let admitted = admit(&account.applied(offered));
+        if admitted.is_ok() {
+            account.admitted = offered.length;
+        }
+        if accounts.len() >= ACCOUNTS_MAX {
+            accounts.clear();
+        }
+        accounts.insert(author, account);
+        admitted.map(|()| debts.owe(author, offered.length))
+    }
+}
+
+impl Account {
+    fn applied(&self, offered: &Offered) -> Offered {
+        Offered {
+            used: self.used.saturating_add(self.admitted),
+            room: self.room.map(|room| room.saturating_sub(self.admitted)),
+            ..offered.clone()
+        }
+    }
+}
+
 /// Bytes that are on their way, by author: so many streams at once cannot together exceed an allowance that each of them
 /// keeps to.
 #[derive(Debug, Clone, Default)]
@@ -96,6 +158,11 @@ impl Drop for Debt {
     }
 }
 
+/// How long what the index has told of an account is good enough. It is asked again before anything is refused.
+const ASKED_FOR: Duration = Duration::from_secs(1);
+/// Accounts that are remembered.
+const ACCOUNTS_MAX: usize = 1024;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,6 +202,29 @@ mod tests {
         let forbidden = Some(RefusalKind::Forbidden);
         check(Offered { hold: Hold::Private, visibility: public, ..offered() }, forbidden);
         check(Offered { hold: Hold::None, ..offered() }, forbidden);
+    }
+
+    #[tokio::test]
+    async fn index_is_asked_once_in_a_while_and_before_anything_is_refused() {
+        let (accounts, debts) = (Accounts::default(), Debts::default());
+        let asked = std::cell::Cell::new(0);
+        let ask = async || {
+            asked.set(asked.get() + 1);
+            Ok((60, Some(1000)))
+        };
+        let admit = async || accounts.admit(&offered(), &debts, ask).await;
+        let mut taken = Vec::new();
+        for _ in 0..4 {
+            taken.push(admit().await.unwrap());
+        }
+        assert_eq!(asked.get(), 1);
+        assert_eq!(admit().await.unwrap_err().kind(), RefusalKind::QuotaExceeded);
+        assert_eq!(asked.get(), 2);
+        // Two did not arrive.
+        taken.truncate(2);
+        taken.push(admit().await.unwrap());
+        taken.push(admit().await.unwrap());
+        assert!(admit().await.is_err());
     }
 
     #[test]

@@ -42,7 +42,8 @@ impl Server {
         } else if !self.peers.book().peers.contains_key(&node) && !self.peers.book().accepts_any {
             return Err(RefusalKind::NotKnown.because("introduce yourself with your invitation first"));
         }
-        self.peers.met(lease, author, &greeted.addresses);
+        let met = self.peers.meet(lease, author, &greeted.addresses).await;
+        met.map_err(|error| refusal(&error))?;
         let dial_back = match greeted.addresses.first().filter(|_| greeted.dial_back) {
             Some(address) => self.dial_back(lease, address).await,
             None => None,

@@ -26,7 +26,7 @@ use std::{
     time::Instant,
 };
 
-use admission::Debts;
+use admission::{Accounts, Debts};
 use bytes::Bytes;
 use config::NetworkConfig;
 use papers::Papers;
@@ -76,6 +76,7 @@ pub(crate) struct State {
     papers: Papers,
     /// Bytes that are on their way, by account.
     debts: Debts,
+    accounts: Accounts,
     /// Memory for what is on its way, in or out.
     room: Room,
     draining: AtomicBool,
@@ -87,6 +88,7 @@ impl State {
         Self {
             papers: Papers::default(),
             debts: Debts::default(),
+            accounts: Accounts::default(),
             room: Room::new(transfer_bytes_max),
             draining: AtomicBool::new(false),
         }

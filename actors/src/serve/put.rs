@@ -9,7 +9,7 @@ use proto::{
 
 use super::{
     RETRY_AFTER_MS, Reply, Server,
-    admission::{self, Debt, Offered},
+    admission::{Debt, Offered},
     papers::Dossier,
     refusal,
 };
@@ -79,41 +79,37 @@ impl Server {
     /// Whether the author has the fragment here, in good order.
     async fn has(&self, author: AuthorId, offer: &Offer) -> Result<bool, Refusal> {
         let Offer { id, checksum, .. } = *offer;
-        let rows = self.storage.checksums(id.tessera, (id.stripe, id.index), 1).await;
-        let rows = rows.map_err(|error| refusal(&error))?;
-        let is_here = rows.first().is_some_and(|row| {
-            (row.stripe, row.index) == (id.stripe, id.index)
-                && (row.checksum, row.state) == (checksum, BlobState::Ok)
-        });
-        if !is_here {
-            return Ok(false);
-        }
         let (side, place) = (Side::Held(AccountId::from(author)), (id.stripe, id.index));
         let deposited = self.storage.checksums_door().fragments_of(side, id.tessera, place, 1).await;
-        let deposited = deposited.map_err(|error| refusal(&error))?;
-        Ok(deposited.first() == Some(&(id.stripe, id.index, checksum)))
+        if deposited.map_err(|error| refusal(&error))?.first() != Some(&(id.stripe, id.index, checksum)) {
+            return Ok(false);
+        }
+        let rows = self.storage.checksums(id.tessera, place, 1).await.map_err(|error| refusal(&error))?;
+        Ok(rows.first().is_some_and(|row| (row.stripe, row.index) == place && row.state == BlobState::Ok))
     }
 
     /// Decides whether a fragment is taken, and counts it as on its way.
     async fn admit(&self, author: AuthorId, dossier: &Dossier, length: u32) -> Result<Debt, Refusal> {
-        let used =
-            self.storage.records().account(author.into()).await.map_err(|error| refusal(&error))?.bytes;
-        let room = self.storage.usage().await.map_err(|error| refusal(&error))?.room_bytes;
         let each = self.config.max_storage_per_peer_bytes;
         let book = self.peers.book();
         let strangers = book.accepts_any.then_some(each);
-        let debts = &self.state.debts;
         let offered = Offered {
             author,
             length: length.into(),
             visibility: dossier.manifest.manifest().visibility,
             hold: self.config.hold,
             allowance: book.allowance(author, each).or(strangers),
-            used: used.saturating_add(debts.of(author)),
-            room,
+            used: 0,
+            room: None,
         };
-        admission::admit(&offered)?;
-        Ok(debts.owe(author, length.into()))
+        self.state.accounts.admit(&offered, &self.state.debts, || self.account(author)).await
+    }
+
+    /// How much is kept for an author, and how much more the disk takes.
+    async fn account(&self, author: AuthorId) -> Result<(u64, Option<u64>), Refusal> {
+        let totals = self.storage.records().account(author.into()).await.map_err(|error| refusal(&error))?;
+        let usage = self.storage.usage().await.map_err(|error| refusal(&error))?;
+        Ok((totals.bytes, usage.room_bytes))
     }
 
     fn receipt(&self, author: AuthorId, deliverer: NodeId, offer: &Offer) -> Result<Bytes, Refusal> {
