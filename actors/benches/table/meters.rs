@@ -22,6 +22,8 @@ pub(crate) struct Reading {
     pub(crate) cpu_seconds: f64,
     /// Given to the disk or waiting in the page cache for it.
     pub(crate) written_bytes: u64,
+    /// That reading from files was asked for.
+    pub(crate) read_bytes: u64,
     /// Of the log.
     pub(crate) syncs: u64,
 }
@@ -31,10 +33,14 @@ impl Reading {
     pub(crate) fn now(syncs: &AtomicU64) -> Result<Self> {
         let cpu = clock_gettime(ClockId::ProcessCPUTime);
         let io = std::fs::read_to_string("/proc/self/io")?;
-        let written = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
+        let meter = |name: &str| -> Result<u64> {
+            let line = io.lines().find_map(|line| line.strip_prefix(name));
+            Ok(line.ok_or_else(|| format!("/proc/self/io has no {name}"))?.parse()?)
+        };
         Ok(Self {
             cpu_seconds: cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9,
-            written_bytes: written.ok_or("/proc/self/io has no write_bytes")?.parse()?,
+            written_bytes: meter("write_bytes: ")?,
+            read_bytes: meter("rchar: ")?,
             syncs: syncs.load(Ordering::Relaxed),
         })
     }
@@ -44,6 +50,7 @@ impl Reading {
         Self {
             cpu_seconds: self.cpu_seconds - before.cpu_seconds,
             written_bytes: self.written_bytes - before.written_bytes,
+            read_bytes: self.read_bytes - before.read_bytes,
             syncs: self.syncs - before.syncs,
         }
     }

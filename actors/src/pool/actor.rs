@@ -453,6 +453,7 @@ impl State {
 
     fn connection(&self, link: &Link) -> ConnectionStatus {
         let (open_ms, idle_ms) = link.ages_ms();
+        let stats = link.connection.stats();
         ConnectionStatus {
             node: link.node,
             address: link.address(),
@@ -462,6 +463,8 @@ impl State {
             open_for: Duration::from_millis(open_ms),
             idle_for: Duration::from_millis(idle_ms),
             round_trip: link.connection.rtt(),
+            sent_bytes: stats.udp_tx.bytes,
+            received_bytes: stats.udp_rx.bytes,
         }
     }
 }

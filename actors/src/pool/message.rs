@@ -89,6 +89,10 @@ pub struct ConnectionStatus {
     pub idle_for: Duration,
     /// How long a packet takes there and back.
     pub round_trip: Duration,
+    /// Bytes of UDP that were sent on it.
+    pub sent_bytes: u64,
+    /// Bytes of UDP that came on it.
+    pub received_bytes: u64,
 }
 
 /// A node that is left alone for a while.

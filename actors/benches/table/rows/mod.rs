@@ -5,6 +5,7 @@ mod attest;
 mod get;
 mod idle;
 mod memory;
+mod network;
 mod put;
 mod rebuild;
 mod scrub;
@@ -40,6 +41,14 @@ pub(crate) const ROWS: &[Entry] = &[
     Entry { name: "get-4k-cached", run: |bench| Box::pin(get::cached(bench)) },
     Entry { name: "get-4k-uncached", run: |bench| Box::pin(get::uncached(bench)) },
     Entry { name: "attest", run: |bench| Box::pin(attest::hundred(bench)) },
+    Entry { name: "peer-pooled", run: |bench| Box::pin(network::pooled(bench)) },
+    Entry { name: "peer-get-4k", run: |bench| Box::pin(network::get_small(bench)) },
+    Entry { name: "peer-get-1m", run: |bench| Box::pin(network::get_large(bench)) },
+    Entry { name: "peer-put-64k", run: |bench| Box::pin(network::put(bench)) },
+    Entry { name: "peer-attest", run: |bench| Box::pin(network::attest(bench)) },
+    Entry { name: "peer-compare-10k", run: |bench| Box::pin(network::few_tesserae(bench)) },
+    Entry { name: "peer-compare-300k", run: |bench| Box::pin(network::many_tesserae(bench)) },
+    Entry { name: "peer-proof", run: |bench| Box::pin(network::one(bench)) },
     Entry { name: "create-export-1g", run: |bench| Box::pin(archive::create_and_export(bench)) },
     Entry { name: "scrub", run: |bench| Box::pin(scrub::alone(bench)) },
     Entry { name: "scrub-beside", run: |bench| Box::pin(scrub::beside_others(bench)) },
