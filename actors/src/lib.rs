@@ -3,6 +3,7 @@
 //! Outside its folder an actor is a handle with async methods; its messages cannot be named. Who may call whom is in
 //! the table of the README, and a test compares it with this code.
 
+mod acquaintance;
 pub mod archive;
 pub mod attestation;
 pub mod cache;

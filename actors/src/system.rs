@@ -10,17 +10,19 @@ use futures::{
 use proto::{NodeKey, credential::SignedCredential};
 use ractor::{Actor, ActorRef, SpawnErr};
 use tokio::{
+    runtime::Handle,
     sync::{mpsc, watch},
     time::timeout,
 };
 
 use crate::{
+    acquaintance::Acquaintance,
     attestation::{self, AttestationHandle},
     cache::{self, CacheHandle},
     error::ActorError,
     metrics::{ActorMetrics, Metrics},
     peers::Peers,
-    pool::{self, INBOUND_MAX, PoolHandle},
+    pool::{self, INBOUND_MAX, Inbound, PoolHandle},
     remote::Remote,
     scrub::{self, ScrubHandle},
     serve::{self, Server},
@@ -113,50 +115,43 @@ impl SystemConfig {
 impl System {
     /// Starts all actors; returns when they answer, which is after recovery.
     pub async fn start(config: SystemConfig) -> Result<Self, ActorError> {
-        let Metrics { storage, cache, attestation, scrub, actors, pool, serve } = config.metrics;
-        let (storage, store) = storage::Starter::new(config.storage, config.disk, storage, actors.clone());
+        let metrics = config.metrics;
+        let (actors, key) = (metrics.actors, config.node_key);
+        let (storage, store) =
+            storage::Starter::new(config.storage, config.disk, metrics.storage, actors.clone());
         let (cache, shelves) =
-            cache::Starter::new(config.cache_bytes_max, storage.clone(), cache, actors.clone());
-        let (key, network) = (config.node_key, config.network);
-        let peers = Peers::new(key.id(), config.credential, network.clone(), storage.records());
+            cache::Starter::new(config.cache_bytes_max, storage.clone(), metrics.cache, actors.clone());
+        let records = storage.records();
+        let peers = Peers::new(key.id(), config.credential, config.network.clone(), records.clone());
         let (inbound, streams) = mpsc::channel(INBOUND_MAX);
-        let (pool, port) = pool::Starter::new(&network, &key, peers.watch(), inbound, pool, actors.clone())?;
+        let (pool, port) =
+            pool::Starter::new(&config.network, &key, peers.watch(), inbound, metrics.pool, actors.clone())?;
         let thread = port.thread().clone();
         let remote = Remote::new(pool.clone(), peers.clone());
-        let doors = (storage.checksums_door(), storage.records());
-        let (attestation, witness) = attestation::Starter::new(
-            key.clone(),
-            doors.0,
-            doors.1,
-            remote.clone(),
-            attestation,
-            actors.clone(),
-        );
+        let doors =
+            attestation::Doors { checksums: storage.checksums_door(), records, remote: remote.clone() };
+        let (attestation, witness) =
+            attestation::Starter::new(key.clone(), doors, metrics.attestation, actors.clone());
         let segments = storage.segments_door();
-        let (scrub, verifier) = scrub::Starter::new(config.integrity, segments, scrub, actors.clone());
+        let (scrub, verifier) =
+            scrub::Starter::new(config.integrity, segments, metrics.scrub, actors.clone());
         let children: Vec<Box<dyn Child>> =
             vec![Box::new(store), Box::new(shelves), Box::new(witness), Box::new(verifier), Box::new(port)];
-        let (standing, standing_seen) = watch::channel(Standing::default());
-        let budget = config.budget;
-        let arguments = supervisor::Arguments { children, budget, metrics: actors.clone(), standing };
-        let (supervisor, _) = Actor::spawn(None, Supervisor, arguments).await.map_err(typed)?;
+        let (supervisor, standing) = supervise(children, config.budget, actors.clone()).await?;
         let server = Arc::new(Server {
             key,
-            config: network,
+            config: config.network,
             storage: storage.clone(),
             cache: cache.clone(),
             attestation: attestation.clone(),
             scrub: scrub.clone(),
             peers: peers.clone(),
             pool: pool.clone(),
-            metrics: serve,
+            metrics: metrics.serve,
             state: serve::State::new(config.transfer_bytes_max),
         });
-        peers.refresh().await?;
-        pool.book_changed();
-        server.clone().run(&thread, streams);
-        let standing = standing_seen;
-        Ok(Self {
+        let metrics = actors;
+        let system = Self {
             storage,
             cache,
             attestation,
@@ -167,8 +162,25 @@ impl System {
             server,
             standing,
             supervisor,
-            metrics: actors,
-        })
+            metrics,
+        };
+        system.meet_others(&thread, streams).await?;
+        Ok(system)
+    }
+
+    /// Begins to talk to others, with all that is known of them.
+    async fn meet_others(&self, thread: &Handle, streams: mpsc::Receiver<Inbound>) -> Result<(), ActorError> {
+        self.peers.refresh().await?;
+        self.server.clone().run(thread, streams);
+        self.pool.book_changed();
+        let acquaintance = Acquaintance {
+            peers: self.peers.clone(),
+            pool: self.pool.clone(),
+            remote: self.remote.clone(),
+            listens: self.server.config.listen_addr.is_some(),
+        };
+        acquaintance.spawn(self.standing.clone());
+        Ok(())
     }
 
     /// Brings the gauges up to date: what is stored, and how many requests wait or run. For whoever is about to read
@@ -234,6 +246,17 @@ impl System {
     pub async fn crash(self) {
         self.supervisor.kill();
     }
+}
+
+async fn supervise(
+    children: Vec<Box<dyn Child>>,
+    budget: RestartBudget,
+    metrics: ActorMetrics,
+) -> Result<(ActorRef<SupervisorMsg>, watch::Receiver<Standing>), ActorError> {
+    let (standing, seen) = watch::channel(Standing::default());
+    let arguments = supervisor::Arguments { children, budget, metrics, standing };
+    let (supervisor, _) = Actor::spawn(None, Supervisor, arguments).await.map_err(typed)?;
+    Ok((supervisor, seen))
 }
 
 /// The cache's cap where nothing is configured, in bytes.

@@ -6,18 +6,13 @@ use proto::{NodeId, NodeKey, TesseraId, attestation::Claim};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use super::{
+    Doors,
     audit::{Audit, Expected},
     message::{Attestation, AttestationMsg, Question, Reply},
     page::{self, Page},
     report::AttestedRow,
 };
-use crate::{
-    error::ActorError,
-    pool::PeerTrouble,
-    remote::Remote,
-    storage::{ChecksumHandle, Note, RecordsHandle},
-    supervision::gate::Slot,
-};
+use crate::{error::ActorError, pool::PeerTrouble, storage::Note, supervision::gate::Slot};
 
 /// The actor. All state is in its [`Witness`], which never changes.
 pub(super) struct AttestationActor;
@@ -28,10 +23,7 @@ pub(super) type Arguments = Arc<Witness>;
 /// What it takes to say what is held.
 pub(super) struct Witness {
     pub(super) key: NodeKey,
-    pub(super) checksums: ChecksumHandle,
-    pub(super) records: RecordsHandle,
-    /// Asking others.
-    pub(super) remote: Remote,
+    pub(super) doors: Doors,
     /// The wall clock, in milliseconds since 1970.
     pub(super) now_ms: fn() -> i64,
 }
@@ -100,15 +92,15 @@ impl Witness {
         let mut audit = Audit::new(holder, tessera);
         let mut from = 0;
         loop {
-            let claim = self.remote.attest(holder, tessera, from..u32::MAX).await?;
+            let claim = self.doors.remote.attest(holder, tessera, from..u32::MAX).await?;
             let page = audit.add(&claim, &self.expected(&claim).await?);
             if audit.wrong > 0 {
                 let what = format!("{} fragments of {tessera} that the layout does not name so", audit.wrong);
-                self.remote.distrust(holder, PeerTrouble::Lied { what });
+                self.doors.remote.distrust(holder, PeerTrouble::Lied { what });
             }
             let at_ms = (self.now_ms)();
             let note = Note::Claim { holder, tessera, stripes: page.stripes, held: page.held, at_ms };
-            self.records.note(vec![note]).await?;
+            self.doors.records.note(vec![note]).await?;
             match claim.next_stripe.filter(|next| *next > from) {
                 Some(next) => from = next,
                 None => return Ok(audit),
@@ -122,17 +114,17 @@ impl Witness {
             return Ok(Expected::new());
         };
         let stripes = first.stripe..last.stripe.saturating_add(1);
-        let rows = self.checksums.expected(claim.tessera, stripes, EXPECTED_MAX).await?;
+        let rows = self.doors.checksums.expected(claim.tessera, stripes, EXPECTED_MAX).await?;
         Ok(rows.into_iter().map(|row| ((row.stripe, row.index), (row.checksum, row.length))).collect())
     }
 
     async fn answer(&self, question: Question) -> Result<Attestation, ActorError> {
         let Question { tessera, stripes, verifier, nonce, binding } = question;
         let limit = page::rows_needed(&stripes);
-        let rows = self.checksums.checksums(tessera, (stripes.start, 0), limit).await?;
+        let rows = self.doors.checksums.checksums(tessera, (stripes.start, 0), limit).await?;
         if rows.is_empty() {
             // Nothing of these stripes; or nothing at all, which is another answer.
-            self.records.tessera(tessera).await?;
+            self.doors.records.tessera(tessera).await?;
         }
         let first = stripes.start;
         let page = page::cut(stripes, rows).ok_or_else(|| ActorError::Conflict {

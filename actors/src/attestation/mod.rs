@@ -36,6 +36,16 @@ use crate::{
     supervision::{gate::Gate, seat::Seat, supervisor::Child},
 };
 
+/// All that attestation may ask: none of it gives the bytes of a blob.
+pub(crate) struct Doors {
+    /// What the index says of fragments.
+    pub(crate) checksums: ChecksumHandle,
+    /// What is kept of tesserae and of others.
+    pub(crate) records: RecordsHandle,
+    /// Asking others.
+    pub(crate) remote: Remote,
+}
+
 /// What the supervisor starts attestation with, every time.
 pub(crate) struct Starter {
     arguments: actor::Arguments,
@@ -46,15 +56,13 @@ impl Starter {
     /// A handle, and what starts the actor behind it.
     pub(crate) fn new(
         key: NodeKey,
-        checksums: ChecksumHandle,
-        records: RecordsHandle,
-        remote: Remote,
+        doors: Doors,
         metrics: AttestationMetrics,
         actors: ActorMetrics,
     ) -> (AttestationHandle, Self) {
         let (seat, sender) = Seat::new(Gate::new(NAME, REQUESTS_MAX), actors);
         let handle = AttestationHandle::new(seat, metrics);
-        let witness = actor::Witness { key, checksums, records, remote, now_ms: clock::now_ms };
+        let witness = actor::Witness { key, doors, now_ms: clock::now_ms };
         (handle, Self { arguments: Arc::new(witness), seat: sender })
     }
 }

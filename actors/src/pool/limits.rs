@@ -5,7 +5,7 @@ use std::time::Duration;
 use proto::limits::FRAGMENT_BYTES_MAX;
 
 /// What may be in flight to us on one stream before we have read it, in bytes: one fragment.
-pub(crate) const STREAM_WINDOW_BYTES: u32 = FRAGMENT_BYTES_MAX as u32;
+pub(crate) const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 /// What one peer may have in flight to us on all its streams, in bytes.
 pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 2 * STREAM_WINDOW_BYTES;
 /// What we have in flight to one peer on all streams, in bytes.
@@ -33,4 +33,4 @@ pub(crate) const STRIKES_MAX: u32 = 64;
 /// Streams that peers have opened and nobody has begun to serve.
 pub(crate) const INBOUND_MAX: usize = 256;
 
-const _: () = assert!(FRAGMENT_BYTES_MAX as u64 <= u32::MAX as u64);
+const _: () = assert!(STREAM_WINDOW_BYTES as usize == FRAGMENT_BYTES_MAX);

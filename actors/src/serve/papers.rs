@@ -213,6 +213,5 @@ fn bytes_max(kind: DocumentKind) -> u32 {
 }
 
 /// Documents of a kind that are remembered.
-#[expect(clippy::unwrap_used, reason = "evaluated when this is compiled")]
 const SHELF: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 const LAYOUT_BYTES_MAX: u32 = 256 << 10;

@@ -172,7 +172,7 @@ mod tests {
     #[tokio::test]
     async fn transfer_that_has_stalled_gives_way_to_one_that_waits() {
         let room = Room::new(0);
-        let stalled = room.join(LARGEST_KIB as usize * KIB as usize).await.unwrap();
+        let stalled = room.join(16 << 20).await.unwrap();
         let stalls = async {
             let outcome = stalled.unless_it_stalls(std::future::pending::<Result<(), FrameError>>()).await;
             drop(stalled);
@@ -186,7 +186,7 @@ mod tests {
     #[tokio::test]
     async fn transfer_that_moves_does_not_give_way_and_the_other_is_refused() {
         let room = Room::new(0);
-        let moving = room.join(LARGEST_KIB as usize * KIB as usize).await.unwrap();
+        let moving = room.join(16 << 20).await.unwrap();
         let moves = async {
             loop {
                 moving.transfer.moved();

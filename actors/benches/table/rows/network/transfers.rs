@@ -50,7 +50,12 @@ async fn get(
             "of which: an empty request",
             clients,
             Get::new(&pair, &tessera)?,
-            |get, _| Box::pin(async move { Ok(drop(get.remote.peers_of(get.holder).await?)) }),
+            |get, _| {
+                Box::pin(async move {
+                    get.remote.peers_of(get.holder).await?;
+                    Ok(())
+                })
+            },
         )),
     ];
     let series = interleave(&bench.plan, &pair.syncs, contenders).await?;
