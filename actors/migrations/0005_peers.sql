@@ -82,6 +82,16 @@ CREATE TABLE placed_sums (
     PRIMARY KEY (holder, first_byte)
 ) WITHOUT ROWID;
 
+-- What it takes to prove a group of 16 KiB without reading the others. Not kept for bytes of one group; made when it is
+-- asked for where it is missing.
+CREATE TABLE outboards (
+    checksum BLOB PRIMARY KEY,
+    chaining BLOB NOT NULL -- the chaining value of each group, 32 bytes each
+);
+CREATE TRIGGER outboards_go AFTER DELETE ON blobs BEGIN
+    DELETE FROM outboards WHERE checksum = OLD.checksum;
+END;
+
 CREATE TABLE records (
     id       INTEGER PRIMARY KEY CHECK (id = 1),
     notes    INTEGER NOT NULL, -- how many times something was written into these tables

@@ -41,6 +41,12 @@ pub enum ActorError {
         /// What its bytes should hash to.
         checksum: Checksum,
     },
+    /// Bytes that somebody is to be shown are damaged or gone. A repair is queued.
+    #[error("the bytes of {checksum} are damaged here: their repair is queued")]
+    CorruptBlob {
+        /// What they should hash to.
+        checksum: Checksum,
+    },
     /// A document's bytes are damaged or gone.
     #[error("a document of {tessera} is damaged or gone: restore it from another copy")]
     CorruptDocument {

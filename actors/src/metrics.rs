@@ -62,6 +62,8 @@ pub enum ReadReason {
     Compact,
     /// Its segment is being verified.
     Scrub,
+    /// Somebody wants proof of it.
+    Prove,
 }
 
 /// What the cache counts.
@@ -196,6 +198,7 @@ impl StorageMetrics {
             ReadReason::Get => "get",
             ReadReason::Compact => "compact",
             ReadReason::Scrub => "scrub",
+            ReadReason::Prove => "prove",
         };
         let labels = [KeyValue::new("reason", reason)];
         self.blob_reads.add(blobs, &labels);
@@ -357,7 +360,7 @@ fn zeros((label, values): Label, counter: Counter<u64>) -> Counter<u64> {
 }
 
 const ACTORS: Label = ("actor", &[storage::NAME, cache::NAME, attestation::NAME, scrub::NAME, pool::NAME]);
-const REASONS: Label = ("reason", &["get", "compact", "scrub"]);
+const REASONS: Label = ("reason", &["get", "compact", "scrub", "prove"]);
 const FILES: Label = ("file", &["segment", "wal", "index", "snapshot"]);
 const OUTCOMES: Label = ("outcome", &["ok", "refused"]);
 const AUDITS: Label = ("outcome", &["ok", "wrong", "none"]);

@@ -130,6 +130,7 @@ impl Actor for ScrubActor {
                 let until_ms = (state.arguments.now_ms)().saturating_add(ms(span));
                 state.note_and_answer(&me, Some(ScrubNote::Pause { until_ms }), slot, reply);
             }
+            ScrubMsg::Prove { checksum, group, slot, reply } => state.prove(checksum, group, slot, reply),
             ScrubMsg::Status { slot, reply } => state.note_and_answer(&me, None, slot, reply),
             ScrubMsg::Answer { stored, slot, reply } => {
                 // A caller that gave up has nothing to be told.

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use config::IntegrityConfig;
+use proto::Checksum;
 use tokio::sync::watch;
 
 use super::message::{ScrubMsg, ScrubStatus};
-use crate::{error::ActorError, supervision::seat::Seat};
+use crate::{error::ActorError, storage::Proof, supervision::seat::Seat};
 
 /// Asks the scrub actor.
 #[derive(Debug, Clone)]
@@ -46,6 +47,14 @@ impl ScrubHandle {
             return Err(ActorError::Conflict { what });
         }
         self.seat.call(|slot, reply| ScrubMsg::Pause { span, slot, reply }).await
+    }
+
+    /// Proves that the bytes with this checksum are here, by one group of 16 KiB of them: see
+    /// [`SegmentsHandle::prove`](crate::storage::SegmentsHandle::prove). Neither pauses nor the rate keep it waiting.
+    ///
+    /// Errors with [`ActorError::Busy`] when too many are asked for at once.
+    pub async fn prove(&self, checksum: Checksum, group: u32) -> Result<Proof, ActorError> {
+        self.seat.call(|slot, reply| ScrubMsg::Prove { checksum, group, slot, reply }).await
     }
 
     /// Requests waiting or running, and how many there may be.

@@ -5,13 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use proto::TesseraId;
+use proto::{Checksum, TesseraId};
 use ractor::RpcReplyPort;
 
 use super::schedule::Outlook;
 use crate::{
     error::ActorError,
-    storage::{Piece, Segments, Verified},
+    storage::{Piece, Proof, Segments, Verified},
     supervision::gate::Slot,
 };
 
@@ -39,6 +39,8 @@ pub(super) enum ScrubMsg {
     Start { slot: Slot, reply: Reply<ScrubStatus> },
     /// Verify nothing for so long.
     Pause { span: Duration, slot: Slot, reply: Reply<ScrubStatus> },
+    /// Prove a group of some bytes.
+    Prove { checksum: Checksum, group: u32, slot: Slot, reply: Reply<Proof> },
     /// How it stands.
     Status { slot: Slot, reply: Reply<ScrubStatus> },
     /// What is stored, for somebody who asked how it stands.

@@ -6,7 +6,9 @@
 //!    while puts and gets take twice as long as without it.
 //! 3. How far it has come is kept over restarts.
 //! 4. Where somebody finds something damaged, the rest of that segment comes next.
-//! 5. Absent on purpose: no bytes. Storage reads, checks and marks; this only says what, when and how much.
+//! 5. What others want proof of is read here, and nowhere else but for a get.
+//! 6. Absent on purpose: no bytes but those of proofs. Storage reads, checks and marks; this only says what, when and how
+//!    much.
 
 mod actor;
 mod handle;

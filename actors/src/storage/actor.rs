@@ -153,6 +153,10 @@ impl Actor for StorageActor {
             }
             StorageMsg::Segments { slot, reply } => state.segments(&me, slot, reply),
             StorageMsg::Verify { piece, slot, reply } => state.verify(&me, piece, slot, reply),
+            StorageMsg::Prove { checksum, group, slot, reply } => {
+                let lookup = state.lookup(&me);
+                state.answer(&me, slot, reply, async move { lookup.prove(checksum, group).await });
+            }
             StorageMsg::LookThrough { from, slot, reply } => state.look_through(&me, from, slot, reply),
             StorageMsg::Records(asked) => state.records(&me, asked),
             StorageMsg::Sums(asked) => state.sums(&me, asked),

@@ -20,6 +20,7 @@ use super::{
     jobs::Job,
     message::{Segments, StorageMsg, Usage},
     ops::{Deposited, Op, Outcome, ScrubNote, Submission},
+    prove::Proof,
     pulse::{Beats, Pulse},
     queries::TesseraRow,
     session::Session,
@@ -106,7 +107,8 @@ impl StorageHandle {
             Ok(Deposited { kind, hash: Checksum::of(&bytes), bytes })
         };
         let documents = documents.into_iter().map(deposited).collect::<Result<_, _>>()?;
-        let outcome = self.submit(Op::Put { account, id, fragment, documents }).await?;
+        let outcome =
+            self.submit(Op::Put { account, id, fragment, outboard: Bytes::new(), documents }).await?;
         Ok(if outcome == Outcome::Held { PutOutcome::Held } else { PutOutcome::Stored })
     }
 
@@ -182,6 +184,7 @@ impl StorageHandle {
     pub(super) async fn submit(&self, op: Op) -> Result<Outcome, ActorError> {
         // A put is one whether it comes by itself or in a session.
         let (is_put, start) = (matches!(op, Op::Put { .. } | Op::Pin { .. }), Instant::now());
+        let op = op.with_outboard().await;
         let submit = |slot, reply| StorageMsg::Submit(Submission { op, reply, _slot: Some(slot) });
         let outcome = self.seat.call(submit).await?;
         if is_put {
@@ -258,6 +261,15 @@ impl SegmentsHandle {
     /// a session writes to it.
     pub async fn verify(&self, piece: Piece) -> Result<Verified, ActorError> {
         self.0.seat.call(|slot, reply| StorageMsg::Verify { piece, slot, reply }).await
+    }
+
+    /// Proves that the bytes with this checksum are here, by one group of 16 KiB of them. No more is read as long as it is
+    /// known what leads from the checksum to the group; else all of the bytes are, once.
+    ///
+    /// Errors with [`ActorError::NotFound`] when nobody here wants such bytes or they have no such group, and with
+    /// [`ActorError::CorruptBlob`] when they are damaged: then they are marked, and their repair is queued.
+    pub async fn prove(&self, checksum: Checksum, group: u32) -> Result<Proof, ActorError> {
+        self.0.seat.call(|slot, reply| StorageMsg::Prove { checksum, group, slot, reply }).await
     }
 
     /// Looks through the index, from a tessera on; the first time, all zeros, through its pages as well. Returns where to

@@ -8,6 +8,7 @@ pub(super) mod placed;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use proto::{AccountId, Checksum, FragmentId, TesseraId, compare::Sum};
 use sqlx::{AssertSqlSafe, SqliteConnection, sqlite::SqliteArguments};
 
@@ -98,6 +99,9 @@ impl Script {
         };
         self.table(&TESSERAS, &changes.tesseras.iter().map(sealed).collect::<Vec<_>>())?;
         self.table(&BLOBS, &changes.blobs)?;
+        let outboards: Vec<_> =
+            changes.outboards.iter().map(|(sum, values)| (*sum, Some(values.clone()))).collect();
+        self.table(&OUTBOARDS, &outboards)?;
         self.table(&DOCUMENTS, &changes.documents)?;
         let sealed = |(id, row): &(FragmentId, Option<FragmentRow>)| {
             (*id, row.map(|row| (row, digest::seal(id, &row.checksum))))
@@ -209,6 +213,7 @@ macro_rules! bind {
 }
 
 bind!(Checksum, |sum| sum.as_bytes().as_slice());
+bind!(Bytes, |bytes| bytes.as_ref());
 bind!(TesseraId, |id| id.as_bytes().as_slice());
 bind!(AccountId, |id| id.as_bytes().as_slice());
 bind!(u32, |id| *id);
@@ -301,6 +306,15 @@ const BLOBS: [Form; 2] = [
                refs=excluded.refs, state=excluded.state;",
     },
     Form { head: "DELETE FROM blobs WHERE checksum IN (", row: "?", tail: ");" },
+];
+/// A trigger deletes them with their blobs.
+const OUTBOARDS: [Form; 2] = [
+    Form {
+        head: "INSERT INTO outboards VALUES ",
+        row: "(?,?)",
+        tail: " ON CONFLICT DO UPDATE SET chaining=excluded.chaining;",
+    },
+    Form { head: "DELETE FROM outboards WHERE checksum IN (", row: "?", tail: ");" },
 ];
 const DOCUMENTS: [Form; 2] = [
     Form {

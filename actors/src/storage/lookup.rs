@@ -1,5 +1,7 @@
 //! One get, of a fragment or a document: find the place, read, check, and say what is wrong when it is.
 
+use std::ops::RangeInclusive;
+
 use bytes::Bytes;
 use proto::{Checksum, Fragment, FragmentId, TesseraId, record::DocumentKind};
 use ractor::ActorRef;
@@ -96,7 +98,7 @@ impl Lookup {
     /// cannot be noted, the next read finds it again.
     async fn doubt(&self, id: FragmentId, location: &Location, wrong: &Unread) -> bool {
         let (checksum, place) = (location.checksum, location.place);
-        let misled = self.is_misled(id.tessera, wrong, &place).await;
+        let misled = self.is_misled(id.tessera..=id.tessera, wrong, &place).await;
         if self.note(Op::Suspect { checksum, place }).await == Some(Outcome::Stale) {
             return false;
         }
@@ -150,7 +152,7 @@ impl Lookup {
             }
             let Some((_, misled)) = before.filter(|(at, _)| *at == place) else {
                 // Moved by a compaction, unless the index says the same once more.
-                before = Some((place, self.is_misled(tessera, &wrong, &place).await));
+                before = Some((place, self.is_misled(tessera..=tessera, &wrong, &place).await));
                 continue;
             };
             let told = || tracing::error!(%tessera, ?kind, segment, position, "a document is damaged");
@@ -172,7 +174,7 @@ impl Lookup {
     }
 
     /// Has something noted of what was read; `None` when it could not be.
-    async fn note(&self, op: Op) -> Option<Outcome> {
+    pub(super) async fn note(&self, op: Op) -> Option<Outcome> {
         let (reply, answer) = ractor::concurrency::oneshot();
         self.tell(StorageMsg::Submit(Submission { op, reply: reply.into(), _slot: None }));
         let noted = answer.await.ok()?;
@@ -181,12 +183,18 @@ impl Lookup {
 
     /// Whether it is the index that is wrong, and not the bytes, if it still names this place afterwards. Nothing is said
     /// of an index that cannot be written.
-    async fn is_misled(&self, tessera: TesseraId, wrong: &Unread, place: &Place) -> bool {
-        let nowhere = self.index.about(tessera, async |index| queries::is_nowhere(index, place).await);
+    pub(super) async fn is_misled(
+        &self,
+        of: RangeInclusive<TesseraId>,
+        wrong: &Unread,
+        place: &Place,
+    ) -> bool {
+        let asked = async |index: &mut _| queries::is_nowhere(index, place).await;
+        let nowhere = self.index.between(*of.start(), *of.end(), asked);
         matches!(wrong, Unread::Misplaced) || matches!(nowhere.await, Ok(true))
     }
 
-    fn tell(&self, message: StorageMsg) {
+    pub(super) fn tell(&self, message: StorageMsg) {
         // A fallen actor starts anew from what is on disk.
         let _ = self.storage.send_message(message);
     }

@@ -12,6 +12,7 @@ use super::{
     jobs::Job,
     locations::Location,
     ops::Submission,
+    prove::Proof,
     queries::{TesseraRow, Totals},
     records::RecordsMsg,
     recover::Report,
@@ -54,6 +55,8 @@ pub(super) enum StorageMsg {
     Segments { slot: Slot, reply: Reply<Segments> },
     /// Verify a piece of a segment.
     Verify { piece: Piece, slot: Slot, reply: Reply<Verified> },
+    /// Prove a group of some bytes.
+    Prove { checksum: Checksum, group: u32, slot: Slot, reply: Reply<Proof> },
     /// Look through the index, from a tessera on; where to go on.
     LookThrough { from: TesseraId, slot: Slot, reply: Reply<Option<TesseraId>> },
     /// Keep aside now what only the index knows; where the newest snapshot is, if nothing has changed since that.

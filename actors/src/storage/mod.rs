@@ -45,6 +45,7 @@ mod ops;
 mod plan;
 mod pragmas;
 mod pressure;
+mod prove;
 mod pulse;
 mod queries;
 mod read;
@@ -89,6 +90,7 @@ pub use notes::{Blocked, Invite, NOTE_ROWS_MAX, Note, Noted, Origin, Receipt, Sc
 pub use open::{ask_for_rebuild, keep_aside, old_index};
 pub use ops::ScrubNote;
 pub use pragmas::{Database, INDEX_FILE, open_database, open_in_memory, sqlite_version};
+pub use prove::Proof;
 pub use pulse::Beats;
 #[cfg(test)]
 pub(crate) use pulse::beats;

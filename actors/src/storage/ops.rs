@@ -13,6 +13,7 @@ use ractor::RpcReplyPort;
 use super::{
     facts::Need,
     notes::Note,
+    prove,
     rows::{DepositRow, DocumentKey, Place},
 };
 use crate::{error::ActorError, supervision::gate::Slot};
@@ -30,13 +31,13 @@ pub(crate) struct Submission {
 #[derive(Debug)]
 pub(crate) enum Op {
     /// An account wants a fragment. Documents of its tessera that are not here come with it.
-    Put { account: AccountId, id: FragmentId, fragment: Fragment, documents: Vec<Deposited> },
+    Put { account: AccountId, id: FragmentId, fragment: Fragment, outboard: Bytes, documents: Vec<Deposited> },
     /// An account no longer wants it.
     Drop { account: AccountId, id: FragmentId },
     /// Begin a session.
     OpenSession,
     /// Keep these bytes at least until the session ends.
-    Pin { session: SessionId, fragment: Fragment },
+    Pin { session: SessionId, fragment: Fragment, outboard: Bytes },
     /// A document of the session's tessera.
     Document { session: SessionId, tessera: TesseraId, kind: DocumentKind, bytes: Bytes },
     /// Fragments of the session's tessera; their bytes are pinned by it. Few enough for one batch.
@@ -51,6 +52,8 @@ pub(crate) enum Op {
     Suspect { checksum: Checksum, place: Place },
     /// The bytes of a document at this place were read, and are right or not.
     Seen { document: DocumentKey, place: Place, is_right: bool },
+    /// The chaining values of the groups of these bytes are unknown, or not what is kept.
+    Outboard { checksum: Checksum, values: Bytes },
     /// Records of a segment being compacted: copy forward those that count.
     Copy { from: u32, records: Vec<Copied> },
     /// Append no more to this segment, so that it can be compacted.
@@ -146,6 +149,14 @@ pub(crate) enum Outcome {
 }
 
 impl Op {
+    /// With what is kept beside its bytes, which is made here and not by the writer: others would wait for that.
+    pub(crate) async fn with_outboard(mut self) -> Self {
+        if let Self::Put { fragment, outboard, .. } | Self::Pin { fragment, outboard, .. } = &mut self {
+            *outboard = prove::outboard(fragment).await;
+        }
+        self
+    }
+
     /// At most how many bytes its records take.
     pub(crate) fn record_bytes(&self) -> u64 {
         let aligned = (RECORD_HEADER_BYTES + RECORD_ALIGN_BYTES) as u64;
@@ -168,6 +179,7 @@ impl Op {
             | Self::Abort { .. }
             | Self::Suspect { .. }
             | Self::Seen { .. }
+            | Self::Outboard { .. }
             | Self::Seal { .. }
             | Self::Drained { .. }
             | Self::Unlinked { .. }
@@ -209,6 +221,7 @@ impl Op {
             | Self::Purge { .. }
             | Self::Suspect { .. }
             | Self::Seen { .. }
+            | Self::Outboard { .. }
             | Self::Copy { .. }
             | Self::Seal { .. }
             | Self::Drained { .. }
@@ -236,7 +249,7 @@ impl Op {
             Self::Pin { fragment, .. } | Self::Rescue { fragment, .. } => {
                 into.push(blob(fragment.checksum()));
             }
-            Self::Suspect { checksum, .. } => into.push(blob(*checksum)),
+            Self::Suspect { checksum, .. } | Self::Outboard { checksum, .. } => into.push(blob(*checksum)),
             Self::Refs { tessera, refs, .. } => {
                 into.extend(refs.iter().map(|(stripe, index, checksum)| Need {
                     account: AccountId::LOCAL,

@@ -54,12 +54,13 @@ impl Planner {
             return Err(ActorError::InsufficientStorage { reason: reason.to_owned() });
         }
         match op {
-            Op::Put { account, id, fragment, documents } => {
-                self.put(*account, *id, fragment, documents, scene)
+            Op::Put { account, id, fragment, outboard, documents } => {
+                self.put((*account, *id), (fragment, outboard), documents, scene)
             }
             Op::Drop { account, id } => self.drop(*account, *id, scene),
             Op::OpenSession => Ok(self.open_session(scene)),
-            Op::Pin { session, fragment } => self.pin(*session, fragment, scene),
+            Op::Pin { session, fragment, outboard } => self.pin(*session, (fragment, outboard), scene),
+            Op::Outboard { checksum, values } => Ok(self.outboard(*checksum, values)),
             Op::Document { session, tessera, kind, bytes } => {
                 let record = Record::Document {
                     session: *session,
@@ -86,7 +87,8 @@ impl Planner {
                 Ok(Outcome::Done)
             }
             Op::Rescue { fragment, place } => match self.suspect(fragment.checksum(), *place) {
-                Outcome::Done => self.blob(fragment, scene),
+                // What is kept beside these bytes stays.
+                Outcome::Done => self.blob(fragment, &Bytes::new(), scene),
                 stale => Ok(stale),
             },
             Op::RescueDocument { document, bytes, place } => {
@@ -103,9 +105,8 @@ impl Planner {
 
     fn put(
         &mut self,
-        account: AccountId,
-        id: FragmentId,
-        fragment: &Fragment,
+        (account, id): DepositKey,
+        (fragment, outboard): (&Fragment, &Bytes),
         documents: &[Deposited],
         scene: &mut Scene<'_>,
     ) -> Result<Outcome, ActorError> {
@@ -125,7 +126,7 @@ impl Planner {
         if held && self.is_ok(&checksum) {
             return Ok(Outcome::Held);
         }
-        self.blob(fragment, scene)?;
+        self.blob(fragment, outboard, scene)?;
         if !held {
             let claim = Claim { session: SessionId::NONE, account, fragment: id, checksum, length };
             self.add_ref(&claim, scene)?;
@@ -197,11 +198,20 @@ impl Planner {
     fn pin(
         &mut self,
         session: SessionId,
-        fragment: &Fragment,
+        (fragment, outboard): (&Fragment, &Bytes),
         scene: &mut Scene<'_>,
     ) -> Result<Outcome, ActorError> {
         self.sessions.pin(session, fragment.checksum())?;
-        self.blob(fragment, scene)
+        self.blob(fragment, outboard, scene)
+    }
+
+    /// What is kept beside bytes that are right.
+    fn outboard(&mut self, checksum: Checksum, values: &Bytes) -> Outcome {
+        if !self.is_ok(&checksum) {
+            return Outcome::Stale;
+        }
+        self.view.outboards.insert(checksum, values.clone());
+        Outcome::Done
     }
 
     fn document(
@@ -418,7 +428,12 @@ impl Planner {
     }
 
     /// Appends bytes unless good ones are here.
-    fn blob(&mut self, fragment: &Fragment, scene: &mut Scene<'_>) -> Result<Outcome, ActorError> {
+    fn blob(
+        &mut self,
+        fragment: &Fragment,
+        outboard: &Bytes,
+        scene: &mut Scene<'_>,
+    ) -> Result<Outcome, ActorError> {
         let checksum = fragment.checksum();
         if self.is_ok(&checksum) {
             return Ok(Outcome::Held);
@@ -426,6 +441,9 @@ impl Planner {
         let seq = self.sequence();
         let place = scene.tape.blob(seq, checksum, fragment.bytes())?;
         self.view.add_blob(checksum, place);
+        if !outboard.is_empty() {
+            self.view.outboards.insert(checksum, outboard.clone());
+        }
         Ok(Outcome::Done)
     }
 

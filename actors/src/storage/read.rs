@@ -50,14 +50,49 @@ impl Reader {
     /// The fragment at a location, its hash checked. Small ones that are in the page cache are read and hashed at
     /// once; all others on a blocking thread.
     pub(crate) async fn fragment(&self, location: &Location) -> Result<Fragment, Unread> {
-        self.metrics.read(ReadReason::Get, location.place.len.into());
-        if let Some(bytes) = self.cached(&location.place) {
+        self.fragment_for(location, ReadReason::Get).await
+    }
+
+    /// The same for another reason.
+    pub(crate) async fn fragment_for(
+        &self,
+        location: &Location,
+        reason: ReadReason,
+    ) -> Result<Fragment, Unread> {
+        self.metrics.read(reason, location.place.len.into());
+        if let Some(bytes) = self.payload_cached(&location.place) {
             return Fragment::check(location.checksum, bytes).map_err(|_| self.misread(location));
         }
         let (reader, location) = (self.clone(), *location);
         self.blocking(move || {
             let bytes = reader.read(&location.place)?;
             Fragment::check(location.checksum, bytes).map_err(|_| reader.misread(&location))
+        })
+        .await
+    }
+
+    /// A part of the payload at a place, as it is: nothing is checked.
+    pub(crate) async fn part(
+        &self,
+        place: &Place,
+        from: u64,
+        length: usize,
+        reason: ReadReason,
+    ) -> Result<Bytes, Unread> {
+        self.metrics.read(reason, length as u64);
+        let whole = payload_length(place)?;
+        if from + length as u64 > whole as u64 {
+            return Err(Unread::Misplaced);
+        }
+        let position = payload_position(place) + from;
+        if let Some(bytes) = self.cached(place.segment, position, length) {
+            return Ok(bytes);
+        }
+        let (reader, segment) = (self.clone(), place.segment);
+        self.blocking(move || {
+            let mut bytes = Buffer::zeroed(length);
+            reader.read_into(segment, position, bytes.bytes_mut())?;
+            Ok(bytes.freeze())
         })
         .await
     }
@@ -81,11 +116,16 @@ impl Reader {
     }
 
     /// The payload, if it is small and no wait for the device is needed.
-    fn cached(&self, place: &Place) -> Option<Bytes> {
+    fn payload_cached(&self, place: &Place) -> Option<Bytes> {
         let length = payload_length(place).ok().filter(|length| *length <= INLINE_BYTES_MAX)?;
-        let file = self.files.opened(place.segment)?;
+        self.cached(place.segment, payload_position(place), length)
+    }
+
+    /// Bytes of a segment, if no wait for the device is needed.
+    fn cached(&self, segment: u32, position: u64, length: usize) -> Option<Bytes> {
+        let file = self.files.opened(segment)?;
         let mut bytes = Buffer::zeroed(length);
-        let read = self.files.disk().read_cached(&file, bytes.bytes_mut(), payload_position(place));
+        let read = self.files.disk().read_cached(&file, bytes.bytes_mut(), position);
         matches!(read, Ok(true)).then(|| bytes.freeze())
     }
 

@@ -9,6 +9,7 @@
 
 use std::{collections::VecDeque, ops::RangeInclusive, sync::Arc};
 
+use bytes::Bytes;
 use proto::{Checksum, FragmentId, TesseraId, record::DocumentKind};
 use sqlx::SqliteConnection;
 use tokio::sync::watch;
@@ -210,6 +211,15 @@ impl Pending {
 
     pub(crate) fn blob(&self, checksum: &Checksum) -> Option<Option<BlobRow>> {
         self.latest(|changes| &changes.blobs, |key| key == checksum)
+    }
+
+    /// The chaining values of some bytes.
+    pub(crate) fn outboard(&self, checksum: &Checksum) -> Option<Bytes> {
+        let found = |changes: &Arc<Changes>| {
+            let mut outboards = changes.outboards.iter();
+            outboards.find(|(key, _)| key == checksum).map(|(_, values)| values.clone())
+        };
+        self.0.iter().rev().find_map(found)
     }
 
     /// The hash and row of a document; without a hash, of the one of its kind that changed last.

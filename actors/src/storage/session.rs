@@ -39,7 +39,7 @@ impl Session {
     pub async fn put_blob(&mut self, fragment: Fragment) -> Result<(), ActorError> {
         self.blobs_ended = false;
         self.room().await?;
-        self.begin(Op::Pin { session: self.id, fragment });
+        self.begin(Op::Pin { session: self.id, fragment, outboard: Bytes::new() });
         Ok(())
     }
 

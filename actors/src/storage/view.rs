@@ -6,6 +6,7 @@
 
 use std::{collections::HashMap, hash::Hash, ops::RangeInclusive, sync::Arc};
 
+use bytes::Bytes;
 use proto::{
     AccountId, Checksum, FragmentId, TesseraId,
     compare::{Digest, Sum},
@@ -132,6 +133,8 @@ pub(crate) struct View {
     pub(crate) accounts: HashMap<AccountId, (i64, i64)>,
     /// The digests of holdings before the batch being decided changed them.
     pub(crate) digests_before: HashMap<HoldingKey, Option<Digest>>,
+    /// The chaining values of bytes that the batch being decided keeps.
+    pub(crate) outboards: HashMap<Checksum, Bytes>,
     /// Repairs queued (`true`) or no longer needed (`false`).
     pub(crate) jobs: HashMap<Checksum, bool>,
     /// How far scrubbing has come.
@@ -160,6 +163,8 @@ pub(crate) struct Changes {
     pub(crate) accounts: Vec<(AccountId, (i64, i64))>,
     /// What the holdings add to the sums, by account and first byte of the tessera id.
     pub(crate) sums: Vec<((AccountId, u8), Sum)>,
+    /// Only of blobs that are there afterwards.
+    pub(crate) outboards: Vec<(Checksum, Bytes)>,
     pub(crate) jobs: Vec<(Checksum, bool)>,
     pub(crate) scrub: Option<ScrubRow>,
 }
@@ -176,8 +181,16 @@ impl Changes {
     pub(crate) fn rows(&self) -> usize {
         let of_tesserae = self.holdings.len() + self.tesseras.len() + self.documents.len();
         let of_fragments = self.fragments.len() + self.deposits.len() + self.blobs.len() + self.jobs.len();
+        let of_blobs: usize =
+            self.outboards.iter().map(|(_, values)| 1 + values.len() / OUTBOARD_BYTES_PER_ROW).sum();
         let of_others: usize = self.notes.iter().flat_map(|notes| notes.iter()).map(Note::rows).sum();
-        of_tesserae + of_fragments + of_others + self.segments.len() + self.accounts.len() + self.sums.len()
+        of_tesserae
+            + of_fragments
+            + of_blobs
+            + of_others
+            + self.segments.len()
+            + self.accounts.len()
+            + self.sums.len()
     }
 
     /// What these batches, one after the other, come to.
@@ -192,9 +205,12 @@ impl Changes {
             let sum = sums.entry(*key).or_default();
             *sum = sum.plus(*by);
         }
+        let blobs = latest(batches.clone().map(|batch| &batch.blobs));
+        let outboards = batches.clone().flat_map(|batch| batch.outboards.iter().cloned());
         Self {
             batch: batches.clone().map(|batch| batch.batch).max().unwrap_or_default(),
-            blobs: latest(batches.clone().map(|batch| &batch.blobs)),
+            outboards: kept(outboards.collect(), &blobs),
+            blobs,
             fragments: latest(batches.clone().map(|batch| &batch.fragments)),
             deposits: latest(batches.clone().map(|batch| &batch.deposits)),
             holdings: latest(batches.clone().map(|batch| &batch.holdings)),
@@ -227,6 +243,17 @@ where
         }
     }
     all
+}
+
+/// Without those of blobs that are gone.
+fn kept(
+    mut outboards: HashMap<Checksum, Bytes>,
+    blobs: &[(Checksum, Option<BlobRow>)],
+) -> Vec<(Checksum, Bytes)> {
+    for (checksum, _) in blobs.iter().filter(|(_, row)| row.is_none()) {
+        outboards.remove(checksum);
+    }
+    outboards.into_iter().collect()
 }
 
 impl View {
@@ -268,10 +295,12 @@ impl View {
         self.touched_segments.dedup();
         let sums = self.take_sums();
         self.forget_loaded();
+        let blobs = self.blobs.take_touched();
         let segment = |id: u32| (id, self.segments.get(&id).copied());
         Changes {
             batch,
-            blobs: self.blobs.take_touched(),
+            outboards: kept(std::mem::take(&mut self.outboards), &blobs),
+            blobs,
             fragments: self.fragments.take_touched(),
             deposits: self.deposits.take_touched(),
             holdings: self.holdings.take_touched(),
@@ -336,6 +365,8 @@ impl View {
     }
 }
 
+/// They are larger than what a row is counted as.
+const OUTBOARD_BYTES_PER_ROW: usize = 256;
 /// Rows of tesserae being written to that stay in memory.
 const SETTLED_MAX: usize = 4096;
 

@@ -81,7 +81,7 @@ pub(crate) struct Queue {
 
 #[derive(Debug)]
 enum Request {
-    Submit(Submission),
+    Submit(Box<Submission>),
     Close(oneshot::Sender<()>),
 }
 
@@ -89,7 +89,7 @@ impl Queue {
     /// Hands over a submission. Its reply port is dropped, which the caller sees, when the writer is gone.
     pub(crate) fn submit(&self, submission: Submission) {
         // The bound is the gate whose slot the submission carries.
-        let _ = self.sender.send(Request::Submit(submission));
+        let _ = self.sender.send(Request::Submit(Box::new(submission)));
     }
 
     /// Ends the writer in good order: all that was submitted is done, and the index says that the log ends here.
@@ -173,7 +173,7 @@ impl Writer {
                 return Some(request);
             }
             if !self.purges.is_empty() && !self.purges_wait {
-                return Some(Request::Submit(purge(self.purges.pop_front()?)));
+                return Some(Request::Submit(Box::new(purge(self.purges.pop_front()?))));
             }
             tokio::select! {
                 request = self.requests.recv() => return request,
@@ -199,7 +199,7 @@ impl Writer {
                         break;
                     }
                     bytes += size;
-                    batch.push(submission);
+                    batch.push(*submission);
                 }
             }
             next = if batch.len() < BATCH_OPS_MAX { self.requests.try_recv().ok() } else { None };

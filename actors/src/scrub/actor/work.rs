@@ -2,17 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use proto::TesseraId;
+use proto::{Checksum, TesseraId};
 use ractor::ActorRef;
 
 use super::{State, report};
 use crate::{
     error::ActorError,
     scrub::{
-        message::{Cursor, Mode, ScrubMsg},
+        message::{Cursor, Mode, Reply, ScrubMsg},
         schedule::{Plan, Target},
     },
-    storage::{Piece, ScrubNote, Verified},
+    storage::{Piece, Proof, ScrubNote, Verified},
+    supervision::gate::Slot,
 };
 
 impl State {
@@ -39,6 +40,19 @@ impl State {
                 outcome => outcome,
             };
             ScrubMsg::Verified { piece, began, outcome }
+        });
+    }
+
+    /// In a task of its own: whoever wants a proof does not wait for what is verified.
+    pub(super) fn prove(&self, checksum: Checksum, group: u32, slot: Slot, reply: Reply<Proof>) {
+        if reply.is_closed() {
+            return;
+        }
+        let segments = self.arguments.segments.clone();
+        tokio::spawn(async move {
+            // A caller that gave up has nothing to be told.
+            let _ = reply.send(segments.prove(checksum, group).await);
+            drop(slot);
         });
     }
 

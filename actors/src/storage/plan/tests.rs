@@ -56,15 +56,21 @@ impl Desk {
 
     fn put(&mut self, stripe: u32, bytes: &'static [u8]) -> Outcome {
         let fragment = blob(bytes);
-        self.decide(Op::Put { account: AccountId::LOCAL, id: id(stripe), fragment, documents: Vec::new() })
-            .unwrap()
+        self.decide(Op::Put {
+            account: AccountId::LOCAL,
+            id: id(stripe),
+            fragment,
+            outboard: Bytes::new(),
+            documents: Vec::new(),
+        })
+        .unwrap()
     }
 
     /// All of a tessera of one fragment but the commit.
     fn write_session(&mut self) -> SessionId {
         let Outcome::Session(session) = self.decide(Op::OpenSession).unwrap() else { panic!() };
         let one = blob(b"one");
-        self.decide(Op::Pin { session, fragment: one.clone() }).unwrap();
+        self.decide(Op::Pin { session, fragment: one.clone(), outboard: Bytes::new() }).unwrap();
         let (tessera, kind, bytes) = (tessera(), DocumentKind::Manifest, Bytes::from_static(b"manifest"));
         self.decide(Op::Document { session, tessera, kind, bytes }).unwrap();
         self.decide(Op::Refs { session, tessera, refs: vec![(0, 0, one.checksum())] }).unwrap();

@@ -219,7 +219,7 @@ fn account_of(number: u8) -> AccountId {
 }
 
 fn content_of(number: u8) -> Fragment {
-    let lengths = [0, 1, 700, 2500, 5000, 9000];
+    let lengths = [0, 1, 700, 2500, 5000, 20_000];
     fragment(number.into(), lengths[usize::from(number)])
 }
 

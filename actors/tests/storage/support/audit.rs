@@ -7,6 +7,7 @@ use std::{
 
 use proto::{
     AccountId, Checksum, FragmentId, TesseraId,
+    proof::Outboard,
     record::{CLAIM_BYTES, Kind, Record, record_len},
 };
 use sqlx::{
@@ -38,6 +39,7 @@ pub(crate) struct Rows {
     /// By account and first byte of the tessera id; without those that are zero.
     pub(crate) holding_sums: HashMap<(AccountId, u8), u64>,
     pub(crate) segments: BTreeMap<u32, Segment>,
+    pub(crate) outboards: HashMap<Checksum, Vec<u8>>,
     pub(crate) jobs: Vec<Checksum>,
     pub(crate) next_seq: u64,
 }
@@ -181,6 +183,9 @@ async fn read(connection: &mut SqliteConnection) -> Rows {
         let [bytes, live_bytes, drop_bytes, min_seq, drop_seq] = [1, 2, 3, 4, 5].map(|at| number(&row, at));
         rows.segments.insert(row.get(0), Segment { bytes, live_bytes, drop_bytes, min_seq, drop_seq });
     }
+    for row in all(&mut transaction, "SELECT checksum, chaining FROM outboards").await {
+        rows.outboards.insert(checksum(&row, 0), row.get(1));
+    }
     rows.next_seq =
         all(&mut transaction, "SELECT next_seq FROM log").await.iter().map(|row| number(row, 0)).sum();
     rows.jobs =
@@ -263,6 +268,14 @@ impl Rows {
         for (checksum, blob) in self.blobs.iter().filter(|(_, blob)| blob.state == OK) {
             let found = log.at(blob.segment, blob.position).map(|placed| placed.header.payload_hash);
             assert_eq!(found, Some(*checksum), "blob in state ok at {blob:?}");
+        }
+        for (checksum, chaining) in &self.outboards {
+            let blob = self.blobs[checksum];
+            if let Some(Record::Blob(bytes)) =
+                log.at(blob.segment, blob.position).map(|placed| &placed.record)
+            {
+                assert_eq!(Outboard::of(bytes).bytes(), chaining, "chaining values of {checksum}");
+            }
         }
         let by_index: BTreeSet<_> = self.documents.keys().copied().collect();
         assert_eq!(by_index, log.documents(), "documents by the index and by the log alone");

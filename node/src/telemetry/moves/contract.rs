@@ -29,7 +29,7 @@ impl Row {
 }
 
 const ACTORS: &[&str] = &["storage", "cache", "attestation", "scrub"];
-const REASONS: &[&str] = &["get", "compact", "scrub"];
+const REASONS: &[&str] = &["get", "compact", "scrub", "prove"];
 const KINDS: &[&str] = &words();
 
 const fn words() -> [&'static str; KINDS_SERVED] {

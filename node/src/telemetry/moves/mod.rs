@@ -19,7 +19,7 @@ use config::{Flags, IntegrityConfig, Sources, StorageConfig};
 use http_body_util::{BodyExt, Full};
 use hyper::Method;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
-use proto::{FragmentId, TesseraId};
+use proto::{Checksum, FragmentId, TesseraId};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -235,7 +235,7 @@ async fn every_metric_moves_and_is_in_the_contract() {
     driven.system.drain().await;
 }
 
-/// Puts and gets, hits and misses, claims and refusals, a snapshot.
+/// Puts and gets, hits and misses, a proof, claims and refusals, a snapshot.
 async fn keep_and_ask(driven: &mut Driven) {
     driven.system.scrub.pause(Duration::from_secs(3600)).await.unwrap();
     for number in 0..FRAGMENTS {
@@ -251,6 +251,7 @@ async fn keep_and_ask(driven: &mut Driven) {
         driven.get(number).await.unwrap();
     }
     driven.get(FRAGMENTS).await.unwrap_err();
+    driven.system.scrub.prove(Checksum::of(&fragment(0)), 0).await.unwrap();
     for (tessera, is_here) in [(tessera(), true), (TesseraId::from_bytes([9; 32]), false)] {
         let path = format!("/v1/tesseras/{tessera}/attest");
         let claim: Result<Value, _> = driven.client.call(Method::POST, &path).await;
@@ -381,7 +382,7 @@ const ALL_SEEN: &[(&str, &str, &[&str])] = &[
     ("tesseras_actor_restarts_total", "actor", &["storage", "cache", "attestation", "scrub"]),
     ("tesseras_attestations_total", "outcome", &["ok", "refused"]),
     ("tesseras_memory_bytes", "part", &["cache", "locations", "requests"]),
-    ("tesseras_blob_reads_total", "reason", &["get", "compact", "scrub"]),
+    ("tesseras_blob_reads_total", "reason", &["get", "compact", "scrub", "prove"]),
     ("tesseras_refusals_total", "reason", &["busy", "damaged", "not-found"]),
     ("tesseras_storage_written_bytes_total", "file", &["segment", "wal", "index", "snapshot"]),
     ("tesseras_tessera_health", "state", &["intact", "damaged"]),
