@@ -2,23 +2,36 @@
 
 use std::future::Future;
 
-use proto::{AccountId, Checksum, Fragment, FragmentId, TesseraId};
+use bytes::Bytes;
+use proto::{AccountId, Checksum, Fragment, FragmentId, TesseraId, record::DocumentKind};
 
 use crate::{error::ActorError, storage::BlobState};
 
 /// A store of fragments. Implemented by storage, and by the cache around any other store: whether there is a cache
 /// is invisible to whoever uses it.
 pub trait FragmentStore: Clone + Send + Sync + 'static {
-    /// Keeps a fragment for an account. It is durable when this returns.
+    /// Keeps a fragment for an account, and with it those documents of its tessera that are not here. All of it is durable
+    /// when this returns; documents go when the last fragment of their tessera does.
     ///
     /// Errors with [`ActorError::InsufficientStorage`] when there is no room, and with [`ActorError::Conflict`] when
     /// other bytes are here under this id.
+    fn deposit(
+        &self,
+        account: AccountId,
+        id: FragmentId,
+        fragment: Fragment,
+        documents: Vec<(DocumentKind, Bytes)>,
+    ) -> impl Future<Output = Result<PutOutcome, ActorError>> + Send;
+
+    /// The same without documents.
     fn put(
         &self,
         account: AccountId,
         id: FragmentId,
         fragment: Fragment,
-    ) -> impl Future<Output = Result<PutOutcome, ActorError>> + Send;
+    ) -> impl Future<Output = Result<PutOutcome, ActorError>> + Send {
+        self.deposit(account, id, fragment, Vec::new())
+    }
 
     /// The fragment, its hash checked. Errors with [`ActorError::NotFound`], and with [`ActorError::Corrupt`] when
     /// the bytes here are wrong.

@@ -6,7 +6,6 @@ use proto::{AccountId, Fragment, FragmentId, TesseraId, record::DocumentKind};
 use super::message::{CacheMsg, CacheUsage};
 use crate::{
     error::ActorError,
-    storage::StorageHandle,
     store::{FragmentRow, FragmentStore, PutOutcome},
     supervision::seat::Seat,
 };
@@ -64,30 +63,17 @@ impl<S: FragmentStore> CacheHandle<S> {
     }
 }
 
-impl CacheHandle<StorageHandle> {
-    /// As [`StorageHandle::deposit`].
-    pub async fn deposit(
+impl<S: FragmentStore> FragmentStore for CacheHandle<S> {
+    async fn deposit(
         &self,
         account: AccountId,
         id: FragmentId,
         fragment: Fragment,
         documents: Vec<(DocumentKind, Bytes)>,
     ) -> Result<PutOutcome, ActorError> {
-        let _changing = self.changing(id);
-        self.store.deposit(account, id, fragment, documents).await
-    }
-}
-
-impl<S: FragmentStore> FragmentStore for CacheHandle<S> {
-    async fn put(
-        &self,
-        account: AccountId,
-        id: FragmentId,
-        fragment: Fragment,
-    ) -> Result<PutOutcome, ActorError> {
         // A load that began before may yet report that there is nothing: those who ask from now on must not wait for it.
         let _changing = self.changing(id);
-        self.store.put(account, id, fragment).await
+        self.store.deposit(account, id, fragment, documents).await
     }
 
     async fn get(&self, id: FragmentId) -> Result<Fragment, ActorError> {
@@ -116,13 +102,14 @@ impl<S: FragmentStore> FragmentStore for CacheHandle<S> {
 }
 
 impl<S: FragmentStore> FragmentStore for Uncached<S> {
-    async fn put(
+    async fn deposit(
         &self,
         account: AccountId,
         id: FragmentId,
         fragment: Fragment,
+        documents: Vec<(DocumentKind, Bytes)>,
     ) -> Result<PutOutcome, ActorError> {
-        self.0.put(account, id, fragment).await
+        self.0.deposit(account, id, fragment, documents).await
     }
 
     async fn get(&self, id: FragmentId) -> Result<Fragment, ActorError> {

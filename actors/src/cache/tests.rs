@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use proto::{AccountId, Fragment, FragmentId, TesseraId};
+use proto::{AccountId, Fragment, FragmentId, TesseraId, record::DocumentKind};
 use tokio::sync::{Notify, Semaphore};
 
 use super::{CacheHandle, Starter};
@@ -80,7 +80,13 @@ impl Memory {
 }
 
 impl FragmentStore for Memory {
-    async fn put(&self, _: AccountId, id: FragmentId, fragment: Fragment) -> Result<PutOutcome, ActorError> {
+    async fn deposit(
+        &self,
+        _: AccountId,
+        id: FragmentId,
+        fragment: Fragment,
+        _: Vec<(DocumentKind, Bytes)>,
+    ) -> Result<PutOutcome, ActorError> {
         self.hold(id, fragment);
         Ok(PutOutcome::Stored)
     }

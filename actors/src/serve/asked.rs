@@ -77,6 +77,13 @@ impl Server {
         Ok((Answer::Claim { length: length(&bytes) }, bytes))
     }
 
+    /// `Prove`.
+    pub(super) async fn prove(&self, checksum: Checksum, group: u32, nonce: [u8; 32]) -> Reply {
+        let proof = self.scrub.prove(checksum, group).await.map_err(|error| refusal(&error))?;
+        let (fragment_len, length) = (proof.fragment_len, length(&proof.slice));
+        Ok((Answer::Proof { nonce, fragment_len, length }, proof.slice))
+    }
+
     /// `Peers`: some of those that are wanted here and whose address is known, but not the one that asks.
     pub(super) fn sample(&self, asker: NodeId) -> Answer {
         let book = self.peers.book();

@@ -183,6 +183,7 @@ impl Server {
             Request::DropFragments { order } => self.drop_fragments(lease, &order).await,
             Request::Attest { tessera, stripes, nonce } => self.attest(lease, tessera, stripes, nonce).await,
             Request::Compare { account, question } => self.compare(lease, account, question).await,
+            Request::Prove { checksum, group, nonce } => self.prove(checksum, group, nonce).await,
             Request::Peers => Ok((self.sample(lease.node()), Bytes::new())),
             _ => Err(unsupported()),
         }
@@ -197,7 +198,9 @@ fn unsupported() -> Refusal {
 fn refusal(error: &ActorError) -> Refusal {
     let kind = match error {
         ActorError::NotFound { .. } => RefusalKind::NotFound,
-        ActorError::Corrupt { .. } | ActorError::CorruptDocument { .. } => RefusalKind::Corrupt,
+        ActorError::Corrupt { .. } | ActorError::CorruptBlob { .. } | ActorError::CorruptDocument { .. } => {
+            RefusalKind::Corrupt
+        }
         ActorError::InsufficientStorage { .. } => RefusalKind::InsufficientStorage,
         ActorError::Conflict { .. } => RefusalKind::Forbidden,
         ActorError::Proto(_) => RefusalKind::Malformed,

@@ -88,30 +88,6 @@ impl StorageHandle {
         opened.await.unwrap_or(Err(ActorError::Restarting { actor: super::NAME }))
     }
 
-    /// As [`FragmentStore::put`], and with the fragment documents of its tessera: those that are not here, or are known to
-    /// be damaged, are written before it and are durable with it. They stay as long as anything of the tessera is held.
-    ///
-    /// Errors with [`ActorError::Proto`] for a document of more than 16 MiB.
-    pub async fn deposit(
-        &self,
-        account: AccountId,
-        id: FragmentId,
-        fragment: Fragment,
-        documents: Vec<(DocumentKind, Bytes)>,
-    ) -> Result<PutOutcome, ActorError> {
-        let deposited = |(kind, bytes): (DocumentKind, Bytes)| {
-            let (length, limit) = (bytes.len() as u64, DOCUMENT_BYTES_MAX as u64);
-            if length > limit {
-                return Err(ProtoError::TooLong { what: kind.name(), length, limit });
-            }
-            Ok(Deposited { kind, hash: Checksum::of(&bytes), bytes })
-        };
-        let documents = documents.into_iter().map(deposited).collect::<Result<_, _>>()?;
-        let outcome =
-            self.submit(Op::Put { account, id, fragment, outboard: Bytes::new(), documents }).await?;
-        Ok(if outcome == Outcome::Held { PutOutcome::Held } else { PutOutcome::Stored })
-    }
-
     /// A document of a tessera; without a hash, the only one of its kind. Its hash is checked.
     ///
     /// Errors with [`ActorError::NotFound`], and with [`ActorError::CorruptDocument`] when the bytes are wrong.
@@ -200,13 +176,25 @@ impl StorageHandle {
 }
 
 impl FragmentStore for StorageHandle {
-    async fn put(
+    /// Documents that are known to be damaged are written anew. Errors with [`ActorError::Proto`] for one of more than 16 MiB.
+    async fn deposit(
         &self,
         account: AccountId,
         id: FragmentId,
         fragment: Fragment,
+        documents: Vec<(DocumentKind, Bytes)>,
     ) -> Result<PutOutcome, ActorError> {
-        self.deposit(account, id, fragment, Vec::new()).await
+        let deposited = |(kind, bytes): (DocumentKind, Bytes)| {
+            let (length, limit) = (bytes.len() as u64, DOCUMENT_BYTES_MAX as u64);
+            if length > limit {
+                return Err(ProtoError::TooLong { what: kind.name(), length, limit });
+            }
+            Ok(Deposited { kind, hash: Checksum::of(&bytes), bytes })
+        };
+        let documents = documents.into_iter().map(deposited).collect::<Result<_, _>>()?;
+        let outcome =
+            self.submit(Op::Put { account, id, fragment, outboard: Bytes::new(), documents }).await?;
+        Ok(if outcome == Outcome::Held { PutOutcome::Held } else { PutOutcome::Stored })
     }
 
     async fn get(&self, id: FragmentId) -> Result<Fragment, ActorError> {

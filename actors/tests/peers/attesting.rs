@@ -58,3 +58,35 @@ async fn attesting_reads_no_blob() {
     assert_eq!(audit.held, tessera.fragments.len() as u64);
     assert!(tessera.fragments.iter().all(|fragment: &Fragment| !fragment.bytes().is_empty()));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn holder_proves_what_it_claims_and_that_is_noted_apart() {
+    let (a, b) = pair().await;
+    let tessera = kept_by_both(&a, &b, 17 << 20).await;
+    let (records, checksums) = (a.system.storage.records(), a.system.storage.checksums_door());
+    let remote = &a.system.remote;
+    // Who claims nothing has nothing to prove.
+    let early = remote.prove_one(&records, &checksums, b.id(), tessera.id()).await;
+    assert!(matches!(early, Err(ActorError::NotFound { .. })), "{early:?}");
+    a.system.attestation.audit(b.id(), tessera.id()).await.unwrap();
+    for _ in 0..10 {
+        let proven = remote.prove_one(&records, &checksums, b.id(), tessera.id()).await.unwrap();
+        assert!(proven.groups == 64 && proven.bytes <= (16 << 10) + 6 * 64, "{proven:?}");
+    }
+    let holders = records.holders(tessera.id()).await.unwrap();
+    assert!(holders[0].proven >= 1 && holders[0].proven <= 10 && holders[0].proven_at_ms.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn holder_that_has_lost_the_bytes_claims_them_but_cannot_prove_them() {
+    let (a, b) = pair().await;
+    let tessera = kept_by_both(&a, &b, 100_000).await;
+    a.system.attestation.audit(b.id(), tessera.id()).await.unwrap();
+    b.damage(&tessera.fragments);
+    let (records, checksums) = (a.system.storage.records(), a.system.storage.checksums_door());
+    let proven = a.system.remote.prove_one(&records, &checksums, b.id(), tessera.id()).await;
+    assert_eq!(crate::support::refusal(proven), proto::wire::RefusalKind::Corrupt);
+    // What was found damaged is not even claimed any more.
+    let audit = a.system.attestation.audit(b.id(), tessera.id()).await.unwrap();
+    assert!(audit.held < tessera.fragments.len() as u64, "{audit:?}");
+}

@@ -127,7 +127,13 @@ fn layout_that_fits_another_content_is_found_by_the_manifest() {
 struct StuckStore(MemoryStore);
 
 impl FragmentStore for StuckStore {
-    async fn put(&self, _: AccountId, _: FragmentId, _: Fragment) -> Result<PutOutcome, ActorError> {
+    async fn deposit(
+        &self,
+        _: AccountId,
+        _: FragmentId,
+        _: Fragment,
+        _: Vec<(DocumentKind, Bytes)>,
+    ) -> Result<PutOutcome, ActorError> {
         std::future::pending().await
     }
 

@@ -96,7 +96,13 @@ impl ContentSink for MemorySink {
 }
 
 impl FragmentStore for MemoryStore {
-    async fn put(&self, _: AccountId, _: FragmentId, _: Fragment) -> Result<PutOutcome, ActorError> {
+    async fn deposit(
+        &self,
+        _: AccountId,
+        _: FragmentId,
+        _: Fragment,
+        _: Vec<(DocumentKind, Bytes)>,
+    ) -> Result<PutOutcome, ActorError> {
         unreachable!("the archive writes through sessions")
     }
 

@@ -63,6 +63,20 @@ impl Node {
         }
     }
 
+    /// A byte of each of these is flipped on its disk.
+    pub(crate) fn damage(&self, fragments: &[proto::Fragment]) {
+        for segment in std::fs::read_dir(self.folder.path().join(actors::storage::SEGMENTS_FOLDER)).unwrap() {
+            let path = segment.unwrap().path();
+            let mut bytes = std::fs::read(&path).unwrap();
+            for fragment in fragments {
+                let wanted = fragment.bytes().as_ref();
+                let found = bytes.windows(wanted.len()).position(|window| window == wanted);
+                found.into_iter().for_each(|at| bytes[at] ^= 1);
+            }
+            std::fs::write(&path, bytes).unwrap();
+        }
+    }
+
     pub(crate) fn id(&self) -> NodeId {
         self.system.peers.us()
     }

@@ -1,6 +1,6 @@
 //! A tessera in memory: its fragments, and the documents that say which they are.
 
-use actors::{ActorError, remote::Kept};
+use actors::{ActorError, FragmentStore, remote::Kept};
 use bytes::Bytes;
 use proto::{
     AccountId, AuthorKey, Checksum, Fragment, FragmentId, NodeId, ProtoError, TesseraId,
