@@ -1,10 +1,7 @@
 //! The way to ask storage, and the narrow doors for those who may ask only part of the questions.
 
-mod expected;
 mod records;
 mod sums;
-
-pub use expected::ExpectedFragment;
 
 use std::{collections::BTreeSet, path::PathBuf, time::Instant};
 
