@@ -1,5 +1,6 @@
 //! The way to ask storage, and the narrow doors for those who may ask only part of the questions.
 
+mod expected;
 mod records;
 mod sums;
 
@@ -10,6 +11,8 @@ use proto::{
     AccountId, Checksum, Fragment, FragmentId, ProtoError, TesseraId, limits::DOCUMENT_BYTES_MAX,
     record::DocumentKind,
 };
+
+pub use expected::{Expected, ExpectedFragment};
 
 use super::{
     compact::Compacted,

@@ -81,7 +81,7 @@ use ractor::{Actor, ActorCell, ActorRef, SpawnErr};
 use tokio::sync::watch;
 
 pub use compact::Compacted;
-pub use handle::{ChecksumHandle, RecordsHandle, SegmentsHandle, StorageHandle};
+pub use handle::{ChecksumHandle, Expected, ExpectedFragment, RecordsHandle, SegmentsHandle, StorageHandle};
 pub use health::TesseraHealth;
 pub use jobs::Job;
 pub use losses::{LOSSES_FILE, Loss, losses};

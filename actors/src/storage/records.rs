@@ -272,7 +272,7 @@ pub(super) async fn receipts(
     rows.iter().map(receipt).collect()
 }
 
-/// The documents of a tessera, by kind and hash. Of one that a session is still writing there are none.
+/// The documents of a tessera, by kind and in the order in which they stand in the log. Of one that a session is still writing there are none.
 pub(super) async fn documents(
     index: &mut SqliteConnection,
     tessera: TesseraId,
@@ -323,6 +323,6 @@ const CLAIMS: &str = "SELECT stripe, idx, holder, checksum, claimed_at, proven_a
      WHERE tessera = ? AND stripe >= ? AND stripe < ? ORDER BY stripe, idx, holder LIMIT ? + 0";
 const DOCUMENTS: &str = "SELECT d.kind, d.hash, d.len, d.suspect_at IS NOT NULL FROM documents d \
      JOIN tesseras t ON t.tessera = d.tessera AND t.session = 0 AND t.holdings > 0 \
-     WHERE d.tessera = ? ORDER BY d.kind, d.hash";
+     WHERE d.tessera = ? ORDER BY d.kind, d.segment, d.position, d.hash";
 const RECEIPTS: &str = "SELECT stripe, idx, checksum, len, author, held_at, signed FROM receipts \
      WHERE holder = ? AND tessera = ? AND (stripe, idx) >= (?, ?) ORDER BY stripe, idx LIMIT ? + 0";

@@ -20,6 +20,8 @@ mod deposits;
 #[cfg(test)]
 mod documents;
 #[cfg(test)]
+mod expected;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod forged;

@@ -88,7 +88,8 @@ impl RecordsHandle {
         self.ask(|reply| Question::Receipts { holder, tessera, from, limit, reply }).await
     }
 
-    /// The documents of a tessera that are here, by kind and hash.
+    /// The documents of a tessera that are here, by kind and in the order in which they stand in the log. Compaction
+    /// moves them, so that is the order in which they came only as long as all of them are in segments as old as they are.
     pub async fn documents(&self, tessera: TesseraId) -> Result<Vec<HeldDocument>, ActorError> {
         self.ask(|reply| Question::Documents { tessera, reply }).await
     }
