@@ -114,8 +114,12 @@ impl Witness {
             return Ok(Expected::new());
         };
         let stripes = first.stripe..last.stripe.saturating_add(1);
-        let rows = self.doors.checksums.expected(claim.tessera, stripes, EXPECTED_MAX).await?;
-        Ok(rows.into_iter().map(|row| ((row.stripe, row.index), (row.checksum, row.length))).collect())
+        let expected = self.doors.checksums.expected(claim.tessera, stripes, EXPECTED_MAX).await?;
+        Ok(expected
+            .fragments
+            .into_iter()
+            .map(|row| ((row.stripe, row.index), (row.checksum, row.length)))
+            .collect())
     }
 
     async fn answer(&self, question: Question) -> Result<Attestation, ActorError> {

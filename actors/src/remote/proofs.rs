@@ -36,8 +36,9 @@ impl Remote {
     ) -> Result<Proven, ActorError> {
         let claimed = pick(records, holder, tessera).await?;
         let (stripe, index) = (claimed.stripe, claimed.index);
-        let rows = checksums.expected(tessera, stripe..stripe.saturating_add(1), STRIPE_MAX).await?;
-        let row = rows.into_iter().find(|row| (row.index, row.checksum) == (index, claimed.checksum));
+        let expected = checksums.expected(tessera, stripe..stripe.saturating_add(1), STRIPE_MAX).await?;
+        let row =
+            expected.fragments.into_iter().find(|row| (row.index, row.checksum) == (index, claimed.checksum));
         let row =
             row.ok_or_else(|| ActorError::NotFound { what: format!("a layout of {tessera} with it") })?;
         let groups = proof::groups(row.length);
