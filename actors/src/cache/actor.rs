@@ -1,11 +1,13 @@
 //! The cache actor: decides when; the shelf and the loads decide what.
 
-use std::marker::PhantomData;
+use std::{marker::PhantomData, sync::Arc};
 
 use proto::{Fragment, FragmentId};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::sync::watch;
 
 use super::{
+    front::{Change, Front},
     loads::{LoadNumber, Loads},
     message::{CacheMsg, CacheUsage, Reply},
     shelf::Shelf,
@@ -21,10 +23,12 @@ pub(super) struct Arguments<S> {
     pub(super) bytes_max: u64,
     pub(super) store: S,
     pub(super) metrics: CacheMetrics,
+    /// Where handles find what is on the shelf.
+    pub(super) fronts: watch::Sender<Option<Arc<Front>>>,
 }
 
 pub(super) struct State<S> {
-    shelf: Shelf<Fragment>,
+    front: Arc<Front>,
     /// Each who waits keeps a slot, so the gate bounds the loads too.
     loads: Loads<(Slot, Reply<Fragment>)>,
     store: S,
@@ -47,9 +51,11 @@ impl<S: FragmentStore> Actor for CacheActor<S> {
         _: ActorRef<CacheMsg>,
         arguments: Arguments<S>,
     ) -> Result<State<S>, ActorProcessingErr> {
-        let Arguments { bytes_max, store, metrics } = arguments;
+        let Arguments { bytes_max, store, metrics, fronts } = arguments;
         metrics.bytes.record(0, &[]);
-        Ok(State { shelf: Shelf::new(bytes_max), loads: Loads::default(), store, metrics })
+        let front = Front::new(bytes_max);
+        fronts.send_replace(Some(front.clone()));
+        Ok(State { front, loads: Loads::default(), store, metrics })
     }
 
     async fn handle(
@@ -61,7 +67,7 @@ impl<S: FragmentStore> Actor for CacheActor<S> {
         match message {
             CacheMsg::Get { id, slot, reply } => state.get(&me, id, slot, reply).await,
             CacheMsg::Loaded { id, load, outcome } => state.loaded(id, load, outcome).await,
-            CacheMsg::Changed { id } => state.changed(id).await,
+            CacheMsg::Changed { id, change } => state.changed(id, change).await,
             CacheMsg::Usage { slot, reply } => state.usage(slot, reply),
             CacheMsg::Ping(reply) => drop(reply.send(())),
             #[cfg(feature = "faults")]
@@ -77,7 +83,7 @@ impl<S: FragmentStore> State<S> {
         if reply.is_closed() {
             return;
         }
-        if let Some(fragment) = self.shelf.get(&id).await {
+        if let Some(fragment) = self.front.shelf.get(&id).await {
             self.metrics.hits.add(1, &[]);
             // A caller that gave up has nothing to be told.
             let _ = reply.send(Ok(fragment));
@@ -91,7 +97,7 @@ impl<S: FragmentStore> State<S> {
     }
 
     fn load(&self, me: &ActorRef<CacheMsg>, id: FragmentId, load: LoadNumber) {
-        let (store, bytes_max) = (self.store.clone(), self.shelf.bytes_max());
+        let (store, bytes_max) = (self.store.clone(), self.front.shelf.bytes_max());
         let mut loading = Loading { cache: me.clone(), id, load, outcome: None };
         tokio::spawn(async move {
             let found = store.get(id).await;
@@ -106,7 +112,7 @@ impl<S: FragmentStore> State<S> {
     async fn loaded(&mut self, id: FragmentId, load: LoadNumber, outcome: Result<Fragment, ActorError>) {
         let ended = self.loads.end(&id, load);
         if let (Ok(fragment), true) = (&outcome, ended.is_current) {
-            self.shelf.put(id, fragment.clone(), fragment.bytes().len()).await;
+            self.front.shelf.put(id, fragment.clone(), fragment.bytes().len()).await;
             self.count();
         }
         for (slot, reply) in ended.waiting {
@@ -116,17 +122,18 @@ impl<S: FragmentStore> State<S> {
         }
     }
 
-    async fn changed(&mut self, id: FragmentId) {
+    async fn changed(&mut self, id: FragmentId, change: Change) {
         self.loads.change(&id);
-        self.shelf.remove(&id).await;
+        self.front.shelf.remove(&id).await;
+        change.settle();
         self.count();
     }
 
     fn usage(&self, slot: Slot, reply: Reply<CacheUsage>) {
         let usage = CacheUsage {
-            entries: self.shelf.entries(),
-            bytes: self.shelf.bytes(),
-            bytes_max: self.shelf.bytes_max(),
+            entries: self.front.shelf.entries(),
+            bytes: self.front.shelf.bytes(),
+            bytes_max: self.front.shelf.bytes_max(),
             loads: self.loads.len() as u64,
         };
         // A caller that gave up has nothing to be told.
@@ -135,8 +142,8 @@ impl<S: FragmentStore> State<S> {
     }
 
     fn count(&self) {
-        self.metrics.evictions.add(self.shelf.take_evictions(), &[]);
-        self.metrics.bytes.record(self.shelf.bytes(), &[]);
+        self.metrics.evictions.add(self.front.shelf.take_evictions(), &[]);
+        self.metrics.bytes.record(self.front.shelf.bytes(), &[]);
     }
 }
 

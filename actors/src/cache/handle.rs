@@ -1,20 +1,28 @@
 //! The way to ask the cache: a store of fragments around another one.
 
+use std::fmt;
+
 use bytes::Bytes;
 use proto::{AccountId, Fragment, FragmentId, TesseraId, record::DocumentKind};
 
-use super::message::{CacheMsg, CacheUsage};
+use super::{
+    front::{Change, Fronts},
+    message::{CacheMsg, CacheUsage},
+};
 use crate::{
     error::ActorError,
+    metrics::CacheMetrics,
     store::{FragmentRow, FragmentStore, PutOutcome},
     supervision::seat::Seat,
 };
 
 /// A store with the cache in front of it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct CacheHandle<S> {
     seat: Seat<CacheMsg>,
     store: S,
+    fronts: Fronts,
+    metrics: CacheMetrics,
 }
 
 /// The same store for whoever reads much of it once (verify, scrub, repair): its gets neither ask the cache nor fill
@@ -22,9 +30,15 @@ pub struct CacheHandle<S> {
 #[derive(Debug, Clone)]
 pub struct Uncached<S>(CacheHandle<S>);
 
+impl<S> fmt::Debug for CacheHandle<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CacheHandle")
+    }
+}
+
 impl<S: FragmentStore> CacheHandle<S> {
-    pub(super) fn new(seat: Seat<CacheMsg>, store: S) -> Self {
-        Self { seat, store }
+    pub(super) fn new(seat: Seat<CacheMsg>, store: S, fronts: Fronts, metrics: CacheMetrics) -> Self {
+        Self { seat, store, fronts, metrics }
     }
 
     /// What is underneath. Only for what the cache does not hold: whoever changes fragments goes through the cache.
@@ -59,7 +73,7 @@ impl<S: FragmentStore> CacheHandle<S> {
     }
 
     fn changing(&self, id: FragmentId) -> Changing {
-        Changing { seat: self.seat.clone(), id }
+        Changing { seat: self.seat.clone(), id, change: Change::begin(&self.fronts) }
     }
 }
 
@@ -77,6 +91,13 @@ impl<S: FragmentStore> FragmentStore for CacheHandle<S> {
     }
 
     async fn get(&self, id: FragmentId) -> Result<Fragment, ActorError> {
+        let front = self.fronts.borrow().clone();
+        if let Some(front) = front
+            && let Some(fragment) = front.glance(&id).await
+        {
+            self.metrics.hits.add(1, &[]);
+            return Ok(fragment);
+        }
         self.seat.call(|slot, reply| CacheMsg::Get { id, slot, reply }).await
     }
 
@@ -134,10 +155,12 @@ impl<S: FragmentStore> FragmentStore for Uncached<S> {
 struct Changing {
     seat: Seat<CacheMsg>,
     id: FragmentId,
+    change: Change,
 }
 
 impl Drop for Changing {
     fn drop(&mut self) {
-        self.seat.tell(CacheMsg::Changed { id: self.id });
+        let change = std::mem::take(&mut self.change);
+        self.seat.tell(CacheMsg::Changed { id: self.id, change });
     }
 }

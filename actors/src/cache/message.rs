@@ -3,7 +3,7 @@
 use proto::{Fragment, FragmentId};
 use ractor::RpcReplyPort;
 
-use super::loads::LoadNumber;
+use super::{front::Change, loads::LoadNumber};
 use crate::{error::ActorError, supervision::gate::Slot};
 
 /// A reply to a request.
@@ -17,7 +17,7 @@ pub(super) enum CacheMsg {
     /// A load has ended.
     Loaded { id: FragmentId, load: LoadNumber, outcome: Result<Fragment, ActorError> },
     /// The store was asked to put or drop it: what was known of it may be wrong.
-    Changed { id: FragmentId },
+    Changed { id: FragmentId, change: Change },
     /// How much is held.
     Usage { slot: Slot, reply: Reply<CacheUsage> },
     /// Is anybody there? Answered at once, and without a slot.

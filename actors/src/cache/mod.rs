@@ -4,7 +4,8 @@
 //! 1. Bytes held never exceed the cap by more than one fragment, and every entry owns exactly its bytes.
 //! 2. One load per fragment, however many ask; a change (put or drop) during a load wins.
 //! 3. A change is told to the cache before whoever made it hears of its end, whatever that end was: the mailbox is in
-//!    order, so every later get is answered after it.
+//!    order, so every later get is answered after it. Hits are read from the shelf without asking (see `front`), but not
+//!    while any change is under way.
 //! 4. Absent on purpose: no disk, no network. Misses and changes go to the [`crate::FragmentStore`] underneath, from
 //!    tasks of their own.
 //!
@@ -13,6 +14,7 @@
 //! [`CacheHandle`]. A get that runs beside a change may see either side of it.
 
 mod actor;
+mod front;
 mod handle;
 mod loads;
 mod message;
@@ -48,8 +50,9 @@ impl<S: FragmentStore> Starter<S> {
         actors: ActorMetrics,
     ) -> (CacheHandle<S>, Self) {
         let (seat, sender) = Seat::new(Gate::new(NAME, REQUESTS_MAX), actors);
-        let handle = CacheHandle::new(seat, store.clone());
-        (handle, Self { arguments: actor::Arguments { bytes_max, store, metrics }, seat: sender })
+        let (fronts, seen) = watch::channel(None);
+        let handle = CacheHandle::new(seat, store.clone(), seen, metrics.clone());
+        (handle, Self { arguments: actor::Arguments { bytes_max, store, metrics, fronts }, seat: sender })
     }
 }
 
@@ -69,6 +72,7 @@ impl<S: FragmentStore> Child for Starter<S> {
 
     fn vacate(&self) {
         self.seat.send_replace(None);
+        self.arguments.fronts.send_replace(None);
     }
 }
 

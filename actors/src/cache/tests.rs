@@ -363,7 +363,7 @@ async fn cache_that_fell_starts_again_empty_behind_the_same_handle() {
     starter.start(parent.clone()).await.unwrap();
     cache.get(id(0)).await.unwrap();
     cache.panic();
-    assert!(matches!(cache.get(id(0)).await, Err(ActorError::Restarting { .. })));
+    assert!(matches!(cache.usage().await, Err(ActorError::Restarting { .. })));
     starter.vacate();
     assert!(matches!(cache.get(id(0)).await, Err(ActorError::Restarting { .. })));
     starter.start(parent).await.unwrap();
