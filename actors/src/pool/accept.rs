@@ -3,23 +3,26 @@
 //! # Invariants
 //! 1. An address that has not shown that it receives what we send gets no more than it sent: when it is busy here, it is
 //!    asked to come again with a token (QUIC's Retry).
-//! 2. Whoever is not welcome is turned away here, with the reason, and costs the actor nothing.
+//! 2. Handshakes take a part of the thread's time, however many come: who is connected does not suffer.
+//! 3. Whoever is not welcome is turned away here, with the reason, and costs the actor nothing.
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::HashSet, net::IpAddr, sync::Arc};
 
-use quinn::{Endpoint, Incoming};
+use quinn::{Connecting, Endpoint, Incoming};
 use ractor::ActorRef;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
-    time::timeout,
+    sync::{mpsc, watch},
+    time::{Instant, sleep_until, timeout},
 };
 
 use super::{
     book::{PeerBook, Welcome},
     identity,
-    limits::HANDSHAKE,
+    limits::{HANDSHAKE, HANDSHAKE_PAUSE},
+    line::{Comer, Line, Treatment},
     link::{Clock, Close, Link},
     message::PoolMsg,
+    places::Prefix,
 };
 use crate::metrics::PoolMetrics;
 
@@ -34,30 +37,62 @@ pub(super) struct Reception {
     pub(super) handshakes_max: usize,
 }
 
+/// Tells that a handshake has ended, whichever way.
+struct UnderWay {
+    comer: Comer,
+    ended: mpsc::UnboundedSender<Comer>,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        // Nobody listens when the endpoint is closed.
+        let _ = self.ended.send(self.comer);
+    }
+}
+
 impl Reception {
     /// Receives whoever comes, until the endpoint is closed. Must run on its thread.
-    pub(super) async fn run(self, endpoint: Endpoint) {
-        let free = Arc::new(Semaphore::new(self.handshakes_max));
-        while let Some(incoming) = endpoint.accept().await {
-            let is_busy = free.available_permits() * 2 <= self.handshakes_max;
-            if is_busy && incoming.may_retry() && !incoming.remote_address_validated() {
-                // It may retry, so this cannot fail.
-                let _ = incoming.retry();
-                continue;
-            }
-            match free.clone().try_acquire_owned() {
-                Ok(permit) => drop(tokio::spawn(self.clone().receive(incoming, permit))),
-                // Whoever means it tries again by itself, within a second.
-                Err(_) => incoming.ignore(),
+    pub(super) async fn run(mut self, endpoint: Endpoint) {
+        let mut line = Line::new(self.handshakes_max);
+        // No more than the line lets begin.
+        let (ended, mut has_ended) = mpsc::unbounded_channel();
+        let mut wanted = self.wanted();
+        let mut next_at = Instant::now();
+        loop {
+            tokio::select! {
+                incoming = endpoint.accept() => {
+                    let Some(incoming) = incoming else { return };
+                    if self.book.has_changed().unwrap_or_default() {
+                        wanted = self.wanted();
+                    }
+                    treat(incoming, &wanted, &mut line);
+                }
+                Some(comer) = has_ended.recv() => line.ended(&comer),
+                () = sleep_until(next_at), if line.may_begin() => {
+                    let Some((comer, incoming)) = line.begin() else { continue };
+                    let (under_way, begun) = (UnderWay { comer, ended: ended.clone() }, Instant::now());
+                    // Most of the work of a handshake is done in here.
+                    let accepted = incoming.accept();
+                    next_at = Instant::now() + begun.elapsed() * HANDSHAKE_PAUSE;
+                    if let Ok(connecting) = accepted {
+                        tokio::spawn(self.clone().receive(connecting, under_way, begun));
+                    }
+                }
             }
         }
     }
 
-    async fn receive(self, incoming: Incoming, permit: OwnedSemaphorePermit) {
-        let begun = Instant::now();
-        let Ok(connecting) = incoming.accept() else { return };
+    /// Where nodes that the operator wants are said to be.
+    fn wanted(&mut self) -> HashSet<IpAddr> {
+        let book = self.book.borrow_and_update();
+        let peers = book.peers.values().filter(|peer| peer.is_configured);
+        let addresses = peers.flat_map(|peer| &peer.addresses);
+        addresses.filter_map(|address| Some(address.socket_addr()?.ip().to_canonical())).collect()
+    }
+
+    async fn receive(self, connecting: Connecting, under_way: UnderWay, begun: Instant) {
         let Ok(Ok(connection)) = timeout(HANDSHAKE, connecting).await else { return };
-        drop(permit);
+        drop(under_way);
         if identity::is_probe(&connection) {
             return connection.close(Close::Idle.code(), b"");
         }
@@ -76,6 +111,22 @@ impl Reception {
         self.metrics.turned_away(close);
         tracing::debug!(node = %link.node, address = %link.address(), reason, "turned away");
         link.connection.close(close.code(), reason.as_bytes());
+    }
+}
+
+fn treat(incoming: Incoming, wanted: &HashSet<IpAddr>, line: &mut Line<Incoming>) {
+    let address = incoming.remote_address().ip().to_canonical();
+    let comer = Comer {
+        prefix: Prefix::of(address),
+        // Whoever may not be asked again has been asked already.
+        is_validated: incoming.remote_address_validated() || !incoming.may_retry(),
+        is_wanted: wanted.contains(&address),
+    };
+    match line.treat(&comer) {
+        Treatment::Waits => line.push(comer, incoming),
+        // It may retry, so this cannot fail.
+        Treatment::Retry => drop(incoming.retry()),
+        Treatment::Ignored => incoming.ignore(),
     }
 }
 

@@ -20,6 +20,7 @@ use super::{
     endpoint::{self, Port},
     link::{Clock, Close, Lease, Link},
     message::{ConnectionStatus, Inbound, PoolMsg, PoolStatus, Reply, WaitingStatus},
+    places::{self, Decision, Occupant, Places, Prefix},
     reap::{self, Entry},
     trouble::PeerTrouble,
 };
@@ -264,9 +265,9 @@ impl State {
 
     fn accepted(&mut self, link: Arc<Link>) {
         let node = link.node;
-        if self.taken() >= self.with.settings.connections_max && !self.make_way(node) {
+        if let Err(reason) = self.make_place(&link) {
             self.with.metrics.turned_away(Close::Full);
-            return shut(&link, Close::Full, "all connections are taken here; try again later");
+            return shut(&link, Close::Full, reason);
         }
         self.admit(&link);
         if let Some(dialling) = self.dials.get_mut(&node) {
@@ -275,15 +276,54 @@ impl State {
         }
     }
 
-    /// Makes room for a node that comes again by closing what it had before. A newcomer evicts nobody: else whoever can
-    /// make keys could empty the pool.
+    /// Makes a place for a node that comes, or says why there is none. A newcomer evicts nobody, unless the operator wants
+    /// it: else whoever can make keys could empty the pool.
+    fn make_place(&mut self, link: &Link) -> Result<(), &'static str> {
+        let decision = match self.decide(link) {
+            Decision::Full | Decision::Crowded if self.make_way(link.node) => self.decide(link),
+            decision => decision,
+        };
+        match decision {
+            Decision::Comes => Ok(()),
+            Decision::Replaces(guest) => {
+                self.evict(&guest);
+                Ok(())
+            }
+            Decision::Full => Err("all connections are taken here; try again later"),
+            Decision::Crowded => Err("too many nodes of this network are connected here; try again later"),
+        }
+    }
+
+    fn decide(&self, link: &Link) -> Decision {
+        let book = self.with.book.borrow();
+        let occupant = |link: &Link| {
+            let Entry { node, in_use, last_used_ms, .. } = link.entry();
+            Occupant {
+                node,
+                is_configured: book.peers.get(&node).is_some_and(|peer| peer.is_configured),
+                is_inbound: link.origin.dialler == node,
+                prefix: Prefix::of(link.address().ip()),
+                in_use,
+                last_used_ms,
+            }
+        };
+        let present: Vec<_> = self.links.values().chain(&self.leaving).map(|link| occupant(link)).collect();
+        let places = Places {
+            max: self.with.settings.connections_max,
+            taken: self.taken(),
+            configured: book.peers.values().filter(|peer| peer.is_configured).count(),
+        };
+        places::decide(places, &present, &occupant(link))
+    }
+
+    /// Closes what a node that comes again had before. Whether that was anything.
     fn make_way(&mut self, node: NodeId) -> bool {
         let replaced = self.links.get(&node).cloned().into_iter();
         let before: Vec<_> =
             replaced.chain(self.leaving.iter().filter(|link| link.node == node).cloned()).collect();
         before.iter().for_each(|link| self.remove(link));
         before.iter().for_each(|link| shut(link, Close::Duplicate, REPLACED));
-        self.taken() < self.with.settings.connections_max
+        !before.is_empty()
     }
 
     fn remove(&mut self, link: &Arc<Link>) {
@@ -405,12 +445,17 @@ impl State {
             return true;
         }
         let Some(node) = reap::victim(&self.entries()) else { return false };
-        if let Some(link) = self.links.remove(&node) {
+        self.evict(&node);
+        self.taken() < self.with.settings.connections_max
+    }
+
+    fn evict(&mut self, node: &NodeId) {
+        let leaving = self.leaving.extract_if(.., |link| link.node == *node);
+        for link in leaving.chain(self.links.remove(node)) {
             self.with.metrics.evicted();
             shut(&link, Close::Evicted, "another connection needs the place of this one");
         }
         self.measure();
-        true
     }
 
     fn full(&self) -> ActorError {

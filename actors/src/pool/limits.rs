@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use proto::limits::FRAGMENT_BYTES_MAX;
 
+#[expect(clippy::cast_possible_truncation, reason = "the assertion below")]
 /// What may be in flight to us on one stream before we have read it, in bytes: one fragment.
 pub(crate) const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 /// What one peer may have in flight to us on all its streams, in bytes.
@@ -18,6 +19,18 @@ pub(crate) const SILENCE: Duration = Duration::from_secs(30);
 pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// How long a handshake may take, ours or theirs.
 pub(crate) const HANDSHAKE: Duration = Duration::from_secs(5);
+/// Handshakes with addresses that have not shown that they receive what is sent: this part of those that may run.
+pub(crate) const HANDSHAKES_UNVALIDATED_SHARE: usize = 8;
+/// Handshakes that one network may have waiting or under way: this part of those that may run.
+pub(crate) const HANDSHAKES_PREFIX_SHARE: usize = 4;
+/// After the work of a handshake, the next is not begun for so many times as long.
+pub(crate) const HANDSHAKE_PAUSE: u32 = 4;
+/// Connections that nodes of one network may have, unless the operator wants them: this part of all.
+pub(crate) const PREFIX_SHARE: usize = 8;
+/// They may have so many in any case.
+pub(crate) const PREFIX_PLACES_MIN: usize = 4;
+/// At most this part of all places is kept for nodes that the operator wants.
+pub(crate) const RESERVED_SHARE: usize = 2;
 /// Buffers asked of the system for the UDP socket, in bytes; it may grant less.
 pub(crate) const SOCKET_BUFFER_BYTES: usize = 8 << 20;
 /// Connections that have come and whose handshake has not begun.
@@ -30,6 +43,8 @@ pub(crate) const CLOSING: Duration = Duration::from_secs(2);
 pub(crate) const BULK_STREAMS_MAX: usize = 8;
 /// How often a peer may break the protocol before its connection is closed.
 pub(crate) const STRIKES_MAX: u32 = 64;
+/// After so long one of those is forgiven, in milliseconds.
+pub(crate) const STRIKE_FORGIVEN_MS: u64 = 10_000;
 /// Streams that peers have opened and nobody has begun to serve.
 pub(crate) const INBOUND_MAX: usize = 256;
 

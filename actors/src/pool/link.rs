@@ -3,8 +3,8 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Arc,
-        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Instant,
 };
@@ -15,8 +15,9 @@ use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
 use super::{
     identity,
-    limits::{BULK_STREAMS_MAX, STRIKES_MAX},
+    limits::BULK_STREAMS_MAX,
     reap::{Entry, Origin},
+    strikes::Strikes,
     trouble::PeerTrouble,
 };
 
@@ -52,7 +53,7 @@ pub(super) struct Link {
     /// Places for streams that carry much.
     bulk: Arc<Semaphore>,
     /// What was wrong with what came on it.
-    strikes: AtomicU32,
+    strikes: Mutex<Strikes>,
 }
 
 impl Link {
@@ -70,7 +71,7 @@ impl Link {
         let origin = Origin { dialler: dialler.unwrap_or(node), opened_at_ms: now_ms };
         let (in_use, last_used_ms) = (AtomicUsize::new(0), AtomicU64::new(now_ms));
         let (introduced, bulk) = (OnceCell::new(), Arc::new(Semaphore::new(BULK_STREAMS_MAX)));
-        let strikes = AtomicU32::new(0);
+        let strikes = Mutex::default();
         Some(Self {
             node,
             connection,
@@ -164,7 +165,8 @@ impl Lease {
 
     /// Something came that breaks the protocol. Whoever does it again and again is cut off.
     pub(crate) fn strike(&self, what: &dyn std::fmt::Display) {
-        if self.0.strikes.fetch_add(1, Ordering::Relaxed) + 1 >= STRIKES_MAX {
+        let mut strikes = self.0.strikes.lock().unwrap_or_else(PoisonError::into_inner);
+        if strikes.strike(self.0.clock.now_ms()) && self.0.connection.close_reason().is_none() {
             tracing::warn!(node = %self.0.node, address = %self.0.address(), %what, "cut off");
             self.close(Close::Malformed, "too much of what came breaks the protocol");
         }

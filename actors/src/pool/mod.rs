@@ -2,7 +2,8 @@
 //!
 //! # Invariants
 //! 1. At most one connection per node is given out, and never more in all than the bound, those being dialled included.
-//! 2. A connection with a stream open is neither reaped nor evicted. A newcomer from outside evicts nobody.
+//! 2. A connection with a stream open is neither reaped nor evicted. A newcomer from outside evicts nobody, unless the
+//!    operator wants it: then a guest makes way, and some places are kept for such nodes from the beginning.
 //! 3. One dial per node at a time, however many wait for it; a node that did not answer is left alone for longer each
 //!    time; all dials together stay below a budget per minute.
 //! 4. Nobody is taken for somebody else: the handshake proves the key, and the key is the id.
@@ -18,12 +19,15 @@ mod endpoint;
 mod handle;
 mod identity;
 mod limits;
+mod line;
 mod link;
 mod message;
+mod places;
 #[cfg(feature = "faults")]
 pub mod raw;
 mod reap;
 mod reset;
+mod strikes;
 #[cfg(test)]
 mod tests;
 mod trouble;

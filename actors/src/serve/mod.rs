@@ -31,7 +31,7 @@ use bytes::Bytes;
 use config::NetworkConfig;
 use papers::Papers;
 use proto::{
-    NodeKey,
+    NodeKey, ProtoError,
     wire::{Answer, Refusal, RefusalKind, Request},
 };
 use quinn::VarInt;
@@ -118,16 +118,14 @@ impl Server {
         let (verb, reply) = match self.hear(&mut stream).await {
             Ok(Some(request)) => (request.name(), self.answer(request, &mut stream).await),
             Ok(None) => (UNKNOWN, Err(unsupported())),
-            Err(FrameError::Malformed(error)) => {
-                stream.lease.strike(&error);
-                (UNKNOWN, Err(RefusalKind::Malformed.because(error.to_string())))
+            Err(FrameError::Malformed(error @ ProtoError::NewerVersion { .. })) => {
+                (UNKNOWN, Err(RefusalKind::Unsupported.because(error.to_string())))
             }
+            // Who opens streams and says nothing on them is no better than who talks nonsense.
             Err(error) => {
-                // Who opens streams and says nothing on them is no better than who talks nonsense.
-                if !matches!(error, FrameError::Lost(_)) {
-                    stream.lease.strike(&"a request that never came");
-                }
-                return;
+                let Some(what) = malformed(error) else { return };
+                stream.lease.strike(&what);
+                (UNKNOWN, Err(RefusalKind::Malformed.because(what)))
             }
         };
         if let Err(refusal) = &reply {
@@ -187,6 +185,16 @@ impl Server {
             Request::Peers => Ok((self.sample(lease.node()), Bytes::new())),
             _ => Err(unsupported()),
         }
+    }
+}
+
+/// What is wrong with a request that cannot be read. `None` when nobody is there any more to be told.
+fn malformed(error: FrameError) -> Option<String> {
+    match error {
+        FrameError::Malformed(error) => Some(error.to_string()),
+        FrameError::Ended => Some("the request ended before it was whole".to_owned()),
+        FrameError::Slow => Some(format!("the request did not come within {} s", FRAME_DEADLINE.as_secs())),
+        FrameError::Lost(_) => None,
     }
 }
 

@@ -71,7 +71,12 @@ impl Server {
                 Ok(bytes)
             }
             Some(Err(FrameError::Slow)) => Err(busy("it came too slowly")),
-            Some(Err(_)) => Err(RefusalKind::Malformed.because("it ended before it was whole")),
+            Some(Err(error)) => {
+                if matches!(error, FrameError::Ended) {
+                    stream.lease.strike(&CUT_SHORT);
+                }
+                Err(RefusalKind::Malformed.because(CUT_SHORT))
+            }
             None => Err(busy("no memory is free for it at the moment")),
         }
     }
@@ -138,6 +143,8 @@ impl Offer {
         Err(RefusalKind::Forbidden.because("the layout has another fragment there"))
     }
 }
+
+const CUT_SHORT: &str = "what follows the request ended before it was whole";
 
 fn busy(reason: &str) -> Refusal {
     RefusalKind::Busy { retry_after_ms: RETRY_AFTER_MS }.because(reason)
