@@ -5,5 +5,6 @@
 mod attesting;
 mod comparing;
 mod giving;
+mod hostile;
 mod meeting;
 mod support;
