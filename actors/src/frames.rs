@@ -34,15 +34,25 @@ pub(crate) struct Frame {
 /// Reads a frame, which must be there within a deadline.
 pub(crate) async fn read(receive: &mut RecvStream, deadline: Duration) -> Result<Frame, FrameError> {
     within(deadline, async {
-        let mut head = [0; FRAME_HEAD_BYTES];
-        receive.read_exact(&mut head).await?;
-        let head = Head::parse(head).map_err(FrameError::Malformed)?;
-        // At most as much as a frame may have: the head was checked.
-        let mut body = vec![0; head.body_len as usize];
-        receive.read_exact(&mut body).await?;
-        Ok(Frame { kind: head.kind, body })
+        let head = read_head(receive).await?;
+        read_body(receive, head).await
     })
     .await
+}
+
+/// Reads what stands in front of a frame.
+pub(crate) async fn read_head(receive: &mut RecvStream) -> Result<Head, FrameError> {
+    let mut head = [0; FRAME_HEAD_BYTES];
+    receive.read_exact(&mut head).await?;
+    Head::parse(head).map_err(FrameError::Malformed)
+}
+
+/// Reads the rest of a frame.
+pub(crate) async fn read_body(receive: &mut RecvStream, head: Head) -> Result<Frame, FrameError> {
+    // At most as much as a frame may have: the head was checked.
+    let mut body = vec![0; head.body_len as usize];
+    receive.read_exact(&mut body).await?;
+    Ok(Frame { kind: head.kind, body })
 }
 
 /// Reads the bytes that follow a frame, and tells of each piece. Their length was checked, and memory for them is reserved.
@@ -103,7 +113,7 @@ fn patience(length: u32) -> Duration {
     FRAME_DEADLINE + Duration::from_secs(u64::from(length / SLOWEST_BYTES_PER_SECOND))
 }
 
-async fn within<T>(
+pub(crate) async fn within<T>(
     deadline: Duration,
     work: impl Future<Output = Result<T, FrameError>>,
 ) -> Result<T, FrameError> {

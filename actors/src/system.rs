@@ -241,6 +241,12 @@ impl System {
         }
     }
 
+    /// What transfers with other nodes hold.
+    #[cfg(feature = "faults")]
+    pub fn parked(&self) -> serve::Parked {
+        self.server.parked()
+    }
+
     /// Ends everything at once, as a crash would: nothing is finished, nothing is closed.
     #[cfg(feature = "faults")]
     pub async fn crash(self) {

@@ -23,6 +23,7 @@ use super::{
     places::{self, Decision, Occupant, Places, Prefix},
     reap::{self, Entry},
     trouble::PeerTrouble,
+    windows,
 };
 use crate::{error::ActorError, metrics::PoolMetrics, supervision::gate::Slot};
 
@@ -63,6 +64,10 @@ pub(super) struct State {
     dials: HashMap<NodeId, Dialling>,
     backoffs: HashMap<NodeId, (Backoff, String)>,
     budget: Budget,
+    /// Dials that others have asked for.
+    probes: Budget,
+    /// How much more may be parked on connections, in bytes.
+    window_bytes_left: u64,
 }
 
 /// A node that is being dialled, and who waits for it.
@@ -93,8 +98,23 @@ impl Actor for PoolActor {
         // At once, so that the nodes that are to be kept connected are.
         me.send_message(PoolMsg::Reap)?;
         let budget = Budget::new(with.settings.dials_per_minute);
+        let probes = Budget::new(with.settings.dials_per_minute.div_ceil(PROBES_SHARE));
+        let window_bytes_left = windows::reserve(with.settings.connections_max);
         let (links, dials, backoffs) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Ok(State { me, with, endpoint, clock, links, leaving: Vec::new(), dials, backoffs, budget })
+        let leaving = Vec::new();
+        Ok(State {
+            me,
+            with,
+            endpoint,
+            clock,
+            links,
+            leaving,
+            dials,
+            backoffs,
+            budget,
+            probes,
+            window_bytes_left,
+        })
     }
 
     async fn handle(
@@ -206,7 +226,9 @@ impl State {
 
     fn probe(&mut self, node: NodeId, address: HostPort, slot: Slot, reply: Reply<()>) {
         let refuse = |trouble| Err(ActorError::Peer { node, trouble });
-        let config = match (self.budget.take(self.clock.now_ms()), self.with.port.prober(node)) {
+        let now_ms = self.clock.now_ms();
+        let taken = self.probes.take(now_ms).and_then(|()| self.budget.take(now_ms));
+        let config = match (taken, self.with.port.prober(node)) {
             (Err(retry_after_ms), _) => {
                 return drop(reply.send(refuse(PeerTrouble::DialBudget { retry_after_ms })));
             }
@@ -335,6 +357,7 @@ impl State {
 
     /// Takes a connection into the pool, unless the one that is there stays.
     fn admit(&mut self, link: &Arc<Link>) {
+        self.widen(link);
         self.serve(link);
         let loser = match self.links.get(&link.node) {
             Some(present) if !reap::newcomer_wins(present.origin, link.origin) => link.clone(),
@@ -344,6 +367,18 @@ impl State {
             },
         };
         self.leave(loser);
+    }
+
+    /// A connection to a node that the operator wants may have more parked on it than that to a guest.
+    fn widen(&mut self, link: &Link) {
+        let is_configured =
+            self.with.book.borrow().peers.get(&link.node).is_some_and(|peer| peer.is_configured);
+        if !is_configured || link.granted_bytes() > 0 {
+            return;
+        }
+        let first = self.with.port.window_bytes();
+        link.widen(first, windows::more(self.window_bytes_left, first));
+        self.window_bytes_left = self.window_bytes_left.saturating_sub(link.granted_bytes());
     }
 
     /// A connection that has been replaced is closed as soon as nobody uses it. A young one is left for a moment: the
@@ -391,8 +426,12 @@ impl State {
     fn closed(&mut self, link: &Arc<Link>, trouble: &PeerTrouble) {
         let node = link.node;
         self.remove(link);
+        self.window_bytes_left += link.granted_bytes();
         match trouble {
-            PeerTrouble::NotKnown { .. } | PeerTrouble::Blocked { .. } => self.back_off(node, trouble),
+            // Whoever has come by itself is not dialled, and need not be remembered.
+            PeerTrouble::NotKnown { .. } | PeerTrouble::Blocked { .. } if link.origin.dialler != node => {
+                self.back_off(node, trouble);
+            }
             // It was there, so it may be dialled again.
             _ => drop(self.backoffs.remove(&node)),
         }
@@ -405,6 +444,9 @@ impl State {
         for link in self.links.values().filter(unwelcome) {
             let reason = book.blocked.get(&link.node).map_or("", String::as_str);
             shut(link, Close::Blocked, reason);
+        }
+        for link in self.links.values().cloned().collect::<Vec<_>>() {
+            self.widen(&link);
         }
         // What is known of a peer has changed: it may well be there now.
         self.backoffs.clear();
@@ -518,6 +560,8 @@ fn shut(link: &Link, close: Close, reason: &str) {
     link.connection.close(close.code(), reason.as_bytes());
 }
 
+/// This part of the dials may be such as others have asked for.
+const PROBES_SHARE: u32 = 4;
 const REPLACED: &str = "there is another connection between these nodes";
 /// How old a connection that was replaced has to be before it is closed.
 const LEAVING_MS: u64 = 10_000;

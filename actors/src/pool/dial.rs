@@ -72,6 +72,9 @@ impl Dial {
             ConnectionError::ConnectionClosed(closed) if closed.error_code == no_protocol() => {
                 unreachable(&self.address, &"it speaks another protocol or another version of ours")
             }
+            ConnectionError::VersionMismatch => {
+                unreachable(&self.address, &"it speaks another version of QUIC than ours, 1")
+            }
             ConnectionError::ApplicationClosed(_) => error.into(),
             _ => unreachable(&self.address, &error),
         }

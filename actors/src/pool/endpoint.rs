@@ -25,11 +25,12 @@ use tokio::{
 use super::{
     identity::{ALPN, Identity, PROBE_ALPN},
     limits::{
-        CLOSING, CONNECTION_WINDOW_BYTES, INCOMING_BYTES_MAX, INCOMING_MAX, KEEP_ALIVE, SEND_WINDOW_BYTES,
-        SILENCE, SOCKET_BUFFER_BYTES, STREAM_WINDOW_BYTES, STREAMS_MAX,
+        CLOSING, GUEST_STREAMS_MAX, INCOMING_BYTES_MAX, INCOMING_MAX, KEEP_ALIVE, SILENCE,
+        SOCKET_BUFFER_BYTES, STREAM_WINDOW_BYTES,
     },
     link::Close,
     reset::{RandomIds, ResetKey},
+    windows,
 };
 use crate::error::ActorError;
 
@@ -41,6 +42,8 @@ pub(super) struct Port {
     identity: Identity,
     reset_key: Arc<dyn HmacKey>,
     idle: std::time::Duration,
+    /// What each connection begins with, for either direction, in bytes.
+    window_bytes: u32,
     thread: Handle,
     /// Ends the thread when it is dropped.
     _end: oneshot::Sender<()>,
@@ -53,6 +56,7 @@ impl Port {
         listen: Option<SocketAddr>,
         key: &NodeKey,
         idle: std::time::Duration,
+        connections_max: usize,
     ) -> Result<Self, ActorError> {
         let socket = bind(listen)?;
         let address = socket.local_addr()?;
@@ -67,6 +71,7 @@ impl Port {
             socket,
             address,
             idle,
+            window_bytes: windows::first(connections_max),
         })
     }
 
@@ -95,6 +100,8 @@ impl Port {
         let socket = self.socket.try_clone()?;
         let mut config = EndpointConfig::new(self.reset_key.clone());
         config.cid_generator(|| Box::new(RandomIds));
+        // Not those that came before the standard.
+        config.supported_versions(vec![QUIC_VERSION]);
         let _inside = self.thread.enter();
         let endpoint = Endpoint::new(config, server, socket, Arc::new(TokioRuntime))?;
         *open = Some(endpoint.clone());
@@ -123,7 +130,13 @@ impl Port {
         Ok(config)
     }
 
-    /// Windows and stream limits are explicit: with the defaults one peer could park hundreds of megabytes here.
+    /// What each connection begins with, for either direction, in bytes.
+    pub(super) fn window_bytes(&self) -> u32 {
+        self.window_bytes
+    }
+
+    /// Windows and stream limits are explicit: with the defaults one peer could park hundreds of megabytes here. They are
+    /// those of a guest; the pool gives more to nodes that the operator wants.
     fn transport(&self) -> Result<TransportConfig, ActorError> {
         let mut transport = TransportConfig::default();
         let silence = IdleTimeout::try_from(self.idle + SILENCE)
@@ -131,9 +144,9 @@ impl Port {
         transport
             .max_idle_timeout(Some(silence))
             .stream_receive_window(STREAM_WINDOW_BYTES.into())
-            .receive_window(CONNECTION_WINDOW_BYTES.into())
-            .send_window(SEND_WINDOW_BYTES)
-            .max_concurrent_bidi_streams(STREAMS_MAX.into())
+            .receive_window(self.window_bytes.into())
+            .send_window(self.window_bytes.into())
+            .max_concurrent_bidi_streams(GUEST_STREAMS_MAX.into())
             .max_concurrent_uni_streams(VarInt::from_u32(0))
             .datagram_receive_buffer_size(None);
         Ok(transport)
@@ -181,6 +194,9 @@ fn not_bound(wanted: SocketAddr, error: &io::Error) -> ActorError {
     };
     ActorError::Network { reason }
 }
+
+/// Version 1 (RFC 9000).
+const QUIC_VERSION: u32 = 1;
 
 fn spawn(ended: oneshot::Receiver<()>) -> Result<Handle, ActorError> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;

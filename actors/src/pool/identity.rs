@@ -46,12 +46,17 @@ impl Identity {
 
     /// For those who dial us: any key will do, as long as its private half is there. Who is welcome is decided by id.
     pub(super) fn server(&self) -> Result<QuicServerConfig, ActorError> {
+        self.server_of(&[ALPN, PROBE_ALPN])
+    }
+
+    /// The same with other protocols.
+    pub(super) fn server_of(&self, protocols: &[&[u8]]) -> Result<QuicServerConfig, ActorError> {
         let mut config = ServerConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(&[&TLS13])
             .map_err(|error| broken(&error))?
             .with_client_cert_verifier(Arc::new(AnyNode(self.provider.clone())))
             .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(self.key.clone())));
-        config.alpn_protocols = vec![ALPN.to_vec(), PROBE_ALPN.to_vec()];
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         // A session that is resumed saves little, and its tickets would let others see who returns.
         config.send_tls13_tickets = 0;
         QuicServerConfig::try_from(config).map_err(|error| broken(&error))
@@ -66,7 +71,9 @@ impl Identity {
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier))
             .with_client_cert_resolver(Arc::new(AlwaysResolvesClientRawPublicKeys::new(self.key.clone())));
-        config.alpn_protocols = vec![protocol.to_vec()];
+        if !protocol.is_empty() {
+            config.alpn_protocols = vec![protocol.to_vec()];
+        }
         config.resumption = Resumption::disabled();
         config.enable_sni = false;
         QuicClientConfig::try_from(config).map_err(|error| broken(&error))

@@ -4,15 +4,21 @@ use std::time::Duration;
 
 use proto::limits::FRAGMENT_BYTES_MAX;
 
-#[expect(clippy::cast_possible_truncation, reason = "the assertion below")]
 /// What may be in flight to us on one stream before we have read it, in bytes: one fragment.
 pub(crate) const STREAM_WINDOW_BYTES: u32 = 1 << 20;
-/// What one peer may have in flight to us on all its streams, in bytes.
-pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 2 * STREAM_WINDOW_BYTES;
-/// What we have in flight to one peer on all streams, in bytes.
-pub(crate) const SEND_WINDOW_BYTES: u64 = CONNECTION_WINDOW_BYTES as u64;
+/// What all peers together may have parked here, in bytes: sent to us and not read yet, or sent to them and not taken.
+pub(crate) const PARKED_BYTES_MAX: u64 = 64 << 20;
+/// What one peer may have in flight, on all streams together, in either direction, in bytes.
+pub(crate) const WINDOW_BYTES_MAX: u32 = 2 * STREAM_WINDOW_BYTES;
+/// The same, at least, however many connections there may be. With more than 1024 of them more than
+/// [`PARKED_BYTES_MAX`] is parked at the worst.
+pub(crate) const WINDOW_BYTES_MIN: u32 = 16 << 10;
+/// A node that the operator wants gets this part of what is left of [`PARKED_BYTES_MAX`].
+pub(crate) const GRANT_SHARE: u64 = 8;
 /// Streams that a peer may have open to us.
 pub(crate) const STREAMS_MAX: u32 = 128;
+/// The same for a guest.
+pub(crate) const GUEST_STREAMS_MAX: u32 = 32;
 /// How long a connection may be silent before it counts as lost, beyond what the pool lets it idle.
 pub(crate) const SILENCE: Duration = Duration::from_secs(30);
 /// How often a packet holds open a connection that is kept: routers forget a UDP flow within 30 seconds.
@@ -48,4 +54,5 @@ pub(crate) const STRIKE_FORGIVEN_MS: u64 = 10_000;
 /// Streams that peers have opened and nobody has begun to serve.
 pub(crate) const INBOUND_MAX: usize = 256;
 
+const _: () = assert!(GUEST_STREAMS_MAX <= STREAMS_MAX && WINDOW_BYTES_MIN <= WINDOW_BYTES_MAX);
 const _: () = assert!(STREAM_WINDOW_BYTES as usize == FRAGMENT_BYTES_MAX);

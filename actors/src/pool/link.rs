@@ -15,7 +15,7 @@ use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
 use super::{
     identity,
-    limits::BULK_STREAMS_MAX,
+    limits::{BULK_STREAMS_MAX, STREAMS_MAX},
     reap::{Entry, Origin},
     strikes::Strikes,
     trouble::PeerTrouble,
@@ -52,6 +52,8 @@ pub(super) struct Link {
     introduced: OnceCell<()>,
     /// Places for streams that carry much.
     bulk: Arc<Semaphore>,
+    /// How much more than at first may be parked on it, both directions together, in bytes.
+    granted_bytes: AtomicU64,
     /// What was wrong with what came on it.
     strikes: Mutex<Strikes>,
 }
@@ -83,6 +85,7 @@ impl Link {
             last_used_ms,
             introduced,
             bulk,
+            granted_bytes: AtomicU64::new(0),
             strikes,
         })
     }
@@ -111,6 +114,21 @@ impl Link {
         let now_ms = self.clock.now_ms();
         let last_used_ms = if self.is_in_use() { now_ms } else { self.entry().last_used_ms };
         (now_ms.saturating_sub(self.origin.opened_at_ms), now_ms.saturating_sub(last_used_ms))
+    }
+
+    /// Widens it by so many bytes in either direction, and lets as many streams be open as a node may have that the
+    /// operator wants.
+    pub(super) fn widen(&self, first: u32, more: u32) {
+        self.granted_bytes.store(2 * u64::from(more), Ordering::Relaxed);
+        let window = first.saturating_add(more);
+        self.connection.set_receive_window(window.into());
+        self.connection.set_send_window(window.into());
+        self.connection.set_max_concurrent_bi_streams(STREAMS_MAX.into());
+    }
+
+    /// How much it was widened, both directions together, in bytes.
+    pub(super) fn granted_bytes(&self) -> u64 {
+        self.granted_bytes.load(Ordering::Relaxed)
     }
 
     fn touch(&self) {

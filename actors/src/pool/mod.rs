@@ -31,6 +31,7 @@ mod strikes;
 #[cfg(test)]
 mod tests;
 mod trouble;
+mod windows;
 
 use std::sync::Arc;
 
@@ -72,7 +73,12 @@ impl Starter {
         metrics: PoolMetrics,
         actors: ActorMetrics,
     ) -> Result<(PoolHandle, Self), ActorError> {
-        let port = Arc::new(endpoint::Port::bind(config.listen_addr, key, config.pool_idle_timeout)?);
+        let port = Arc::new(endpoint::Port::bind(
+            config.listen_addr,
+            key,
+            config.pool_idle_timeout,
+            config.pool_max_connections,
+        )?);
         let settings = actor::Settings {
             connections_max: config.pool_max_connections,
             idle: config.pool_idle_timeout,

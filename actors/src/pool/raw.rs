@@ -41,7 +41,19 @@ impl Raw {
         &self.endpoint
     }
 
-    /// What it takes to dial a node, with a protocol of one's own.
+    /// The same endpoint with another key to dial with.
+    pub fn with_key(&self, key: &NodeKey) -> Result<Self, ActorError> {
+        Ok(Self { identity: Identity::new(key)?, endpoint: self.endpoint.clone(), us: key.id() })
+    }
+
+    /// From now on it answers only those who speak another protocol.
+    pub fn speak(&self, protocol: &[u8]) -> Result<(), ActorError> {
+        let config = ServerConfig::with_crypto(Arc::new(self.identity.server_of(&[protocol])?));
+        self.endpoint.set_server_config(Some(config));
+        Ok(())
+    }
+
+    /// What it takes to dial a node, with a protocol of one's own, or none if that is empty.
     pub fn client(&self, node: NodeId, protocol: &[u8]) -> Result<ClientConfig, ActorError> {
         Ok(ClientConfig::new(Arc::new(self.identity.client(node, protocol)?)))
     }

@@ -135,6 +135,12 @@ impl Debts {
         self.lock().get(&author).copied().unwrap_or_default()
     }
 
+    /// What is on its way for all.
+    #[cfg(feature = "faults")]
+    pub(super) fn total(&self) -> u64 {
+        self.lock().values().sum()
+    }
+
     /// More is, from now on.
     pub(super) fn owe(&self, author: AuthorId, bytes: u64) -> Debt {
         *self.lock().entry(author).or_default() += bytes;

@@ -31,7 +31,7 @@ use bytes::Bytes;
 use config::NetworkConfig;
 use papers::Papers;
 use proto::{
-    NodeKey, ProtoError,
+    NodeId, NodeKey, ProtoError,
     wire::{Answer, Refusal, RefusalKind, Request},
 };
 use quinn::VarInt;
@@ -77,8 +77,9 @@ pub(crate) struct State {
     /// Bytes that are on their way, by account.
     debts: Debts,
     accounts: Accounts,
-    /// Memory for what is on its way, in or out.
+    /// Memory for what is on its way, in or out: for nodes that the operator wants, and for the others.
     room: Room,
+    guest_room: Room,
     draining: AtomicBool,
 }
 
@@ -89,10 +90,21 @@ impl State {
             papers: Papers::default(),
             debts: Debts::default(),
             accounts: Accounts::default(),
-            room: Room::new(transfer_bytes_max),
+            room: Room::new(transfer_bytes_max / 2),
+            guest_room: Room::new(transfer_bytes_max / 2),
             draining: AtomicBool::new(false),
         }
     }
+}
+
+/// What transfers hold.
+#[cfg(feature = "faults")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parked {
+    /// Counted against accounts and not arrived yet.
+    pub owed_bytes: u64,
+    /// Memory for transfers that is taken.
+    pub room_bytes: u64,
 }
 
 /// What is said to a request: an answer, and the bytes that follow it.
@@ -106,6 +118,13 @@ impl Server {
                 tokio::spawn(self.clone().serve(stream));
             }
         });
+    }
+
+    /// What is under way now.
+    #[cfg(feature = "faults")]
+    pub(crate) fn parked(&self) -> Parked {
+        let State { debts, room, guest_room, .. } = &self.state;
+        Parked { owed_bytes: debts.total(), room_bytes: room.taken_bytes() + guest_room.taken_bytes() }
     }
 
     /// From now on nothing new is begun.
@@ -139,8 +158,19 @@ impl Server {
     }
 
     async fn hear(&self, stream: &mut Inbound) -> Result<Option<Request>, FrameError> {
-        let frame = frames::read(&mut stream.receive, FRAME_DEADLINE).await?;
-        frames::request(&frame)
+        let room = self.room(stream.lease.node());
+        let frame = frames::within(FRAME_DEADLINE, async {
+            let head = frames::read_head(&mut stream.receive).await?;
+            // Almost every request is small. Memory for a large one is that for transfers.
+            let _memory = match head.body_len as usize {
+                length if length > SMALL_FRAME_BYTES => {
+                    Some(room.reserve(length).await.ok_or(FrameError::Slow)?)
+                }
+                _ => None,
+            };
+            frames::read_body(&mut stream.receive, head).await
+        });
+        frames::request(&frame.await?)
     }
 
     async fn say(&self, stream: &mut Inbound, answer: &Answer, bulk: Bytes) -> Result<(), FrameError> {
@@ -148,12 +178,19 @@ impl Server {
         self.metrics.sent(frame.len() + bulk.len());
         frames::write(&mut stream.send, frame).await?;
         if !bulk.is_empty() {
-            self.state.room.send(&mut stream.send, bulk).await?;
+            let room = self.room(stream.lease.node());
+            room.send(&stream.lease, &mut stream.send, bulk).await?;
         }
         // What is left of the request is not wanted; a stream that was given up has ended as well.
         let _ = stream.receive.stop(VarInt::from_u32(0));
         let _ = stream.send.finish();
         Ok(())
+    }
+
+    /// The memory that a node's transfers share: that of those that the operator wants is apart, so that no guest takes it.
+    fn room(&self, node: NodeId) -> &Room {
+        let is_wanted = self.peers.book().peers.get(&node).is_some_and(|peer| peer.is_configured);
+        if is_wanted { &self.state.room } else { &self.state.guest_room }
     }
 
     async fn answer(&self, request: Request, stream: &mut Inbound) -> Reply {
@@ -224,6 +261,8 @@ fn refusal(error: &ActorError) -> Refusal {
     kind.because(error.to_string())
 }
 
+/// A longer request needs memory of that for transfers, in bytes.
+const SMALL_FRAME_BYTES: usize = 4 << 10;
 /// A request that cannot be read has no name.
 const UNKNOWN: &str = "unknown";
 /// When whoever was refused because too much is under way may ask again, in milliseconds.

@@ -64,8 +64,8 @@ impl Server {
 
     /// Reads what follows a request, as soon as there is a place and memory for it.
     pub(super) async fn receive(&self, stream: &mut Inbound, length: u32) -> Result<Bytes, Refusal> {
-        let _place = stream.lease.bulk().await;
-        match self.state.room.receive(&mut stream.receive, length).await {
+        let room = self.room(stream.lease.node());
+        match room.receive(&stream.lease, &mut stream.receive, length).await {
             Some(Ok(bytes)) => {
                 self.metrics.received(bytes.len());
                 Ok(bytes)

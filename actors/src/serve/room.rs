@@ -17,7 +17,10 @@ use tokio::{
     time::timeout,
 };
 
-use crate::frames::{self, FrameError};
+use crate::{
+    frames::{self, FrameError},
+    pool::Lease,
+};
 
 /// What transfers may hold together.
 pub(super) struct Room {
@@ -42,7 +45,7 @@ struct Transfer {
 }
 
 /// A transfer, until it is dropped.
-struct Joined {
+pub(super) struct Joined {
     id: u64,
     transfer: Arc<Transfer>,
     transfers: Arc<Transfers>,
@@ -52,7 +55,7 @@ struct Joined {
 impl Room {
     /// For so many bytes together.
     pub(super) fn new(bytes: u64) -> Self {
-        let total = u32::try_from(bytes / KIB).unwrap_or(u32::MAX).clamp(LARGEST_KIB, PERMITS_MAX);
+        let total = u32::try_from(bytes / KIB).unwrap_or(u32::MAX).clamp(LEAST_KIB, PERMITS_MAX);
         let free = Arc::new(Semaphore::new(total as usize));
         Self { free, total, transfers: Arc::default() }
     }
@@ -60,21 +63,40 @@ impl Room {
     /// Reads the bytes that follow a frame. `None` when there was no memory for them in time.
     pub(super) async fn receive(
         &self,
+        lease: &Lease,
         receive: &mut RecvStream,
         length: u32,
     ) -> Option<Result<Bytes, FrameError>> {
+        let _place = timeout(BULK_PLACE, lease.bulk()).await.ok()?;
         let joined = self.join(length as usize).await?;
         Some(joined.unless_it_stalls(frames::read_bulk(receive, length, || joined.transfer.moved())).await)
     }
 
     /// Sends the bytes that follow a frame.
-    pub(super) async fn send(&self, send: &mut SendStream, bulk: Bytes) -> Result<(), FrameError> {
+    pub(super) async fn send(
+        &self,
+        lease: &Lease,
+        send: &mut SendStream,
+        bulk: Bytes,
+    ) -> Result<(), FrameError> {
         // Little goes into the connection's own window, and is not waited for.
         if bulk.len() <= SMALL_BYTES {
             return frames::write_bulk(send, bulk, || ()).await;
         }
+        let _place = timeout(BULK_PLACE, lease.bulk()).await.map_err(|_| FrameError::Slow)?;
         let joined = self.join(bulk.len()).await.ok_or(FrameError::Slow)?;
         joined.unless_it_stalls(frames::write_bulk(send, bulk, || joined.transfer.moved())).await
+    }
+
+    /// Takes memory for so many bytes, until what is returned is dropped. `None` when there was none in time.
+    pub(super) async fn reserve(&self, bytes: usize) -> Option<Joined> {
+        self.join(bytes).await
+    }
+
+    /// Bytes that are taken.
+    #[cfg(feature = "faults")]
+    pub(super) fn taken_bytes(&self) -> u64 {
+        u64::from(self.total) * KIB - self.free.available_permits() as u64 * KIB
     }
 
     async fn join(&self, bytes: usize) -> Option<Joined> {
@@ -152,12 +174,14 @@ impl Drop for Joined {
 }
 
 const KIB: u64 = 1 << 10;
-/// The longest document.
-const LARGEST_KIB: u32 = 16 << 10;
+/// Two fragments. What is longer than all there is takes all there is.
+const LEAST_KIB: u32 = 2 << 10;
 /// More than any machine has; within what a semaphore counts.
 const PERMITS_MAX: u32 = 1 << 28;
 /// What is sent without asking for memory: the connection's window bounds it.
 const SMALL_BYTES: usize = 16 << 10;
+/// How long a transfer waits for others of the same peer. Less than whoever asks waits for an answer.
+const BULK_PLACE: Duration = Duration::from_secs(20);
 /// How long a transfer waits for memory.
 const ADMISSION: Duration = Duration::from_secs(2);
 /// Whoever waits looks so often for others who have stalled.

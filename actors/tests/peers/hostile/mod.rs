@@ -1,7 +1,9 @@
 //! Peers that do everything wrong, and what that does to a node: it answers, refuses or hangs up, keeps nothing of it, and
 //! serves the others meanwhile.
 
+mod churn;
 mod frames;
+mod greetings;
 mod models;
 mod twist;
 mod verdict;
