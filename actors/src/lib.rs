@@ -23,6 +23,7 @@ pub mod supervision;
 pub mod system;
 #[cfg(test)]
 mod testbed;
+mod throttle;
 
 pub use error::ActorError;
 pub use metrics::Metrics;

@@ -7,7 +7,7 @@ use futures::{
     FutureExt,
     future::{self, BoxFuture},
 };
-use proto::{NodeKey, credential::SignedCredential};
+use proto::{FragmentId, NodeKey, TesseraId, credential::SignedCredential};
 use ractor::{Actor, ActorRef, SpawnErr};
 use tokio::{
     runtime::Handle,
@@ -27,13 +27,15 @@ use crate::{
     scrub::{self, ScrubHandle},
     serve::{self, Server},
     storage::{
-        self, StorageHandle,
+        self, Side, StorageHandle,
         disk::{Disk, RealDisk},
     },
+    store::FragmentStore,
     supervision::{
         RestartBudget, Standing,
         supervisor::{self, Child, Supervisor, SupervisorMsg, startup_error},
     },
+    throttle::Throttles,
 };
 
 /// What a node's actors are started with.
@@ -127,7 +129,8 @@ impl System {
         let (pool, port) =
             pool::Starter::new(&config.network, &key, peers.watch(), inbound, metrics.pool, actors.clone())?;
         let thread = port.thread().clone();
-        let remote = Remote::new(pool.clone(), peers.clone());
+        let throttles = Arc::new(Throttles::new(&config.network));
+        let remote = Remote::new(pool.clone(), peers.clone(), throttles.clone());
         let doors =
             attestation::Doors { checksums: storage.checksums_door(), records, remote: remote.clone() };
         let (attestation, witness) =
@@ -148,6 +151,7 @@ impl System {
             peers: peers.clone(),
             pool: pool.clone(),
             metrics: metrics.serve,
+            throttles,
             state: serve::State::new(config.transfer_bytes_max),
         });
         let metrics = actors;
@@ -192,6 +196,34 @@ impl System {
         self.scrub.status().await?;
         let location_map_bytes = self.storage.usage().await?.location_map_bytes;
         Ok(Held { location_map_bytes, cache_bytes: self.cache.usage().await?.bytes })
+    }
+
+    /// Drops all that is here of a tessera, for whomever it is kept. How many fragments that were, each once for each account.
+    pub async fn drop_for_all(&self, tessera: TesseraId) -> Result<u64, ActorError> {
+        let mut dropped = 0;
+        for account in self.storage.records().keepers(tessera).await? {
+            loop {
+                let side = Side::Held(account);
+                let page = self.storage.checksums_door().fragments_of(side, tessera, (0, 0), DROPS).await?;
+                let drops = page.iter().map(|(stripe, index, _)| {
+                    let id = FragmentId { tessera, stripe: *stripe, index: *index };
+                    self.cache.drop_fragment(account, id)
+                });
+                let outcomes = future::join_all(drops).await;
+                for outcome in outcomes {
+                    match outcome {
+                        Ok(()) => dropped += 1,
+                        // Somebody else was faster.
+                        Err(ActorError::NotFound { .. }) => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+                if page.len() < DROPS as usize {
+                    break;
+                }
+            }
+        }
+        Ok(dropped)
     }
 
     /// Requests waiting or running in each actor.
@@ -267,6 +299,8 @@ async fn supervise(
 
 /// The cache's cap where nothing is configured, in bytes.
 const CACHE_BYTES_MAX: u64 = 128 << 20;
+/// Fragments dropped at a time: what one batch takes.
+const DROPS: u32 = 256;
 /// Memory for what is on its way, where nothing is configured, in bytes.
 const TRANSFER_BYTES_MAX: u64 = 16 << 20;
 

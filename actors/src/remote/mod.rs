@@ -9,6 +9,8 @@ mod compare;
 mod holdings;
 mod proofs;
 
+use std::{sync::Arc, time::Duration};
+
 use bytes::Bytes;
 use proto::{
     NodeId,
@@ -19,6 +21,7 @@ use crate::{
     error::ActorError,
     peers::Peers,
     pool::{Lease, PeerTrouble, PoolHandle},
+    throttle::Throttles,
 };
 
 pub use compare::{Compared, Difference};
@@ -30,12 +33,13 @@ pub use proofs::Proven;
 pub struct Remote {
     pool: PoolHandle,
     peers: Peers,
+    throttles: Arc<Throttles>,
 }
 
 impl Remote {
     /// Over this pool.
-    pub(crate) fn new(pool: PoolHandle, peers: Peers) -> Self {
-        Self { pool, peers }
+    pub(crate) fn new(pool: PoolHandle, peers: Peers, throttles: Arc<Throttles>) -> Self {
+        Self { pool, peers, throttles }
     }
 
     /// A node has said something that turned out not to be true.
@@ -57,7 +61,10 @@ impl Remote {
             self.introduced(&lease).await?;
         }
         let request = (question.request)(&lease)?;
+        // Whoever asks locally waits for its turn.
+        let _ = self.throttles.upload.pass(question.bulk.len(), Duration::MAX).await;
         let (answer, bytes) = ask::ask(&lease, &request, question.bulk.clone()).await?;
+        let _ = self.throttles.download.pass(bytes.len(), Duration::MAX).await;
         Ok(Told { answer, bytes, lease })
     }
 

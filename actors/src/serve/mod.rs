@@ -23,7 +23,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use admission::{Accounts, Debts};
@@ -48,6 +48,7 @@ use crate::{
     pool::{Inbound, PoolHandle},
     scrub::ScrubHandle,
     storage::StorageHandle,
+    throttle::Throttles,
 };
 
 /// What answers are made of.
@@ -61,6 +62,7 @@ pub(crate) struct Server {
     pub(crate) peers: Peers,
     pub(crate) pool: PoolHandle,
     pub(crate) metrics: ServeMetrics,
+    pub(crate) throttles: Arc<Throttles>,
     pub(crate) state: State,
 }
 
@@ -147,6 +149,7 @@ impl Server {
                 (UNKNOWN, Err(RefusalKind::Malformed.because(what)))
             }
         };
+        let reply = self.paced(reply).await;
         if let Err(refusal) = &reply {
             self.metrics.refused(refusal.kind().name());
             tracing::debug!(node = %stream.lease.node(), verb, %refusal, "refused");
@@ -185,6 +188,15 @@ impl Server {
         let _ = stream.receive.stop(VarInt::from_u32(0));
         let _ = stream.send.finish();
         Ok(())
+    }
+
+    /// What follows an answer waits for its turn; whoever would wait for too long is told to come again.
+    async fn paced(&self, reply: Reply) -> Reply {
+        let (answer, bulk) = reply?;
+        match self.throttles.upload.pass(bulk.len(), TURN).await {
+            Ok(()) => Ok((answer, bulk)),
+            Err(wait) => Err(too_fast(wait)),
+        }
     }
 
     /// The memory that a node's transfers share: that of those that the operator wants is apart, so that no guest takes it.
@@ -239,6 +251,12 @@ fn unsupported() -> Refusal {
     RefusalKind::Unsupported.because("this software does not know that request")
 }
 
+/// More is asked for than the operator wants to be sent or received in a second.
+fn too_fast(wait: Duration) -> Refusal {
+    let retry_after_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
+    RefusalKind::Busy { retry_after_ms }.because("this node's share of its line is used up for now")
+}
+
 /// What an actor's error means to a peer. What is wrong inside is not told.
 fn refusal(error: &ActorError) -> Refusal {
     let kind = match error {
@@ -263,6 +281,8 @@ fn refusal(error: &ActorError) -> Refusal {
 
 /// A longer request needs memory of that for transfers, in bytes.
 const SMALL_FRAME_BYTES: usize = 4 << 10;
+/// How long a transfer may wait for its turn, when there is a bound on how fast they go.
+const TURN: Duration = Duration::from_secs(10);
 /// A request that cannot be read has no name.
 const UNKNOWN: &str = "unknown";
 /// When whoever was refused because too much is under way may ask again, in milliseconds.

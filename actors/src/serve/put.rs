@@ -8,10 +8,10 @@ use proto::{
 };
 
 use super::{
-    RETRY_AFTER_MS, Reply, Server,
+    RETRY_AFTER_MS, Reply, Server, TURN,
     admission::{Debt, Offered},
     papers::Dossier,
-    refusal,
+    refusal, too_fast,
 };
 use crate::{
     clock,
@@ -64,6 +64,7 @@ impl Server {
 
     /// Reads what follows a request, as soon as there is a place and memory for it.
     pub(super) async fn receive(&self, stream: &mut Inbound, length: u32) -> Result<Bytes, Refusal> {
+        self.throttles.download.pass(length as usize, TURN).await.map_err(too_fast)?;
         let room = self.room(stream.lease.node());
         match room.receive(&stream.lease, &mut stream.receive, length).await {
             Some(Ok(bytes)) => {

@@ -39,6 +39,8 @@ pub(super) enum Question {
     Receipts { holder: NodeId, tessera: TesseraId, from: (u32, u16), limit: u32, reply: Reply<Vec<Receipt>> },
     /// The documents of a tessera.
     Documents { tessera: TesseraId, reply: Reply<Vec<HeldDocument>> },
+    /// For which accounts anything of a tessera is kept.
+    Keepers { tessera: TesseraId, reply: Reply<Vec<AccountId>> },
     /// How much is kept for an account.
     Account { account: AccountId, reply: Reply<AccountTotals> },
 }
@@ -272,6 +274,15 @@ pub(super) async fn receipts(
     rows.iter().map(receipt).collect()
 }
 
+/// The accounts for which anything of a tessera is kept, in the order of their ids.
+pub(super) async fn keepers(
+    index: &mut SqliteConnection,
+    tessera: TesseraId,
+) -> Result<Vec<AccountId>, ActorError> {
+    let rows = sqlx::query(KEEPERS).bind(tessera.as_bytes().as_slice()).fetch_all(index).await?;
+    rows.iter().map(|row| Ok(AccountId::try_from(row.try_get::<&[u8], _>(0)?)?)).collect()
+}
+
 /// The documents of a tessera, by kind and in the order in which they stand in the log. Of one that a session is still writing there are none.
 pub(super) async fn documents(
     index: &mut SqliteConnection,
@@ -317,6 +328,7 @@ const BLOCKS: &str = "SELECT id, kind, reason, at FROM blocked \
      WHERE ?1 IS NULL OR id IN (SELECT unhex(value) FROM json_each(?1)) ORDER BY at, id";
 const INVITES: &str = "SELECT token, allow_bytes, expires_at, name FROM invites WHERE ?1 IS NULL OR token = ?1 \
      ORDER BY expires_at, token";
+const KEEPERS: &str = "SELECT account FROM holdings WHERE tessera = ? ORDER BY account";
 const HOLDERS: &str = "SELECT holder, count(*), min(claimed_at), count(proven_at), max(proven_at) FROM claims \
      WHERE tessera = ? GROUP BY holder ORDER BY holder";
 const CLAIMS: &str = "SELECT stripe, idx, holder, checksum, claimed_at, proven_at FROM claims \

@@ -163,6 +163,28 @@ async fn node_that_holds_only_what_is_encrypted_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn node_with_a_bound_on_its_line_keeps_to_it() {
+    let slow = |network: &mut config::NetworkConfig| {
+        network.upload = Some(200_000);
+        network.download = Some(200_000);
+    };
+    let (a, b) = (Node::start(1).await, Node::with(2, slow).await);
+    a.knows(&b).await;
+    b.knows(&a).await;
+    let tessera = Tessera::new(&a.author, 1, 200_000);
+    let begun = std::time::Instant::now();
+    tessera.give_all(&a, b.id()).await;
+    // All but the last fragment, which nobody waits for.
+    let last = tessera.fragments.last().unwrap().bytes().len() as f64;
+    assert!(begun.elapsed().as_secs_f64() >= (200_000.0 - last) / 200_000.0);
+    let begun = std::time::Instant::now();
+    for (stripe, fragment) in tessera.fragments.iter().enumerate() {
+        a.system.remote.fragment(b.id(), tessera.fragment(stripe), fragment.checksum()).await.unwrap();
+    }
+    assert!(begun.elapsed().as_secs_f64() >= (200_000.0 - last) / 200_000.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn author_drops_only_its_own() {
     let (a, b) = pair().await;
     let tessera = Tessera::new(&a.author, 1, 5_000);
@@ -196,6 +218,10 @@ async fn tessera_that_is_blocked_is_neither_taken_nor_given_and_the_reason_is_to
     let checksum = tessera.fragments[0].checksum();
     let asked = a.system.remote.fragment(b.id(), tessera.fragment(0), checksum).await;
     assert_eq!(refusal(asked), RefusalKind::Blocked);
+    // What is here of it goes, for whomever it was kept.
+    assert_eq!(b.system.drop_for_all(tessera.id()).await.unwrap(), tessera.fragments.len() as u64);
+    assert!(b.system.storage.records().tessera(tessera.id()).await.is_err());
     b.system.peers.unblock(blocked).await.unwrap();
+    tessera.give_all(&a, b.id()).await;
     a.system.remote.fragment(b.id(), tessera.fragment(0), checksum).await.unwrap();
 }

@@ -42,6 +42,9 @@ impl State {
                     index.about(tessera, async |index| records::documents(index, tessera).await).await
                 });
             }
+            Question::Keepers { tessera, reply } => self.answer(me, slot, reply, async move {
+                index.about(tessera, async |index| records::keepers(index, tessera).await).await
+            }),
             Question::Account { account, reply } => self.answer(me, slot, reply, async move {
                 index.as_it_is(async |index| records::account(index, account).await).await
             }),

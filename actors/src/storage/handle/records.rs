@@ -94,6 +94,11 @@ impl RecordsHandle {
         self.ask(|reply| Question::Documents { tessera, reply }).await
     }
 
+    /// The accounts for which anything of a tessera is kept here, in the order of their ids.
+    pub async fn keepers(&self, tessera: TesseraId) -> Result<Vec<AccountId>, ActorError> {
+        self.ask(|reply| Question::Keepers { tessera, reply }).await
+    }
+
     /// How much is kept here for an account.
     pub async fn account(&self, account: AccountId) -> Result<AccountTotals, ActorError> {
         self.ask(|reply| Question::Account { account, reply }).await
