@@ -2,10 +2,9 @@
 
 use std::{future::Future, time::Duration};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use proto::{
     ProtoError,
-    buffer::Buffer,
     limits::FRAME_HEAD_BYTES,
     wire::{Answer, Head, Request},
 };
@@ -62,11 +61,22 @@ pub(crate) async fn read_bulk(
     moved: impl Fn(),
 ) -> Result<Bytes, FrameError> {
     within(patience(length), async {
-        let mut bulk = Buffer::up_to(length as usize);
-        while bulk.room() > 0 {
-            let chunk = receive.read_chunk(bulk.room(), true).await?.ok_or(FrameError::Ended)?;
-            bulk.fill(&chunk.bytes);
+        let mut bulk = BytesMut::with_capacity(length as usize);
+        // Many at a time: each time the connection is locked, and its own thread wants it too.
+        let mut chunks = [const { Bytes::new() }; CHUNKS];
+        while bulk.len() < length as usize {
+            let count = receive.read_chunks(&mut chunks).await?.ok_or(FrameError::Ended)?;
+            for chunk in chunks.iter_mut().take(count) {
+                bulk.extend_from_slice(&std::mem::take(chunk));
+            }
             moved();
+        }
+        // What goes on behind its end is not what was announced.
+        if bulk.len() > length as usize {
+            return Err(FrameError::Malformed(ProtoError::malformed(
+                "bulk",
+                "more bytes than were announced",
+            )));
         }
         Ok(bulk.freeze())
     })
@@ -151,6 +161,8 @@ impl From<WriteError> for FrameError {
 pub(crate) const FRAME_DEADLINE: Duration = Duration::from_secs(10);
 /// How long an answer may take to begin: a put waits for the other side's disk.
 pub(crate) const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
+/// Packets whose bytes are taken at a time.
+const CHUNKS: usize = 32;
 /// Bulk is sent in pieces of so many bytes.
 const PIECE_BYTES: usize = 64 << 10;
 /// What follows a frame must come at least so fast, on average, in bytes per second.

@@ -9,12 +9,12 @@ pub(crate) const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 /// What all peers together may have parked here, in bytes: sent to us and not read yet, or sent to them and not taken.
 pub(crate) const PARKED_BYTES_MAX: u64 = 64 << 20;
 /// What one peer may have in flight, on all streams together, in either direction, in bytes.
-pub(crate) const WINDOW_BYTES_MAX: u32 = 2 * STREAM_WINDOW_BYTES;
+pub(crate) const WINDOW_BYTES_MAX: u32 = 4 * STREAM_WINDOW_BYTES;
 /// The same, at least, however many connections there may be. With more than 1024 of them more than
 /// [`PARKED_BYTES_MAX`] is parked at the worst.
 pub(crate) const WINDOW_BYTES_MIN: u32 = 16 << 10;
 /// A node that the operator wants gets this part of what is left of [`PARKED_BYTES_MAX`].
-pub(crate) const GRANT_SHARE: u64 = 8;
+pub(crate) const GRANT_SHARE: u64 = 4;
 /// Streams that a peer may have open to us.
 pub(crate) const STREAMS_MAX: u32 = 128;
 /// The same for a guest.
