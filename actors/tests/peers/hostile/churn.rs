@@ -101,7 +101,7 @@ async fn visit(caller: &Raw, holder: proto::NodeId, address: SocketAddr, number:
                 let _ = receive.read_to_end(1 << 16).await;
             }
         }
-        _ => drop(connection),
+        _ => tokio::time::sleep(STAY).await,
     }
 }
 
@@ -112,7 +112,8 @@ async fn rest(b: &Node) {
     until("rest", async || b.system.parked().room_bytes == 0).await;
 }
 
-const PLACES: usize = 24;
+const PLACES: usize = 6;
+const STAY: Duration = Duration::from_millis(10);
 const CALLERS: u8 = 32;
 const DESCRIPTORS_GROWTH_MAX: usize = 4;
 /// Threads for files come and go.

@@ -2,9 +2,12 @@
 //! serves the others meanwhile.
 
 mod churn;
+mod flood;
 mod frames;
 mod greetings;
+mod kills;
 mod models;
+mod stalled;
 mod twist;
 mod verdict;
 mod vitals;
