@@ -9,7 +9,9 @@
 //!
 //! # Not guaranteed
 //! A request that failed may still have been carried out. What only the index knows (which blobs are suspect, when a
-//! segment was verified) may be lost in a power cut and is found out again.
+//! segment was verified) may be lost in a power cut and is found out again; what is kept of others (peers, blocks,
+//! receipts, that an invite was taken) may be lost likewise unless SQLite syncs each commit, and when the index is, it is
+//! again what the newest snapshot says.
 
 mod actor;
 mod ahead;

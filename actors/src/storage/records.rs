@@ -145,8 +145,10 @@ pub(super) async fn peers(
     index: &mut SqliteConnection,
     only: Option<NodeId>,
 ) -> Result<Vec<Peer>, ActorError> {
-    let only = only.as_ref().map(|node| node.as_bytes().as_slice());
-    let rows = sqlx::query(PEERS).bind(only).fetch_all(index).await?;
+    let rows = match only {
+        Some(node) => sqlx::query(PEER).bind(node.as_bytes().as_slice()).fetch_all(index).await?,
+        None => sqlx::query(PEERS).fetch_all(index).await?,
+    };
     rows.iter().map(peer).collect()
 }
 
@@ -175,11 +177,14 @@ pub(super) async fn blocks(
     index: &mut SqliteConnection,
     only: Option<&[Blocked]>,
 ) -> Result<Vec<Block>, ActorError> {
-    let ids = only.map(|only| {
-        let ids: Vec<_> = only.iter().map(|what| Checksum::from_bytes(*what.id()).to_string()).collect();
-        serde_json::Value::from(ids).to_string()
-    });
-    let rows = sqlx::query(BLOCKS).bind(ids).fetch_all(index).await?;
+    let rows = match only {
+        Some(only) => {
+            let ids = only.iter().map(|what| Checksum::from_bytes(*what.id()).to_string());
+            let ids = serde_json::Value::from(ids.collect::<Vec<_>>()).to_string();
+            sqlx::query(BLOCKS_OF).bind(ids).fetch_all(index).await?
+        }
+        None => sqlx::query(BLOCKS).fetch_all(index).await?,
+    };
     let block = |row: &SqliteRow| -> Result<Option<Block>, ActorError> {
         let id = *Checksum::try_from(row.try_get::<&[u8], _>(0)?)?.as_bytes();
         let Some(what) = Blocked::from_code(id, row.try_get(1)?) else { return Ok(None) };
@@ -323,9 +328,12 @@ const _: () = assert!(DOCUMENT_FIELDS_LEN as usize == DOCUMENT_FIELDS_BYTES);
 /// Claims in one answer: those of 24 holders for a page of a layout and more.
 const CLAIMS_MAX: u32 = 64 << 10;
 const PEERS: &str = "SELECT node, addresses, author, allow_bytes, origin, added_at, seen_at, last_address, \
-     wrong_bytes, errors, absences, name FROM peers WHERE ?1 IS NULL OR node = ?1 ORDER BY node";
-const BLOCKS: &str = "SELECT id, kind, reason, at FROM blocked \
-     WHERE ?1 IS NULL OR id IN (SELECT unhex(value) FROM json_each(?1)) ORDER BY at, id";
+     wrong_bytes, errors, absences, name FROM peers ORDER BY node";
+const PEER: &str = "SELECT node, addresses, author, allow_bytes, origin, added_at, seen_at, last_address, \
+     wrong_bytes, errors, absences, name FROM peers WHERE node = ?";
+const BLOCKS: &str = "SELECT id, kind, reason, at FROM blocked ORDER BY at, id";
+const BLOCKS_OF: &str = "SELECT id, kind, reason, at FROM blocked \
+     WHERE id IN (SELECT unhex(value) FROM json_each(?)) ORDER BY at, id";
 const INVITES: &str = "SELECT token, allow_bytes, expires_at, name FROM invites WHERE ?1 IS NULL OR token = ?1 \
      ORDER BY expires_at, token";
 const KEEPERS: &str = "SELECT account FROM holdings WHERE tessera = ? ORDER BY account";
