@@ -45,7 +45,7 @@ pub enum Answer {
         /// How many more bytes the account of the one who asked may have kept here.
         allowance_bytes: u64,
     },
-    /// To `PutDocument`: it is safe on the disk.
+    /// To `PutDocument`: it was checked, and fragments that it belongs to may follow. It is stored with the first of them.
     Done,
     /// To `GetDocument`: its bytes follow.
     Document {
