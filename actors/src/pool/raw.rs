@@ -13,6 +13,7 @@ use crate::error::ActorError;
 pub struct Raw {
     identity: Identity,
     endpoint: Endpoint,
+    transport: Arc<TransportConfig>,
     us: NodeId,
 }
 
@@ -21,9 +22,10 @@ impl Raw {
     pub fn bind(key: &NodeKey, address: SocketAddr, transport: TransportConfig) -> Result<Self, ActorError> {
         let identity = Identity::new(key)?;
         let mut config = ServerConfig::with_crypto(Arc::new(identity.server()?));
-        config.transport_config(Arc::new(transport));
+        let transport = Arc::new(transport);
+        config.transport_config(transport.clone());
         let endpoint = Endpoint::server(config, address)?;
-        Ok(Self { identity, endpoint, us: key.id() })
+        Ok(Self { identity, endpoint, transport, us: key.id() })
     }
 
     /// Who it is.
@@ -43,7 +45,7 @@ impl Raw {
 
     /// The same endpoint with another key to dial with.
     pub fn with_key(&self, key: &NodeKey) -> Result<Self, ActorError> {
-        Ok(Self { identity: Identity::new(key)?, endpoint: self.endpoint.clone(), us: key.id() })
+        Ok(Self { identity: Identity::new(key)?, us: key.id(), ..self.clone() })
     }
 
     /// From now on it answers only those who speak another protocol.
@@ -55,7 +57,9 @@ impl Raw {
 
     /// What it takes to dial a node, with a protocol of one's own, or none if that is empty.
     pub fn client(&self, node: NodeId, protocol: &[u8]) -> Result<ClientConfig, ActorError> {
-        Ok(ClientConfig::new(Arc::new(self.identity.client(node, protocol)?)))
+        let mut config = ClientConfig::new(Arc::new(self.identity.client(node, protocol)?));
+        config.transport_config(self.transport.clone());
+        Ok(config)
     }
 
     /// Dials a node as one that knows the protocol.

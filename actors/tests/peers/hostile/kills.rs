@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use actors::{FragmentStore, pool::raw::Raw};
 use proto::{AccountId, AuthorKey, NodeKey, record::DocumentKind, wire::Request};
-use quinn::{Connection, SendStream};
+use quinn::Connection;
 
 use super::tell;
 use crate::support::{Node, Tessera, pair, until};
@@ -112,7 +112,7 @@ async fn caller_killed_after_each_piece_of_a_put_leaves_nothing_half_done() {
             for piece in &steps[..count] {
                 send.write_all(piece).await.unwrap();
             }
-            arrived(&b, &send, count).await;
+            arrived(&b, count).await;
             match end {
                 End::Closed => {
                     connection.close(0_u32.into(), b"killed");
@@ -135,7 +135,7 @@ async fn caller_killed_after_each_piece_of_a_put_leaves_nothing_half_done() {
 }
 
 /// Waits a moment, so that what was said is there before it is over.
-async fn arrived(b: &Node, _: &SendStream, count: usize) {
+async fn arrived(b: &Node, count: usize) {
     // The frame is whole after the third piece: then the fragment counts as on its way.
     if count >= 3 {
         until("its being on its way", async || b.system.parked().owed_bytes > 0).await;
@@ -182,13 +182,12 @@ async fn holder_killed_at_any_moment_keeps_what_it_has_signed_for_and_no_half() 
     for delay_ms in [0_u64, 2, 5, 10, 20, 40] {
         // It has forgotten what was in its memory only.
         until("its documents", async || tessera.introduce(&a, b.id()).await.is_ok()).await;
-        let gives = (0..tessera.fragments.len()).map(|stripe| tessera.give(&a, b.id(), stripe));
-        let gives = futures::future::join_all(gives);
-        let (given, ()) = tokio::join!(gives, async {
+        let holder = b.id();
+        let gives = (0..tessera.fragments.len()).map(|stripe| tessera.give(&a, holder, stripe));
+        let (given, ()) = tokio::join!(futures::future::join_all(gives), async {
             tokio::time::sleep(Duration::from_millis(delay_ms)).await;
-            b.system.clone().crash().await;
+            b.kill_and_start().await;
         });
-        b.kill_and_start().await;
         let mut signed = 0;
         for (stripe, _) in given.iter().enumerate().filter(|(_, given)| given.is_ok()) {
             signed += 1;

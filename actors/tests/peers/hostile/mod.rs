@@ -7,6 +7,7 @@ mod frames;
 mod greetings;
 mod kills;
 mod models;
+mod parked;
 mod stalled;
 mod twist;
 mod verdict;
