@@ -53,6 +53,7 @@ pub mod erasure;
 pub mod error;
 pub mod fragment;
 pub mod ids;
+pub mod invite;
 pub mod keys;
 pub mod layout;
 pub mod limits;

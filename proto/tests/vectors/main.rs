@@ -19,6 +19,7 @@ use proto::{
     cbor,
     chunks::Chunker,
     erasure::Coder,
+    invite::Invite,
     layout::{Code, Layout, SignedLayout},
     limits::{RECORD_ALIGN_BYTES, RECORD_HEADER_BYTES},
     manifest::{Manifest, SignedManifest},
@@ -80,6 +81,7 @@ fn every_file_of_vectors_is_checked() {
         "erasure.json",
         "frames.json",
         "ids.json",
+        "invites.json",
         "layouts.json",
         "manifests.json",
         "prefixes.json",
@@ -134,6 +136,32 @@ fn prefix_vectors_hold() {
         }
     }
     Codec { file: "prefixes.json", encode, decode: |vector| vector["input"].clone() }.check();
+}
+
+#[test]
+fn invite_vectors_hold() {
+    fn encode(vector: &Value) -> Value {
+        let input = &vector["input"];
+        let invite = Invite {
+            node: read(&input["node"]),
+            addresses: read(&input["addresses"]),
+            token: bytes32(&input["token"]),
+            expires_at_ms: read(&input["expires_at_ms"]),
+            allowance_bytes: read(&input["allowance_bytes"]),
+        };
+        json!(invite.to_line().unwrap())
+    }
+    fn decode(vector: &Value) -> Value {
+        let invite = Invite::read(vector["output"].as_str().unwrap(), 0).unwrap();
+        json!({
+            "node": invite.node,
+            "addresses": invite.addresses,
+            "token": hex(&invite.token),
+            "expires_at_ms": invite.expires_at_ms,
+            "allowance_bytes": invite.allowance_bytes,
+        })
+    }
+    Codec { file: "invites.json", encode, decode }.check();
 }
 
 #[test]
