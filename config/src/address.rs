@@ -10,14 +10,13 @@ use std::{
 };
 
 use figment::value::Value;
-use proto::{NodeId, ProtoError};
+use proto::{
+    NodeId, ProtoError,
+    limits::{ADDRESS_BYTES_MAX, ADDRESSES_MAX},
+};
 
 use crate::value::{Kind, found, quoted};
 
-/// The longest address, in bytes: what nodes tell each other has no room for more.
-pub const ADDRESS_BYTES_MAX: usize = 255;
-/// The most addresses of one node.
-pub const ADDRESSES_MAX: usize = 8;
 /// The most peers that the settings may name.
 pub const PEERS_MAX: usize = 1024;
 /// The longest part between two dots of a name, in bytes (RFC 1035).

@@ -32,7 +32,7 @@ use raw::{Entry, Layers};
 use reader::Reader;
 use sections::Surroundings;
 
-pub use address::{ADDRESS_BYTES_MAX, ADDRESSES_MAX, AddressError, Host, HostPort, PEERS_MAX, PeerAddress};
+pub use address::{AddressError, Host, HostPort, PEERS_MAX, PeerAddress};
 pub use collector::Collector;
 pub use error::{ConfigError, ConfigErrors};
 pub use example::{defaults, example};
