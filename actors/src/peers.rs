@@ -120,12 +120,14 @@ impl Peers {
         Ok(())
     }
 
-    /// Adds a peer that the operator wants, or says more of one.
+    /// Adds a peer that the operator wants, or says more of one: its name and its allowance stay as they are where none
+    /// is given.
     pub async fn add(
         &self,
         node: NodeId,
         addresses: &[HostPort],
         allow_bytes: Option<u64>,
+        name: Option<String>,
     ) -> Result<(), ActorError> {
         if node == self.0.us {
             return Err(ActorError::Peer { node, trouble: PeerTrouble::Itself });
@@ -137,7 +139,7 @@ impl Peers {
             author: known.as_ref().and_then(|peer| peer.author),
             allow_bytes: allow_bytes.or(known.and_then(|peer| peer.allow_bytes)),
             origin: Origin::Configured,
-            name: None,
+            name,
             at_ms: clock::now_ms(),
         };
         self.change(vec![note]).await
@@ -171,16 +173,16 @@ impl Peers {
         self.change(vec![Note::Unblock { what }]).await
     }
 
-    /// A secret that lets whoever has it become a peer, once, within so long.
+    /// A secret that lets whoever has it become a peer, once, within so long. It is then known by this name.
     pub async fn invite(
         &self,
         allow_bytes: Option<u64>,
+        name: Option<String>,
         valid_for: Duration,
     ) -> Result<[u8; 32], ActorError> {
         let secret = keys::seed().map_err(|error| ActorError::Network { reason: error.to_string() })?;
         let valid_ms = i64::try_from(valid_for.as_millis()).unwrap_or(i64::MAX);
-        let invite =
-            Invite { allow_bytes, expires_at_ms: clock::now_ms().saturating_add(valid_ms), name: None };
+        let invite = Invite { allow_bytes, expires_at_ms: clock::now_ms().saturating_add(valid_ms), name };
         self.change(vec![Note::Invite { token: Checksum::of(&secret), invite }]).await?;
         Ok(secret)
     }

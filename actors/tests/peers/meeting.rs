@@ -51,7 +51,7 @@ fn a_free_port() -> std::net::SocketAddr {
 #[tokio::test(flavor = "multi_thread")]
 async fn invitation_lets_one_node_in_once() {
     let (a, b, c) = (Node::start(1).await, Node::start(2).await, Node::start(3).await);
-    let secret = a.system.peers.invite(Some(1 << 20), Duration::from_secs(60)).await.unwrap();
+    let secret = a.system.peers.invite(Some(1 << 20), None, Duration::from_secs(60)).await.unwrap();
     b.knows(&a).await;
     c.knows(&a).await;
     let greeting = b.system.remote.hello(a.id(), false, Some(secret)).await.unwrap();
@@ -66,7 +66,7 @@ async fn invitation_lets_one_node_in_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn node_with_a_wrong_invitation_gets_nothing_while_another_is_open() {
     let (a, c) = (Node::start(1).await, Node::start(3).await);
-    a.system.peers.invite(None, Duration::from_secs(60)).await.unwrap();
+    a.system.peers.invite(None, None, Duration::from_secs(60)).await.unwrap();
     c.knows(&a).await;
     let told = trouble(c.system.remote.hello(a.id(), false, Some([7; 32])).await);
     assert!(

@@ -91,7 +91,7 @@ impl Node {
     }
 
     pub(crate) async fn knows_at(&self, node: NodeId, address: SocketAddr, allow_bytes: Option<u64>) {
-        self.system.peers.add(node, &[address.try_into().unwrap()], allow_bytes).await.unwrap();
+        self.system.peers.add(node, &[address.try_into().unwrap()], allow_bytes, None).await.unwrap();
     }
 }
 
