@@ -45,7 +45,7 @@ pub use profile::Profile;
 pub use reader::Setting;
 pub use sections::{
     AdminConfig, CONNECTIONS_BYTES, Config, LogFormat, LogLevel, MemoryConfig, NodeConfig,
-    ObservabilityConfig,
+    ObservabilityConfig, TRANSFERS_BYTES,
 };
 pub use storage::StorageConfig;
 

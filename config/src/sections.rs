@@ -31,8 +31,12 @@ const COMPACT_BELOW_MAX: f64 = 0.9;
 const LOCATION_MAP_DIVISOR: u64 = 8;
 /// What connections buffer, all together, before anything is reserved for a request.
 pub const CONNECTIONS_BYTES: u64 = 20 * MIB;
+/// What is on its way to and from other nodes, all together.
+pub const TRANSFERS_BYTES: u64 = 16 * MIB;
 /// What verifying holds beside those who ask: the list of what should be there, and a piece of a segment.
 const BACKGROUND_BYTES: u64 = 12 * MIB;
+/// What does not depend on how much memory there is.
+const FIXED_BYTES: u64 = CONNECTIONS_BYTES + TRANSFERS_BYTES + BACKGROUND_BYTES;
 /// What all others must leave of the budget to requests: a document being read while another is made.
 const WORKING_BYTES_MIN: u64 = (DOCUMENT_BYTES_MAX + CONTENT_BUFFER_BYTES_MAX) as u64;
 const MIB: u64 = 1 << 20;
@@ -289,14 +293,13 @@ fn performance(r: &mut Reader) -> (MemoryConfig, Sqlite, Pool) {
     let budget_mb = r.read_preset(
         "performance.memory_budget_mb",
         |preset| preset.memory_budget_mb,
-        "Memory in MiB for the cache, the map of where fragments lie (an eighth), connections and verifying (32 MiB), and\n\
-         requests under way.",
+        "Memory in MiB for the cache, the map of where fragments lie (an eighth), connections, transfers and verifying\n\
+         (48 MiB), and requests under way.",
     );
     let pool = network::pool(r);
     let budget_bytes = u64::from(budget_mb) * MIB;
     let fragment_cache_bytes = u64::from(fragment_cache_mb) * MIB;
-    let others =
-        budget_bytes / LOCATION_MAP_DIVISOR + fragment_cache_bytes + CONNECTIONS_BYTES + BACKGROUND_BYTES;
+    let others = budget_bytes / LOCATION_MAP_DIVISOR + fragment_cache_bytes + FIXED_BYTES;
     let memory = MemoryConfig {
         budget_bytes,
         fragment_cache_bytes,
@@ -392,9 +395,9 @@ fn relations(r: &mut Reader, admin: &AdminConfig, memory: &MemoryConfig, storage
         memory.requests_bytes >= WORKING_BYTES_MIN,
         &["performance.fragment_cache_size_mb", "performance.memory_budget_mb"],
         format!(
-            "the memory budget must have room for the fragment cache, the location map (an eighth of it), connections and \
-             verifying ({} MiB), and {} MiB to work in",
-            (CONNECTIONS_BYTES + BACKGROUND_BYTES) / MIB,
+            "the memory budget must have room for the fragment cache, the location map (an eighth of it), connections, transfers \
+             and verifying ({} MiB), and {} MiB to work in",
+            FIXED_BYTES / MIB,
             WORKING_BYTES_MIN / MIB
         ),
     );

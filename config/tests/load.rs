@@ -77,7 +77,7 @@ fn nothing_written_gives_the_defaults() {
     let config = config(BIG, "");
     assert_eq!(config.storage, StorageConfig::with_defaults("/var/lib/tesseras"));
     assert_eq!(config.network, NetworkConfig::default());
-    assert_eq!((config.memory.budget_bytes, config.memory.requests_bytes), (256 << 20, 64 << 20));
+    assert_eq!((config.memory.budget_bytes, config.memory.requests_bytes), (256 << 20, 48 << 20));
     assert_eq!(config.memory.fragment_cache_bytes, 128 << 20);
     assert_eq!(config.node.profile, Profile::Standard);
     assert_eq!(config.admin.socket, Path::new("/run/tesseras/node.sock"));
@@ -184,8 +184,8 @@ fn values_that_do_not_fit_each_other_are_refused() {
         "[performance]\nmemory_budget_mb = 128\n",
         &[],
         &[
-            "the memory budget must have room for the fragment cache, the location map (an eighth of it), connections and \
-           verifying (32 MiB), and 32 MiB to work in, but `performance.fragment_cache_size_mb` is 128 (default) and \
+            "the memory budget must have room for the fragment cache, the location map (an eighth of it), connections, \
+           transfers and verifying (48 MiB), and 32 MiB to work in, but `performance.fragment_cache_size_mb` is 128 (default) and \
            `performance.memory_budget_mb` is 128 (node.toml:2)",
         ],
     );
