@@ -23,7 +23,7 @@ impl ServeMetrics {
                 "peer_request_duration",
                 "From a peer's request until its answer is sent, by what it asked.",
             ),
-            refusals: make.count("peer_refusals", "Requests of peers that were refused, by why."),
+            refusals: make.count_by(REFUSED, "peer_refusals", "Requests of peers that were refused, by why."),
             bytes: make.count_bytes_by(DIRECTION, "network", "Bytes of requests and answers, by direction."),
         }
     }
@@ -116,4 +116,21 @@ impl PoolMetrics {
 }
 
 const DIRECTION: Label = ("direction", &["in", "out"]);
+const REFUSED: Label = (
+    "reason",
+    &[
+        "busy",
+        "not_found",
+        "quota_exceeded",
+        "insufficient_storage",
+        "forbidden",
+        "not_known",
+        "need_manifest",
+        "corrupt",
+        "blocked",
+        "unsupported",
+        "malformed",
+        "restarting",
+    ],
+);
 const TURNED_AWAY: Label = ("reason", &["not_known", "blocked", "full"]);

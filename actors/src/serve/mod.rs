@@ -32,6 +32,7 @@ use config::NetworkConfig;
 use papers::Papers;
 use proto::{
     NodeId, NodeKey, ProtoError,
+    limits::FRAME_HEAD_BYTES,
     wire::{Answer, Refusal, RefusalKind, Request},
 };
 use quinn::VarInt;
@@ -173,7 +174,9 @@ impl Server {
             };
             frames::read_body(&mut stream.receive, head).await
         });
-        frames::request(&frame.await?)
+        let frame = frame.await?;
+        self.metrics.received(FRAME_HEAD_BYTES + frame.body.len());
+        frames::request(&frame)
     }
 
     async fn say(&self, stream: &mut Inbound, answer: &Answer, bulk: Bytes) -> Result<(), FrameError> {
