@@ -5,8 +5,9 @@ use std::io;
 use actors::{
     ActorError,
     archive::{ArchiveError, UPLOAD},
+    pool::PeerTrouble,
 };
-use proto::ProtoError;
+use proto::{ProtoError, wire::RefusalKind};
 
 use crate::{
     failure::Failure,
@@ -56,9 +57,27 @@ fn actor(error: &ActorError) -> Kind {
         ActorError::Conflict { .. } => Kind::Conflict,
         ActorError::SessionEnded { .. } => Kind::Unavailable,
         ActorError::Version { .. } => Kind::NewerVersion,
-        ActorError::Sqlite(_) | ActorError::Io { .. } => Kind::Io,
+        ActorError::Sqlite(_) | ActorError::Io { .. } | ActorError::Network { .. } => Kind::Io,
+        ActorError::Peer { trouble, .. } => peer(trouble),
         ActorError::Proto(error) => proto(error),
         _ => Kind::Internal,
+    }
+}
+
+fn peer(trouble: &PeerTrouble) -> Kind {
+    match trouble {
+        PeerTrouble::NoAddress => Kind::NotFound,
+        PeerTrouble::Itself => Kind::Refused,
+        PeerTrouble::BlockedHere { .. } => Kind::Conflict,
+        PeerTrouble::DialBudget { .. } => Kind::Busy,
+        PeerTrouble::NotKnown { .. } | PeerTrouble::Blocked { .. } => Kind::RefusedByPeer,
+        PeerTrouble::Lied { .. } | PeerTrouble::Malformed { .. } => Kind::WrongAnswer,
+        PeerTrouble::Refused(refusal) => match refusal.kind() {
+            RefusalKind::Busy { .. } | RefusalKind::Restarting => Kind::Busy,
+            RefusalKind::NotFound => Kind::NotFound,
+            _ => Kind::RefusedByPeer,
+        },
+        _ => Kind::Unreachable,
     }
 }
 
@@ -100,6 +119,20 @@ fn proto(error: &ProtoError) -> Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn trouble_with_another_node_is_told_by_what_the_caller_can_do() {
+        let refused = |kind: RefusalKind| peer(&PeerTrouble::Refused(kind.because("as it is")));
+        let reason = || "it is so".to_owned();
+        assert_eq!(peer(&PeerTrouble::NoAddress), Kind::NotFound);
+        assert_eq!(peer(&PeerTrouble::Unreachable { reason: reason() }), Kind::Unreachable);
+        assert_eq!(peer(&PeerTrouble::Silent { what: "answer", seconds: 1 }), Kind::Unreachable);
+        assert_eq!(peer(&PeerTrouble::NotKnown { reason: reason() }), Kind::RefusedByPeer);
+        assert_eq!(peer(&PeerTrouble::Lied { what: reason() }), Kind::WrongAnswer);
+        assert_eq!(refused(RefusalKind::Busy { retry_after_ms: 1 }), Kind::Busy);
+        assert_eq!(refused(RefusalKind::NotFound), Kind::NotFound);
+        assert_eq!(refused(RefusalKind::QuotaExceeded), Kind::RefusedByPeer);
+    }
 
     #[test]
     fn upload_that_fell_silent_is_a_timeout_and_other_streams_are_input_and_output() {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use actors::{Metrics as Instruments, System, SystemConfig};
-use config::{FILE_NAME, Loaded, Sources};
+use config::{Config, FILE_NAME, Loaded, Sources, TRANSFERS_BYTES};
 use tokio::{
     sync::watch,
     task::JoinHandle,
@@ -62,6 +62,19 @@ pub(crate) async fn run(context: &Context) -> Result<Exit, Failure> {
     let outcome = run_watched(context, &loaded, &log, &metrics).await;
     telemetry::finish(log, metrics, otlp).await;
     outcome
+}
+
+/// What the actors are started with.
+fn actors(config: &Config, keys: &Keys, metrics: &Metrics) -> Result<SystemConfig, Failure> {
+    Ok(SystemConfig {
+        integrity: config.integrity.clone(),
+        cache_bytes_max: config.memory.fragment_cache_bytes,
+        credential: Some(keys.credential()?),
+        network: config.network.clone(),
+        transfer_bytes_max: TRANSFERS_BYTES,
+        metrics: Instruments::new(&metrics.meter()),
+        ..SystemConfig::new(config.storage.clone(), keys.node.clone())
+    })
 }
 
 async fn run_watched(
@@ -138,11 +151,7 @@ impl Daemon {
             data_dir: config.node.data_dir.clone(),
         };
         let socket = Socket::bind(&place).await?;
-        let mut actors = SystemConfig::new(config.storage.clone(), keys.node.clone());
-        actors.integrity = config.integrity.clone();
-        actors.cache_bytes_max = config.memory.fragment_cache_bytes;
-        actors.metrics = Instruments::new(&metrics.meter());
-        let system = System::start(actors).await?;
+        let system = System::start(actors(config, &keys, &metrics)?).await?;
         let health = Health {
             draining: draining.clone(),
             metrics: metrics.clone(),

@@ -5,10 +5,14 @@
 //!    stranger of the node and close the private tesserae for good: that takes an explicit `init`.
 
 use actors::keys::{AUTHOR_KEY_NAME, Author, KeyError, NODE_KEY_NAME, create_node_key, read_node_key};
-use proto::keys::NodeKey;
+use proto::{
+    credential::{Credential, SignedCredential},
+    keys::NodeKey,
+};
 
 use crate::{
     args::this_node,
+    clock::now_ms,
     data_dir::{DataDir, give},
     failure::Failure,
     problem::Kind,
@@ -46,6 +50,16 @@ impl Keys {
         }
         Ok(keys)
     }
+
+    /// The person's word that this machine acts for them: what others keep for it is charged to them.
+    pub(crate) fn credential(&self) -> Result<SignedCredential, Failure> {
+        let (author, node) = (self.author.id(), self.node.id());
+        let credential = Credential { author, node, made_at_ms: now_ms() };
+        let signed = credential.sign(self.author.key());
+        signed.map_err(|error| {
+            Failure::new(Kind::Internal, format!("this node cannot say whom it acts for: {error}"))
+        })
+    }
 }
 
 fn lost(data_dir: &DataDir, name: &str) -> Failure {
@@ -81,6 +95,15 @@ mod tests {
         let held = DataDir::open(dir.path()).unwrap();
         let (first, second) = (Keys::open(&held).unwrap(), Keys::open(&held).unwrap());
         assert_eq!((first.node.id(), first.author.id()), (second.node.id(), second.author.id()));
+    }
+
+    #[test]
+    fn machine_acts_for_its_person() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = Keys::open(&DataDir::open(dir.path()).unwrap()).unwrap();
+        let signed = keys.credential().unwrap();
+        let credential = SignedCredential::verify(signed.bytes(), keys.node.id()).unwrap();
+        assert_eq!(credential.author, keys.author.id());
     }
 
     #[test]

@@ -50,6 +50,12 @@ pub(crate) enum Kind {
     ReadOnly,
     /// Bytes are not what they were when they were stored.
     Damaged,
+    /// Another node cannot be reached.
+    Unreachable,
+    /// Another node does not do it.
+    RefusedByPeer,
+    /// What another node answered is wrong.
+    WrongAnswer,
     /// Reading or writing failed.
     Io,
     /// A fault of this software.
@@ -75,7 +81,7 @@ struct Facts(&'static str, &'static str, u16, Exit);
 
 impl Kind {
     /// Every kind.
-    pub(crate) const ALL: [Self; 27] = [
+    pub(crate) const ALL: [Self; 30] = [
         Self::BadRequest,
         Self::Usage,
         Self::NotPermitted,
@@ -94,6 +100,9 @@ impl Kind {
         Self::InsufficientStorage,
         Self::ReadOnly,
         Self::Damaged,
+        Self::Unreachable,
+        Self::RefusedByPeer,
+        Self::WrongAnswer,
         Self::Io,
         Self::Internal,
         Self::NotRunning,
@@ -133,6 +142,9 @@ impl Kind {
             Self::Misdirected => Facts("misdirected", "Sent to another host", 421, Exit::Failure),
             Self::Refused => Facts("refused", "Not accepted", 422, Exit::Failure),
             Self::Damaged => Facts("damaged", "Damaged data", 500, Exit::Damaged),
+            Self::Unreachable => Facts("unreachable", "Another node cannot be reached", 504, Exit::Failure),
+            Self::RefusedByPeer => Facts("refused-by-peer", "Another node refuses", 502, Exit::Failure),
+            Self::WrongAnswer => Facts("wrong-answer", "Another node answers wrongly", 502, Exit::Damaged),
             Self::Io => Facts("io", "Reading or writing failed", 500, Exit::Io),
             Self::Internal => Facts("internal", "Internal fault", 500, Exit::Internal),
             Self::NewerVersion => Facts("newer-version", "Written by a later version", 500, Exit::BadConfig),

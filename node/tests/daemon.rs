@@ -311,6 +311,19 @@ fn key_that_others_can_read_is_exit_77() {
 }
 
 #[test]
+fn port_for_other_nodes_that_is_taken_is_exit_74_and_says_what_to_set() {
+    let place = Place::new();
+    let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut command = place.command(["run"]);
+    command.env("TESSERAS_NODE__LISTEN_ADDR", taken.local_addr().unwrap().to_string());
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(74), "{}", stderr(&output));
+    let port = taken.local_addr().unwrap().port();
+    assert!(stderr(&output).contains(&format!("UDP port {port} is in use")), "{}", stderr(&output));
+    assert!(stderr(&output).contains("node.listen_addr"), "{}", stderr(&output));
+}
+
+#[test]
 fn metrics_port_that_is_taken_keeps_no_memory_from_anyone_and_is_served_once_it_is_free() {
     let place = Place::new();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

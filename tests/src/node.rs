@@ -208,6 +208,7 @@ fn command_through(words: &[OsString], folder: &Path, setting: &Setting) -> Comm
     command.current_dir(folder).env_clear().env("HOME", folder);
     command.arg("--data-dir").arg(data_dir).arg("--socket").arg(folder.join(SOCKET));
     command.env("TESSERAS_OBSERVABILITY__METRICS_ADDR", "off");
+    command.env("TESSERAS_NODE__LISTEN_ADDR", "127.0.0.1:0");
     command.envs(setting.environment.iter().map(|(name, value)| (name, value)));
     command
 }

@@ -40,6 +40,7 @@ impl Daemon {
         let node = bench.ancestors().nth(2).ok_or("the bench lies in no target folder")?.join("node");
         let mut command = Command::new(&node);
         command.env_clear().env("HOME", folder).env("TESSERAS_OBSERVABILITY__METRICS_ADDR", "off");
+        command.env("TESSERAS_NODE__LISTEN_ADDR", "off");
         command.arg("--data-dir").arg(folder.join("data")).arg("run");
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let child = child.map_err(|error| format!("{}: {error}; `make bench` builds it", node.display()))?;

@@ -59,6 +59,7 @@ impl Place {
         let mut command = Command::new(env!("CARGO_BIN_EXE_node"));
         command.args(arguments).current_dir(self.path()).env_clear().env("HOME", self.path());
         command.env("TESSERAS_OBSERVABILITY__METRICS_ADDR", "off");
+        command.env("TESSERAS_NODE__LISTEN_ADDR", "127.0.0.1:0");
         command
     }
 

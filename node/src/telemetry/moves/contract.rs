@@ -1,6 +1,8 @@
 //! Every metric of this node, by name: a contract with whoever draws or alerts on them. Whoever adds, renames or removes
 //! one changes its row here, and CHANGELOG.md tells users how to migrate.
 
+use proto::wire::RefusalKind;
+
 use super::exposition::Type::{self, Counter, Gauge, Histogram};
 use crate::problem::Kind;
 
@@ -28,9 +30,33 @@ impl Row {
     }
 }
 
-const ACTORS: &[&str] = &["storage", "cache", "attestation", "scrub"];
+const ACTORS: &[&str] = &["storage", "cache", "attestation", "scrub", "pool"];
 const REASONS: &[&str] = &["get", "compact", "scrub", "prove"];
 const KINDS: &[&str] = &words();
+const REFUSALS: &[&str] = &refusals();
+const VERBS: &[&str] = &[
+    "hello",
+    "put_document",
+    "get_document",
+    "put_fragment",
+    "get_fragment",
+    "drop_fragments",
+    "attest",
+    "compare",
+    "prove",
+    "peers",
+    "unknown",
+];
+
+const fn refusals() -> [&'static str; RefusalKind::ALL.len()] {
+    let mut names = [""; RefusalKind::ALL.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = RefusalKind::ALL[at].name();
+        at += 1;
+    }
+    names
+}
 
 const fn words() -> [&'static str; KINDS_SERVED] {
     let mut words = [""; KINDS_SERVED];
@@ -45,7 +71,7 @@ const fn words() -> [&'static str; KINDS_SERVED] {
     words
 }
 
-const KINDS_SERVED: usize = 21;
+const KINDS_SERVED: usize = 24;
 
 pub(super) const CONTRACT: &[Row] = &[
     row("tesseras_actor_restarts_total", Counter).by("actor", ACTORS),
@@ -56,12 +82,23 @@ pub(super) const CONTRACT: &[Row] = &[
     row("tesseras_blob_reads_total", Counter).by("reason", REASONS),
     row("tesseras_build_info", Gauge).by("version", &[env!("CARGO_PKG_VERSION")]).constant(),
     row("tesseras_busy_total", Counter).by("actor", ACTORS),
+    row("tesseras_conn_pool_dial_failures_total", Counter),
+    row("tesseras_conn_pool_evictions_total", Counter),
+    row("tesseras_conn_pool_hits_total", Counter),
+    row("tesseras_conn_pool_misses_total", Counter),
+    row("tesseras_conn_pool_reaped_total", Counter),
+    row("tesseras_conn_pool_size", Gauge),
+    row("tesseras_conn_pool_turned_away_total", Counter).by("reason", &["not_known", "blocked", "full"]),
     row("tesseras_fragment_cache_bytes", Gauge),
     row("tesseras_fragment_cache_evictions_total", Counter),
     row("tesseras_fragment_cache_hits_total", Counter),
     row("tesseras_fragment_cache_misses_total", Counter),
+    row("tesseras_handshake_duration_seconds", Histogram),
     row("tesseras_memory_bytes", Gauge).by("part", &["cache", "locations", "requests"]),
+    row("tesseras_network_bytes_total", Counter).by("direction", &["in", "out"]),
     row("tesseras_oldest_verification_age_seconds", Gauge),
+    row("tesseras_peer_refusals_total", Counter).by("reason", REFUSALS),
+    row("tesseras_peer_request_duration_seconds", Histogram).by("verb", VERBS),
     row("tesseras_process_cpu_seconds_total", Counter),
     row("tesseras_process_max_fds", Gauge).constant(),
     row("tesseras_process_open_fds", Gauge),

@@ -5,6 +5,7 @@
 mod contract;
 mod disk;
 mod exposition;
+mod others;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -83,6 +84,7 @@ impl Driven {
             disk: disk.clone(),
             integrity: INTEGRITY,
             cache_bytes_max: CACHE_BYTES,
+            network: others::network(),
             budget: RestartBudget { restarts_max: usize::MAX, ..RestartBudget::default() },
             ..SystemConfig::new(storage(dir.path().to_owned()), keys.node.clone())
         };
@@ -217,6 +219,7 @@ fn assert_closed(row: &Row, labels: &Labels) {
 async fn every_metric_moves_and_is_in_the_contract() {
     let mut driven = Driven::start().await;
     keep_and_ask(&mut driven).await;
+    others::talk(&mut driven).await;
     be_busy(&mut driven).await;
     make_room(&mut driven).await;
     fall(&mut driven).await;
@@ -307,6 +310,7 @@ async fn fall(driven: &mut Driven) {
     driven.system.storage.panic();
     driven.system.attestation.panic();
     driven.system.scrub.panic();
+    driven.system.pool.panic();
     let is_back = |driven: &Driven| {
         let standing = driven.system.standing.borrow();
         standing.actors.iter().all(|actor| actor.running && actor.restarts > 0)
@@ -379,10 +383,13 @@ fn fragment(number: u32) -> Bytes {
 
 /// Series that have to move each by itself.
 const ALL_SEEN: &[(&str, &str, &[&str])] = &[
-    ("tesseras_actor_restarts_total", "actor", &["storage", "cache", "attestation", "scrub"]),
+    ("tesseras_actor_restarts_total", "actor", &["storage", "cache", "attestation", "scrub", "pool"]),
     ("tesseras_attestations_total", "outcome", &["ok", "refused"]),
     ("tesseras_memory_bytes", "part", &["cache", "locations", "requests"]),
     ("tesseras_blob_reads_total", "reason", &["get", "compact", "scrub", "prove"]),
+    ("tesseras_conn_pool_turned_away_total", "reason", &["not_known"]),
+    ("tesseras_network_bytes_total", "direction", &["in", "out"]),
+    ("tesseras_peer_refusals_total", "reason", &["not_found"]),
     ("tesseras_refusals_total", "reason", &["busy", "damaged", "not-found"]),
     ("tesseras_storage_written_bytes_total", "file", &["segment", "wal", "index", "snapshot"]),
     ("tesseras_tessera_health", "state", &["intact", "damaged"]),

@@ -1,0 +1,90 @@
+//! Other nodes, on loopback: what passes between them and the one that is watched.
+
+use std::{net::SocketAddr, time::Duration};
+
+use actors::{
+    System, SystemConfig,
+    storage::{Note, Origin},
+};
+use config::{NetworkConfig, StorageConfig};
+use proto::{Checksum, FragmentId, NodeId, NodeKey, TesseraId};
+
+use super::{Driven, eventually};
+
+/// Has room for one connection, and may close it as soon as nobody uses it.
+pub(super) fn network() -> NetworkConfig {
+    NetworkConfig {
+        listen_addr: Some(LOOPBACK),
+        pool_max_connections: 1,
+        pool_idle_timeout: Duration::ZERO,
+        pool_reaper_interval: Duration::from_secs(3600),
+        ..NetworkConfig::default()
+    }
+}
+
+/// Greets and is greeted, is refused and refuses, and cannot keep every connection.
+pub(super) async fn talk(driven: &mut Driven) {
+    let ours = driven.system.clone();
+    let dir = tempfile::tempdir().unwrap();
+    let (friend, stranger) = (start(dir.path(), 21).await, start(dir.path(), 22).await);
+    for other in [&friend, &stranger] {
+        knows_at(other, ours.peers.us(), ours.pool.address()).await;
+    }
+    stranger.remote.hello(ours.peers.us(), false, None).await.unwrap_err();
+    knows_at(&ours, friend.peers.us(), friend.pool.address()).await;
+    ask(&friend, &ours).await;
+    driven.scrape().await;
+    for _ in 0..2 {
+        ours.remote.hello(friend.peers.us(), false, None).await.unwrap();
+    }
+    // It is known now, and takes the place of the first; then nobody is where a third is said to be.
+    knows_at(&ours, stranger.peers.us(), stranger.pool.address()).await;
+    let nobody = NodeId::from_bytes([23; 32]);
+    knows_at(&ours, nobody, friend.pool.address()).await;
+    ours.remote.hello(stranger.peers.us(), false, None).await.unwrap();
+    ours.remote.hello(nobody, false, None).await.unwrap_err();
+    ours.remote.hello(friend.peers.us(), false, None).await.unwrap();
+    driven.scrape().await;
+    eventually(async || {
+        ours.pool.reap();
+        ours.pool.status().await.is_ok_and(|status| status.connections.is_empty())
+    })
+    .await;
+    driven.scrape().await;
+    friend.drain().await;
+    stranger.drain().await;
+}
+
+/// Of what one asks, something is there and something is not.
+async fn ask(friend: &System, ours: &System) {
+    let us = ours.peers.us();
+    friend.remote.hello(us, false, None).await.unwrap();
+    let absent = FragmentId { tessera: TesseraId::from_bytes([9; 32]), stripe: 0, index: 0 };
+    friend.remote.fragment(us, absent, Checksum::from_bytes([9; 32])).await.unwrap_err();
+}
+
+async fn start(dir: &std::path::Path, seed: u8) -> System {
+    let storage =
+        StorageConfig { min_free_bytes: 0, ..StorageConfig::with_defaults(dir.join(seed.to_string())) };
+    std::fs::create_dir(&storage.data_dir).unwrap();
+    let network = NetworkConfig { listen_addr: Some(LOOPBACK), ..NetworkConfig::default() };
+    let config = SystemConfig { network, ..SystemConfig::new(storage, NodeKey::from_seed([seed; 32])) };
+    System::start(config).await.unwrap()
+}
+
+/// As another has told of it: no connection to it is kept open.
+async fn knows_at(system: &System, node: NodeId, address: SocketAddr) {
+    let note = Note::Peer {
+        node,
+        addresses: vec![address.to_string()],
+        author: None,
+        allow_bytes: None,
+        origin: Origin::Introduced,
+        name: None,
+        at_ms: 0,
+    };
+    system.storage.records().note(vec![note]).await.unwrap();
+    system.peers.refresh().await.unwrap();
+}
+
+const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
