@@ -177,6 +177,13 @@ impl System {
         self.peers.refresh().await?;
         self.server.clone().run(thread, streams);
         self.pool.book_changed();
+        let (pool, mut book) = (self.pool.clone(), self.peers.watch());
+        // Ends with the last that knows of peers.
+        tokio::spawn(async move {
+            while book.changed().await.is_ok() {
+                pool.book_changed();
+            }
+        });
         let acquaintance = Acquaintance {
             peers: self.peers.clone(),
             pool: self.pool.clone(),
