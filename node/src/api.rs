@@ -15,7 +15,11 @@ use utoipa::ToSchema;
 pub(crate) use crate::event::{Event, Happening};
 pub(crate) use crate::{
     explained::{Explained, Facts},
+    explained_node::NodeExplained,
+    held::{Audit, Holder, Proven},
     jobs::{Cache, Job},
+    network::{Block, Blocked, Invited, Join, NewBlock, NewInvite, NewPeer, Origin, Peer, Ping},
+    pooled::Pool,
     rebuilt::{Rebuilding, Snapshot},
     scrubbed::{Mode, Scrub},
     settings::{Change, ChangeOutcome, Reloaded, Setting, settings},

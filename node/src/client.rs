@@ -16,7 +16,7 @@ use std::{
 
 use bytes::Bytes;
 use config::MACHINE_SOCKET;
-use http_body_util::{BodyExt, Empty, Limited, combinators::BoxBody};
+use http_body_util::{BodyExt, Empty, Full, Limited, combinators::BoxBody};
 use hyper::{
     Method, Request, Response, StatusCode,
     body::{Body, Incoming},
@@ -24,7 +24,7 @@ use hyper::{
     header,
 };
 use hyper_util::rt::TokioIo;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::{net::UnixStream, task::JoinSet, time::timeout};
 
 use crate::{
@@ -65,6 +65,19 @@ impl Client {
     pub(crate) async fn call<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, Failure> {
         self.must_answer().await?;
         progress::patiently(WAITING, self.ask(method, path)).await
+    }
+
+    /// Sends JSON to an endpoint, which answers with JSON when it is done.
+    pub(crate) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Failure> {
+        let body = serde_json::to_vec(body).map_err(|error| {
+            Failure::new(Kind::Internal, format!("the request for {path} cannot be written as JSON: {error}"))
+        })?;
+        let body = Full::from(body).map_err(|never| match never {}).boxed();
+        progress::patiently(WAITING, self.upload(Method::POST, path, body)).await
     }
 
     /// Sends a body and reads JSON.

@@ -166,6 +166,7 @@ impl Daemon {
             events: events.clone(),
             memory: health.memory.clone(),
             reload: Arc::new(Reload::new(sources, loaded, running)),
+            network: config.network.clone(),
             // Whoever asks for it works in another folder.
             data_dir: absolute(&config.node.data_dir).unwrap_or_else(|_| config.node.data_dir.clone()),
             started,

@@ -1,10 +1,10 @@
 //! What happens in a node, as JSON; the rest of the admin socket's JSON is in `api`.
 
-use proto::TesseraId;
+use proto::{NodeId, TesseraId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::schema;
+use crate::{network::Blocked, schema};
 
 /// Something that happened, from `GET /v1/events`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -96,6 +96,32 @@ pub(crate) enum Happening {
         /// What is wrong, a mistake a line.
         reason: String,
     },
+    /// Somebody made a node known, or said more of one that was.
+    PeerAdded {
+        /// Which one.
+        #[schema(value_type = schema::NodeId)]
+        node: NodeId,
+    },
+    /// A node is not known any more, as somebody wished.
+    PeerRemoved {
+        /// Which one.
+        #[schema(value_type = schema::NodeId)]
+        node: NodeId,
+    },
+    /// Nothing is accepted any more of a tessera or a node.
+    Blocked {
+        /// Which one.
+        #[serde(flatten)]
+        what: Blocked,
+        /// Why.
+        reason: String,
+    },
+    /// A tessera or a node is not blocked any more.
+    Unblocked {
+        /// Which one.
+        #[serde(flatten)]
+        what: Blocked,
+    },
     /// Nothing can be written at the moment.
     WritingStopped {
         /// Why.
@@ -144,6 +170,10 @@ impl Happening {
             Self::IndexRebuilt { .. } => "index_rebuilt",
             Self::ConfigReloaded { .. } => "config_reloaded",
             Self::ConfigRefused { .. } => "config_refused",
+            Self::PeerAdded { .. } => "peer_added",
+            Self::PeerRemoved { .. } => "peer_removed",
+            Self::Blocked { .. } => "blocked",
+            Self::Unblocked { .. } => "unblocked",
             Self::WritingStopped { .. } => "writing_stopped",
             Self::WritingWorks => "writing_works",
             Self::ActorFell { .. } => "actor_fell",

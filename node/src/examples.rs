@@ -49,6 +49,35 @@ const EXAMPLES: &[(&str, &[Example])] = &[
             ("Leave the disk alone for a while", r#"scrub pause --for "2 hours""#),
         ],
     ),
+    (
+        "prove",
+        &[
+            ("Ask a friend's node what it holds of a tessera", "attest tess12d9u6yc --peer ann"),
+            ("Then have it show that it does", "prove tess12d9u6yc --peer ann"),
+        ],
+    ),
+    (
+        "peers",
+        &[
+            (
+                "Know a friend's node, and keep up to 200 GB for it",
+                r#"peers add node1s8gs4lu2rpygtvqfr2ac6kr8kyrzqw3lz3g28x9pq36y502eu8hs5sxun5@example.org:4433 --allow "200 GB" --name ann"#,
+            ),
+            ("Whether it answers, and whether it reaches this node", "peers ping ann"),
+        ],
+    ),
+    (
+        "invite",
+        &[("A line to send to a friend, for whom 200 GB are kept", r#"invite --allow "200 GB" --name ann"#)],
+    ),
+    ("join", &[("Follow an invite", "join invite1qz4n… --name ben")]),
+    (
+        "block",
+        &[
+            ("Never hold a tessera", r#"block tess12d9u6yc --reason "not ours to keep""#),
+            ("Have nothing to do with a node", r#"block node1s8gs4 --reason "it lies about what it has""#),
+        ],
+    ),
     ("backup", &[("Keys, settings and what only the index knows", "backup /media/stick/node.tar")]),
     ("restore", &[("Into a new data directory", "restore /media/stick/node.tar --data-dir /srv/tesseras")]),
     ("events", &[("Whatever is found damaged, for a program", "events --json | grep damage_found")]),

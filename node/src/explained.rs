@@ -50,6 +50,10 @@ pub(crate) struct Facts {
     pub(crate) private: Option<bool>,
     /// When the next verification begins by itself, from now, in milliseconds.
     pub(crate) verified_in_ms: Option<u64>,
+    /// Other nodes that claim to hold some of it.
+    pub(crate) holders: u64,
+    /// Those of them that have proven any of it.
+    pub(crate) proven: u64,
 }
 
 impl Explained {
@@ -58,7 +62,8 @@ impl Explained {
         let whole = facts.suspect + facts.missing + facts.damaged_documents == 0
             && facts.manifest != State::Missing
             && facts.manifest != State::Suspect;
-        let all = [kept(facts), damaged(facts), manifest(facts), verified(facts), copies(whole), key(facts)];
+        let all =
+            [kept(facts), damaged(facts), manifest(facts), verified(facts), copies(facts, whole), key(facts)];
         Self { verdict: verdict(facts, whole), whole, findings: all.into_iter().flatten().collect() }
     }
 }
@@ -67,7 +72,8 @@ fn verdict(facts: &Facts, whole: bool) -> String {
     let all = facts.ok + facts.suspect + facts.missing;
     if whole {
         let all = human::fragments(all);
-        return format!("As far as is known all of it is here and in order: {all}, on this machine only.");
+        let only = if facts.holders == 0 { ", on this machine only" } else { "" };
+        return format!("As far as is known all of it is here and in order: {all}{only}.");
     }
     let hurt = facts.suspect + facts.missing;
     match hurt {
@@ -160,7 +166,14 @@ fn verified(facts: &Facts) -> Option<Finding> {
     Some(Finding { what, remedy })
 }
 
-fn copies(whole: bool) -> Option<Finding> {
+fn copies(facts: &Facts, whole: bool) -> Option<Finding> {
+    let Facts { holders, proven, .. } = *facts;
+    if holders > 0 {
+        let claim = human::count(holders, "other node claims", "other nodes claim");
+        let what = format!("{claim} to hold some of it, and {proven} of {holders} have proven some");
+        let remedy = (proven < holders).then(|| "`prove ID` has them show it".to_owned());
+        return Some(Finding { what, remedy });
+    }
     Some(Finding {
         what: "no other machine is known to keep any of it: a disk that fails takes it along".to_owned(),
         // What is hurt cannot be exported.
@@ -204,6 +217,8 @@ mod tests {
             damaged_documents: 0,
             private: Some(true),
             verified_in_ms: Some(20 * DAY),
+            holders: 0,
+            proven: 0,
         }
     }
 
@@ -230,6 +245,8 @@ mod tests {
         );
         let public = Facts { private: Some(false), ..whole() };
         check(&public, true, "in order", &["no other machine"], 1);
+        let held = Facts { holders: 2, proven: 1, ..whole() };
+        check(&held, true, "in order: 10 fragments.", &["2 other nodes claim", "1 of 2 have proven"], 2);
         let fresh = Facts { unverified: 4, oldest_verified_ms: None, ..whole() };
         check(
             &fresh,

@@ -40,6 +40,15 @@ pub(crate) fn the_last(ms: u64) -> String {
     format!("the last {}", span.strip_prefix("1 ").unwrap_or(&span))
 }
 
+/// A short span, in microseconds: `850 µs`, `23 ms`, `1.2 s`.
+pub(crate) fn short_span(us: u64) -> String {
+    match us {
+        0..1_000 => format!("{us} µs"),
+        1_000..1_000_000 => format!("{} ms", us / 1_000),
+        _ => format!("{}.{} s", us / 1_000_000, us / 100_000 % 10),
+    }
+}
+
 /// So many of something: `1 fragment`, `2 fragments`.
 pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
@@ -119,6 +128,16 @@ mod tests {
             (days(2), days(30), days(800)),
             ("2 days".to_owned(), "30 days".to_owned(), "2 years".to_owned())
         );
+    }
+
+    #[test]
+    fn short_span_has_the_unit_that_fits() {
+        let check = |us, expected: &str| assert_eq!(short_span(us), expected);
+        check(0, "0 µs");
+        check(999, "999 µs");
+        check(23_400, "23 ms");
+        check(999_999, "999 ms");
+        check(1_250_000, "1.2 s");
     }
 
     #[test]

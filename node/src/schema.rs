@@ -35,6 +35,13 @@ texts! {
     TesseraPrefix = bech32("tess", "TESS", "0,58"), "The beginning of a tessera's id";
     /// [`proto::NodeId`].
     NodeId = bech32("node", "NODE", "58"), "A machine: its Ed25519 public key, in bech32m";
+    /// A tessera's id or a node's.
+    TesseraOrNodeId = format!("{}|{}", bech32("tess", "TESS", "58"), bech32("node", "NODE", "58")),
+        "A tessera or a node, in bech32m";
+    /// [`config::HostPort`].
+    HostPort = r"^.{1,249}:[0-9]{1,5}$", "Where a node is reached: a host, and a UDP port; IPv6 stands in brackets";
+    /// [`proto::invite::Invite`].
+    InviteLine = r"^\s*(invite|INVITE)1", "An invite; blanks in it do not count";
     /// [`proto::AuthorId`].
     AuthorId = bech32("author", "AUTHOR", "58"), "A person: the Ed25519 public key that signs, in bech32m";
     /// [`proto::Checksum`].
@@ -95,6 +102,35 @@ pub(crate) struct Description {
 pub(crate) struct OfTessera {
     /// The tessera
     id: TesseraId,
+}
+
+/// The node that a path names.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "only its schema is used")]
+pub(crate) struct OfNode {
+    /// The node
+    id: NodeId,
+}
+
+/// The tessera, and who holds it, that a path names.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "only its schema is used")]
+pub(crate) struct OfHolder {
+    /// The tessera
+    id: TesseraId,
+    /// The node
+    node: NodeId,
+}
+
+/// What is blocked, as a path names it.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "only its schema is used")]
+pub(crate) struct OfBlock {
+    /// The tessera or the node
+    id: TesseraOrNodeId,
 }
 
 /// The fragment that a path names.

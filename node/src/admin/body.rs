@@ -66,6 +66,33 @@ pub(super) async fn whole(body: Body, limit: usize, pace: &Pace) -> Result<Bytes
     Ok(whole.freeze())
 }
 
+/// The whole of a body for which no memory is reserved: one that is longer than [`SHORT_BYTES_MAX`] is refused.
+pub(super) async fn short(body: Body) -> Result<Bytes, Problem> {
+    let mut rest = body.into_data_stream();
+    let mut whole = BytesMut::new();
+    let all = async {
+        while let Some(piece) = rest.next().await.transpose()? {
+            if whole.len() + piece.len() > SHORT_BYTES_MAX {
+                return Ok(false);
+            }
+            whole.extend_from_slice(&piece);
+        }
+        Ok::<bool, axum::Error>(true)
+    };
+    match timeout(BEGIN_DEADLINE, all).await {
+        Ok(Ok(true)) => Ok(whole.freeze()),
+        Ok(Ok(false)) => {
+            tokio::spawn(throw_away(rest));
+            Err(Problem::new(Kind::TooLarge, format!("the body is longer than {SHORT_BYTES_MAX} bytes")))
+        }
+        Ok(Err(error)) => Err(broke_off(&error)),
+        Err(_) => {
+            let seconds = BEGIN_DEADLINE.as_secs();
+            Err(Problem::new(Kind::Timeout, format!("the end of the body did not come within {seconds} s")))
+        }
+    }
+}
+
 /// The next piece of a body, `None` at its end. Fails with [`io::ErrorKind::TimedOut`] when the caller is silent for
 /// too long, or slow while others need the memory.
 async fn next(body: &mut BodyDataStream, pace: &Pace) -> io::Result<Option<Bytes>> {
@@ -126,6 +153,10 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// So much of a body, or all of it, must come in time. As many bytes are not reserved for each connection.
 const BEGIN_BYTES: usize = 32 << 10;
 const BEGIN_DEADLINE: Duration = Duration::from_secs(30);
+
+/// A body that says what to do, and is nothing that is kept.
+const SHORT_BYTES_MAX: usize = 16 << 10;
+const _: () = assert!(SHORT_BYTES_MAX <= BEGIN_BYTES);
 
 /// How long a caller may send nothing in the middle of a body.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(120);

@@ -36,6 +36,7 @@ pub(super) async fn explain(
         row => row?,
     };
     let scrub = node.system.scrub.status().await?;
+    let holders = node.system.storage.records().holders(id).await?;
     let now_ms = i64::try_from(clock::now_ms()).unwrap_or(i64::MAX);
     let damaged_documents = row.damaged_documents;
     let tessera = tesseras::describe(&node, row).await?;
@@ -51,6 +52,8 @@ pub(super) async fn explain(
         damaged_documents,
         private: tessera.manifest.map(|about| about.visibility == Visibility::Private),
         verified_in_ms: scrub.outlook.begins_in_ms,
+        holders: holders.len() as u64,
+        proven: holders.iter().filter(|holder| holder.proven > 0).count() as u64,
     };
     let door = node.system.storage.checksums_door();
     let mut from = (0, 0);

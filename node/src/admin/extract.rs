@@ -3,11 +3,12 @@
 use std::error::Error;
 
 use axum::{
-    extract::{FromRequestParts, Path, Query},
+    extract::{FromRequest, FromRequestParts, Path, Query, Request},
     http::request::Parts,
 };
 use serde::de::DeserializeOwned;
 
+use super::body;
 use crate::problem::{Kind, Problem};
 
 /// The variable segments of the path.
@@ -15,6 +16,9 @@ pub(super) struct InPath<T>(pub(super) T);
 
 /// The query.
 pub(super) struct InQuery<T>(pub(super) T);
+
+/// A short body, in JSON. Whoever sends none says nothing.
+pub(super) struct InBody<T>(pub(super) T);
 
 impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for InPath<T> {
     type Rejection = Problem;
@@ -41,3 +45,17 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for InQuery<T> {
         }
     }
 }
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for InBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let body = body::short(request.into_body()).await?;
+        let json = if body.is_empty() { NOTHING } else { body.as_ref() };
+        serde_json::from_slice(json)
+            .map(Self)
+            .map_err(|error| Problem::new(Kind::BadRequest, format!("the body is wrong: {error}")))
+    }
+}
+
+const NOTHING: &[u8] = b"{}";

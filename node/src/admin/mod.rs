@@ -10,6 +10,7 @@
 #![allow(unused_qualifications, reason = "utoipa qualifies what it finds in its attributes")]
 
 mod attest;
+mod blocked;
 mod body;
 mod callers;
 mod changes;
@@ -23,14 +24,18 @@ mod extract;
 mod fragments;
 mod gone;
 pub(crate) mod health;
+mod holders;
 mod index;
+mod invites;
 mod look;
 pub(crate) mod memory;
 mod openapi;
 mod outgoing;
 mod pace;
 mod panics;
+mod peers;
 mod pieces;
+mod pool;
 mod problems;
 mod range;
 mod refusals;
@@ -50,6 +55,7 @@ use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use actors::System;
 use axum::{Router, middleware};
+use config::NetworkConfig;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;
@@ -74,6 +80,8 @@ pub(crate) struct Node {
     pub(crate) memory: Memory,
     /// The settings.
     pub(crate) reload: Arc<Reload>,
+    /// What the settings say of other nodes.
+    pub(crate) network: NetworkConfig,
     /// Where everything is kept.
     pub(crate) data_dir: PathBuf,
     /// When it was started.
@@ -129,4 +137,16 @@ fn endpoints() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(fragments::get, fragments::put, fragments::drop))
         .routes(routes!(verify::verify))
         .routes(routes!(attest::attest))
+        .routes(routes!(holders::list))
+        .routes(routes!(holders::attest))
+        .routes(routes!(holders::prove))
+        .routes(routes!(peers::list, peers::add))
+        .routes(routes!(peers::remove))
+        .routes(routes!(peers::ping))
+        .routes(routes!(peers::explain))
+        .routes(routes!(pool::pool))
+        .routes(routes!(invites::invite))
+        .routes(routes!(invites::join))
+        .routes(routes!(blocked::list, blocked::block))
+        .routes(routes!(blocked::unblock))
 }

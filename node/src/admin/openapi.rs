@@ -12,7 +12,7 @@ use utoipa::{
 
 use crate::{
     problem::{MEDIA_TYPE, Problem},
-    schema::{Checksum, TesseraId, TesseraPrefix},
+    schema::{Checksum, NodeId, TesseraId, TesseraOrNodeId, TesseraPrefix},
 };
 
 /// What stands above the endpoints. Version and licence are those of the package.
@@ -25,10 +25,11 @@ use crate::{
         (name = "node", description = "The node as a whole"),
         (name = "tesserae", description = "What is kept"),
         (name = "fragments", description = "What is kept, piece by piece"),
+        (name = "nodes", description = "Other nodes"),
         (name = "health", description = "For those who watch; over TCP, too"),
     ),
     // What no body refers to is not found by itself.
-    components(schemas(Problem, TesseraId, TesseraPrefix, Checksum))
+    components(schemas(Problem, TesseraId, TesseraPrefix, NodeId, TesseraOrNodeId, Checksum))
 )]
 pub(super) struct Preamble;
 

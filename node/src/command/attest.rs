@@ -1,15 +1,18 @@
-//! `attest`: what this node claims to hold of a tessera, the signature checked.
+//! `attest`: what this node or another claims to hold of a tessera, the signature checked.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use hyper::Method;
 use proto::{
-    Checksum, TesseraId,
+    Checksum, NodeId, TesseraId,
     attestation::{Claim, Expect, SignedClaim},
 };
 
-use super::{Context, target::Target};
+use super::{
+    Context,
+    target::{NodeTarget, Target},
+};
 use crate::{
-    api::{self, Attested, AttestedRow},
+    api::{self, Attested, AttestedRow, Audit, Holder},
     client::{Client, path},
     exit::Exit,
     failure::Failure,
@@ -18,12 +21,15 @@ use crate::{
     table::{Align, Table},
 };
 
-/// Ask the node for a signed claim of what it holds of a tessera
+/// Ask this node or another for a signed claim of what it holds of a tessera
 #[derive(Debug, clap::Args)]
 pub(crate) struct Attest {
     /// The tessera, or the beginning of its id
     #[arg(value_parser = Target::parse)]
     id: Target,
+    /// Ask this node: its name, its id, or the beginning of that
+    #[arg(long, value_name = "NODE", value_parser = NodeTarget::parse)]
+    peer: Option<NodeTarget>,
 }
 
 impl Attest {
@@ -31,6 +37,9 @@ impl Attest {
     pub(crate) async fn run(&self, context: &Context) -> Result<Exit, Failure> {
         let client = context.client()?;
         let id = self.id.find(&client).await?;
+        if let Some(peer) = &self.peer {
+            return audit(context, &client, id, peer.find(&client).await?).await;
+        }
         let mut pages = Vec::new();
         let mut claimed = 0;
         let mut from = Some(0);
@@ -52,8 +61,73 @@ impl Attest {
                 human::fragments(claimed as u64)
             ));
         }
+        let holders = holders(&client, id).await?;
+        if !holders.is_empty() {
+            context.output.line("")?;
+            context.output.table(&others(&holders, human::ago))?;
+        }
         Ok(Exit::Ok)
     }
+}
+
+/// What another node claims. That it claims what is not so is no success.
+async fn audit(context: &Context, client: &Client, id: TesseraId, peer: NodeId) -> Result<Exit, Failure> {
+    let at = path(["v1", "tesseras", &id.to_string(), "holders", &peer.to_string(), "attest"]);
+    let audit: Audit = client.call(Method::POST, &at).await?;
+    if context.output.json {
+        context.output.json(&audit)?;
+    } else {
+        context.output.fields(&fields(&audit))?;
+        context.output.remark("That speaks of its records: `prove` has it show the bytes.");
+    }
+    Ok(if audit.wrong == 0 { Exit::Ok } else { Exit::Damaged })
+}
+
+/// Those that were asked what they hold of a tessera.
+pub(super) async fn holders(client: &Client, id: TesseraId) -> Result<Vec<Holder>, Failure> {
+    client.get(&path(["v1", "tesseras", &id.to_string(), "holders"])).await
+}
+
+fn fields(audit: &Audit) -> Vec<(&'static str, String)> {
+    let verified = match (audit.held, audit.unverified, audit.verified_age_ms) {
+        (0, ..) => None,
+        (_, 0, Some(age)) => Some(format!("all within {}, it says", human::the_last(age))),
+        (_, unverified, _) => Some(format!("{} not since they came, it says", human::fragments(unverified))),
+    };
+    let wrong = match audit.wrong {
+        0 => None,
+        wrong => Some(format!("{} that cannot be so: none of that counts", human::fragments(wrong))),
+    };
+    let claims = format!("{}, all as the layout names them", human::fragments(audit.held));
+    let all = [
+        ("node", Some(audit.node.to_string())),
+        ("claims", Some(claims)),
+        ("wrong", wrong),
+        ("read back", verified),
+    ];
+    all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
+fn others(holders: &[Holder], ago: impl Fn(i64) -> String) -> Table<6> {
+    let mut table = Table::new([
+        ("HOLDER", Align::Left),
+        ("NAME", Align::Left),
+        ("CLAIMED", Align::Right),
+        ("SINCE", Align::Left),
+        ("PROVEN", Align::Right),
+        ("LAST", Align::Left),
+    ]);
+    for holder in holders {
+        table.row([
+            holder.node.to_string(),
+            holder.name.clone().unwrap_or_default(),
+            holder.claimed.to_string(),
+            ago(holder.claimed_at_ms),
+            holder.proven.to_string(),
+            holder.proven_at_ms.map_or_else(|| "never".to_owned(), &ago),
+        ]);
+    }
+    table
 }
 
 /// One claim and the rows behind it, checked as any other verifier would.
@@ -100,4 +174,41 @@ fn table<'a>(rows: impl Iterator<Item = &'a AttestedRow>) -> Table<6> {
         ]);
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node() -> NodeId {
+        NodeId::from_bytes([1; 32])
+    }
+
+    #[test]
+    fn claim_of_another_node_is_told_with_what_is_wrong_with_it() {
+        let audit = Audit { node: node(), held: 3, wrong: 0, verified_age_ms: Some(60_000), unverified: 0 };
+        let check = |audit: &Audit, expected: &[(&str, &str)]| {
+            let fields = fields(audit);
+            let told: Vec<_> = fields.iter().skip(1).map(|(name, value)| (*name, value.as_str())).collect();
+            assert_eq!(told, expected);
+        };
+        let claims = ("claims", "3 fragments, all as the layout names them");
+        check(&audit, &[claims, ("read back", "all within the last minute, it says")]);
+        let fresh = Audit { unverified: 1, ..audit.clone() };
+        check(&fresh, &[claims, ("read back", "1 fragment not since they came, it says")]);
+        let none = Audit { held: 0, wrong: 2, verified_age_ms: None, ..audit };
+        let wrong = ("wrong", "2 fragments that cannot be so: none of that counts");
+        check(&none, &[("claims", "0 fragments, all as the layout names them"), wrong]);
+    }
+
+    #[test]
+    fn holders_are_listed_with_the_ages_of_claims_and_proofs() {
+        let name = Some("ann".to_owned());
+        let claims =
+            Holder { node: node(), name, claimed: 9, claimed_at_ms: 5, proven: 0, proven_at_ms: None };
+        let proves = Holder { proven: 2, proven_at_ms: Some(7), name: None, ..claims.clone() };
+        let lines: Vec<_> = others(&[claims, proves], |at_ms| format!("{at_ms} ms ago")).lines().collect();
+        assert!(lines[1].ends_with("ann         9  5 ms ago       0  never"), "{}", lines[1]);
+        assert!(lines[2].ends_with("9  5 ms ago       2  7 ms ago"), "{}", lines[2]);
+    }
 }

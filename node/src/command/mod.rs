@@ -2,6 +2,7 @@
 
 mod attest;
 mod backup;
+mod block;
 mod cat;
 mod completions;
 mod config;
@@ -14,10 +15,14 @@ mod export;
 mod forget;
 mod fragment;
 mod init;
+mod invite;
 mod key;
 mod list;
 mod machine;
 mod man;
+mod peers;
+mod pool;
+mod prove;
 mod rebuild;
 mod run;
 mod scrub;
@@ -59,11 +64,21 @@ pub(crate) enum Command {
     Cat(cat::Cat),
     Forget(forget::Forget),
     Attest(attest::Attest),
+    Prove(prove::Prove),
     /// Look at single fragments, or change them
     #[command(subcommand)]
     Fragment(fragment::Fragments),
     Explain(explain::Explain),
     Jobs(explain::Jobs),
+    /// See the nodes that this one knows, make one known, or look whether it answers
+    #[command(subcommand)]
+    Peers(peers::Peers),
+    Invite(invite::Invite),
+    Join(invite::Join),
+    Pool(pool::ShowPool),
+    Block(block::Block),
+    Unblock(block::Unblock),
+    Blocked(block::ShowBlocked),
     /// See how verifying what is stored stands, have it begin, or have it wait
     #[command(subcommand)]
     Scrub(scrub::Scrubs),
@@ -104,9 +119,17 @@ impl Command {
             Self::Cat(cat) => cat.run(context).await,
             Self::Forget(forget) => forget.run(context).await,
             Self::Attest(attest) => attest.run(context).await,
+            Self::Prove(prove) => prove.run(context).await,
             Self::Fragment(fragments) => fragments.run(context).await,
             Self::Explain(explain) => explain.run(context).await,
             Self::Jobs(jobs) => jobs.run(context).await,
+            Self::Peers(peers) => peers.run(context).await,
+            Self::Invite(invite) => invite.run(context).await,
+            Self::Join(join) => join.run(context).await,
+            Self::Pool(pool) => pool.run(context).await,
+            Self::Block(block) => block.run(context).await,
+            Self::Unblock(unblock) => unblock.run(context).await,
+            Self::Blocked(blocked) => blocked.run(context).await,
             Self::Scrub(scrubs) => scrubs.run(context).await,
             Self::Id(id) => id.run(context).await,
             Self::Key(keys) => keys.run(context),

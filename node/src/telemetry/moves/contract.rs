@@ -78,6 +78,7 @@ pub(super) const CONTRACT: &[Row] = &[
     row("tesseras_actor_waiting", Gauge).by("actor", ACTORS),
     row("tesseras_attestation_duration_seconds", Histogram),
     row("tesseras_attestations_total", Counter).by("outcome", &["ok", "refused"]),
+    row("tesseras_audits_total", Counter).by("outcome", &["ok", "wrong", "none"]),
     row("tesseras_blob_read_bytes_total", Counter).by("reason", REASONS),
     row("tesseras_blob_reads_total", Counter).by("reason", REASONS),
     row("tesseras_build_info", Gauge).by("version", &[env!("CARGO_PKG_VERSION")]).constant(),

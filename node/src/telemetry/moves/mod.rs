@@ -192,6 +192,7 @@ async fn serve(dir: PathBuf, health: Health, keys: Keys, reload: Reload) -> Clie
         memory: health.memory.clone(),
         events: Events::new(health.draining.clone()),
         reload: Arc::new(reload),
+        network: others::network(),
         data_dir: dir,
         started: Instant::now(),
         not_watched: tokio::sync::watch::channel(None).1,
@@ -385,6 +386,7 @@ fn fragment(number: u32) -> Bytes {
 const ALL_SEEN: &[(&str, &str, &[&str])] = &[
     ("tesseras_actor_restarts_total", "actor", &["storage", "cache", "attestation", "scrub", "pool"]),
     ("tesseras_attestations_total", "outcome", &["ok", "refused"]),
+    ("tesseras_audits_total", "outcome", &["none"]),
     ("tesseras_memory_bytes", "part", &["cache", "locations", "requests"]),
     ("tesseras_blob_reads_total", "reason", &["get", "compact", "scrub", "prove"]),
     ("tesseras_conn_pool_turned_away_total", "reason", &["not_known"]),

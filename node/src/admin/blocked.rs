@@ -1,0 +1,87 @@
+//! `/v1/blocked`: of what, and of whom, nothing is accepted.
+
+use std::sync::Arc;
+
+use actors::{ActorError, FragmentStore};
+use axum::{Json, extract::State, http::StatusCode};
+use proto::limits::REASON_BYTES_MAX;
+
+use super::{
+    Node,
+    extract::{InBody, InPath},
+};
+use crate::{
+    api::{self, Happening},
+    clock::now_ms,
+    problem::{Kind, Problem},
+    schema::OfBlock,
+};
+
+/// What is blocked, the first first
+#[utoipa::path(
+    get, path = "/v1/blocked", operation_id = "list_blocked", tag = "nodes",
+    responses(
+        (status = 200, description = "What, since when, and why", body = Vec<api::Block>),
+    )
+)]
+pub(super) async fn list(State(node): State<Arc<Node>>) -> Result<Json<Vec<api::Block>>, Problem> {
+    let blocks = node.system.storage.records().blocks().await?;
+    Ok(Json(blocks.into_iter().map(api::Block::from).collect()))
+}
+
+/// Accepts nothing any more of a tessera, and drops what is here; or has nothing to do with a node
+#[utoipa::path(
+    post, path = "/v1/blocked", operation_id = "block", tag = "nodes",
+    request_body = api::NewBlock,
+    responses(
+        (status = 201, description = "It is blocked", body = api::Block),
+    )
+)]
+pub(super) async fn block(
+    State(node): State<Arc<Node>>,
+    InBody(new): InBody<api::NewBlock>,
+) -> Result<(StatusCode, Json<api::Block>), Problem> {
+    let what: api::Blocked = new.id.parse()?;
+    let reason = new.reason.trim();
+    if reason.is_empty() || reason.len() > REASON_BYTES_MAX {
+        let detail = format!(
+            "the reason must have 1 to {REASON_BYTES_MAX} bytes: it is told to those who are refused"
+        );
+        return Err(Problem::new(Kind::BadRequest, detail));
+    }
+    if matches!(what, api::Blocked::Node { id } if id == node.keys.node.id()) {
+        return Err(Problem::new(Kind::Refused, "that is this node itself"));
+    }
+    node.system.peers.block(what.into(), reason.to_owned()).await?;
+    node.events.tell(Happening::Blocked { what, reason: reason.to_owned() });
+    if let api::Blocked::Tessera { id } = what {
+        match node.system.cache.forget(id).await {
+            Ok(()) => node.events.tell(Happening::TesseraForgotten { id }),
+            Err(ActorError::NotFound { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let at_ms = i64::try_from(now_ms()).unwrap_or(i64::MAX);
+    Ok((StatusCode::CREATED, Json(api::Block { what, reason: reason.to_owned(), at_ms })))
+}
+
+/// Blocks it no longer
+#[utoipa::path(
+    delete, path = "/v1/blocked/{id}", operation_id = "unblock", tag = "nodes",
+    params(OfBlock),
+    responses(
+        (status = 204, description = "It is not blocked any more"),
+    )
+)]
+pub(super) async fn unblock(
+    State(node): State<Arc<Node>>,
+    InPath(id): InPath<String>,
+) -> Result<StatusCode, Problem> {
+    let what: api::Blocked = id.parse()?;
+    node.system.peers.unblock(what.into()).await.map_err(|error| match error {
+        ActorError::NotFound { .. } => Problem::new(Kind::NotFound, format!("{what} is not blocked")),
+        error => error.into(),
+    })?;
+    node.events.tell(Happening::Unblocked { what });
+    Ok(StatusCode::NO_CONTENT)
+}

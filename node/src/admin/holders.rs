@@ -1,0 +1,65 @@
+//! `/v1/tesseras/{id}/holders`: what other nodes claim to hold of a tessera, and having them claim and prove it.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+use proto::{NodeId, TesseraId};
+
+use super::{Node, extract::InPath};
+use crate::{
+    api,
+    problem::Problem,
+    schema::{OfHolder, OfTessera},
+};
+
+/// What other nodes claim to hold of a tessera, and have proven, as far as they were asked
+#[utoipa::path(
+    get, path = "/v1/tesseras/{id}/holders", operation_id = "list_holders", tag = "tesserae",
+    params(OfTessera),
+    responses(
+        (status = 200, description = "In the order of their ids", body = Vec<api::Holder>),
+    )
+)]
+pub(super) async fn list(
+    State(node): State<Arc<Node>>,
+    InPath(tessera): InPath<TesseraId>,
+) -> Result<Json<Vec<api::Holder>>, Problem> {
+    let records = node.system.storage.records();
+    let (holders, peers) = (records.holders(tessera).await?, records.peers().await?);
+    let name = |id| peers.iter().find(|peer| peer.node == id).and_then(|peer| peer.name.clone());
+    Ok(Json(holders.into_iter().map(|holder| api::Holder::new(holder, name(holder.node))).collect()))
+}
+
+/// Asks another node what it holds of a tessera, and compares every checksum with the layout
+///
+/// What it claims is noted. That speaks of its records: only a proof shows that the bytes are there.
+#[utoipa::path(
+    post, path = "/v1/tesseras/{id}/holders/{node}/attest", operation_id = "attest_holder", tag = "tesserae",
+    params(OfHolder),
+    responses(
+        (status = 200, description = "What it claims, compared", body = api::Audit),
+    )
+)]
+pub(super) async fn attest(
+    State(node): State<Arc<Node>>,
+    InPath((tessera, holder)): InPath<(TesseraId, NodeId)>,
+) -> Result<Json<api::Audit>, Problem> {
+    Ok(Json(node.system.attestation.audit(holder, tessera).await?.into()))
+}
+
+/// Has another node prove that it has a fragment that it claims, picked at random
+#[utoipa::path(
+    post, path = "/v1/tesseras/{id}/holders/{node}/prove", operation_id = "prove_holder", tag = "tesserae",
+    params(OfHolder),
+    responses(
+        (status = 200, description = "What it has proven", body = api::Proven),
+    )
+)]
+pub(super) async fn prove(
+    State(node): State<Arc<Node>>,
+    InPath((tessera, holder)): InPath<(TesseraId, NodeId)>,
+) -> Result<Json<api::Proven>, Problem> {
+    let (records, checksums) = (node.system.storage.records(), node.system.storage.checksums_door());
+    let proven = node.system.remote.prove_one(&records, &checksums, holder, tessera).await?;
+    Ok(Json(api::Proven::new(holder, &proven)))
+}

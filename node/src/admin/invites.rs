@@ -1,0 +1,129 @@
+//! `/v1/invites` and `/v1/join`: two persons make their nodes known to each other with one line.
+
+use std::{sync::Arc, time::Duration};
+
+use actors::ActorError;
+use axum::{Json, extract::State, http::StatusCode};
+use config::HostPort;
+use proto::{NodeId, invite::Invite};
+
+use super::{Node, extract::InBody, peers};
+use crate::{
+    api::{self, Happening},
+    clock::now_ms,
+    local,
+    problem::{Kind, Problem},
+};
+
+/// A line to send to somebody, with which their node comes to know this one, and this one theirs
+#[utoipa::path(
+    post, path = "/v1/invites", operation_id = "invite", tag = "nodes",
+    request_body = api::NewInvite,
+    responses(
+        (status = 201, description = "The line", body = api::Invited),
+    )
+)]
+pub(super) async fn invite(
+    State(node): State<Arc<Node>>,
+    InBody(new): InBody<api::NewInvite>,
+) -> Result<(StatusCode, Json<api::Invited>), Problem> {
+    let valid_for = new.valid_for_secs.map_or(VALID_FOR, Duration::from_secs);
+    if !(VALID_MIN..=VALID_MAX).contains(&valid_for) {
+        let (least, most) = (VALID_MIN.as_secs(), VALID_MAX.as_secs());
+        let detail = format!("an invite holds for {least} to {most} seconds");
+        return Err(Problem::new(Kind::BadRequest, detail));
+    }
+    let addresses = addresses(&node, &new.addresses).await?;
+    let allow_bytes = new.allow_bytes.unwrap_or(node.network.max_storage_per_peer_bytes);
+    let name = peers::named(new.name.as_deref())?;
+    let token = node.system.peers.invite(new.allow_bytes, name, valid_for).await?;
+    let valid_ms = u64::try_from(valid_for.as_millis()).unwrap_or(u64::MAX);
+    let invite = Invite {
+        node: node.keys.node.id(),
+        addresses: addresses.iter().map(ToString::to_string).collect(),
+        token,
+        expires_at_ms: now_ms().saturating_add(valid_ms),
+        allowance_bytes: Some(allow_bytes),
+    };
+    let invited = api::Invited {
+        line: invite.to_line()?,
+        addresses: invite.addresses,
+        allow_bytes,
+        expires_at_ms: invite.expires_at_ms,
+    };
+    Ok((StatusCode::CREATED, Json(invited)))
+}
+
+/// Follows an invite: this node and the one that it is from know each other from then on
+#[utoipa::path(
+    post, path = "/v1/join", operation_id = "join", tag = "nodes",
+    request_body = api::Join,
+    responses(
+        (status = 200, description = "What the other node says for itself", body = api::Ping),
+    )
+)]
+pub(super) async fn join(
+    State(node): State<Arc<Node>>,
+    InBody(join): InBody<api::Join>,
+) -> Result<Json<api::Ping>, Problem> {
+    let invite = Invite::read(&join.line, now_ms())?;
+    let addresses = peers::addresses(&invite.addresses)?;
+    let was_known = node.system.peers.book().peers.contains_key(&invite.node);
+    let name = peers::named(join.name.as_deref())?;
+    node.system.peers.add(invite.node, &addresses, join.allow_bytes, name).await?;
+    let pinged = peers::asked(&node, invite.node, Some(invite.token)).await;
+    match pinged {
+        Ok(ping) => {
+            node.events.tell(Happening::PeerAdded { node: invite.node });
+            Ok(Json(ping))
+        }
+        Err(error) => {
+            if !was_known {
+                forget(&node, invite.node).await;
+            }
+            Err(error.into())
+        }
+    }
+}
+
+/// An invite that was not accepted made nobody known.
+async fn forget(node: &Node, peer: NodeId) {
+    if let Err(error) = node.system.peers.remove(peer).await
+        && !matches!(error, ActorError::NotFound { .. })
+    {
+        tracing::warn!(node = %peer, %error, "a node that did not let this one in is still known here");
+    }
+}
+
+/// Where they are to come: as was asked for, else where this node says that it is reached, and where it is reached from
+/// the same network.
+async fn addresses(node: &Node, asked: &[String]) -> Result<Vec<HostPort>, Problem> {
+    if !asked.is_empty() {
+        return peers::addresses(asked);
+    }
+    let listens_at = node.system.pool.status().await?.listens_at.ok_or_else(|| {
+        let detail = "this node only dials (`node.listen_addr` is \"off\"): have the other one invite it";
+        Problem::new(Kind::Conflict, detail)
+    })?;
+    let announced = node.system.peers.announced();
+    let announced = announced.iter().filter_map(|address| address.parse().ok());
+    let mut addresses: Vec<HostPort> = Vec::new();
+    for address in announced.chain(local::addresses(listens_at)) {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    if addresses.is_empty() {
+        let detail = "nobody has told this node yet where it is reached, and it has no address in a network: name one \
+            with --at, or set network.announce";
+        return Err(Problem::new(Kind::Conflict, detail));
+    }
+    addresses.truncate(ADDRESSES_TOLD_MAX);
+    Ok(addresses)
+}
+
+const VALID_FOR: Duration = Duration::from_secs(7 * 86_400);
+const VALID_MIN: Duration = Duration::from_secs(60);
+const VALID_MAX: Duration = Duration::from_secs(90 * 86_400);
+/// More would make a line that nobody likes to send.
+const ADDRESSES_TOLD_MAX: usize = 4;

@@ -1,0 +1,232 @@
+//! How it stands with another node: what is known of it, why that is so, and what to do. Pure.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{api::Origin, explained::Finding, human};
+
+/// `GET /v1/peers/{id}/explain`: how it stands with a node, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(crate) struct NodeExplained {
+    /// In one sentence.
+    pub(crate) verdict: String,
+    /// Whether it is of use: known, not blocked, and as far as is known there and honest.
+    pub(crate) good: bool,
+    /// One by one.
+    pub(crate) findings: Vec<Finding>,
+}
+
+/// What is known of a node.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct NodeFacts {
+    /// Whether it is this node itself.
+    pub(crate) is_own: bool,
+    /// How it came to be known, if it is.
+    pub(crate) origin: Option<Origin>,
+    /// Whether the settings name it.
+    pub(crate) in_settings: bool,
+    /// Where it is said to be.
+    pub(crate) addresses: Vec<String>,
+    /// Whom it acts for, if it has shown that.
+    pub(crate) author: Option<String>,
+    /// Why it is blocked, if it is.
+    pub(crate) blocked: Option<String>,
+    /// Whether there is a connection with it.
+    pub(crate) is_connected: bool,
+    /// How dialling it ended, and when it is dialled again, in milliseconds from now.
+    pub(crate) waits: Option<(String, u64)>,
+    /// How long ago it was there, in milliseconds, and where.
+    pub(crate) seen: Option<(u64, String)>,
+    /// How often it gave other bytes than it should.
+    pub(crate) wrong_bytes: u64,
+    /// How often it failed.
+    pub(crate) errors: u64,
+    /// How often it was not there.
+    pub(crate) absences: u64,
+    /// How much is kept here for it, in bytes.
+    pub(crate) kept_bytes: u64,
+    /// How much may be, in bytes.
+    pub(crate) allow_bytes: u64,
+}
+
+impl NodeExplained {
+    /// From what is known.
+    pub(crate) fn new(facts: &NodeFacts) -> Self {
+        let (verdict, good) = verdict(facts);
+        let all = [known(facts), blocked(facts), there(facts), wrong(facts), failed(facts), kept(facts)];
+        Self { verdict, good, findings: all.into_iter().flatten().collect() }
+    }
+}
+
+/// The first of these that is so, worst first.
+fn verdict(facts: &NodeFacts) -> (String, bool) {
+    let so = |text: &str, good| (text.to_owned(), good);
+    match facts {
+        NodeFacts { is_own: true, .. } => {
+            so("That is this node itself: `status` and `doctor` say how it fares.", true)
+        }
+        NodeFacts { blocked: Some(_), .. } => {
+            so("It is blocked here: it is neither answered nor asked.", false)
+        }
+        NodeFacts { origin: None, .. } => so("It is not known here.", false),
+        NodeFacts { wrong_bytes: 1.., .. } => {
+            so("It has given other bytes than it should: none of them was accepted.", false)
+        }
+        NodeFacts { is_connected: true, .. } => so("It is there, and connected.", true),
+        NodeFacts { waits: Some(_), .. } => so("It could not be reached lately.", false),
+        NodeFacts { seen: None, .. } => so("It was never there so far.", false),
+        NodeFacts { seen: Some((ago, _)), .. } => {
+            (format!("It was there {} ago, and is not connected now.", human::span(ago / 1000)), true)
+        }
+    }
+}
+
+fn known(facts: &NodeFacts) -> Option<Finding> {
+    if facts.is_own {
+        return None;
+    }
+    let how = match facts.origin {
+        None => return Some(unknown()),
+        Some(Origin::Configured) if facts.in_settings => "network.peers names it",
+        Some(Origin::Configured) => "it was added here with `peers add`",
+        Some(Origin::Invited) => "an invite made it known",
+        Some(Origin::Introduced) => {
+            "another peer told of it: it may read here, and stores only where `network.accept` is \"any\""
+        }
+    };
+    let who = facts.author.as_ref().map_or_else(
+        || "it has not shown whom it acts for".to_owned(),
+        |author| format!("it acts for {author}"),
+    );
+    Some(Finding { what: format!("{how}; {who}"), remedy: None })
+}
+
+fn unknown() -> Finding {
+    Finding {
+        what: "nobody has named it, and no peer has told of it".to_owned(),
+        remedy: Some("`peers add ID@HOST:PORT`, or `invite` whoever runs it".to_owned()),
+    }
+}
+
+fn blocked(facts: &NodeFacts) -> Option<Finding> {
+    let reason = facts.blocked.as_ref()?;
+    let remedy = Some("`unblock ID` if that is over".to_owned());
+    Some(Finding { what: format!("it is blocked because: {reason}"), remedy })
+}
+
+fn there(facts: &NodeFacts) -> Option<Finding> {
+    facts.origin.filter(|_| !facts.is_connected)?;
+    let seen = match &facts.seen {
+        Some((ago, at)) => format!("it was last there {} ago, at {at}", human::span(ago / 1000)),
+        None => "it was never there so far".to_owned(),
+    };
+    let named = facts.addresses.join(" or ");
+    let (what, remedy) = match &facts.waits {
+        Some((reason, again)) => (
+            format!(
+                "{seen}; dialling it ended with: {reason}. It is left alone for {}",
+                human::at_most(*again)
+            ),
+            Some(format!("ask whoever runs it whether it runs, and whether {named} is still its address")),
+        ),
+        None if facts.addresses.is_empty() => (
+            format!("{seen}; no address of it is known, so it has to come by itself"),
+            Some("`peers add ID@HOST:PORT` when you know where it is".to_owned()),
+        ),
+        None => (
+            format!("{seen}; it is dialled at {named} when it is needed"),
+            Some("`peers ping ID`".to_owned()),
+        ),
+    };
+    Some(Finding { what, remedy })
+}
+
+fn wrong(facts: &NodeFacts) -> Option<Finding> {
+    (facts.wrong_bytes > 0).then(|| Finding {
+        what: format!(
+            "{} it gave other bytes than it should: its disk is failing, or it lies",
+            human::count(facts.wrong_bytes, "time", "times")
+        ),
+        remedy: Some("tell whoever runs it to `scrub start`; `block ID` if it goes on".to_owned()),
+    })
+}
+
+fn failed(facts: &NodeFacts) -> Option<Finding> {
+    let parts = [(facts.errors, "it failed"), (facts.absences, "it was not there when it was needed")];
+    let parts = parts.iter().filter(|(count, _)| *count > 0);
+    let parts: Vec<_> =
+        parts.map(|(count, what)| format!("{} {what}", human::count(*count, "time", "times"))).collect();
+    (!parts.is_empty()).then(|| Finding { what: parts.join("; "), remedy: None })
+}
+
+fn kept(facts: &NodeFacts) -> Option<Finding> {
+    facts.origin?;
+    let (kept, most) = (human::bytes(facts.kept_bytes), human::bytes(facts.allow_bytes));
+    let remedy = (facts.kept_bytes >= facts.allow_bytes)
+        .then(|| "`peers add ID@HOST:PORT --allow SIZE` lets it keep more here".to_owned());
+    Some(Finding { what: format!("{kept} are kept here for it, of at most {most}"), remedy })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer() -> NodeFacts {
+        NodeFacts {
+            origin: Some(Origin::Configured),
+            addresses: vec!["example.org:4433".to_owned()],
+            seen: Some((7_200_000, "192.0.2.7:4433".to_owned())),
+            allow_bytes: 1 << 30,
+            ..NodeFacts::default()
+        }
+    }
+
+    #[track_caller]
+    fn check(facts: &NodeFacts, good: bool, verdict: &str, findings: &[&str], remedies: usize) {
+        let explained = NodeExplained::new(facts);
+        assert_eq!(explained.good, good, "{explained:?}");
+        assert!(explained.verdict.contains(verdict), "{}", explained.verdict);
+        for part in findings {
+            assert!(explained.findings.iter().any(|one| one.what.contains(part)), "{part:?}: {explained:?}");
+        }
+        let with_remedy = explained.findings.iter().filter(|one| one.remedy.is_some()).count();
+        assert_eq!(with_remedy, remedies, "{explained:?}");
+    }
+
+    #[test]
+    fn node_that_is_of_use_is_explained_with_where_it_is_and_what_is_kept() {
+        let away = ["`peers add`", "not shown whom", "2 hours ago, at 192.0.2.7", "0 B are kept"];
+        check(&peer(), true, "was there 2 hours ago", &away, 1);
+        let there =
+            NodeFacts { is_connected: true, in_settings: true, author: Some("author1x".into()), ..peer() };
+        check(&there, true, "connected", &["network.peers names it; it acts for author1x"], 0);
+        let full = NodeFacts { is_connected: true, kept_bytes: 1 << 30, ..peer() };
+        check(&full, true, "connected", &["1.00 GiB are kept here for it, of at most 1.00 GiB"], 1);
+        let own = NodeFacts { is_own: true, ..NodeFacts::default() };
+        check(&own, true, "this node itself", &[], 0);
+    }
+
+    #[test]
+    fn node_that_is_away_is_explained_with_how_it_was_looked_for() {
+        let waits = NodeFacts { waits: Some(("timed out".to_owned(), 90_000)), ..peer() };
+        check(
+            &waits,
+            false,
+            "could not be reached",
+            &["ended with: timed out. It is left alone for 2 minutes"],
+            1,
+        );
+        let never = NodeFacts { seen: None, origin: Some(Origin::Invited), addresses: Vec::new(), ..peer() };
+        check(&never, false, "never there", &["an invite", "has to come by itself"], 1);
+    }
+
+    #[test]
+    fn node_that_is_not_wanted_or_lies_is_explained_with_why() {
+        check(&NodeFacts::default(), false, "not known", &["nobody has named it"], 1);
+        let blocked = NodeFacts { blocked: Some("spam".to_owned()), is_connected: true, ..peer() };
+        check(&blocked, false, "blocked", &["because: spam"], 1);
+        let liar = NodeFacts { wrong_bytes: 2, errors: 1, absences: 3, is_connected: true, ..peer() };
+        let findings = ["2 times it gave other bytes", "1 time it failed; 3 times it was not there"];
+        check(&liar, false, "other bytes", &findings, 1);
+    }
+}

@@ -1,0 +1,182 @@
+//! Two nodes of two persons, on loopback, by what is typed.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests fail as tests do")]
+
+mod common;
+
+use common::{Daemon, Place, failed, json, problem, stderr, stdout};
+use serde_json::Value;
+
+/// Where the node of a place listens.
+fn address(place: &Place) -> String {
+    let pool = json(&place.node(["pool", "--json"]));
+    pool["listens_at"].as_str().unwrap().to_owned()
+}
+
+fn id(place: &Place) -> String {
+    json(&place.node(["id", "--json"]))["node"].as_str().unwrap().to_owned()
+}
+
+#[track_caller]
+fn done(place: &Place, arguments: &[&str]) -> String {
+    let output = place.node(arguments);
+    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", stderr(&output));
+    stdout(&output).to_owned()
+}
+
+/// The peers that a node knows.
+fn peers(place: &Place) -> Vec<Value> {
+    json(&place.node(["peers", "list", "--json"])).as_array().unwrap().clone()
+}
+
+#[test]
+fn invite_makes_two_nodes_known_to_each_other_once() {
+    let (ann, ben, eve) = (Place::new(), Place::new(), Place::new());
+    let (_a, _b, _e) = (Daemon::start(&ann), Daemon::start(&ben), Daemon::start(&eve));
+    assert!(stderr(&ann.node(["peers", "list"])).contains("No other node is known"));
+    let invited = ann.node(["invite", "--allow", "200 GB", "--name", "ben"]);
+    assert!(stderr(&invited).contains("186.26 GiB"), "{}", stderr(&invited));
+    let line = stdout(&invited).trim();
+    assert!(line.starts_with("invite1") && !line.contains('\n'), "{line}");
+    // As a mail may break it.
+    let (begin, end) = line.split_at(70);
+    let joined = ben.node(["join", begin, end, "--name", "ann", "--allow", "1 GiB", "--json"]);
+    assert_eq!(joined.status.code(), Some(0), "{}", stderr(&joined));
+    let joined = json(&joined);
+    assert_eq!(
+        (&joined["node"], &joined["allowance_bytes"]),
+        (&id(&ann).into(), &200_000_000_000_u64.into())
+    );
+    let (of_ann, of_ben) = (peers(&ann), peers(&ben));
+    let told = |peers: &[Value]| {
+        let peer = &peers[0];
+        let text = |key: &str| peer[key].as_str().unwrap_or_default().to_owned();
+        (
+            peers.len(),
+            text("node"),
+            text("name"),
+            text("origin"),
+            peer["allow_bytes"].as_u64(),
+            peer["connected"].clone(),
+        )
+    };
+    let yes = Value::from(true);
+    assert_eq!(
+        told(&of_ann),
+        (1, id(&ben), "ben".into(), "invited".into(), Some(200_000_000_000), yes.clone())
+    );
+    assert_eq!(told(&of_ben), (1, id(&ann), "ann".into(), "configured".into(), Some(1 << 30), yes));
+    // It holds for one node.
+    let again = eve.node(["join", line]);
+    assert_eq!(again.status.code(), Some(1), "{}", stderr(&again));
+    assert!(peers(&eve).is_empty(), "{:?}", peers(&eve));
+    failed(&eve.node(["join", begin]), 2, "it is cut off");
+    failed(&eve.node(["join", &line.replacen('q', "p", 1)]), 2, "mistyped");
+    failed(&eve.node(["join", &id(&ann)]), 2, "does not start with `invite1`");
+}
+
+#[test]
+fn peer_that_is_added_is_asked_listed_explained_and_removed() {
+    let (ann, ben) = (Place::new(), Place::new());
+    let (_a, _b) = (Daemon::start(&ann), Daemon::start(&ben));
+    let at = |place: &Place| format!("{}@{}", id(place), address(place));
+    // Ben does not know Ann yet.
+    let added = ann.node(["peers", "add", &at(&ben), "--name", "ben"]);
+    assert_eq!(added.status.code(), Some(0), "{}", stderr(&added));
+    assert!(stderr(&added).contains("up to 1.00 GiB may be kept"), "{}", stderr(&added));
+    assert!(stderr(&added).contains("it does not answer yet"), "{}", stderr(&added));
+    failed(&ann.node(["peers", "ping", "ben"]), 1, "does not talk to this node");
+    done(&ben, &["peers", "add", &at(&ann)]);
+    let ping = done(&ben, &["peers", "ping", &id(&ann)]);
+    assert!(ping.contains(&format!("answers from  {}", address(&ann))), "{ping}");
+    assert!(ping.contains("runs          tesseras/"), "{ping}");
+    let pinged = json(&ann.node(["peers", "ping", "ben", "--json"]));
+    assert_eq!(pinged["node"], id(&ben));
+    let pool = done(&ann, &["pool"]);
+    assert!(pool.contains("connections  1 of at most 256") && pool.contains(&id(&ben)), "{pool}");
+    let listed = done(&ann, &["peers", "list"]);
+    assert!(listed.contains("connected") && listed.contains("ben"), "{listed}");
+    let explained = done(&ann, &["explain", "ben"]);
+    assert!(explained.starts_with("good  It is there, and connected."), "{explained}");
+    assert!(explained.contains("it acts for author1"), "{explained}");
+    // What was said stays where nothing else is said.
+    done(&ann, &["peers", "add", &at(&ben), "--allow", "2 GiB"]);
+    let peer = &peers(&ann)[0];
+    assert_eq!((&peer["name"], &peer["allow_bytes"]), (&"ben".into(), &(2_u64 << 30).into()));
+    done(&ann, &["peers", "remove", "ben"]);
+    assert!(peers(&ann).is_empty());
+    failed(&ann.node(["peers", "remove", "ben"]), 1, "no known node is called \"ben\"");
+    failed(&ann.node(["peers", "remove", &id(&ben)]), 1, "not");
+    failed(&ann.node(["peers", "add", &at(&ann)]), 1, "this node itself");
+    failed(&ann.node(["peers", "add", "example.org:4433"]), 2, "node id and `@`");
+    failed(&ann.node(["peers", "add", &at(&ann), &at(&ben)]), 2, "several nodes");
+    let stranger = done(&ann, &["explain", &id(&ben)]);
+    assert!(stranger.starts_with("of no use  It is not known here."), "{stranger}");
+}
+
+#[test]
+fn peer_that_the_settings_name_is_listed_and_removed_there() {
+    let (ann, ben) = (Place::new(), Place::new());
+    let _b = Daemon::start(&ben);
+    let mut command = ann.command(["run"]);
+    command.env("TESSERAS_NETWORK__PEERS", format!("{}@{}", id(&ben), address(&ben)));
+    let _a = Daemon::started(&ann, command);
+    let peer = &peers(&ann)[0];
+    assert_eq!((&peer["origin"], &peer["in_settings"]), (&"configured".into(), &true.into()));
+    let refused = ann.node(["peers", "remove", &id(&ben), "--json"]);
+    assert_eq!(problem(&refused)["type"], "urn:tesseras:problem:conflict");
+    assert!(stderr(&refused).contains("network.peers"), "{}", stderr(&refused));
+}
+
+#[test]
+fn what_is_blocked_is_listed_with_its_reason_until_it_is_not() {
+    let (ann, ben) = (Place::new(), Place::new());
+    let (_a, _b) = (Daemon::start(&ann), Daemon::start(&ben));
+    for (place, other) in [(&ann, &ben), (&ben, &ann)] {
+        done(place, &["peers", "add", &format!("{}@{}", id(other), address(other))]);
+    }
+    let tessera = ann.keep("letter", b"We went to the sea.");
+    done(&ann, &["block", &tessera[..12], "--reason", "not ours to keep"]);
+    assert!(stdout(&ann.node(["list"])).lines().all(|line| !line.contains(&tessera)));
+    done(&ann, &["block", &id(&ben), "--reason", "it lies"]);
+    let blocked = done(&ann, &["blocked"]);
+    assert!(blocked.contains("not ours to keep") && blocked.contains("it lies"), "{blocked}");
+    failed(&ann.node(["peers", "ping", &id(&ben)]), 1, "blocked here (it lies)");
+    failed(&ben.node(["peers", "ping", &id(&ann)]), 1, "it lies");
+    let explained = done(&ann, &["explain", &id(&ben)]);
+    assert!(explained.contains("it is blocked because: it lies"), "{explained}");
+    done(&ann, &["unblock", &id(&ben)[..12]]);
+    done(&ann, &["unblock", &tessera]);
+    assert!(stderr(&ann.node(["blocked"])).contains("Nothing is blocked."));
+    failed(&ann.node(["unblock", &tessera]), 1, "no tessera or node that is blocked begins with");
+    failed(&ann.node(["block", &tessera, "--reason", " "]), 2, "say why");
+    failed(&ann.node(["block", &id(&ann), "--reason", "me"]), 1, "this node itself");
+}
+
+#[test]
+fn holder_that_claims_nothing_is_told_and_proves_nothing() {
+    let (ann, ben) = (Place::new(), Place::new());
+    let (_a, _b) = (Daemon::start(&ann), Daemon::start(&ben));
+    for (place, other) in [(&ann, &ben), (&ben, &ann)] {
+        done(place, &["peers", "add", &format!("{}@{}", id(other), address(other)), "--name", "other"]);
+    }
+    let tessera = ann.keep("letter", b"We went to the sea.");
+    assert!(stderr(&ann.node(["prove", &tessera])).contains("No other node has claimed any of it"));
+    failed(&ann.node(["prove", &tessera, "--peer", "nobody"]), 1, "no known node is called \"nobody\"");
+    let proven = ann.node(["prove", &tessera, "--peer", "other"]);
+    assert_eq!(proven.status.code(), Some(1));
+    assert!(stdout(&proven).contains("not proven"), "{}", stdout(&proven));
+}
+
+#[test]
+fn node_that_only_dials_invites_nobody() {
+    let ann = Place::new();
+    let mut command = ann.command(["run"]);
+    command.env("TESSERAS_NODE__LISTEN_ADDR", "off");
+    let _a = Daemon::started(&ann, command);
+    assert!(done(&ann, &["pool"]).contains("nowhere: it only dials"));
+    failed(&ann.node(["invite"]), 1, "have the other one invite it");
+    failed(&ann.node(["invite", "--for", "91 days"]), 2, "90 days");
+    let line = done(&ann, &["invite", "--at", "example.org:4433"]);
+    assert!(line.starts_with("invite1"), "{line}");
+}
