@@ -6,5 +6,6 @@ mod attesting;
 mod comparing;
 mod giving;
 mod hostile;
+mod lying;
 mod meeting;
 mod support;
