@@ -136,7 +136,11 @@ fn what_is_blocked_is_listed_with_its_reason_until_it_is_not() {
         done(place, &["peers", "add", &format!("{}@{}", id(other), address(other))]);
     }
     let tessera = ann.keep("letter", b"We went to the sea.");
-    done(&ann, &["block", &tessera[..12], "--reason", "not ours to keep"]);
+    // What somebody keeps for themselves does not go by the way.
+    let own = ann.node(["block", &tessera[..12], "--reason", "not ours to keep"]);
+    failed(&own, 1, "`forget` it first");
+    done(&ann, &["forget", &tessera]);
+    done(&ann, &["block", &tessera, "--reason", "not ours to keep"]);
     assert!(stdout(&ann.node(["list"])).lines().all(|line| !line.contains(&tessera)));
     done(&ann, &["block", &id(&ben), "--reason", "it lies"]);
     let blocked = done(&ann, &["blocked"]);

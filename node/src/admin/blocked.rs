@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use actors::{ActorError, FragmentStore};
+use actors::ActorError;
 use axum::{Json, extract::State, http::StatusCode};
-use proto::limits::REASON_BYTES_MAX;
+use proto::{AccountId, TesseraId, limits::REASON_BYTES_MAX};
 
 use super::{
     Node,
@@ -52,17 +52,31 @@ pub(super) async fn block(
     if matches!(what, api::Blocked::Node { id } if id == node.keys.node.id()) {
         return Err(Problem::new(Kind::Refused, "that is this node itself"));
     }
+    if let api::Blocked::Tessera { id } = what {
+        refuse_own(&node, id).await?;
+    }
+    // From here on nothing more of it comes.
     node.system.peers.block(what.into(), reason.to_owned()).await?;
     node.events.tell(Happening::Blocked { what, reason: reason.to_owned() });
-    if let api::Blocked::Tessera { id } = what {
-        match node.system.cache.forget(id).await {
-            Ok(()) => node.events.tell(Happening::TesseraForgotten { id }),
-            Err(ActorError::NotFound { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
+    if let api::Blocked::Tessera { id } = what
+        && node.system.drop_for_all(id).await? > 0
+    {
+        node.events.tell(Happening::TesseraForgotten { id });
     }
     let at_ms = i64::try_from(now_ms()).unwrap_or(i64::MAX);
     Ok((StatusCode::CREATED, Json(api::Block { what, reason: reason.to_owned(), at_ms })))
+}
+
+/// What somebody keeps here for themselves is not dropped by the way.
+async fn refuse_own(node: &Node, id: TesseraId) -> Result<(), Problem> {
+    match node.system.storage.records().keepers(id).await?.contains(&AccountId::LOCAL) {
+        false => Ok(()),
+        true => {
+            let detail =
+                format!("{id} is kept here by this node's own wish: `forget` it first, and then block it");
+            Err(Problem::new(Kind::Refused, detail))
+        }
+    }
 }
 
 /// Blocks it no longer
