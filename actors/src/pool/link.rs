@@ -181,6 +181,11 @@ impl Lease {
         self.0.bulk.clone().acquire_owned().await.ok()
     }
 
+    /// The same, if there is one now.
+    pub(crate) fn try_bulk(&self) -> Option<OwnedSemaphorePermit> {
+        self.0.bulk.clone().try_acquire_owned().ok()
+    }
+
     /// Something came that breaks the protocol. Whoever does it again and again is cut off.
     pub(crate) fn strike(&self, what: &dyn std::fmt::Display) {
         let mut strikes = self.0.strikes.lock().unwrap_or_else(PoisonError::into_inner);

@@ -36,7 +36,7 @@ use proto::{
     wire::{Answer, Refusal, RefusalKind, Request},
 };
 use quinn::VarInt;
-use room::Room;
+use room::{Place, Room, SMALL_BYTES};
 use tokio::{runtime::Handle, sync::mpsc};
 
 use crate::{
@@ -138,7 +138,7 @@ impl Server {
     async fn serve(self: Arc<Self>, mut stream: Inbound) {
         let begun = Instant::now();
         let (verb, reply) = match self.hear(&mut stream).await {
-            Ok(Some(request)) => (request.name(), self.answer(request, &mut stream).await),
+            Ok(Some(request)) => (request.name(), self.place_and_answer(request, &mut stream).await),
             Ok(None) => (UNKNOWN, Err(unsupported())),
             Err(FrameError::Malformed(error @ ProtoError::NewerVersion { .. })) => {
                 (UNKNOWN, Err(RefusalKind::Unsupported.because(error.to_string())))
@@ -150,13 +150,17 @@ impl Server {
                 (UNKNOWN, Err(RefusalKind::Malformed.because(what)))
             }
         };
-        let reply = self.paced(reply).await;
+        let reply = match reply {
+            Ok((answer, bulk, place)) => self.paced((answer, bulk)).await.map(|said| (said, place)),
+            Err(refusal) => Err(refusal),
+        };
         if let Err(refusal) = &reply {
             self.metrics.refused(refusal.kind().name());
             tracing::debug!(node = %stream.lease.node(), verb, %refusal, "refused");
         }
-        let (answer, bulk) = reply.unwrap_or_else(|refusal| (Answer::Refused(refusal), Bytes::new()));
-        if self.say(&mut stream, &answer, bulk).await.is_ok() {
+        let ((answer, bulk), place) =
+            reply.unwrap_or_else(|refusal| ((Answer::Refused(refusal), Bytes::new()), None));
+        if self.say(&mut stream, &answer, bulk, place).await.is_ok() {
             self.metrics.served(verb, begun.elapsed().as_secs_f64());
         }
     }
@@ -179,13 +183,21 @@ impl Server {
         frames::request(&frame)
     }
 
-    async fn say(&self, stream: &mut Inbound, answer: &Answer, bulk: Bytes) -> Result<(), FrameError> {
+    async fn say(
+        &self,
+        stream: &mut Inbound,
+        answer: &Answer,
+        bulk: Bytes,
+        place: Option<Place>,
+    ) -> Result<(), FrameError> {
         let frame = answer.frame();
         self.metrics.sent(frame.len() + bulk.len());
         frames::write(&mut stream.send, frame).await?;
-        if !bulk.is_empty() {
-            let room = self.room(stream.lease.node());
-            room.send(&stream.lease, &mut stream.send, bulk).await?;
+        match place {
+            Some(place) => place.send(&mut stream.send, bulk).await?,
+            // Little goes into the connection's own window, and is not waited for.
+            None if !bulk.is_empty() => frames::write_bulk(&mut stream.send, bulk, || ()).await?,
+            None => {}
         }
         // What is left of the request is not wanted; a stream that was given up has ended as well.
         let _ = stream.receive.stop(VarInt::from_u32(0));
@@ -193,9 +205,32 @@ impl Server {
         Ok(())
     }
 
+    /// The answer to a request, and a place for what follows it. What has to wait for a place does not lie in memory
+    /// meanwhile: it is read once more. Whoever could have many large answers wait would fill the memory with them.
+    async fn place_and_answer(
+        &self,
+        request: Request,
+        stream: &mut Inbound,
+    ) -> Result<(Answer, Bytes, Option<Place>), Refusal> {
+        let (answer, bulk) = self.answer(request.clone(), stream).await?;
+        if bulk.len() <= SMALL_BYTES {
+            return Ok((answer, bulk, None));
+        }
+        let (room, length) = (self.room(stream.lease.node()), bulk.len());
+        if let Some(place) = room.try_enter(&stream.lease, length) {
+            return Ok((answer, bulk, Some(place)));
+        }
+        drop(bulk);
+        let Some(place) = room.enter(&stream.lease, length).await else {
+            let kind = RefusalKind::Busy { retry_after_ms: RETRY_AFTER_MS };
+            return Err(kind.because("no memory is free for it at the moment"));
+        };
+        let (answer, bulk) = self.answer(request, stream).await?;
+        Ok((answer, bulk, Some(place)))
+    }
+
     /// What follows an answer waits for its turn; whoever would wait for too long is told to come again.
-    async fn paced(&self, reply: Reply) -> Reply {
-        let (answer, bulk) = reply?;
+    async fn paced(&self, (answer, bulk): (Answer, Bytes)) -> Reply {
         match self.throttles.upload.pass(bulk.len(), TURN).await {
             Ok(()) => Ok((answer, bulk)),
             Err(wait) => Err(too_fast(wait)),

@@ -66,19 +66,21 @@ impl Server {
     pub(super) async fn receive(&self, stream: &mut Inbound, length: u32) -> Result<Bytes, Refusal> {
         self.throttles.download.pass(length as usize, TURN).await.map_err(too_fast)?;
         let room = self.room(stream.lease.node());
-        match room.receive(&stream.lease, &mut stream.receive, length).await {
-            Some(Ok(bytes)) => {
+        let Some(place) = room.enter(&stream.lease, length as usize).await else {
+            return Err(busy("no memory is free for it at the moment"));
+        };
+        match place.receive(&mut stream.receive, length).await {
+            Ok(bytes) => {
                 self.metrics.received(bytes.len());
                 Ok(bytes)
             }
-            Some(Err(FrameError::Slow)) => Err(busy("it came too slowly")),
-            Some(Err(error)) => {
+            Err(FrameError::Slow) => Err(busy("it came too slowly")),
+            Err(error) => {
                 if matches!(error, FrameError::Ended) {
                     stream.lease.strike(&CUT_SHORT);
                 }
                 Err(RefusalKind::Malformed.because(CUT_SHORT))
             }
-            None => Err(busy("no memory is free for it at the moment")),
         }
     }
 

@@ -28,6 +28,14 @@ pub(super) struct Room {
     free: Arc<Semaphore>,
     total: u32,
     transfers: Arc<Transfers>,
+    /// Held by the one that waits first: hundreds may wait, and one is enough to look after those who stall.
+    pressing: tokio::sync::Mutex<()>,
+}
+
+/// A turn among a peer's transfers, and memory for one.
+pub(super) struct Place {
+    joined: Joined,
+    _turn: OwnedSemaphorePermit,
 }
 
 /// Those that are under way.
@@ -57,40 +65,30 @@ impl Room {
     pub(super) fn new(bytes: u64) -> Self {
         let total = u32::try_from(bytes / KIB).unwrap_or(u32::MAX).clamp(LEAST_KIB, PERMITS_MAX);
         let free = Arc::new(Semaphore::new(total as usize));
-        Self { free, total, transfers: Arc::default() }
+        Self { free, total, transfers: Arc::default(), pressing: tokio::sync::Mutex::default() }
     }
 
-    /// Reads the bytes that follow a frame. `None` when there was no memory for them in time.
-    pub(super) async fn receive(
-        &self,
-        lease: &Lease,
-        receive: &mut RecvStream,
-        length: u32,
-    ) -> Option<Result<Bytes, FrameError>> {
-        let _place = timeout(BULK_PLACE, lease.bulk()).await.ok()?;
-        let joined = self.join(length as usize).await?;
-        Some(joined.unless_it_stalls(frames::read_bulk(receive, length, || joined.transfer.moved())).await)
+    /// A place for a transfer, if there is one now.
+    pub(super) fn try_enter(&self, lease: &Lease, bytes: usize) -> Option<Place> {
+        let turn = lease.try_bulk()?;
+        let memory = self.free.clone().try_acquire_many_owned(self.permits(bytes)).ok()?;
+        Some(Place { joined: self.transfers.join(memory), _turn: turn })
     }
 
-    /// Sends the bytes that follow a frame.
-    pub(super) async fn send(
-        &self,
-        lease: &Lease,
-        send: &mut SendStream,
-        bulk: Bytes,
-    ) -> Result<(), FrameError> {
-        // Little goes into the connection's own window, and is not waited for.
-        if bulk.len() <= SMALL_BYTES {
-            return frames::write_bulk(send, bulk, || ()).await;
-        }
-        let _place = timeout(BULK_PLACE, lease.bulk()).await.map_err(|_| FrameError::Slow)?;
-        let joined = self.join(bulk.len()).await.ok_or(FrameError::Slow)?;
-        joined.unless_it_stalls(frames::write_bulk(send, bulk, || joined.transfer.moved())).await
+    /// A place for a transfer, as soon as there is one. `None` when there was none in time.
+    pub(super) async fn enter(&self, lease: &Lease, bytes: usize) -> Option<Place> {
+        let turn = timeout(BULK_PLACE, lease.bulk()).await.ok()??;
+        Some(Place { joined: self.reserve(bytes).await?, _turn: turn })
     }
 
     /// Takes memory for so many bytes, until what is returned is dropped. `None` when there was none in time.
     pub(super) async fn reserve(&self, bytes: usize) -> Option<Joined> {
-        self.join(bytes).await
+        let memory = timeout(ADMISSION, self.free(self.permits(bytes))).await.ok()??;
+        Some(self.transfers.join(memory))
+    }
+
+    fn permits(&self, bytes: usize) -> u32 {
+        u32::try_from((bytes as u64).div_ceil(KIB)).unwrap_or(u32::MAX).min(self.total)
     }
 
     /// Bytes that are taken.
@@ -99,16 +97,15 @@ impl Room {
         u64::from(self.total) * KIB - self.free.available_permits() as u64 * KIB
     }
 
-    async fn join(&self, bytes: usize) -> Option<Joined> {
-        let wanted = u32::try_from((bytes as u64).div_ceil(KIB)).unwrap_or(u32::MAX).min(self.total);
-        let memory = timeout(ADMISSION, self.free(wanted)).await.ok()??;
-        Some(self.transfers.join(memory))
-    }
-
-    /// Waits for so much, and makes others give way meanwhile. The semaphore is never closed.
+    /// Waits for so much. Whoever waits first makes others give way meanwhile. The semaphore is never closed.
     async fn free(&self, wanted: u32) -> Option<OwnedSemaphorePermit> {
         let free = self.free.clone().acquire_many_owned(wanted);
         tokio::pin!(free);
+        let _first = tokio::select! {
+            biased;
+            permits = free.as_mut() => return permits.ok(),
+            first = self.pressing.lock() => first,
+        };
         loop {
             tokio::select! {
                 biased;
@@ -116,6 +113,20 @@ impl Room {
                 () = tokio::time::sleep(PRESSURE_INTERVAL) => self.transfers.cut_stalled(),
             }
         }
+    }
+}
+
+impl Place {
+    /// Reads the bytes that follow a frame.
+    pub(super) async fn receive(&self, receive: &mut RecvStream, length: u32) -> Result<Bytes, FrameError> {
+        let Joined { transfer, .. } = &self.joined;
+        self.joined.unless_it_stalls(frames::read_bulk(receive, length, || transfer.moved())).await
+    }
+
+    /// Sends the bytes that follow a frame.
+    pub(super) async fn send(&self, send: &mut SendStream, bulk: Bytes) -> Result<(), FrameError> {
+        let Joined { transfer, .. } = &self.joined;
+        self.joined.unless_it_stalls(frames::write_bulk(send, bulk, || transfer.moved())).await
     }
 }
 
@@ -179,7 +190,7 @@ const LEAST_KIB: u32 = 2 << 10;
 /// More than any machine has; within what a semaphore counts.
 const PERMITS_MAX: u32 = 1 << 28;
 /// What is sent without asking for memory: the connection's window bounds it.
-const SMALL_BYTES: usize = 16 << 10;
+pub(super) const SMALL_BYTES: usize = 16 << 10;
 /// How long a transfer waits for others of the same peer. Less than whoever asks waits for an answer.
 const BULK_PLACE: Duration = Duration::from_secs(20);
 /// How long a transfer waits for memory.
@@ -196,13 +207,13 @@ mod tests {
     #[tokio::test]
     async fn transfer_that_has_stalled_gives_way_to_one_that_waits() {
         let room = Room::new(0);
-        let stalled = room.join(16 << 20).await.unwrap();
+        let stalled = room.reserve(16 << 20).await.unwrap();
         let stalls = async {
             let outcome = stalled.unless_it_stalls(std::future::pending::<Result<(), FrameError>>()).await;
             drop(stalled);
             outcome
         };
-        let (outcome, waiting) = tokio::join!(stalls, room.join(1));
+        let (outcome, waiting) = tokio::join!(stalls, room.reserve(1));
         assert!(matches!(outcome, Err(FrameError::Slow)));
         assert!(waiting.is_some());
     }
@@ -210,7 +221,7 @@ mod tests {
     #[tokio::test]
     async fn transfer_that_moves_does_not_give_way_and_the_other_is_refused() {
         let room = Room::new(0);
-        let moving = room.join(16 << 20).await.unwrap();
+        let moving = room.reserve(16 << 20).await.unwrap();
         let moves = async {
             loop {
                 moving.transfer.moved();
@@ -219,7 +230,7 @@ mod tests {
         };
         let outcome = tokio::select! {
             outcome = moving.unless_it_stalls::<()>(moves) => panic!("{outcome:?}"),
-            waiting = room.join(1) => waiting,
+            waiting = room.reserve(1) => waiting,
         };
         assert!(outcome.is_none());
     }
