@@ -7,6 +7,7 @@ mod frames;
 mod greetings;
 mod kills;
 mod models;
+mod moving;
 mod parked;
 mod stalled;
 mod twist;

@@ -1,0 +1,121 @@
+//! Two nodes with a bad line between them: of all packets, three in ten are lost.
+//!
+//! This needs root, for a network of its own that is gone with this process, and packet filters in it. So it has a runner
+//! of its own that says SKIPPED where they are missing, as `power_cut` does. To nextest it shows no tests.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test ends at the first surprise")]
+#![allow(dead_code, reason = "the nodes are those of the tests of peers, which use more of them")]
+
+#[path = "../../../actors/tests/peers/support/mod.rs"]
+mod support;
+
+use std::{
+    io::Write,
+    process::{Command, ExitCode, Stdio},
+    time::{Duration, Instant},
+};
+
+use support::{Tessera, pair};
+
+fn main() -> ExitCode {
+    if std::env::args().any(|argument| argument == "--list") {
+        return ExitCode::SUCCESS;
+    }
+    if std::env::var_os(UNSHARED).is_none() {
+        if !rustix::process::geteuid().is_root() {
+            say("lossy: SKIPPED: only root can have a network of its own");
+            return ExitCode::SUCCESS;
+        }
+        return run_unshared();
+    }
+    if let Err(missing) = lose_packets() {
+        say(&format!("lossy: SKIPPED: this machine has no packet filter: {missing}"));
+        return ExitCode::SUCCESS;
+    }
+    let begun = Instant::now();
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let talked = tokio::time::timeout(DEADLINE, talk()).await;
+        talked.expect("it takes too long");
+    });
+    say(&format!("test two nodes with 30 % loss ... ok ({:.1} s)", begun.elapsed().as_secs_f32()));
+    ExitCode::SUCCESS
+}
+
+/// Runs this program again with a network of its own: it is gone with its last process, whichever way that ends.
+fn run_unshared() -> ExitCode {
+    let program = std::env::current_exe().unwrap();
+    let status = Command::new("unshare").args(["--net", "--"]).arg(program).env(UNSHARED, "1").status();
+    match status {
+        Ok(status) if status.success() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(missing) => {
+            say(&format!("lossy: SKIPPED: there is no unshare: {missing}"));
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+/// From now on packets are lost in this network.
+fn lose_packets() -> Result<(), String> {
+    let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();
+    up.map_err(|error| format!("ip: {error}"))?;
+    let filter = Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn();
+    let mut filter = filter.map_err(|error| format!("nft: {error}"))?;
+    filter.stdin.take().unwrap().write_all(RULES.as_bytes()).map_err(|error| error.to_string())?;
+    let status = filter.wait().map_err(|error| error.to_string())?;
+    if status.success() { Ok(()) } else { Err("nft refuses the rule".to_owned()) }
+}
+
+/// All that two nodes do with each other, over and over where it does not work at once.
+async fn talk() {
+    let (a, b) = pair().await;
+    let tessera = Tessera::new(&a.author, 1, 200_000);
+    let mut tries = 0;
+    patiently(&mut tries, async || a.system.remote.hello(b.id(), true, None).await).await;
+    patiently(&mut tries, async || tessera.introduce(&a, b.id()).await).await;
+    for stripe in 0..tessera.fragments.len() {
+        let kept = patiently(&mut tries, async || tessera.give(&a, b.id(), stripe).await).await;
+        assert_eq!(kept.receipt.checksum, tessera.fragments[stripe].checksum());
+    }
+    for (stripe, fragment) in tessera.fragments.iter().enumerate() {
+        let (id, checksum) = (tessera.fragment(stripe), fragment.checksum());
+        let got = patiently(&mut tries, async || a.system.remote.fragment(b.id(), id, checksum).await).await;
+        assert_eq!(&got, fragment);
+    }
+    let stripes = 0..u32::try_from(tessera.fragments.len()).unwrap();
+    let claim =
+        patiently(&mut tries, async || a.system.remote.attest(b.id(), tessera.id(), stripes.clone()).await);
+    assert_eq!(claim.await.fragments.len(), tessera.fragments.len());
+    let steps = 3 + 2 * tessera.fragments.len();
+    say(&format!("  {steps} steps, {tries} tries"));
+    assert!(tries <= 3 * steps, "{tries} tries");
+    assert!(b.system.standing.borrow().actors.iter().all(|actor| actor.restarts == 0));
+}
+
+/// What a person would do: once more, a moment later.
+async fn patiently<T, E: std::fmt::Display>(tries: &mut usize, ask: impl AsyncFn() -> Result<T, E>) -> T {
+    loop {
+        *tries += 1;
+        match ask().await {
+            Ok(answer) => return answer,
+            Err(error) => say(&format!("  once more: {error}")),
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+fn say(line: &str) {
+    // Nobody may be listening.
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+const RULES: &str = "table inet lossy {
+    chain input {
+        type filter hook input priority 0;
+        meta l4proto udp numgen random mod 100 < 30 drop
+    }
+}
+";
+const UNSHARED: &str = "TESSERAS_TEST_UNSHARED";
+const PAUSE: Duration = Duration::from_millis(500);
+const DEADLINE: Duration = Duration::from_secs(240);
