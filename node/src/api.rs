@@ -19,7 +19,7 @@ pub(crate) use crate::{
     held::{Audit, Holder, Proven},
     jobs::{Cache, Job},
     network::{Block, Blocked, Invited, Join, NewBlock, NewInvite, NewPeer, Origin, Peer, Ping},
-    pooled::Pool,
+    pooled::{Network, Pool, Reached},
     rebuilt::{Rebuilding, Snapshot},
     scrubbed::{Mode, Scrub},
     settings::{Change, ChangeOutcome, Reloaded, Setting, settings},
@@ -48,6 +48,8 @@ pub(crate) struct Status {
     pub(crate) storage: Storage,
     /// How verifying it stands.
     pub(crate) scrub: Scrub,
+    /// How it stands with other nodes.
+    pub(crate) network: Network,
     /// Why health and metrics are not served over TCP although they should be.
     pub(crate) metrics_trouble: Option<String>,
 }

@@ -7,7 +7,7 @@ use proto::NodeId;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::schema;
+use crate::{human, schema};
 
 /// `GET /v1/pool`: the connections with other nodes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -91,6 +91,44 @@ impl From<WaitingStatus> for Waiting {
     fn from(status: WaitingStatus) -> Self {
         let WaitingStatus { node, reason, retry_after } = status;
         Self { node, reason, retry_after_ms: ms(retry_after) }
+    }
+}
+
+/// How it stands with other nodes, in `GET /v1/status`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Network {
+    /// Where others reach this node, by UDP; absent when it only dials.
+    pub(crate) listens_at: Option<String>,
+    /// Where it tells others that it is reached.
+    pub(crate) addresses: Vec<String>,
+    /// How many others are known.
+    pub(crate) peers: usize,
+    /// How many are connected; absent while that cannot be said.
+    pub(crate) connected: Option<usize>,
+    /// Whether another node could connect to this one by itself, when one tried last.
+    pub(crate) reached: Option<Reached>,
+}
+
+/// Another node has tried to connect to this one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Reached {
+    /// Which one.
+    #[schema(value_type = schema::NodeId)]
+    pub(crate) by: NodeId,
+    /// When, in milliseconds since 1970.
+    pub(crate) at_ms: i64,
+    /// Whether it could.
+    pub(crate) worked: bool,
+}
+
+impl Network {
+    /// What there is of it, in a line: `3 nodes known, 2 connected`.
+    pub(crate) fn known(&self) -> String {
+        let known = human::count(self.peers as u64, "node known", "nodes known");
+        match self.connected {
+            Some(connected) => format!("{known}, {connected} connected"),
+            None => format!("{known}; whether they are connected cannot be said at the moment"),
+        }
     }
 }
 

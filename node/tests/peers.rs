@@ -96,6 +96,11 @@ fn peer_that_is_added_is_asked_listed_explained_and_removed() {
     assert!(pool.contains("connections  1 of at most 256") && pool.contains(&id(&ben)), "{pool}");
     let listed = done(&ann, &["peers", "list"]);
     assert!(listed.contains("connected") && listed.contains("ben"), "{listed}");
+    let status = done(&ann, &["status"]);
+    assert!(status.contains("1 node known, 1 connected") && status.contains("by UDP"), "{status}");
+    let doctor = json(&ann.node(["doctor", "--json"]));
+    let network = doctor.as_array().unwrap().iter().find(|check| check["check"] == "network").unwrap();
+    assert_eq!(network["outcome"], "ok", "{network}");
     let explained = done(&ann, &["explain", "ben"]);
     assert!(explained.starts_with("good  It is there, and connected."), "{explained}");
     assert!(explained.contains("it acts for author1"), "{explained}");

@@ -26,8 +26,22 @@ pub(super) async fn status(State(node): State<Arc<Node>>) -> Result<Json<api::St
         uptime_secs: node.started.elapsed().as_secs(),
         storage: usage.into(),
         scrub,
+        network: network(&node).await,
         metrics_trouble: node.not_watched.borrow().clone(),
     }))
+}
+
+/// That the pool does not answer keeps nobody from what else there is.
+async fn network(node: &Node) -> api::Network {
+    let system = &node.system;
+    let reached = system.peers.reach().tried.map(|(by, at_ms, worked)| api::Reached { by, at_ms, worked });
+    api::Network {
+        listens_at: node.network.listen_addr.map(|_| system.pool.address().to_string()),
+        addresses: system.peers.announced(),
+        peers: system.peers.book().peers.len(),
+        connected: system.pool.status().await.ok().map(|status| status.connections.len()),
+        reached,
+    }
 }
 
 /// Every actor, and how it fares

@@ -2,7 +2,7 @@
 
 use super::Context;
 use crate::{
-    api::{Actor, Recovery, Status, Storage},
+    api::{Actor, Network, Reached, Recovery, Status, Storage},
     exit::Exit,
     failure::Failure,
     human,
@@ -82,10 +82,23 @@ fn fields(status: &Status) -> Vec<(&'static str, String)> {
         ("room for", room(&status.storage)),
         ("verified", verified(status)),
     ];
+    fields.extend(others(&status.network, human::ago));
     fields.extend(troubles(&status.storage));
     fields.extend(status.metrics_trouble.clone().map(|trouble| ("metrics", trouble)));
     fields.extend(status.scrub.lateness().map(|late| ("late", late.what)));
     fields
+}
+
+/// How it stands with other nodes.
+fn others(network: &Network, ago: impl Fn(i64) -> String) -> Vec<(&'static str, String)> {
+    let listens = network.listens_at.as_ref();
+    let listens = listens.map_or_else(|| "nowhere: it only dials".to_owned(), |at| format!("{at}, by UDP"));
+    let reached = network.reached.as_ref().map(|Reached { by, at_ms, worked }| {
+        let could = if *worked { "yes" } else { "no" };
+        format!("{could}, {by} tried {}", ago(*at_ms))
+    });
+    let all = [("listens at", Some(listens)), ("other nodes", Some(network.known())), ("reachable", reached)];
+    all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
 /// Whether more can be stored.
@@ -159,4 +172,34 @@ fn table(actors: &[Actor]) -> Table<5> {
         ]);
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::NodeId;
+
+    use super::*;
+
+    #[test]
+    fn other_nodes_are_told_with_whether_they_can_come() {
+        let by = NodeId::from_bytes([1; 32]);
+        let network = Network {
+            listens_at: Some("[::]:4433".to_owned()),
+            addresses: Vec::new(),
+            peers: 3,
+            connected: Some(2),
+            reached: Some(Reached { by, at_ms: 7, worked: false }),
+        };
+        let others = |network: &Network| others(network, |at_ms| format!("{at_ms} ms ago"));
+        let expected = [
+            ("listens at", "[::]:4433, by UDP".to_owned()),
+            ("other nodes", "3 nodes known, 2 connected".to_owned()),
+            ("reachable", format!("no, {by} tried 7 ms ago")),
+        ];
+        assert_eq!(others(&network), expected);
+        let alone = Network { listens_at: None, peers: 0, connected: None, reached: None, ..network };
+        let told = others(&alone);
+        assert_eq!((told.len(), told[0].1.as_str()), (2, "nowhere: it only dials"));
+        assert!(told[1].1.contains("cannot be said"), "{told:?}");
+    }
 }

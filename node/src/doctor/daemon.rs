@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use super::Check;
+use super::{Check, network::network};
 use crate::{
     api::{Actor, Recovery, Scrub, Status, Storage},
     args::this_node,
@@ -57,7 +57,14 @@ pub(super) fn judged(answers: &Result<Answers, Problem>, data_dir: &Path) -> Vec
         Ok(status) => {
             let is_here = answers.storage_in(data_dir).is_some();
             let (storage, recovery) = (storage(&status.storage), recovery(&status.storage.recovery));
-            vec![daemon(status, is_here), actors, storage, recovery, verification(&status.scrub)]
+            vec![
+                daemon(status, is_here),
+                actors,
+                storage,
+                recovery,
+                verification(&status.scrub),
+                network(&status.network),
+            ]
         }
         Err(problem) => vec![Check::failed(DAEMON, problem.detail.clone(), SEE_LOG), actors],
     }
@@ -281,7 +288,10 @@ mod tests {
     use proto::keys::{AuthorKey, NodeKey};
 
     use super::*;
-    use crate::doctor::{Outcome, tests::check};
+    use crate::{
+        api::Network,
+        doctor::{Outcome, tests::check},
+    };
 
     fn well() -> Status {
         let recovery = Recovery {
@@ -316,6 +326,13 @@ mod tests {
             uptime_secs: 60,
             storage,
             scrub: verified(),
+            network: Network {
+                listens_at: None,
+                addresses: Vec::new(),
+                peers: 0,
+                connected: Some(0),
+                reached: None,
+            },
             metrics_trouble: None,
         }
     }

@@ -16,6 +16,7 @@ mod filesystem;
 mod flush;
 pub(crate) mod limits;
 mod losses;
+mod network;
 mod permissions;
 mod place;
 mod software;
