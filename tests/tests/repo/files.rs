@@ -40,7 +40,12 @@ impl File {
 
     /// Its lines without comments, up to where its module of tests begins.
     pub(crate) fn code(&self) -> String {
-        let code = self.text.split("\n#[cfg(test)]\nmod ").next().unwrap_or_default();
+        // Not where one is only named that is a file of its own.
+        let begins = |at: &usize| {
+            self.text.get(*at..).and_then(|rest| rest.lines().nth(2)).is_some_and(|line| line.contains('{'))
+        };
+        let end = self.text.match_indices("\n#[cfg(test)]\nmod ").map(|(at, _)| at).find(begins);
+        let code = end.and_then(|end| self.text.get(..end)).unwrap_or(&self.text);
         code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
     }
 }
@@ -160,6 +165,16 @@ mod tests {
             check(loose_ends, "a.md", end, 0);
         }
         check(loose_ends, "a.md", &format!("ours\n{UNMERGED}HEAD\n"), 1);
+    }
+
+    #[test]
+    fn code_ends_where_its_tests_begin_and_not_where_they_are_named() {
+        let code = |text: &str| File::new("a.rs", text).code();
+        assert_eq!(code("use a;\n#[cfg(test)]\nmod tests {\n    use b;\n}"), "use a;");
+        assert_eq!(
+            code("mod a;\n#[cfg(test)]\nmod tests;\nuse b;"),
+            "mod a;\n#[cfg(test)]\nmod tests;\nuse b;"
+        );
     }
 
     #[test]
