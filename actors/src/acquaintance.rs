@@ -13,8 +13,8 @@ use proto::NodeId;
 use tokio::sync::watch;
 
 use crate::{
+    conn_pool::{ConnPoolHandle, ConnectionStatus},
     peers::Peers,
-    pool::{ConnectionStatus, PoolHandle},
     remote::Remote,
     supervision::Standing,
 };
@@ -22,7 +22,7 @@ use crate::{
 /// What it takes.
 pub(crate) struct Acquaintance {
     pub(crate) peers: Peers,
-    pub(crate) pool: PoolHandle,
+    pub(crate) pool: ConnPoolHandle,
     pub(crate) remote: Remote,
     /// Whether anybody could dial this node at all.
     pub(crate) listens: bool,

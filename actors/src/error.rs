@@ -79,7 +79,7 @@ pub enum ActorError {
         /// The node.
         node: proto::NodeId,
         /// What went wrong.
-        trouble: crate::pool::PeerTrouble,
+        trouble: crate::conn_pool::PeerTrouble,
     },
     /// The network cannot be used.
     #[error("{reason}")]

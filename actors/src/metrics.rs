@@ -11,7 +11,7 @@ use opentelemetry::{
 pub use network::{PoolMetrics, ServeMetrics};
 
 use crate::{
-    attestation, cache, pool,
+    attestation, cache, conn_pool,
     scrub::{self, Outlook},
     storage::{self, Usage, Written},
 };
@@ -359,7 +359,8 @@ fn zeros((label, values): Label, counter: Counter<u64>) -> Counter<u64> {
     counter
 }
 
-const ACTORS: Label = ("actor", &[storage::NAME, cache::NAME, attestation::NAME, scrub::NAME, pool::NAME]);
+const ACTORS: Label =
+    ("actor", &[storage::NAME, cache::NAME, attestation::NAME, scrub::NAME, conn_pool::NAME]);
 const REASONS: Label = ("reason", &["get", "compact", "scrub", "prove"]);
 const FILES: Label = ("file", &["segment", "wal", "index", "snapshot"]);
 const OUTCOMES: Label = ("outcome", &["ok", "refused"]);

@@ -22,9 +22,9 @@ use tokio::sync::watch;
 
 use crate::{
     clock,
+    conn_pool::{Known, Lease, PeerBook, PeerTrouble},
     error::ActorError,
     keys,
-    pool::{Known, Lease, PeerBook, PeerTrouble},
     storage::{Blocked, Invite, Note, Noted, Origin, RecordsHandle, Score},
 };
 

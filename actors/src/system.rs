@@ -19,10 +19,10 @@ use crate::{
     acquaintance::Acquaintance,
     attestation::{self, AttestationHandle},
     cache::{self, CacheHandle},
+    conn_pool::{self, ConnPoolHandle, INBOUND_MAX, Inbound},
     error::ActorError,
     metrics::{ActorMetrics, Metrics},
     peers::Peers,
-    pool::{self, INBOUND_MAX, Inbound, PoolHandle},
     remote::Remote,
     scrub::{self, ScrubHandle},
     serve::{self, Server},
@@ -77,7 +77,7 @@ pub struct System {
     /// The nodes that are known.
     pub peers: Peers,
     /// The connections to them.
-    pub pool: PoolHandle,
+    pub pool: ConnPoolHandle,
     /// Asking them.
     pub remote: Remote,
     server: Arc<Server>,
@@ -126,8 +126,14 @@ impl System {
         let records = storage.records();
         let peers = Peers::new(key.id(), config.credential, config.network.clone(), records.clone());
         let (inbound, streams) = mpsc::channel(INBOUND_MAX);
-        let (pool, port) =
-            pool::Starter::new(&config.network, &key, peers.watch(), inbound, metrics.pool, actors.clone())?;
+        let (pool, port) = conn_pool::Starter::new(
+            &config.network,
+            &key,
+            peers.watch(),
+            inbound,
+            metrics.pool,
+            actors.clone(),
+        )?;
         let thread = port.thread().clone();
         let throttles = Arc::new(Throttles::new(&config.network));
         let remote = Remote::new(pool.clone(), peers.clone(), throttles.clone());
@@ -240,7 +246,7 @@ impl System {
             (cache::NAME, self.cache.load().0),
             (attestation::NAME, self.attestation.load().0),
             (scrub::NAME, self.scrub.load().0),
-            (pool::NAME, self.pool.load().0),
+            (conn_pool::NAME, self.pool.load().0),
         ]
     }
 
@@ -252,7 +258,7 @@ impl System {
             (cache::NAME, self.cache.answers().boxed()),
             (attestation::NAME, self.attestation.answers().boxed()),
             (scrub::NAME, self.scrub.answers().boxed()),
-            (pool::NAME, self.pool.answers().boxed()),
+            (conn_pool::NAME, self.pool.answers().boxed()),
             (supervisor::NAME, self.supervisor_answers().boxed()),
         ];
         let within = asked.map(async |(name, answer)| {

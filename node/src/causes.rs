@@ -5,7 +5,7 @@ use std::io;
 use actors::{
     ActorError,
     archive::{ArchiveError, UPLOAD},
-    pool::PeerTrouble,
+    conn_pool::PeerTrouble,
 };
 use proto::{ProtoError, wire::RefusalKind};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use actors::pool::{ConnectionStatus, PoolStatus, WaitingStatus};
+use actors::conn_pool::{ConnectionStatus, PoolStatus, WaitingStatus};
 use proto::NodeId;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

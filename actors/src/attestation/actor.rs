@@ -12,7 +12,7 @@ use super::{
     page::{self, Page},
     report::AttestedRow,
 };
-use crate::{error::ActorError, pool::PeerTrouble, storage::Note, supervision::gate::Slot};
+use crate::{conn_pool::PeerTrouble, error::ActorError, storage::Note, supervision::gate::Slot};
 
 /// The actor. All state is in its [`Witness`], which never changes.
 pub(super) struct AttestationActor;

@@ -6,7 +6,7 @@ use opentelemetry::{
 };
 
 use super::{Label, Make};
-use crate::pool::Close;
+use crate::conn_pool::Close;
 
 /// What answering others counts.
 #[derive(Debug, Clone)]

@@ -5,8 +5,8 @@ use proto::wire::{Answer, Request};
 use quinn::{RecvStream, SendStream, VarInt};
 
 use crate::{
+    conn_pool::{Lease, PeerTrouble},
     frames::{self, ANSWER_DEADLINE, FRAME_DEADLINE, Frame, FrameError},
-    pool::{Lease, PeerTrouble},
 };
 
 /// Asks, and returns the answer with the bytes that follow it.

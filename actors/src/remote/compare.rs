@@ -12,8 +12,8 @@ use proto::{
 
 use super::{Remote, ask::unexpected};
 use crate::{
+    conn_pool::{Lease, PeerTrouble},
     error::ActorError,
-    pool::{Lease, PeerTrouble},
     storage::{ChecksumHandle, Side},
 };
 

@@ -19,9 +19,9 @@ use super::{
     ask::{ask, unexpected},
 };
 use crate::{
+    conn_pool::{Lease, PeerTrouble},
     error::ActorError,
     keys,
-    pool::{Lease, PeerTrouble},
 };
 
 /// What a node says of itself.

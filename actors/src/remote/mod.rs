@@ -18,9 +18,9 @@ use proto::{
 };
 
 use crate::{
+    conn_pool::{ConnPoolHandle, Lease, PeerTrouble},
     error::ActorError,
     peers::Peers,
-    pool::{Lease, PeerTrouble, PoolHandle},
     throttle::Throttles,
 };
 
@@ -31,14 +31,14 @@ pub use proofs::Proven;
 /// Asks other nodes.
 #[derive(Debug, Clone)]
 pub struct Remote {
-    pool: PoolHandle,
+    pool: ConnPoolHandle,
     peers: Peers,
     throttles: Arc<Throttles>,
 }
 
 impl Remote {
     /// Over this pool.
-    pub(crate) fn new(pool: PoolHandle, peers: Peers, throttles: Arc<Throttles>) -> Self {
+    pub(crate) fn new(pool: ConnPoolHandle, peers: Peers, throttles: Arc<Throttles>) -> Self {
         Self { pool, peers, throttles }
     }
 

@@ -13,7 +13,7 @@ use proto::{
 };
 
 use super::{Reply, Server, refusal};
-use crate::{attestation::Question, error::ActorError, pool::Lease, store::FragmentStore};
+use crate::{attestation::Question, conn_pool::Lease, error::ActorError, store::FragmentStore};
 
 impl Server {
     /// `GetDocument`.

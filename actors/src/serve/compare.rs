@@ -9,7 +9,7 @@ use proto::{
 };
 
 use super::{Reply, Server, refusal};
-use crate::{error::ActorError, pool::Lease, storage::Side};
+use crate::{conn_pool::Lease, error::ActorError, storage::Side};
 
 impl Server {
     /// `Compare`.

@@ -11,7 +11,7 @@ use proto::{
 };
 
 use super::{Reply, Server, refusal};
-use crate::{peers::software, pool::Lease};
+use crate::{conn_pool::Lease, peers::software};
 
 /// What a node says of itself.
 pub(super) struct Greeted {

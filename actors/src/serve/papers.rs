@@ -20,7 +20,7 @@ use proto::{
 };
 
 use super::{Reply, Server, refusal};
-use crate::{error::ActorError, pool::Inbound};
+use crate::{conn_pool::Inbound, error::ActorError};
 
 /// A document that is offered.
 pub(super) struct Paper {

@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     clock,
+    conn_pool::Inbound,
     frames::FrameError,
-    pool::Inbound,
     storage::{BlobState, Score, Side},
     store::{FragmentStore, PutOutcome},
 };

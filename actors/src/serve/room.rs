@@ -18,8 +18,8 @@ use tokio::{
 };
 
 use crate::{
+    conn_pool::Lease,
     frames::{self, FrameError},
-    pool::Lease,
 };
 
 /// What transfers may hold together.

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use actors::{
     ActorError,
-    pool::{
+    conn_pool::{
         PeerTrouble,
         raw::{Raw, binding},
     },
@@ -183,8 +183,10 @@ async fn peer_that_says_nothing_is_given_up_and_counted_as_absent() {
     scene.until_scored((0, 0, 1)).await;
 }
 
+type Change = fn(&mut Claim);
+
 /// The claim that an honest holder would make, changed.
-fn claim(asked: &Asked, request: Request, change: fn(&mut Claim)) -> Option<(Vec<u8>, Bytes)> {
+fn claim(asked: &Asked, request: Request, change: Change) -> Option<(Vec<u8>, Bytes)> {
     let Request::Attest { tessera, stripes, nonce } = request else { return None };
     let mut claim = Claim {
         node: asked.liar.id(),
@@ -205,7 +207,7 @@ fn claim(asked: &Asked, request: Request, change: fn(&mut Claim)) -> Option<(Vec
 
 #[tokio::test(flavor = "multi_thread")]
 async fn claim_for_another_question_is_not_accepted() {
-    let changes: [(fn(&mut Claim), &str); 5] = [
+    let changes: [(Change, &str); 5] = [
         (|claim| claim.verifier = NodeId::from_bytes([9; 32]), "another verifier"),
         (|claim| claim.nonce = [9; 32], "another nonce"),
         (|claim| claim.binding = [0; 32], "another connection"),

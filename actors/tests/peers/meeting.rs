@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use actors::pool::PeerTrouble;
+use actors::conn_pool::PeerTrouble;
 use config::Accept;
 
 use crate::support::{Node, Tessera, pair, trouble, until};
@@ -16,7 +16,8 @@ async fn nodes_that_greet_each_other_know_who_the_other_acts_for() {
     assert_eq!(greeting.observed.parse(), Ok(a.address()));
     until("both know", async || {
         let (of_b, of_a) = (a.system.peers.book(), b.system.peers.book());
-        let author = |book: &actors::pool::PeerBook, node| book.peers.get(&node).and_then(|peer| peer.author);
+        let author =
+            |book: &actors::conn_pool::PeerBook, node| book.peers.get(&node).and_then(|peer| peer.author);
         author(&of_b, b.id()) == Some(b.author.id()) && author(&of_a, a.id()) == Some(a.author.id())
     })
     .await;

@@ -8,7 +8,7 @@ use std::{
 
 use actors::{
     ActorError,
-    pool::{Known, PeerBook, PoolStatus},
+    conn_pool::{Known, PeerBook, PoolStatus},
     storage,
 };
 use axum::{Json, extract::State, http::StatusCode};

@@ -156,7 +156,7 @@ mod tests {
         let check = |readme: &str, code: &str, complaints: usize| {
             let actor = ("actors/src/cache/actor.rs", code);
             let handle = ("actors/src/cache/handle.rs", "pub struct CacheHandle;\n// ConnPoolHandle\n");
-            let shared = ("actors/src/supervisor.rs", "PoolHandle");
+            let shared = ("actors/src/supervisor.rs", "ConnPoolHandle");
             let found = wrong_calls(readme, &repository(&[actor, handle, shared]));
             assert_eq!(found.len(), complaints, "{code}: {found:?}");
         };

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use actors::pool::raw::Raw;
+use actors::conn_pool::raw::Raw;
 use config::Accept;
 use proto::{NodeKey, wire::Request};
 use quinn::VarInt;

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use actors::pool::raw::{self, Raw};
+use actors::conn_pool::raw::{self, Raw};
 use fastrand::Rng;
 use proto::{AuthorKey, NodeKey};
 use quinn::{Connection, ConnectionError, ReadError, ReadToEndError, RecvStream, SendStream, VarInt};

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use actors::pool::{PeerTrouble, raw::Raw};
+use actors::conn_pool::{PeerTrouble, raw::Raw};
 use proto::{NodeKey, wire::Request};
 use quinn::{ClientConfig, ConnectionError};
 

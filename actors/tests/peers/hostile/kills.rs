@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use actors::{FragmentStore, pool::raw::Raw};
+use actors::{FragmentStore, conn_pool::raw::Raw};
 use proto::{AccountId, AuthorKey, NodeKey, record::DocumentKind, wire::Request};
 use quinn::Connection;
 

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
-use actors::pool::raw::Raw;
+use actors::conn_pool::raw::Raw;
 use proto::{NodeKey, wire::Request};
 
 use super::verdict::answered;

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use actors::pool::raw::Raw;
+use actors::conn_pool::raw::Raw;
 use config::Accept;
 use proto::{NodeKey, wire::Request};
 use quinn::{Connection, SendStream, TransportConfig, VarInt};

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actors::pool::raw::Raw;
+use actors::conn_pool::raw::Raw;
 use config::Accept;
 use proto::{Checksum, FragmentId, NodeId, NodeKey, wire::Request};
 use quinn::{Connection, TransportConfig, VarInt};

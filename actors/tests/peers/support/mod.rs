@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actors::{ActorError, System, SystemConfig, pool::PeerTrouble};
+use actors::{ActorError, System, SystemConfig, conn_pool::PeerTrouble};
 use config::{NetworkConfig, StorageConfig};
 use proto::{AuthorKey, NodeId, NodeKey, credential::Credential, wire::RefusalKind};
 pub(crate) use tessera::Tessera;

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actors::pool::raw::Raw;
+use actors::conn_pool::raw::Raw;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use proto::{NodeId, NodeKey};

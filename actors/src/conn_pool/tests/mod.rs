@@ -19,7 +19,7 @@ use crate::testbed::{Measured, Parent};
 /// A node that answers every stream with what was written on it.
 struct Node {
     id: NodeId,
-    pool: PoolHandle,
+    pool: ConnPoolHandle,
     book: watch::Sender<Arc<PeerBook>>,
     measured: Measured,
 }

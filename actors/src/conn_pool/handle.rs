@@ -13,12 +13,12 @@ use crate::{error::ActorError, supervision::seat::Seat};
 
 /// Asks the connection pool.
 #[derive(Debug, Clone)]
-pub struct PoolHandle {
+pub struct ConnPoolHandle {
     seat: Seat<PoolMsg>,
     address: SocketAddr,
 }
 
-impl PoolHandle {
+impl ConnPoolHandle {
     pub(super) fn new(seat: Seat<PoolMsg>, address: SocketAddr) -> Self {
         Self { seat, address }
     }

@@ -45,7 +45,7 @@ use tokio::{
 };
 
 pub use book::{Known, PeerBook};
-pub use handle::PoolHandle;
+pub use handle::ConnPoolHandle;
 pub(crate) use limits::INBOUND_MAX;
 pub use link::{Close, Lease};
 pub use message::{ConnectionStatus, Inbound, PoolStatus, WaitingStatus};
@@ -72,7 +72,7 @@ impl Starter {
         inbound: mpsc::Sender<Inbound>,
         metrics: PoolMetrics,
         actors: ActorMetrics,
-    ) -> Result<(PoolHandle, Self), ActorError> {
+    ) -> Result<(ConnPoolHandle, Self), ActorError> {
         let port = Arc::new(endpoint::Port::bind(
             config.listen_addr,
             key,
@@ -87,7 +87,7 @@ impl Starter {
             handshakes_max: config.max_concurrent_handshakes,
         };
         let (seat, sender) = Seat::new(Gate::new(NAME, REQUESTS_MAX), actors);
-        let handle = PoolHandle::new(seat, port.address());
+        let handle = ConnPoolHandle::new(seat, port.address());
         let arguments = actor::Arguments { us: key.id(), port, settings, book, inbound, metrics };
         Ok((handle, Self { arguments, seat: sender }))
     }
@@ -106,7 +106,7 @@ impl Child for Starter {
     fn start(&self, supervisor: ActorCell) -> BoxFuture<'_, Result<ActorCell, SpawnErr>> {
         Box::pin(async {
             let arguments = self.arguments.clone();
-            let (actor, _) = Actor::spawn_linked(None, actor::PoolActor, arguments, supervisor).await?;
+            let (actor, _) = Actor::spawn_linked(None, actor::ConnPoolActor, arguments, supervisor).await?;
             self.seat.send_replace(Some(actor.clone()));
             Ok(actor.get_cell())
         })

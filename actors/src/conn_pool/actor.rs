@@ -28,7 +28,7 @@ use super::{
 use crate::{error::ActorError, metrics::PoolMetrics, supervision::gate::Slot};
 
 /// The actor. All state is in [`State`].
-pub(super) struct PoolActor;
+pub(super) struct ConnPoolActor;
 
 /// What it is started with, every time.
 #[derive(Clone)]
@@ -79,7 +79,7 @@ struct Dialling {
     begun: Instant,
 }
 
-impl Actor for PoolActor {
+impl Actor for ConnPoolActor {
     type Msg = PoolMsg;
     type State = State;
     type Arguments = Arguments;
