@@ -104,8 +104,8 @@ async fn fragment_that_the_layout_does_not_name_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn allowance_ends_at_its_last_byte_and_drops_give_it_back() {
     let (a, b) = (Node::start(1).await, Node::start(2).await);
-    a.knows(&b).await;
     b.knows_at(a.id(), a.address(), Some(8192)).await;
+    a.knows(&b).await;
     let tessera = Tessera::new(&a.author, 1, 12_288);
     assert_eq!(tessera.fragments.len(), 3);
     tessera.introduce(&a, b.id()).await.unwrap();
@@ -124,8 +124,8 @@ async fn allowance_ends_at_its_last_byte_and_drops_give_it_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn many_fragments_at_once_cannot_exceed_an_allowance_together() {
     let (a, b) = (Node::start(1).await, Node::start(2).await);
-    a.knows(&b).await;
     b.knows_at(a.id(), a.address(), Some(5 * 4096)).await;
+    a.knows(&b).await;
     let tessera = Tessera::new(&a.author, 1, 16 * 4096);
     tessera.introduce(&a, b.id()).await.unwrap();
     let all = (0..tessera.fragments.len()).map(|stripe| tessera.give(&a, b.id(), stripe));
@@ -154,8 +154,8 @@ async fn what_nobody_has_granted_an_allowance_for_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn node_that_holds_only_what_is_encrypted_says_so() {
     let (a, b) = (Node::start(1).await, Node::with(2, |network| network.hold = Hold::Private).await);
-    a.knows(&b).await;
     b.knows(&a).await;
+    a.knows(&b).await;
     let public = Tessera::visible(&a.author, 1, 5_000, Visibility::Public);
     public.introduce(&a, b.id()).await.unwrap();
     assert_eq!(refusal(public.give(&a, b.id(), 0).await), RefusalKind::Forbidden);
@@ -169,8 +169,8 @@ async fn node_with_a_bound_on_its_line_keeps_to_it() {
         network.download = Some(200_000);
     };
     let (a, b) = (Node::start(1).await, Node::with(2, slow).await);
-    a.knows(&b).await;
     b.knows(&a).await;
+    a.knows(&b).await;
     let tessera = Tessera::new(&a.author, 1, 200_000);
     let begun = std::time::Instant::now();
     tessera.give_all(&a, b.id()).await;

@@ -34,8 +34,8 @@ async fn node_that_can_be_dialled_is_told_so_and_one_that_cannot_too() {
     })
     .await;
     for node in [&c, &d] {
-        node.knows(&b).await;
         b.knows(node).await;
+        node.knows(&b).await;
     }
     let dialled = async |node: &Node| node.system.remote.hello(b.id(), true, None).await.unwrap().dial_back;
     assert_eq!(dialled(&d).await, Some(true), "{announced}");

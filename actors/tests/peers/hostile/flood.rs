@@ -55,11 +55,11 @@ async fn forged_first_packets_are_answered_with_fewer_bytes_and_hold_up_nobody()
 /// An honest peer asks, before and meanwhile; another comes in meanwhile.
 async fn under_flood(flood: impl FnOnce(NodeId, SocketAddr) -> Flood) {
     let (a, b) = (Node::start(1).await, Node::with(2, |network| network.accept = Accept::Any).await);
-    a.knows(&b).await;
     b.knows(&a).await;
+    a.knows(&b).await;
     let c = Node::start(3).await;
-    b.knows(&c).await;
     c.knows(&b).await;
+    b.knows(&c).await;
     let tessera = Tessera::new(&a.author, 1, 40_000);
     tessera.give_all(&a, b.id()).await;
     let idle = best_p99(&a, &b, &tessera);

@@ -19,8 +19,8 @@ async fn peers_that_park_all_they_may_take_no_more_than_is_set_aside() {
     })
     .await;
     let a = Node::start(1).await;
-    a.knows(&b).await;
     b.knows(&a).await;
+    a.knows(&b).await;
     let tessera = Tessera::new(&a.author, 1, 1 << 20);
     tessera.give_all(&a, b.id()).await;
     // A socket of its own for each would take more memory than what is measured.

@@ -29,8 +29,8 @@ struct Stalled {
 #[tokio::test(flavor = "multi_thread")]
 async fn thousand_stalled_peers_take_little_from_an_honest_one() {
     let (a, b) = (Node::start(1).await, Node::with(2, |network| network.accept = Accept::Any).await);
-    a.knows(&b).await;
     b.knows(&a).await;
+    a.knows(&b).await;
     let tessera = Tessera::new(&a.author, 1, 4 << 20);
     tessera.give_all(&a, b.id()).await;
     let idle = best_throughput(&a, &b, &tessera);
@@ -41,8 +41,8 @@ async fn thousand_stalled_peers_take_little_from_an_honest_one() {
     let most = connected().await;
     // A node that the operator wants comes in all the same.
     let c = Node::start(3).await;
-    b.knows(&c).await;
     c.knows(&b).await;
+    b.knows(&c).await;
     c.system.remote.hello(b.id(), false, None).await.unwrap();
     stalled.end();
     let percent = attacked * 100 / idle;

@@ -98,8 +98,9 @@ impl Node {
 /// Two nodes that know each other.
 pub(crate) async fn pair() -> (Node, Node) {
     let (a, b) = (Node::start(1).await, Node::start(2).await);
-    a.knows(&b).await;
+    // Who asks first is the second to know: it dials at once, and whoever does not know it yet would turn it away.
     b.knows(&a).await;
+    a.knows(&b).await;
     (a, b)
 }
 
