@@ -273,6 +273,10 @@ impl Peers {
     }
 
     fn is_news(&self, node: NodeId, author: Option<AuthorId>) -> bool {
+        // Nothing is written down of strangers, and of their keys there is no end.
+        if !self.book().peers.contains_key(&node) {
+            return false;
+        }
         let mut noted = self.0.noted.lock().unwrap_or_else(PoisonError::into_inner);
         let is_old = |(at, known): &(Instant, _)| at.elapsed() >= SEEN_INTERVAL || *known != author;
         let is_news = noted.get(&node).is_none_or(is_old);

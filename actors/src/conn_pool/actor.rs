@@ -1,4 +1,6 @@
-//! The pool: decides when; `reap` and `dialling` decide what.
+//! The pool: decides when; `reap`, `dialling`, `places` and `windows` decide what.
+
+mod placing;
 
 use std::{
     collections::HashMap,
@@ -20,7 +22,6 @@ use super::{
     endpoint::{self, Port},
     link::{Clock, Close, Lease, Link},
     message::{ConnectionStatus, Inbound, PoolMsg, PoolStatus, Reply, WaitingStatus},
-    places::{self, Decision, Occupant, Places, Prefix},
     reap::{self, Entry},
     trouble::PeerTrouble,
     windows,
@@ -62,12 +63,21 @@ pub(super) struct State {
     /// Those that another one has replaced, as long as somebody uses them.
     leaving: Vec<Arc<Link>>,
     dials: HashMap<NodeId, Dialling>,
-    backoffs: HashMap<NodeId, (Backoff, String)>,
+    backoffs: HashMap<NodeId, Failure>,
     budget: Budget,
     /// Dials that others have asked for.
     probes: Budget,
     /// How much more may be parked on connections, in bytes.
     window_bytes_left: u64,
+}
+
+/// A node that could not be reached, and why.
+#[derive(Default)]
+struct Failure {
+    backoff: Backoff,
+    reason: String,
+    /// Whether the pool had dialled it by itself: then it is tried at once when somebody asks for it.
+    was_kept: bool,
 }
 
 /// A node that is being dialled, and who waits for it.
@@ -166,7 +176,7 @@ impl State {
         self.with.metrics.miss();
         if let Some(dialling) = self.dials.get_mut(&node) {
             dialling.waiting.push((slot, reply));
-        } else if let Err(error) = self.may_dial(node) {
+        } else if let Err(error) = self.may_dial(node, false) {
             let _ = reply.send(Err(error));
         } else {
             self.begin(node, vec![(slot, reply)], false);
@@ -174,7 +184,7 @@ impl State {
     }
 
     /// Whether a node may be dialled now; makes room for it.
-    fn may_dial(&mut self, node: NodeId) -> Result<(), ActorError> {
+    fn may_dial(&mut self, node: NodeId, is_kept: bool) -> Result<(), ActorError> {
         let refuse = |trouble| Err(ActorError::Peer { node, trouble });
         if node == self.with.us {
             return refuse(PeerTrouble::Itself);
@@ -186,7 +196,8 @@ impl State {
         if book.peers.get(&node).is_none_or(|peer| peer.addresses.is_empty()) {
             return refuse(PeerTrouble::NoAddress);
         }
-        if let Some((backoff, reason)) = self.backoffs.get(&node)
+        if let Some(Failure { backoff, reason, was_kept }) = self.backoffs.get(&node)
+            && (is_kept || !was_kept)
             && let Some(retry_after_ms) = backoff.wait_ms(self.clock.now_ms())
         {
             return refuse(PeerTrouble::Waiting { reason: reason.clone(), retry_after_ms });
@@ -260,14 +271,16 @@ impl State {
     /// A node could not be reached at any address.
     fn give_up(&mut self, node: NodeId, trouble: PeerTrouble) {
         self.with.metrics.dial_failed();
-        self.back_off(node, &trouble);
+        let was_kept = self.dials.get(&node).is_some_and(|dialling| dialling.is_kept);
+        self.back_off(node, &trouble, was_kept);
         self.tell_waiting(node, &trouble);
     }
 
-    fn back_off(&mut self, node: NodeId, trouble: &PeerTrouble) {
-        let entry = self.backoffs.entry(node).or_default();
-        entry.0.failed(self.clock.now_ms(), fastrand::f64());
-        entry.1 = trouble.to_string();
+    fn back_off(&mut self, node: NodeId, trouble: &PeerTrouble, was_kept: bool) {
+        let failure = self.backoffs.entry(node).or_default();
+        failure.backoff.failed(self.clock.now_ms(), fastrand::f64());
+        failure.reason = trouble.to_string();
+        failure.was_kept = was_kept;
     }
 
     fn tell_waiting(&mut self, node: NodeId, trouble: &PeerTrouble) {
@@ -298,56 +311,6 @@ impl State {
         }
     }
 
-    /// Makes a place for a node that comes, or says why there is none. A newcomer evicts nobody, unless the operator wants
-    /// it: else whoever can make keys could empty the pool.
-    fn make_place(&mut self, link: &Link) -> Result<(), &'static str> {
-        let decision = match self.decide(link) {
-            Decision::Full | Decision::Crowded if self.make_way(link.node) => self.decide(link),
-            decision => decision,
-        };
-        match decision {
-            Decision::Comes => Ok(()),
-            Decision::Replaces(guest) => {
-                self.evict(&guest);
-                Ok(())
-            }
-            Decision::Full => Err("all connections are taken here; try again later"),
-            Decision::Crowded => Err("too many nodes of this network are connected here; try again later"),
-        }
-    }
-
-    fn decide(&self, link: &Link) -> Decision {
-        let book = self.with.book.borrow();
-        let occupant = |link: &Link| {
-            let Entry { node, in_use, last_used_ms, .. } = link.entry();
-            Occupant {
-                node,
-                is_configured: book.peers.get(&node).is_some_and(|peer| peer.is_configured),
-                is_inbound: link.origin.dialler == node,
-                prefix: Prefix::of(link.address().ip()),
-                in_use,
-                last_used_ms,
-            }
-        };
-        let present: Vec<_> = self.links.values().chain(&self.leaving).map(|link| occupant(link)).collect();
-        let places = Places {
-            max: self.with.settings.connections_max,
-            taken: self.taken(),
-            configured: book.peers.values().filter(|peer| peer.is_configured).count(),
-        };
-        places::decide(places, &present, &occupant(link))
-    }
-
-    /// Closes what a node that comes again had before. Whether that was anything.
-    fn make_way(&mut self, node: NodeId) -> bool {
-        let replaced = self.links.get(&node).cloned().into_iter();
-        let before: Vec<_> =
-            replaced.chain(self.leaving.iter().filter(|link| link.node == node).cloned()).collect();
-        before.iter().for_each(|link| self.remove(link));
-        before.iter().for_each(|link| shut(link, Close::Duplicate, REPLACED));
-        !before.is_empty()
-    }
-
     fn remove(&mut self, link: &Arc<Link>) {
         self.leaving.retain(|leaving| !Arc::ptr_eq(leaving, link));
         if self.links.get(&link.node).is_some_and(|present| Arc::ptr_eq(present, link)) {
@@ -367,18 +330,6 @@ impl State {
             },
         };
         self.leave(loser);
-    }
-
-    /// A connection to a node that the operator wants may have more parked on it than that to a guest.
-    fn widen(&mut self, link: &Link) {
-        let is_configured =
-            self.with.book.borrow().peers.get(&link.node).is_some_and(|peer| peer.is_configured);
-        if !is_configured || link.granted_bytes() > 0 {
-            return;
-        }
-        let first = self.with.port.window_bytes();
-        link.widen(first, windows::more(self.window_bytes_left, first));
-        self.window_bytes_left = self.window_bytes_left.saturating_sub(link.granted_bytes());
     }
 
     /// A connection that has been replaced is closed as soon as nobody uses it. A young one is left for a moment: the
@@ -430,7 +381,7 @@ impl State {
         match trouble {
             // Whoever has come by itself is not dialled, and need not be remembered.
             PeerTrouble::NotKnown { .. } | PeerTrouble::Blocked { .. } if link.origin.dialler != node => {
-                self.back_off(node, trouble);
+                self.back_off(node, trouble, link.is_kept);
             }
             // It was there, so it may be dialled again.
             _ => drop(self.backoffs.remove(&node)),
@@ -465,7 +416,7 @@ impl State {
             }
         }
         self.with.metrics.reaped(expired.len());
-        self.backoffs.retain(|_, (backoff, _)| backoff.is_fresh(self.clock.now_ms()));
+        self.backoffs.retain(|_, failure| failure.backoff.is_fresh(self.clock.now_ms()));
         self.close_leaving();
         self.keep();
     }
@@ -475,29 +426,10 @@ impl State {
         let kept: Vec<NodeId> = self.with.book.borrow().kept().collect();
         for node in kept {
             let is_there = self.links.contains_key(&node) || self.dials.contains_key(&node);
-            if !is_there && self.may_dial(node).is_ok() {
+            if !is_there && self.may_dial(node, true).is_ok() {
                 self.begin(node, Vec::new(), true);
             }
         }
-    }
-
-    /// Makes room for one more connection, if need be by closing an idle one.
-    fn make_room(&mut self) -> bool {
-        if self.taken() < self.with.settings.connections_max {
-            return true;
-        }
-        let Some(node) = reap::victim(&self.entries()) else { return false };
-        self.evict(&node);
-        self.taken() < self.with.settings.connections_max
-    }
-
-    fn evict(&mut self, node: &NodeId) {
-        let leaving = self.leaving.extract_if(.., |link| link.node == *node);
-        for link in leaving.chain(self.links.remove(node)) {
-            self.with.metrics.evicted();
-            shut(&link, Close::Evicted, "another connection needs the place of this one");
-        }
-        self.measure();
     }
 
     fn full(&self) -> ActorError {
@@ -521,9 +453,9 @@ impl State {
         let now_ms = self.clock.now_ms();
         let mut connections: Vec<_> = self.links.values().map(|link| self.connection(link)).collect();
         connections.sort_by_key(|connection| connection.node);
-        let waiting = self.backoffs.iter().filter_map(|(node, (backoff, reason))| {
-            let retry_after = Duration::from_millis(backoff.wait_ms(now_ms)?);
-            Some(WaitingStatus { node: *node, reason: reason.clone(), retry_after })
+        let waiting = self.backoffs.iter().filter_map(|(node, failure)| {
+            let retry_after = Duration::from_millis(failure.backoff.wait_ms(now_ms)?);
+            Some(WaitingStatus { node: *node, reason: failure.reason.clone(), retry_after })
         });
         let mut waiting: Vec<_> = waiting.collect();
         waiting.sort_by_key(|waiting| waiting.node);

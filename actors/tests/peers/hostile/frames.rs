@@ -175,7 +175,7 @@ async fn hear(mut send: SendStream, mut receive: RecvStream) -> Result<&'static 
         Err(_) => Err("no answer".to_owned()),
         Ok(Ok(bytes)) => answered(&bytes),
         Ok(Err(ReadToEndError::Read(ReadError::ConnectionLost(error)))) => lost(&error),
-        Ok(Err(error)) => Err(error.to_string()),
+        Ok(Err(error)) => Err(format!("{error:?}")),
     }
 }
 
@@ -188,6 +188,8 @@ fn lost(error: &ConnectionError) -> Result<&'static str, String> {
         ConnectionError::ApplicationClosed(closed) if closed.reason.starts_with(b"there is another") => {
             Ok("replaced")
         }
+        // What said so was lost, and the node no longer knows the connection.
+        ConnectionError::Reset => Ok(CUT_OFF),
         ConnectionError::LocallyClosed => Ok("left"),
         error => Err(error.to_string()),
     }
