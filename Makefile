@@ -36,7 +36,7 @@ bench: ## one table of figures, ours beside their baselines (ARGS="--json --quic
 
 torture: ## damages, crash tests and hostile callers with large counts (TESSERAS_TEST_SEED=… replays)
 	tests/setup
-	TESSERAS_TEST_TORTURE=1 cargo nextest run --locked --release -p actors --features faults --no-capture damages::
+	TESSERAS_TEST_TORTURE=1 cargo nextest run --locked --release -p actors --features faults --no-capture damages:: hostile::
 	TESSERAS_TEST_TORTURE=1 cargo nextest run --locked --release -p tests --no-capture
 	TESSERAS_TEST_TORTURE=1 cargo test --locked --release --quiet -p tests --test power_cut
 
