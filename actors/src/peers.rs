@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use config::{Accept, HostPort, NetworkConfig};
 use proto::{
-    AuthorId, Checksum, NodeId,
+    AuthorId, Checksum, NodeId, TesseraId,
     credential::SignedCredential,
     limits::{ADDRESSES_MAX, SOFTWARE_BYTES_MAX},
     wire::Request,
@@ -25,7 +25,8 @@ use crate::{
     conn_pool::{Known, Lease, PeerBook, PeerTrouble},
     error::ActorError,
     keys,
-    storage::{Blocked, Invite, Note, Noted, Origin, RecordsHandle, Score},
+    remote::Kept,
+    storage::{Blocked, Invite, Note, Noted, Origin, Receipt, RecordsHandle, Score},
 };
 
 /// The nodes that are known.
@@ -41,9 +42,13 @@ struct Inner {
     records: RecordsHandle,
     book: watch::Sender<Arc<PeerBook>>,
     /// When it was last noted that a node was there.
-    noted: Mutex<BTreeMap<NodeId, (Instant, Option<AuthorId>)>>,
+    noted: Mutex<BTreeMap<NodeId, (Instant, Said)>>,
     reach: watch::Sender<Reach>,
+    refreshing: tokio::sync::Mutex<()>,
 }
+
+/// Whom a node acts for, and where it is, in its own words.
+type Said = (Option<AuthorId>, Option<String>);
 
 /// Whether others reach this node, as far as that was tried.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -64,7 +69,8 @@ impl Peers {
     ) -> Self {
         let book = watch::Sender::new(Arc::new(configured(&config)));
         let (noted, reach) = (Mutex::default(), watch::Sender::new(Reach::default()));
-        Self(Arc::new(Inner { us, credential, config, records, book, noted, reach }))
+        let refreshing = tokio::sync::Mutex::default();
+        Self(Arc::new(Inner { us, credential, config, records, book, noted, reach, refreshing }))
     }
 
     /// This node.
@@ -87,8 +93,9 @@ impl Peers {
         self.0.reach.borrow().clone()
     }
 
-    /// Reads again what is kept.
+    /// Reads again what is kept. One at a time: what was read before a change is never published after it.
     pub async fn refresh(&self) -> Result<(), ActorError> {
+        let _alone = self.0.refreshing.lock().await;
         let records = &self.0.records;
         let mut book = configured(&self.0.config);
         for peer in records.peers().await? {
@@ -254,12 +261,27 @@ impl Peers {
         addresses: &[String],
     ) -> Result<(), ActorError> {
         let node = lease.node();
-        if !self.is_news(node, author) {
-            return Ok(());
-        }
         // In its own words: what is seen of it is the port that it dials from.
         let address = addresses.first().cloned();
-        self.change(vec![Note::Seen { node, address, author, at_ms: clock::now_ms() }]).await
+        if !self.is_news(node, author, address.as_ref()) {
+            return Ok(());
+        }
+        let seen = Note::Seen { node, address, author, at_ms: clock::now_ms() };
+        self.change(self.known_by_the_settings(node).into_iter().chain([seen]).collect()).await
+    }
+
+    /// A peer that only the settings name has no row of its own before there is something to be written into it. It is
+    /// wanted for as long as it stands there, and only known afterwards.
+    fn known_by_the_settings(&self, node: NodeId) -> Option<Note> {
+        self.0.config.peers.iter().any(|peer| peer.node == node).then(|| Note::Peer {
+            node,
+            addresses: Vec::new(),
+            author: None,
+            allow_bytes: None,
+            origin: Origin::Introduced,
+            name: None,
+            at_ms: clock::now_ms(),
+        })
     }
 
     /// The same where nobody waits for it.
@@ -272,16 +294,17 @@ impl Peers {
         });
     }
 
-    fn is_news(&self, node: NodeId, author: Option<AuthorId>) -> bool {
+    fn is_news(&self, node: NodeId, author: Option<AuthorId>, address: Option<&String>) -> bool {
         // Nothing is written down of strangers, and of their keys there is no end.
         if !self.book().peers.contains_key(&node) {
             return false;
         }
         let mut noted = self.0.noted.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_old = |(at, known): &(Instant, _)| at.elapsed() >= SEEN_INTERVAL || *known != author;
+        let said = (author, address.cloned());
+        let is_old = |(at, before): &(Instant, _)| at.elapsed() >= SEEN_INTERVAL || *before != said;
         let is_news = noted.get(&node).is_none_or(is_old);
         if is_news {
-            noted.insert(node, (Instant::now(), author));
+            noted.insert(node, (Instant::now(), said));
         }
         is_news
     }
@@ -294,6 +317,31 @@ impl Peers {
                 reach.tried = Some((node, clock::now_ms(), worked));
             }
         });
+    }
+
+    /// Keeps what a holder has signed.
+    pub(crate) async fn keep_receipt(&self, kept: &Kept) -> Result<(), ActorError> {
+        let receipt = Receipt {
+            holder: kept.receipt.holder,
+            fragment: kept.receipt.fragment,
+            checksum: kept.receipt.checksum,
+            length: kept.receipt.length,
+            author: kept.receipt.author,
+            held_at_ms: i64::try_from(kept.receipt.held_at_ms).unwrap_or(i64::MAX),
+            signed: kept.signed.clone(),
+        };
+        self.0.records.note(vec![Note::Receipt(receipt)]).await.map(drop)
+    }
+
+    /// A holder has dropped these on its author's order, if it had them.
+    pub(crate) async fn drop_receipts(
+        &self,
+        holder: NodeId,
+        tessera: TesseraId,
+        fragments: &[(u32, u16)],
+    ) -> Result<(), ActorError> {
+        let fragments = fragments.to_vec();
+        self.0.records.note(vec![Note::Dropped { holder, tessera, fragments }]).await.map(drop)
     }
 
     /// How a node has behaved, if it was other than well.
@@ -311,15 +359,16 @@ impl Peers {
     pub(crate) fn scored(&self, node: NodeId, score: Score, what: &dyn std::fmt::Display) {
         tracing::warn!(%node, %what, ?score, "a peer has misbehaved");
         if self.book().peers.contains_key(&node) {
-            self.jot(Note::Score { node, score });
+            self.jot(node, Note::Score { node, score });
         }
     }
 
     /// Writes down what nobody waits for.
-    fn jot(&self, note: Note) {
+    fn jot(&self, node: NodeId, note: Note) {
         let peers = self.clone();
         tokio::spawn(async move {
-            if let Err(error) = peers.0.records.note(vec![note]).await {
+            let notes = peers.known_by_the_settings(node).into_iter().chain([note]).collect();
+            if let Err(error) = peers.0.records.note(notes).await {
                 tracing::debug!(%error, "what was seen of a peer is not written down");
             }
         });

@@ -174,13 +174,29 @@ impl System {
             supervisor,
             metrics,
         };
-        system.meet_others(&thread, streams).await?;
+        system.meet_others(thread, streams).await;
         Ok(system)
     }
 
-    /// Begins to talk to others, with all that is known of them.
-    async fn meet_others(&self, thread: &Handle, streams: mpsc::Receiver<Inbound>) -> Result<(), ActorError> {
-        self.peers.refresh().await?;
+    /// Begins to talk to others as soon as all is known of them. An index that is being made anew does not tell yet, and is no
+    /// reason not to start: until then whoever asks waits.
+    async fn meet_others(&self, thread: Handle, streams: mpsc::Receiver<Inbound>) {
+        let Err(error) = self.peers.refresh().await else { return self.talk(&thread, streams) };
+        tracing::warn!(%error, "what is known of other nodes cannot be read yet");
+        let system = self.clone();
+        tokio::spawn(async move {
+            let mut standing = system.standing.clone();
+            while system.peers.refresh().await.is_err() {
+                tokio::select! {
+                    gone = standing.changed() => if gone.is_err() { return },
+                    () = tokio::time::sleep(REFRESH_INTERVAL) => {}
+                }
+            }
+            system.talk(&thread, streams);
+        });
+    }
+
+    fn talk(&self, thread: &Handle, streams: mpsc::Receiver<Inbound>) {
         self.server.clone().run(thread, streams);
         self.pool.book_changed();
         let (pool, mut book) = (self.pool.clone(), self.peers.watch());
@@ -197,7 +213,6 @@ impl System {
             listens: self.server.config.listen_addr.is_some(),
         };
         acquaintance.spawn(self.standing.clone());
-        Ok(())
     }
 
     /// Brings the gauges up to date: what is stored, and how many requests wait or run. For whoever is about to read
@@ -215,9 +230,12 @@ impl System {
     pub async fn drop_for_all(&self, tessera: TesseraId) -> Result<u64, ActorError> {
         let mut dropped = 0;
         for account in self.storage.records().keepers(tessera).await? {
+            let mut from = (0, 0);
             loop {
                 let side = Side::Held(account);
-                let page = self.storage.checksums_door().fragments_of(side, tessera, (0, 0), DROPS).await?;
+                let page = self.storage.checksums_door().fragments_of(side, tessera, from, DROPS).await?;
+                let last = page.last().map_or(from, |(stripe, index, _)| (*stripe, *index));
+                from = (last.0, last.1.saturating_add(1));
                 let drops = page.iter().map(|(stripe, index, _)| {
                     let id = FragmentId { tessera, stripe: *stripe, index: *index };
                     self.cache.drop_fragment(account, id)
@@ -312,6 +330,8 @@ async fn supervise(
 
 /// The cache's cap where nothing is configured, in bytes.
 const CACHE_BYTES_MAX: u64 = 128 << 20;
+/// How often it is tried again to read what is known of other nodes.
+const REFRESH_INTERVAL: Duration = Duration::from_millis(500);
 /// Fragments dropped at a time: what one batch takes.
 const DROPS: u32 = 256;
 /// Memory for what is on its way, where nothing is configured, in bytes.

@@ -246,13 +246,18 @@ impl State {
             (Ok(()), Err(error)) => return drop(reply.send(Err(error))),
             (Ok(()), Ok(config)) => config,
         };
-        let (endpoint, us, clock) = (self.endpoint.clone(), self.with.us, self.clock);
-        let dial = Dial { endpoint, config, us, node, address, is_kept: false, clock };
+        let endpoint = match self.with.port.apart() {
+            Ok(endpoint) => endpoint,
+            Err(error) => return drop(reply.send(Err(error))),
+        };
+        let (us, clock) = (self.with.us, self.clock);
+        let dial = Dial { endpoint: endpoint.clone(), config, us, node, address, is_kept: false, clock };
         self.with.port.thread().spawn(async move {
             let outcome = dial.run().await.map(|link| shut(&link, Close::Idle, ""));
             // Whoever gave up has nothing to be told.
             let _ = reply.send(outcome.map_err(|trouble| ActorError::Peer { node, trouble }));
             drop(slot);
+            endpoint.wait_idle().await;
         });
     }
 

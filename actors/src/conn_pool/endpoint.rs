@@ -5,7 +5,7 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, SocketAddr, UdpSocket},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     sync::Arc,
     thread,
 };
@@ -122,6 +122,15 @@ impl Port {
         Ok(ClientConfig::new(Arc::new(self.identity.client(node, PROBE_ALPN)?)))
     }
 
+    /// An endpoint on a socket of its own: a router lets in what comes from the one that its node has talked to, so only
+    /// another one shows whether anybody can dial it.
+    pub(super) fn apart(&self) -> Result<Endpoint, ActorError> {
+        let any = if self.address.is_ipv4() { SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)) } else { ANY_V6 };
+        let _inside = self.thread.enter();
+        let socket = UdpSocket::bind(any)?;
+        Ok(Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime))?)
+    }
+
     fn server(&self) -> Result<ServerConfig, ActorError> {
         let mut config = ServerConfig::with_crypto(Arc::new(self.identity.server()?));
         config.transport_config(Arc::new(self.transport()?));
@@ -161,7 +170,7 @@ pub(super) async fn close(endpoint: &Endpoint) {
 }
 
 fn bind(listen: Option<SocketAddr>) -> Result<UdpSocket, ActorError> {
-    let wanted = listen.unwrap_or_else(|| SocketAddr::from(([0_u16; 8], 0)));
+    let wanted = listen.unwrap_or(ANY_V6);
     let bound = UdpSocket::bind(wanted).or_else(|error| {
         // A machine without IPv6: all its addresses are those of IPv4.
         let is_any_v6 = wanted.is_ipv6() && wanted.ip().is_unspecified();
@@ -207,3 +216,5 @@ fn spawn(ended: oneshot::Receiver<()>) -> Result<Handle, ActorError> {
     })?;
     Ok(handle)
 }
+
+const ANY_V6: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0);

@@ -153,7 +153,8 @@ impl Remote {
         )
     }
 
-    /// Has a node keep a fragment for its author. It is durable there when this returns, and the receipt says so.
+    /// Has a node keep a fragment for its author. It is durable there when this returns, and the receipt, which is kept
+    /// here, says so.
     pub async fn put_fragment(
         &self,
         node: NodeId,
@@ -177,14 +178,16 @@ impl Remote {
             Answer::Have { receipt } => (receipt, true),
             answer => return self.judged(node, Err(unexpected(&answer))),
         };
-        self.judged(
+        let kept = self.judged(
             node,
             match SignedReceipt::verify(&signed, node) {
                 Ok(receipt) if is_right(&receipt) => Ok(Kept { receipt, signed, was_there }),
                 Ok(_) => Err(PeerTrouble::Lied { what: "its receipt is for something else".to_owned() }),
                 Err(error) => Err(lied(error)),
             },
-        )
+        )?;
+        self.peers.keep_receipt(&kept).await?;
+        Ok(kept)
     }
 
     /// Has a node drop fragments that it keeps for this author; how many it did. Needs the author's key.
@@ -208,13 +211,15 @@ impl Remote {
             Ok(Request::DropFragments { order: order.bytes().clone() })
         };
         let told = self.ask(node, Question::plain(&request)).await?;
-        self.judged(
+        let count = self.judged(
             node,
             match told.answer {
                 Answer::Dropped { count } => Ok(count),
                 answer => Err(unexpected(&answer)),
             },
-        )
+        )?;
+        self.peers.drop_receipts(node, tessera, fragments).await?;
+        Ok(count)
     }
 
     /// What a node says that it holds of some stripes: signed, for this node, this question and this connection. Whether

@@ -54,6 +54,8 @@ impl Remote {
 /// One of those that a node claims, at random.
 async fn pick(records: &RecordsHandle, holder: NodeId, tessera: TesseraId) -> Result<Claimed, ActorError> {
     // One out of all without having all: the more that come, the less likely each is to be it.
+    let known = records.holders(tessera).await?.into_iter().find(|one| one.node == holder);
+    let claimed = known.map_or(0, |known| known.claimed);
     let (mut picked, mut seen, mut from) = (None, 0_u64, 0_u32);
     loop {
         let to = from.saturating_add(STRIPES);
@@ -64,8 +66,6 @@ async fn pick(records: &RecordsHandle, holder: NodeId, tessera: TesseraId) -> Re
                 picked = Some(claimed);
             }
         }
-        let known = records.holders(tessera).await?.into_iter().find(|one| one.node == holder);
-        let claimed = known.map_or(0, |known| known.claimed);
         if seen >= claimed || to == u32::MAX {
             let what = format!("a claim of {holder} to hold anything of {tessera} (ask it first: `attest`)");
             return picked.ok_or(ActorError::NotFound { what });

@@ -47,8 +47,14 @@ impl Server {
             self.peers.scored(stream.lease.node(), Score::WrongBytes, &error);
             RefusalKind::Corrupt.because(error.to_string())
         })?;
+        self.refuse_blocked(offer.id.tessera)?;
         let kept = self.cache.deposit(author.into(), offer.id, fragment, dossier.documents()).await;
         let was_there = kept.map_err(|error| refusal(&error))? == PutOutcome::Held;
+        // Blocked while it was written: whoever drops what is here may have looked before.
+        if let Err(refusal) = self.refuse_blocked(offer.id.tessera) {
+            let _ = self.cache.drop_fragment(author.into(), offer.id).await;
+            return Err(refusal);
+        }
         let receipt = self.receipt(author, stream.lease.node(), &offer)?;
         let answer = if was_there { Answer::Have { receipt } } else { Answer::Stored { receipt } };
         Ok((answer, Bytes::new()))

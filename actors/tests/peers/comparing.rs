@@ -1,27 +1,9 @@
 //! What this node knows that another keeps for it, beside what that says it keeps.
 
-use actors::{
-    FragmentStore,
-    remote::{Difference, Kept},
-    storage::{Note, Receipt},
-};
+use actors::{FragmentStore, remote::Difference, storage::Note};
 use proto::{AccountId, wire::RefusalKind};
 
-use crate::support::{Node, Tessera, pair, refusal, until};
-
-/// Keeps what a holder has signed.
-async fn record(node: &Node, kept: &Kept) {
-    let receipt = Receipt {
-        holder: kept.receipt.holder,
-        fragment: kept.receipt.fragment,
-        checksum: kept.receipt.checksum,
-        length: kept.receipt.length,
-        author: kept.receipt.author,
-        held_at_ms: i64::try_from(kept.receipt.held_at_ms).unwrap(),
-        signed: kept.signed.clone(),
-    };
-    node.system.storage.records().note(vec![Note::Receipt(receipt)]).await.unwrap();
-}
+use crate::support::{Tessera, pair, refusal, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_what_differs_is_descended_to() {
@@ -31,7 +13,7 @@ async fn only_what_differs_is_descended_to() {
         let tessera = Tessera::new(&a.author, seed, 9_000);
         tessera.introduce(&a, b.id()).await.unwrap();
         for stripe in 0..tessera.fragments.len() {
-            record(&a, &tessera.give(&a, b.id(), stripe).await.unwrap()).await;
+            tessera.give(&a, b.id(), stripe).await.unwrap();
         }
         all.push(tessera);
     }
@@ -42,6 +24,8 @@ async fn only_what_differs_is_descended_to() {
     let (lost, extra) = (&all[3], Tessera::new(&a.author, 99, 4_000));
     b.system.cache.drop_fragment(account, lost.fragment(1)).await.unwrap();
     extra.give_all(&a, b.id()).await;
+    let forgotten = Note::Dropped { holder: b.id(), tessera: extra.id(), fragments: vec![(0, 0)] };
+    a.system.storage.records().note(vec![forgotten]).await.unwrap();
     let compared = a.system.remote.compare(&records, b.id(), account).await.unwrap();
     let of = |tessera: &Tessera, stripe: u32, is_ours: bool| {
         let checksum = Some(tessera.fragments[stripe as usize].checksum());

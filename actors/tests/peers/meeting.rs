@@ -119,3 +119,16 @@ async fn node_that_was_started_anew_is_found_again() {
     // The first packet on the old connection is answered with a reset, and the request asked again on a new one.
     a.system.remote.hello(b.id(), false, None).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn peer_that_only_the_settings_name_may_store_and_is_counted() {
+    let a = Node::start(1).await;
+    let named = config::PeerAddress { node: a.id(), addresses: vec![a.address().try_into().unwrap()] };
+    let b = Node::with(2, |network| network.peers = vec![named]).await;
+    a.knows(&b).await;
+    let tessera = Tessera::new(&a.author, 1, 5_000);
+    tessera.give_all(&a, b.id()).await;
+    let peer = b.system.storage.records().peer(a.id()).await.unwrap().unwrap();
+    assert_eq!(peer.author, Some(a.author.id()));
+    assert!(peer.seen_at_ms.is_some());
+}

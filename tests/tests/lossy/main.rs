@@ -29,8 +29,7 @@ fn main() -> ExitCode {
         return run_unshared();
     }
     if let Err(missing) = lose_packets() {
-        say(&format!("lossy: SKIPPED: this machine has no packet filter: {missing}"));
-        return ExitCode::SUCCESS;
+        return skipped(&format!("this machine has no packet filter: {missing}"));
     }
     let begun = Instant::now();
     tokio::runtime::Runtime::new().unwrap().block_on(async {
@@ -41,6 +40,12 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Where nobody looks at what is written, a root that cannot test this has not tested it.
+fn skipped(missing: &str) -> ExitCode {
+    say(&format!("lossy: SKIPPED: {missing}"));
+    if std::env::var_os("CI").is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
 /// Runs this program again with a network of its own: it is gone with its last process, whichever way that ends.
 fn run_unshared() -> ExitCode {
     let program = std::env::current_exe().unwrap();
@@ -48,10 +53,7 @@ fn run_unshared() -> ExitCode {
     match status {
         Ok(status) if status.success() => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
-        Err(missing) => {
-            say(&format!("lossy: SKIPPED: there is no unshare: {missing}"));
-            ExitCode::SUCCESS
-        }
+        Err(missing) => skipped(&format!("there is no unshare: {missing}")),
     }
 }
 

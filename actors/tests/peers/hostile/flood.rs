@@ -58,8 +58,8 @@ async fn under_flood(flood: impl FnOnce(NodeId, SocketAddr) -> Flood) {
     b.knows(&a).await;
     a.knows(&b).await;
     let c = Node::start(3).await;
-    c.knows(&b).await;
     b.knows(&c).await;
+    c.knows(&b).await;
     let tessera = Tessera::new(&a.author, 1, 40_000);
     tessera.give_all(&a, b.id()).await;
     let idle = best_p99(&a, &b, &tessera);

@@ -41,8 +41,8 @@ async fn thousand_stalled_peers_take_little_from_an_honest_one() {
     let most = connected().await;
     // A node that the operator wants comes in all the same.
     let c = Node::start(3).await;
-    c.knows(&b).await;
     b.knows(&c).await;
+    c.knows(&b).await;
     c.system.remote.hello(b.id(), false, None).await.unwrap();
     stalled.end();
     let percent = attacked * 100 / idle;
