@@ -2,9 +2,10 @@
 
 use std::{future::Future, time::Duration};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use proto::{
     ProtoError,
+    buffer::Buffer,
     limits::FRAME_HEAD_BYTES,
     wire::{Answer, Head, Request},
 };
@@ -61,22 +62,20 @@ pub(crate) async fn read_bulk(
     moved: impl Fn(),
 ) -> Result<Bytes, FrameError> {
     within(patience(length), async {
-        let mut bulk = BytesMut::with_capacity(length as usize);
+        // Memory that goes back to the system: an allocator would keep what so many threads have used.
+        let mut bulk = Buffer::up_to(length as usize);
         // Many at a time: each time the connection is locked, and its own thread wants it too.
         let mut chunks = [const { Bytes::new() }; CHUNKS];
-        while bulk.len() < length as usize {
+        while bulk.room() > 0 {
             let count = receive.read_chunks(&mut chunks).await?.ok_or(FrameError::Ended)?;
             for chunk in chunks.iter_mut().take(count) {
-                bulk.extend_from_slice(&std::mem::take(chunk));
+                // What goes on behind its end is not what was announced.
+                if !bulk.fill(&std::mem::take(chunk)).is_empty() {
+                    let error = ProtoError::malformed("bulk", "more bytes than were announced");
+                    return Err(FrameError::Malformed(error));
+                }
             }
             moved();
-        }
-        // What goes on behind its end is not what was announced.
-        if bulk.len() > length as usize {
-            return Err(FrameError::Malformed(ProtoError::malformed(
-                "bulk",
-                "more bytes than were announced",
-            )));
         }
         Ok(bulk.freeze())
     })
@@ -119,7 +118,7 @@ pub(crate) fn request(frame: &Frame) -> Result<Option<Request>, FrameError> {
 }
 
 /// How long so many bytes may take: nobody has to be faster than a slow telephone line, and nobody may be slower.
-fn patience(length: u32) -> Duration {
+pub(crate) fn patience(length: u32) -> Duration {
     FRAME_DEADLINE + Duration::from_secs(u64::from(length / SLOWEST_BYTES_PER_SECOND))
 }
 
@@ -160,7 +159,7 @@ impl From<WriteError> for FrameError {
 /// How long a frame may take from its first to its last byte.
 pub(crate) const FRAME_DEADLINE: Duration = Duration::from_secs(10);
 /// How long an answer may take to begin: a put waits for the other side's disk.
-pub(crate) const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const ANSWER_DEADLINE: Duration = Duration::from_secs(25);
 /// Packets whose bytes are taken at a time.
 const CHUNKS: usize = 32;
 /// Bulk is sent in pieces of so many bytes.

@@ -6,7 +6,11 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -44,7 +48,9 @@ struct Inner {
     /// When it was last noted that a node was there.
     noted: Mutex<BTreeMap<NodeId, (Instant, Said)>>,
     reach: watch::Sender<Reach>,
-    refreshing: tokio::sync::Mutex<()>,
+    /// How many times it was asked to read again, and how many of these are served.
+    asked: AtomicU64,
+    refreshing: tokio::sync::Mutex<u64>,
 }
 
 /// Whom a node acts for, and where it is, in its own words.
@@ -69,8 +75,8 @@ impl Peers {
     ) -> Self {
         let book = watch::Sender::new(Arc::new(configured(&config)));
         let (noted, reach) = (Mutex::default(), watch::Sender::new(Reach::default()));
-        let refreshing = tokio::sync::Mutex::default();
-        Self(Arc::new(Inner { us, credential, config, records, book, noted, reach, refreshing }))
+        let (asked, refreshing) = (AtomicU64::new(0), tokio::sync::Mutex::default());
+        Self(Arc::new(Inner { us, credential, config, records, book, noted, reach, asked, refreshing }))
     }
 
     /// This node.
@@ -93,9 +99,22 @@ impl Peers {
         self.0.reach.borrow().clone()
     }
 
-    /// Reads again what is kept. One at a time: what was read before a change is never published after it.
+    /// Reads again what is kept. One at a time: what was read before a change is never published after it. Many who wait
+    /// are served by one that begins after all of them.
     pub async fn refresh(&self) -> Result<(), ActorError> {
-        let _alone = self.0.refreshing.lock().await;
+        let Inner { refreshing, asked, .. } = self.0.as_ref();
+        let mine = asked.fetch_add(1, Ordering::SeqCst) + 1;
+        let mut served = refreshing.lock().await;
+        if *served >= mine {
+            return Ok(());
+        }
+        let all = asked.load(Ordering::SeqCst);
+        self.read_again().await?;
+        *served = all;
+        Ok(())
+    }
+
+    async fn read_again(&self) -> Result<(), ActorError> {
         let records = &self.0.records;
         let mut book = configured(&self.0.config);
         for peer in records.peers().await? {
@@ -266,8 +285,11 @@ impl Peers {
         if !self.is_news(node, author, address.as_ref()) {
             return Ok(());
         }
+        let said = (author, address.clone());
         let seen = Note::Seen { node, address, author, at_ms: clock::now_ms() };
-        self.change(self.known_by_the_settings(node).into_iter().chain([seen]).collect()).await
+        self.change(self.known_by_the_settings(node).into_iter().chain([seen]).collect()).await?;
+        self.noted().insert(node, (Instant::now(), said));
+        Ok(())
     }
 
     /// A peer that only the settings name has no row of its own before there is something to be written into it. It is
@@ -299,20 +321,22 @@ impl Peers {
         if !self.book().peers.contains_key(&node) {
             return false;
         }
-        let mut noted = self.0.noted.lock().unwrap_or_else(PoisonError::into_inner);
         let said = (author, address.cloned());
         let is_old = |(at, before): &(Instant, _)| at.elapsed() >= SEEN_INTERVAL || *before != said;
-        let is_news = noted.get(&node).is_none_or(is_old);
-        if is_news {
-            noted.insert(node, (Instant::now(), said));
-        }
-        is_news
+        self.noted().get(&node).is_none_or(is_old)
+    }
+
+    fn noted(&self) -> MutexGuard<'_, BTreeMap<NodeId, (Instant, Said)>> {
+        self.0.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A node has tried whether it can dial this one.
     pub(crate) fn tried(&self, node: NodeId, observed: String, worked: Option<bool>) {
+        let is_wanted = self.book().peers.get(&node).is_some_and(|peer| peer.is_configured);
         self.0.reach.send_modify(|reach| {
-            reach.observed = Some(observed);
+            // Whoever has no reason to lie is believed, and nothing that is no address.
+            let address = observed.parse::<SocketAddr>().ok().filter(|_| is_wanted);
+            reach.observed = address.map(|address| address.to_string()).or_else(|| reach.observed.take());
             if let Some(worked) = worked {
                 reach.tried = Some((node, clock::now_ms(), worked));
             }

@@ -2,17 +2,21 @@
 
 use std::sync::Arc;
 
-use proto::{NodeId, NodeKey, TesseraId, attestation::Claim};
+use proto::{
+    NodeId, NodeKey, TesseraId,
+    attestation::Claim,
+    limits::{CLAIM_FRAGMENTS_MAX, STRIPE_TOTAL_MAX},
+};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use super::{
     Doors,
-    audit::{Audit, Expected},
+    audit::{self, Audit, Expected},
     message::{Attestation, AttestationMsg, Question, Reply},
     page::{self, Page},
     report::AttestedRow,
 };
-use crate::{conn_pool::PeerTrouble, error::ActorError, storage::Note, supervision::gate::Slot};
+use crate::{conn_pool::PeerTrouble, error::ActorError, remote, storage::Note, supervision::gate::Slot};
 
 /// The actor. All state is in its [`Witness`], which never changes.
 pub(super) struct AttestationActor;
@@ -89,37 +93,58 @@ fn audit(witness: &Arc<Witness>, holder: NodeId, tessera: TesseraId, slot: Slot,
 
 impl Witness {
     async fn audit(&self, holder: NodeId, tessera: TesseraId) -> Result<Audit, ActorError> {
-        let mut audit = Audit::new(holder, tessera);
-        let mut from = 0;
+        let (remote, mut audit, mut from) = (&self.doors.remote, Audit::new(holder, tessera), 0);
         loop {
-            let claim = self.doors.remote.attest(holder, tessera, from..u32::MAX).await?;
+            let claim = match remote.attest(holder, tessera, from..u32::MAX).await {
+                Err(error) if from == 0 && remote::is_not_there(&error) => {
+                    let nothing = audit::Page { stripes: 0..u32::MAX, held: Vec::new() };
+                    self.claimed(holder, tessera, nothing).await?;
+                    return Err(error);
+                }
+                claim => claim?,
+            };
             let page = audit.add(&claim, &self.expected(&claim).await?);
-            if audit.wrong > 0 {
-                let what = format!("{} fragments of {tessera} that the layout does not name so", audit.wrong);
-                self.doors.remote.distrust(holder, PeerTrouble::Lied { what });
-            }
-            let at_ms = (self.now_ms)();
-            let note = Note::Claim { holder, tessera, stripes: page.stripes, held: page.held, at_ms };
-            self.doors.records.note(vec![note]).await?;
-            match claim.next_stripe.filter(|next| *next > from) {
-                Some(next) => from = next,
-                None => return Ok(audit),
+            self.claimed(holder, tessera, page).await?;
+            match claim.next_stripe {
+                // A page that goes on is full: else a liar could go on for ever.
+                Some(next) if next - from >= STRIPES_MIN => from = next,
+                Some(_) => {
+                    let trouble =
+                        PeerTrouble::Lied { what: "a claim that goes on and says little".to_owned() };
+                    remote.distrust(holder, &trouble);
+                    return Err(ActorError::Peer { node: holder, trouble });
+                }
+                None => break,
             }
         }
+        if audit.wrong > 0 {
+            let what = format!("{} fragments of {tessera} that the layout does not name so", audit.wrong);
+            remote.distrust(holder, &PeerTrouble::Lied { what });
+        }
+        Ok(audit)
     }
 
-    /// What the layout says of the fragments that a claim names.
+    async fn claimed(&self, holder: NodeId, tessera: TesseraId, page: audit::Page) -> Result<(), ActorError> {
+        let audit::Page { stripes, held } = page;
+        let note = Note::Claim { holder, tessera, stripes, held, at_ms: (self.now_ms)() };
+        self.doors.records.note(vec![note]).await.map(drop)
+    }
+
+    /// What the layout says of the fragments that a claim names. They may be far apart.
     async fn expected(&self, claim: &Claim) -> Result<Expected, ActorError> {
-        let (Some(first), Some(last)) = (claim.fragments.first(), claim.fragments.last()) else {
-            return Ok(Expected::new());
-        };
-        let stripes = first.stripe..last.stripe.saturating_add(1);
-        let expected = self.doors.checksums.expected(claim.tessera, stripes, EXPECTED_MAX).await?;
-        Ok(expected
-            .fragments
-            .into_iter()
-            .map(|row| ((row.stripe, row.index), (row.checksum, row.length)))
-            .collect())
+        let mut expected = Expected::new();
+        let mut rest = claim.fragments.as_slice();
+        while let Some(first) = rest.first() {
+            let end = first.stripe.saturating_add(STRIPES_AT_ONCE);
+            let (these, others) = rest.split_at(rest.partition_point(|fragment| fragment.stripe < end));
+            let last = these.last().map_or(first.stripe, |last| last.stripe);
+            let stripes = first.stripe..last.saturating_add(1);
+            let rows = self.doors.checksums.expected(claim.tessera, stripes, EXPECTED_MAX).await?;
+            let rows = rows.fragments.into_iter();
+            expected.extend(rows.map(|row| ((row.stripe, row.index), (row.checksum, row.length))));
+            rest = others;
+        }
+        Ok(expected)
     }
 
     async fn answer(&self, question: Question) -> Result<Attestation, ActorError> {
@@ -152,5 +177,11 @@ impl Witness {
     }
 }
 
-/// Fragments that the stripes of one claim may have: those that are not claimed are among them.
+/// Stripes whose checksums are looked up together.
+const STRIPES_AT_ONCE: u32 = 1024;
+/// More fragments than they have.
 const EXPECTED_MAX: u32 = 1 << 16;
+/// Stripes of a full page, at least.
+const STRIPES_MIN: u32 = 42;
+const _: () = assert!(STRIPES_AT_ONCE as usize * (STRIPE_TOTAL_MAX as usize) < EXPECTED_MAX as usize);
+const _: () = assert!(STRIPES_MIN as usize <= CLAIM_FRAGMENTS_MAX / STRIPE_TOTAL_MAX as usize);

@@ -251,13 +251,12 @@ impl State {
             Err(error) => return drop(reply.send(Err(error))),
         };
         let (us, clock) = (self.with.us, self.clock);
-        let dial = Dial { endpoint: endpoint.clone(), config, us, node, address, is_kept: false, clock };
+        let dial = Dial { endpoint, config, us, node, address, is_kept: false, clock };
         self.with.port.thread().spawn(async move {
             let outcome = dial.run().await.map(|link| shut(&link, Close::Idle, ""));
             // Whoever gave up has nothing to be told.
             let _ = reply.send(outcome.map_err(|trouble| ActorError::Peer { node, trouble }));
             drop(slot);
-            endpoint.wait_idle().await;
         });
     }
 
@@ -397,7 +396,7 @@ impl State {
     fn book_changed(&mut self) {
         let book = self.with.book.borrow().clone();
         let unwelcome = |link: &&Arc<Link>| book.blocked.contains_key(&link.node);
-        for link in self.links.values().filter(unwelcome) {
+        for link in self.links.values().chain(&self.leaving).filter(unwelcome) {
             let reason = book.blocked.get(&link.node).map_or("", String::as_str);
             shut(link, Close::Blocked, reason);
         }

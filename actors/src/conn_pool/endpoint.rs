@@ -6,7 +6,7 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     thread,
 };
 
@@ -48,6 +48,7 @@ pub(super) struct Port {
     /// Ends the thread when it is dropped.
     _end: oneshot::Sender<()>,
     open: Mutex<Option<Endpoint>>,
+    apart: OnceLock<Endpoint>,
 }
 
 impl Port {
@@ -68,6 +69,7 @@ impl Port {
             thread: spawn(ended)?,
             _end: end,
             open: Mutex::new(None),
+            apart: OnceLock::new(),
             socket,
             address,
             idle,
@@ -123,12 +125,16 @@ impl Port {
     }
 
     /// An endpoint on a socket of its own: a router lets in what comes from the one that its node has talked to, so only
-    /// another one shows whether anybody can dial it.
+    /// another one shows whether anybody can dial it. Made when it is first needed, and kept: its buffers are large.
     pub(super) fn apart(&self) -> Result<Endpoint, ActorError> {
+        if let Some(apart) = self.apart.get() {
+            return Ok(apart.clone());
+        }
         let any = if self.address.is_ipv4() { SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)) } else { ANY_V6 };
         let _inside = self.thread.enter();
         let socket = UdpSocket::bind(any)?;
-        Ok(Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime))?)
+        let endpoint = Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime))?;
+        Ok(self.apart.get_or_init(|| endpoint).clone())
     }
 
     fn server(&self) -> Result<ServerConfig, ActorError> {

@@ -1,5 +1,7 @@
 //! One request and its answer, on a stream of its own.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use proto::wire::{Answer, Request};
 use quinn::{RecvStream, SendStream, VarInt};
@@ -35,7 +37,12 @@ async fn talk(
     request: &Request,
     bulk: Bytes,
 ) -> Result<Frame, FrameError> {
-    let answer = frames::read(receive, ANSWER_DEADLINE);
+    // A slow line has its time to send, and the other side then has its time to answer.
+    let to_send = match u32::try_from(bulk.len()).unwrap_or(u32::MAX) {
+        0 => Duration::ZERO,
+        length => frames::patience(length),
+    };
+    let answer = frames::read(receive, to_send + ANSWER_DEADLINE);
     tokio::pin!(answer);
     let early = tokio::select! {
         biased;

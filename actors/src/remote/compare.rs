@@ -132,8 +132,15 @@ impl Comparison<'_> {
                 Answer::Tesseras { list, more } => (list, more),
                 answer => return Err(self.trouble(unexpected(&answer))),
             };
+            let (first, last) = Question::Pair { prefix, after }.tesserae();
+            if list.iter().any(|(tessera, _)| *tessera < first || *tessera > last) {
+                return Err(self.trouble(astray()));
+            }
             let next = list.last().map(|(tessera, _)| *tessera);
             all.extend(list);
+            if all.len() > ROWS_MAX {
+                return Err(self.trouble(endless()));
+            }
             if !more {
                 return Ok(all);
             }
@@ -169,7 +176,13 @@ impl Comparison<'_> {
                 answer => return Err(self.trouble(unexpected(&answer))),
             };
             let next = list.last().map(|(stripe, index, _)| behind(*stripe, *index));
+            if list.iter().any(|(stripe, index, _)| (*stripe, *index) < from) {
+                return Err(self.trouble(astray()));
+            }
             all.extend(list.into_iter().map(|(stripe, index, checksum)| ((stripe, index), checksum)));
+            if all.len() > ROWS_MAX {
+                return Err(self.trouble(endless()));
+            }
             if !more {
                 return Ok(all);
             }
@@ -202,6 +215,7 @@ impl Comparison<'_> {
     }
 
     fn trouble(&self, trouble: PeerTrouble) -> ActorError {
+        self.remote.distrust(self.node, &trouble);
         ActorError::Peer { node: self.node, trouble }
     }
 }
@@ -219,5 +233,11 @@ fn endless() -> PeerTrouble {
     PeerTrouble::Malformed { what: "a list that says it goes on, and does not".to_owned() }
 }
 
+fn astray() -> PeerTrouble {
+    PeerTrouble::Malformed { what: "a list of what was not asked for".to_owned() }
+}
+
+/// More than anybody keeps under two bytes of an id, or of one tessera: what goes on is made up.
+const ROWS_MAX: usize = 1 << 21;
 /// Rows that are read at a time.
 const PAGE: u32 = 1024;

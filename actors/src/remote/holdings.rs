@@ -235,7 +235,12 @@ impl Remote {
         let told = self.ask(node, Question::plain(&request)).await?;
         let (verifier, binding) = (self.peers.us(), told.lease.binding());
         let expect = Expect { node, verifier, nonce, binding, tessera };
-        let covers = |claim: &Claim| claim.stripes.start == stripes.start && claim.stripes.end <= stripes.end;
+        // All that was asked for, or up to where the next page begins.
+        let covers = |claim: &Claim| {
+            let is_whole = claim.stripes.end == stripes.end;
+            let goes_on = claim.next_stripe.is_some() && claim.stripes.end < stripes.end;
+            claim.stripes.start == stripes.start && (is_whole || goes_on)
+        };
         self.judged(
             node,
             match (told.answer, SignedClaim::verify(&told.bytes, &expect)) {

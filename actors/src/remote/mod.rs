@@ -14,7 +14,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use proto::{
     NodeId,
-    wire::{Answer, Request},
+    wire::{Answer, RefusalKind, Request},
 };
 
 use crate::{
@@ -43,8 +43,8 @@ impl Remote {
     }
 
     /// A node has said something that turned out not to be true.
-    pub(crate) fn distrust(&self, node: NodeId, trouble: PeerTrouble) {
-        self.peers.score(node, &trouble);
+    pub(crate) fn distrust(&self, node: NodeId, trouble: &PeerTrouble) {
+        self.peers.score(node, trouble);
     }
 
     /// Asks, and once more on another connection when the first was closed meanwhile.
@@ -75,6 +75,12 @@ impl Remote {
         }
         outcome.map_err(|trouble| ActorError::Peer { node, trouble })
     }
+}
+
+/// Whether another node has said that it has nothing of it.
+pub(crate) fn is_not_there(error: &ActorError) -> bool {
+    let ActorError::Peer { trouble: PeerTrouble::Refused(refusal), .. } = error else { return false };
+    refusal.kind() == RefusalKind::NotFound
 }
 
 /// What is asked, and how.

@@ -11,7 +11,11 @@ use proto::{
 };
 
 use super::{Reply, Server, refusal};
-use crate::{conn_pool::Lease, peers::software};
+use crate::{
+    conn_pool::{Lease, PeerTrouble},
+    error::ActorError,
+    peers::software,
+};
 
 /// What a node says of itself.
 pub(super) struct Greeted {
@@ -63,7 +67,7 @@ impl Server {
         Ok((answer, Bytes::new()))
     }
 
-    async fn allowance_left(&self, author: proto::AuthorId) -> Result<u64, crate::ActorError> {
+    async fn allowance_left(&self, author: proto::AuthorId) -> Result<u64, ActorError> {
         let each = self.config.max_storage_per_peer_bytes;
         let book = self.peers.book();
         let allowance = book.allowance(author, each).or(book.accepts_any.then_some(each)).unwrap_or_default();
@@ -77,7 +81,16 @@ impl Server {
         let address: HostPort = address.parse().ok()?;
         let target = address.socket_addr().filter(|target| target.ip() == lease.address().ip())?;
         let probed = self.pool.probe(lease.node(), target.try_into().ok()?);
-        Some(matches!(tokio::time::timeout(DIAL_BACK, probed).await, Ok(Ok(()))))
+        match tokio::time::timeout(DIAL_BACK, probed).await {
+            Ok(Ok(())) => Some(true),
+            Err(_) => Some(false),
+            Ok(Err(ActorError::Peer { trouble, .. })) => match trouble {
+                PeerTrouble::Unreachable { .. } | PeerTrouble::WrongKey { .. } => Some(false),
+                // It was not tried.
+                _ => None,
+            },
+            Ok(Err(_)) => None,
+        }
     }
 }
 

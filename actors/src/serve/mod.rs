@@ -247,6 +247,9 @@ impl Server {
         if self.state.draining.load(Ordering::Acquire) {
             return Err(RefusalKind::Restarting.because("this node is stopping"));
         }
+        if let Some(reason) = self.peers.book().blocked.get(&stream.lease.node()) {
+            return Err(RefusalKind::Blocked.because(reason));
+        }
         // Somebody who was invited comes in to say so, and for nothing else.
         let may_ask = stream.is_known || self.peers.book().accepts_any;
         if !may_ask && !matches!(request, Request::Hello { .. }) {

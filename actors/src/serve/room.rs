@@ -192,7 +192,7 @@ const PERMITS_MAX: u32 = 1 << 28;
 /// What is sent without asking for memory: the connection's window bounds it.
 pub(super) const SMALL_BYTES: usize = 16 << 10;
 /// How long a transfer waits for others of the same peer. Less than whoever asks waits for an answer.
-const BULK_PLACE: Duration = Duration::from_secs(20);
+const BULK_PLACE: Duration = Duration::from_secs(10);
 /// How long a transfer waits for memory.
 const ADMISSION: Duration = Duration::from_secs(2);
 /// Whoever waits looks so often for others who have stalled.

@@ -142,7 +142,7 @@ const REMOVE_PEER: &str = "DELETE FROM peers WHERE node IN (SELECT unhex(value -
 /// An upsert and no update: one peer may be among the rows more than once.
 const SEEN: &str = "INSERT INTO peers SELECT p.node, p.addresses, unhex(value ->> 3), p.allow_bytes, p.origin, \
      p.added_at, value ->> 1, value ->> 2, 0, 0, 0, NULL FROM json_each(?) JOIN peers p ON p.node = unhex(value ->> 0) \
-     WHERE true ON CONFLICT DO UPDATE SET author = coalesce(excluded.author, author), \
+     WHERE true ON CONFLICT DO UPDATE SET author = coalesce(author, excluded.author), \
      last_address = coalesce(excluded.last_address, last_address), \
      seen_at = max(excluded.seen_at, coalesce(seen_at, excluded.seen_at))";
 const SCORE: &str = "INSERT INTO peers SELECT p.node, p.addresses, p.author, p.allow_bytes, p.origin, p.added_at, \
