@@ -18,7 +18,7 @@ use proto::{
 };
 
 use crate::{
-    conn_pool::{ConnPoolHandle, Lease, PeerTrouble},
+    conn_pool::{Close, ConnPoolHandle, Lease, PeerTrouble},
     error::ActorError,
     peers::Peers,
     throttle::Throttles,
@@ -63,7 +63,12 @@ impl Remote {
         let request = (question.request)(&lease)?;
         // Whoever asks locally waits for its turn.
         let _ = self.throttles.upload.pass(question.bulk.len(), Duration::MAX).await;
-        let (answer, bytes) = ask::ask(&lease, &request, question.bulk.clone()).await?;
+        let asked = ask::ask(&lease, &request, question.bulk.clone()).await;
+        if let Err(PeerTrouble::Silent { .. }) = &asked {
+            // The other end may be long gone, and nobody has said so: whoever asks next dials anew.
+            lease.close(Close::Idle, "nothing was answered");
+        }
+        let (answer, bytes) = asked?;
         let _ = self.throttles.download.pass(bytes.len(), Duration::MAX).await;
         Ok(Told { answer, bytes, lease })
     }

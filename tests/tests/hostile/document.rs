@@ -39,7 +39,11 @@ pub(crate) fn attack(node: &TestNode, examples: u32, seed: u64) {
     command.args(["--exclude-path", "/v1/peers"]);
     // It would leave its caches beside the hooks.
     command.env("PYTHONDONTWRITEBYTECODE", "1");
-    let output = command.output().expect("schemathesis can be started");
+    let mut output = command.output().expect("schemathesis can be started");
+    // A fault of CPython 3.11 itself, seen once in some runs, that says nothing about the node.
+    if String::from_utf8_lossy(&output.stdout).contains("AST constructor recursion depth mismatch") {
+        output = command.output().expect("schemathesis can be started");
+    }
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}{}\n{}", String::from_utf8_lossy(&output.stderr), node.log());
     println!("{}", text.lines().find(|line| line.contains("generated")).unwrap_or_default().trim());
