@@ -57,20 +57,25 @@ impl Remote {
     }
 
     async fn try_ask(&self, lease: Lease, question: &Question<'_>) -> Result<Told, PeerTrouble> {
-        if question.introduced {
-            self.introduced(&lease).await?;
-        }
-        let request = (question.request)(&lease)?;
-        // Whoever asks locally waits for its turn.
-        let _ = self.throttles.upload.pass(question.bulk.len(), Duration::MAX).await;
-        let asked = ask::ask(&lease, &request, question.bulk.clone()).await;
-        if let Err(PeerTrouble::Silent { .. }) = &asked {
+        let outcome = self.exchange(&lease, question).await;
+        if let Err(PeerTrouble::Silent { .. }) = &outcome {
             // The other end may be long gone, and nobody has said so: whoever asks next dials anew.
             lease.close(Close::Idle, "nothing was answered");
         }
-        let (answer, bytes) = asked?;
-        let _ = self.throttles.download.pass(bytes.len(), Duration::MAX).await;
+        let (answer, bytes) = outcome?;
         Ok(Told { answer, bytes, lease })
+    }
+
+    async fn exchange(&self, lease: &Lease, question: &Question<'_>) -> Result<(Answer, Bytes), PeerTrouble> {
+        if question.introduced {
+            self.introduced(lease).await?;
+        }
+        let request = (question.request)(lease)?;
+        // Whoever asks locally waits for its turn.
+        let _ = self.throttles.upload.pass(question.bulk.len(), Duration::MAX).await;
+        let (answer, bytes) = ask::ask(lease, &request, question.bulk.clone()).await?;
+        let _ = self.throttles.download.pass(bytes.len(), Duration::MAX).await;
+        Ok((answer, bytes))
     }
 
     /// What came of it; what is wrong with the other node is counted.
