@@ -21,6 +21,7 @@ use super::{
     dialling::{Backoff, Budget},
     endpoint::{self, Port},
     link::{Clock, Close, Lease, Link},
+    links::{Links, Shown},
     message::{ConnectionStatus, Inbound, PoolMsg, PoolStatus, Reply, WaitingStatus},
     reap::{self, Entry},
     trouble::PeerTrouble,
@@ -38,6 +39,8 @@ pub(super) struct Arguments {
     pub(super) port: Arc<Port>,
     pub(super) settings: Settings,
     pub(super) book: watch::Receiver<Arc<PeerBook>>,
+    /// Where handles see the connections.
+    pub(super) shown: Shown,
     /// Where streams that peers open are handed to.
     pub(super) inbound: mpsc::Sender<Inbound>,
     pub(super) metrics: PoolMetrics,
@@ -59,7 +62,7 @@ pub(super) struct State {
     endpoint: Endpoint,
     clock: Clock,
     /// The connection to each node.
-    links: HashMap<NodeId, Arc<Link>>,
+    links: Links,
     /// Those that another one has replaced, as long as somebody uses them.
     leaving: Vec<Arc<Link>>,
     dials: HashMap<NodeId, Dialling>,
@@ -110,7 +113,8 @@ impl Actor for ConnPoolActor {
         let budget = Budget::new(with.settings.dials_per_minute);
         let probes = Budget::new(with.settings.dials_per_minute.div_ceil(PROBES_SHARE));
         let window_bytes_left = windows::reserve(with.settings.connections_max);
-        let (links, dials, backoffs) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let links = Links::new(with.shown.clone());
+        let (dials, backoffs) = (HashMap::new(), HashMap::new());
         let leaving = Vec::new();
         Ok(State {
             me,
@@ -168,9 +172,10 @@ impl State {
         if reply.is_closed() {
             return;
         }
-        if let Some(link) = self.links.get(&node).filter(|link| link.connection.close_reason().is_none()) {
+        let link = self.links.get(&node).filter(|link| link.connection.close_reason().is_none());
+        if let Some(lease) = link.and_then(Lease::take) {
             self.with.metrics.hit();
-            let _ = reply.send(Ok(Lease::new(link)));
+            let _ = reply.send(Ok(lease));
             return;
         }
         self.with.metrics.miss();
@@ -349,7 +354,7 @@ impl State {
     fn close_leaving(&mut self) {
         self.leaving.retain(|link| {
             let (open_ms, _) = link.ages_ms();
-            let stays = link.is_in_use() || open_ms < LEAVING_MS;
+            let stays = open_ms < LEAVING_MS || !link.retire();
             if !stays {
                 shut(link, Close::Duplicate, REPLACED);
             }
@@ -415,11 +420,13 @@ impl State {
             u64::try_from(self.with.settings.idle.as_millis()).unwrap_or(u64::MAX),
         );
         for node in &expired {
-            if let Some(link) = self.links.remove(node) {
+            // Whoever has just come for it keeps it.
+            if let Some(link) = self.links.get(node).filter(|link| link.retire()).cloned() {
+                self.links.remove(node);
+                self.with.metrics.reaped(1);
                 shut(&link, Close::Idle, "nobody has used this connection for a while");
             }
         }
-        self.with.metrics.reaped(expired.len());
         self.backoffs.retain(|_, failure| failure.backoff.is_fresh(self.clock.now_ms()));
         self.close_leaving();
         self.keep();

@@ -7,20 +7,23 @@ use proto::NodeId;
 
 use super::{
     link::Lease,
+    links::View,
     message::{PoolMsg, PoolStatus},
 };
-use crate::{error::ActorError, supervision::seat::Seat};
+use crate::{error::ActorError, metrics::PoolMetrics, supervision::seat::Seat};
 
 /// Asks the connection pool.
 #[derive(Debug, Clone)]
 pub struct ConnPoolHandle {
     seat: Seat<PoolMsg>,
+    links: View,
+    metrics: PoolMetrics,
     address: SocketAddr,
 }
 
 impl ConnPoolHandle {
-    pub(super) fn new(seat: Seat<PoolMsg>, address: SocketAddr) -> Self {
-        Self { seat, address }
+    pub(super) fn new(seat: Seat<PoolMsg>, links: View, metrics: PoolMetrics, address: SocketAddr) -> Self {
+        Self { seat, links, metrics, address }
     }
 
     /// The use of a connection to a node: of the one that is there, else of a new one.
@@ -28,6 +31,10 @@ impl ConnPoolHandle {
     /// Errors with [`ActorError::Peer`] when it cannot be reached, and with [`ActorError::Busy`] when all connections are
     /// in use.
     pub async fn lease(&self, node: NodeId) -> Result<Lease, ActorError> {
+        if let Some(lease) = self.links.lease(&node) {
+            self.metrics.hit();
+            return Ok(lease);
+        }
         self.seat.call(|slot, reply| PoolMsg::Lease { node, slot, reply }).await
     }
 

@@ -46,6 +46,7 @@ pub(super) struct Link {
     /// The connection's own secret (RFC 5705): what is signed for it is no use on another.
     binding: [u8; 32],
     clock: Clock,
+    /// Leases that are held, and [`RETIRED`].
     in_use: AtomicUsize,
     last_used_ms: AtomicU64,
     /// Set when this node has introduced itself on it.
@@ -94,14 +95,24 @@ impl Link {
     pub(super) fn entry(&self) -> Entry {
         Entry {
             node: self.node,
-            in_use: self.in_use.load(Ordering::Acquire),
+            in_use: self.leases(),
             last_used_ms: self.last_used_ms.load(Ordering::Acquire),
             is_kept: self.is_kept,
         }
     }
 
     pub(super) fn is_in_use(&self) -> bool {
-        self.in_use.load(Ordering::Acquire) > 0
+        self.leases() > 0
+    }
+
+    /// Whether it may be closed: then nobody uses it, and nobody begins to. Whoever asks for it meanwhile gets another.
+    pub(super) fn retire(&self) -> bool {
+        let retired = self.in_use.compare_exchange(0, RETIRED, Ordering::AcqRel, Ordering::Acquire);
+        retired.is_ok() || retired == Err(RETIRED)
+    }
+
+    fn leases(&self) -> usize {
+        self.in_use.load(Ordering::Acquire) & !RETIRED
     }
 
     /// The address at the other end, an IPv4 one written as such.
@@ -141,6 +152,15 @@ impl Link {
 pub struct Lease(Arc<Link>);
 
 impl Lease {
+    /// The use of a connection, unless it is about to be closed.
+    pub(super) fn take(link: &Arc<Link>) -> Option<Self> {
+        let one_more = |present: usize| (present & RETIRED == 0).then_some(present + 1);
+        link.in_use.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).ok()?;
+        link.touch();
+        Some(Self(link.clone()))
+    }
+
+    /// The same, even of one that is about to be closed.
     pub(super) fn new(link: &Arc<Link>) -> Self {
         link.in_use.fetch_add(1, Ordering::AcqRel);
         link.touch();
@@ -281,4 +301,6 @@ mod close {
     }
 }
 
+/// Set when a connection is about to be closed for want of use: more than anybody holds leases.
+const RETIRED: usize = 1 << (usize::BITS - 1);
 pub(super) const BINDING_LABEL: &[u8] = b"EXPORTER-tesseras/1 binding";

@@ -2,7 +2,8 @@
 //!
 //! # Invariants
 //! 1. At most one connection per node is given out, and never more in all than the bound, those being dialled included.
-//! 2. A connection with a stream open is neither reaped nor evicted. A newcomer from outside evicts nobody, unless the
+//! 2. A connection with a stream open is neither reaped nor evicted, even though handles take one that is there without
+//!    asking: one that is about to go is retired first, and only when nobody uses it. A newcomer from outside evicts nobody, unless the
 //!    operator wants it: then a guest makes way, and some places are kept for such nodes from the beginning.
 //! 3. One dial per node at a time, however many wait for it; a node that did not answer is left alone for longer each
 //!    time; all dials together stay below a budget per minute.
@@ -21,6 +22,7 @@ mod identity;
 mod limits;
 mod line;
 mod link;
+mod links;
 mod message;
 mod places;
 #[cfg(feature = "faults")]
@@ -87,8 +89,9 @@ impl Starter {
             handshakes_max: config.max_concurrent_handshakes,
         };
         let (seat, sender) = Seat::new(Gate::new(NAME, REQUESTS_MAX), actors);
-        let handle = ConnPoolHandle::new(seat, port.address());
-        let arguments = actor::Arguments { us: key.id(), port, settings, book, inbound, metrics };
+        let shown = links::Shown::default();
+        let handle = ConnPoolHandle::new(seat, links::View::of(&shown), metrics.clone(), port.address());
+        let arguments = actor::Arguments { us: key.id(), port, settings, book, shown, inbound, metrics };
         Ok((handle, Self { arguments, seat: sender }))
     }
 

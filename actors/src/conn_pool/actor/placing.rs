@@ -81,7 +81,10 @@ impl State {
             return true;
         }
         let Some(node) = reap::victim(&self.entries()) else { return false };
-        self.evict(&node);
+        // Whoever has just come for it keeps it.
+        if self.links.get(&node).is_some_and(|link| link.retire()) {
+            self.evict(&node);
+        }
         self.taken() < self.with.settings.connections_max
     }
 

@@ -39,6 +39,30 @@ async fn connection_that_the_other_side_uses_is_not_reaped() {
     assert_eq!(a.counted("conn_pool_reaped"), 0);
 }
 
+/// Whoever finds a connection does not ask the actor, which may be about to reap it.
+#[tokio::test(flavor = "multi_thread")]
+async fn connection_is_never_reaped_from_under_one_who_has_just_come_for_it() {
+    let config = NetworkConfig { pool_idle_timeout: Duration::ZERO, dials_per_minute: 100_000, ..config() };
+    let (a, b) = (Node::with(1, config).await, Node::start(2).await);
+    a.knows(&[&b]);
+    b.knows_at(a.id, &[]);
+    let pool = a.pool.clone();
+    let reaping = tokio::spawn(async move {
+        // One at a time: each leaves a timer behind.
+        while pool.answers().await {
+            pool.reap();
+        }
+    });
+    until("many reaped, and many found", async || {
+        for _ in 0..20 {
+            say(&a.pool.lease(b.id).await.unwrap()).await.unwrap();
+        }
+        a.counted("conn_pool_hits") >= 200 && a.counted("conn_pool_reaped") >= 200
+    })
+    .await;
+    reaping.abort();
+}
+
 #[tokio::test]
 async fn oldest_idle_connection_makes_room_for_a_dial() {
     let a = Node::with(1, NetworkConfig { pool_max_connections: 2, ..config() }).await;

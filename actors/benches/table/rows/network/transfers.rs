@@ -147,4 +147,4 @@ pub(crate) async fn put(bench: &Bench) -> Result<Vec<Row>> {
     Ok(vec![row])
 }
 
-const FRAGMENTS: usize = 8 << 10;
+const FRAGMENTS: usize = 20 << 10;

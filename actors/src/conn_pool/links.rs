@@ -1,0 +1,84 @@
+//! The connection to each node, which the actor alone changes and handles see: the use of one that is there then costs no
+//! hop between threads. Almost every request finds one.
+
+use std::{
+    collections::{HashMap, hash_map::Values},
+    sync::Arc,
+};
+
+use proto::NodeId;
+use tokio::sync::watch;
+
+use super::link::{Lease, Link};
+
+/// What the actor has. Whatever it changes is seen at once.
+pub(super) struct Links {
+    all: HashMap<NodeId, Arc<Link>>,
+    shown: Shown,
+}
+
+/// Where it is shown; outlives the actor.
+pub(super) type Shown = watch::Sender<Arc<HashMap<NodeId, Arc<Link>>>>;
+
+/// What handles see of it.
+#[derive(Debug, Clone)]
+pub(super) struct View(watch::Receiver<Arc<HashMap<NodeId, Arc<Link>>>>);
+
+impl Links {
+    /// None so far; what an actor before this one had is not shown any more.
+    pub(super) fn new(shown: Shown) -> Self {
+        let links = Self { all: HashMap::new(), shown };
+        links.show();
+        links
+    }
+
+    pub(super) fn get(&self, node: &NodeId) -> Option<&Arc<Link>> {
+        self.all.get(node)
+    }
+
+    pub(super) fn contains_key(&self, node: &NodeId) -> bool {
+        self.all.contains_key(node)
+    }
+
+    pub(super) fn values(&self) -> Values<'_, NodeId, Arc<Link>> {
+        self.all.values()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    pub(super) fn insert(&mut self, node: NodeId, link: Arc<Link>) -> Option<Arc<Link>> {
+        let before = self.all.insert(node, link);
+        self.show();
+        before
+    }
+
+    pub(super) fn remove(&mut self, node: &NodeId) -> Option<Arc<Link>> {
+        let removed = self.all.remove(node);
+        if removed.is_some() {
+            self.show();
+        }
+        removed
+    }
+
+    /// A few hundred at most, and only when one comes or goes.
+    fn show(&self) {
+        self.shown.send_replace(Arc::new(self.all.clone()));
+    }
+}
+
+impl View {
+    pub(super) fn of(shown: &Shown) -> Self {
+        Self(shown.subscribe())
+    }
+
+    /// The use of the connection to a node, if there is one that lasts.
+    pub(super) fn lease(&self, node: &NodeId) -> Option<Lease> {
+        let link = self.0.borrow().get(node).cloned()?;
+        if link.connection.close_reason().is_some() {
+            return None;
+        }
+        Lease::take(&link)
+    }
+}
