@@ -3,7 +3,7 @@
 
 use std::{
     collections::{HashMap, hash_map::Values},
-    sync::Arc,
+    sync::{Arc, Weak},
 };
 
 use proto::NodeId;
@@ -17,12 +17,12 @@ pub(super) struct Links {
     shown: Shown,
 }
 
-/// Where it is shown; outlives the actor.
-pub(super) type Shown = watch::Sender<Arc<HashMap<NodeId, Arc<Link>>>>;
+/// Where it is shown; outlives the actor. A connection does not outlive the actor for being seen.
+pub(super) type Shown = watch::Sender<HashMap<NodeId, Weak<Link>>>;
 
 /// What handles see of it.
 #[derive(Debug, Clone)]
-pub(super) struct View(watch::Receiver<Arc<HashMap<NodeId, Arc<Link>>>>);
+pub(super) struct View(watch::Receiver<HashMap<NodeId, Weak<Link>>>);
 
 impl Links {
     /// None so far; what an actor before this one had is not shown any more.
@@ -64,7 +64,7 @@ impl Links {
 
     /// A few hundred at most, and only when one comes or goes.
     fn show(&self) {
-        self.shown.send_replace(Arc::new(self.all.clone()));
+        self.shown.send_replace(self.all.iter().map(|(node, link)| (*node, Arc::downgrade(link))).collect());
     }
 }
 
@@ -75,7 +75,7 @@ impl View {
 
     /// The use of the connection to a node, if there is one that lasts.
     pub(super) fn lease(&self, node: &NodeId) -> Option<Lease> {
-        let link = self.0.borrow().get(node).cloned()?;
+        let link = self.0.borrow().get(node)?.upgrade()?;
         if link.connection.close_reason().is_some() {
             return None;
         }
