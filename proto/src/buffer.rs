@@ -7,7 +7,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use memmap2::MmapMut;
+use memmap2::{MmapMut, MmapOptions};
 
 /// Bytes that are being written, and the most they may be.
 pub struct Buffer {
@@ -105,7 +105,7 @@ impl fmt::Debug for Buffer {
 
 /// `None` where the system has no more places: a process may have so many mappings only. The heap has room then.
 fn map(length: usize) -> Option<MmapMut> {
-    MmapMut::map_anon(length).ok()
+    MmapOptions::new().len(length).populate().map_anon().ok()
 }
 
 fn write(to: &mut [u8], position: usize, bytes: &[u8]) {
