@@ -55,11 +55,11 @@ pub(crate) async fn read_body(receive: &mut RecvStream, head: Head) -> Result<Fr
     Ok(Frame { kind: head.kind, body })
 }
 
-/// Reads the bytes that follow a frame, and tells of each piece. Their length was checked, and memory for them is reserved.
+/// Reads the bytes that follow a frame, and tells how long each piece is. Their length was checked, and memory for them is reserved.
 pub(crate) async fn read_bulk(
     receive: &mut RecvStream,
     length: u32,
-    moved: impl Fn(),
+    moved: impl Fn(usize),
 ) -> Result<Bytes, FrameError> {
     within(patience(length), async {
         // Memory that goes back to the system: an allocator would keep what so many threads have used.
@@ -68,6 +68,7 @@ pub(crate) async fn read_bulk(
         let mut chunks = [const { Bytes::new() }; CHUNKS];
         while bulk.room() > 0 {
             let count = receive.read_chunks(&mut chunks).await?.ok_or(FrameError::Ended)?;
+            let before = bulk.len();
             for chunk in chunks.iter_mut().take(count) {
                 // What goes on behind its end is not what was announced.
                 if !bulk.fill(&std::mem::take(chunk)).is_empty() {
@@ -75,29 +76,31 @@ pub(crate) async fn read_bulk(
                     return Err(FrameError::Malformed(error));
                 }
             }
-            moved();
+            moved(bulk.len() - before);
         }
         Ok(bulk.freeze())
     })
     .await
 }
 
-/// Sends a frame.
-pub(crate) async fn write(send: &mut SendStream, frame: Vec<u8>) -> Result<(), FrameError> {
-    within(FRAME_DEADLINE, async { Ok(send.write_chunk(frame.into()).await?) }).await
+/// Sends a frame and the little that follows it.
+pub(crate) async fn write(send: &mut SendStream, frame: Vec<u8>, little: Bytes) -> Result<(), FrameError> {
+    let mut all = [frame.into(), little];
+    within(FRAME_DEADLINE, async { Ok(send.write_all_chunks(&mut all).await?) }).await
 }
 
-/// Sends the bytes that follow a frame, and tells of each piece.
+/// Sends the bytes that follow a frame, and tells how long each piece is.
 pub(crate) async fn write_bulk(
     send: &mut SendStream,
-    mut bulk: Bytes,
-    moved: impl Fn(),
+    bulk: Bytes,
+    moved: impl Fn(usize),
 ) -> Result<(), FrameError> {
     let length = u32::try_from(bulk.len()).unwrap_or(u32::MAX);
+    let mut left = [bulk];
     within(patience(length), async {
-        while !bulk.is_empty() {
-            send.write_chunk(bulk.split_to(bulk.len().min(PIECE_BYTES))).await?;
-            moved();
+        while left.iter().any(|bulk| !bulk.is_empty()) {
+            // As much as the other side takes now.
+            moved(send.write_chunks(&mut left).await?.bytes);
         }
         Ok(())
     })
@@ -162,7 +165,5 @@ pub(crate) const FRAME_DEADLINE: Duration = Duration::from_secs(10);
 pub(crate) const ANSWER_DEADLINE: Duration = Duration::from_secs(25);
 /// Packets whose bytes are taken at a time.
 const CHUNKS: usize = 32;
-/// Bulk is sent in pieces of so many bytes.
-const PIECE_BYTES: usize = 64 << 10;
 /// What follows a frame must come at least so fast, on average, in bytes per second.
 const SLOWEST_BYTES_PER_SECOND: u32 = 16 << 10;

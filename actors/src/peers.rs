@@ -84,6 +84,12 @@ impl Peers {
         self.0.us
     }
 
+    /// The author that this node acts for.
+    pub(crate) fn author(&self) -> Option<AuthorId> {
+        let signed = self.0.credential.as_ref()?;
+        SignedCredential::verify(signed.bytes(), self.0.us).ok().map(|credential| credential.author)
+    }
+
     /// What is known now.
     pub fn book(&self) -> Arc<PeerBook> {
         self.0.book.borrow().clone()

@@ -7,7 +7,7 @@ use futures::{
     FutureExt,
     future::{self, BoxFuture},
 };
-use proto::{FragmentId, NodeKey, TesseraId, credential::SignedCredential};
+use proto::{AccountId, FragmentId, NodeKey, TesseraId, credential::SignedCredential};
 use ractor::{Actor, ActorRef, SpawnErr};
 use tokio::{
     runtime::Handle,
@@ -199,6 +199,8 @@ impl System {
     fn talk(&self, thread: &Handle, streams: mpsc::Receiver<Inbound>) {
         self.server.clone().run(thread, streams);
         self.pool.book_changed();
+        let system = self.clone();
+        tokio::spawn(async move { system.drop_blocked().await });
         let (pool, mut book) = (self.pool.clone(), self.peers.watch());
         // Ends with the last that knows of peers.
         tokio::spawn(async move {
@@ -224,6 +226,27 @@ impl System {
         self.scrub.status().await?;
         let location_map_bytes = self.storage.usage().await?.location_map_bytes;
         Ok(Held { location_map_bytes, cache_bytes: self.cache.usage().await?.bytes })
+    }
+
+    /// Drops what is blocked and still here: whoever blocked it may have been interrupted.
+    async fn drop_blocked(&self) {
+        for tessera in self.peers.book().blocked_tesseras.keys() {
+            match self.drop_for_others(*tessera).await {
+                Ok(0) => {}
+                Ok(dropped) => {
+                    tracing::warn!(%tessera, dropped, "it is blocked: what was still here of it was dropped")
+                }
+                Err(error) => {
+                    tracing::warn!(%tessera, %error, "it is blocked, and what is here of it is not dropped yet")
+                }
+            }
+        }
+    }
+
+    /// Drops all that is here of a tessera, unless this node keeps it by its own wish.
+    async fn drop_for_others(&self, tessera: TesseraId) -> Result<u64, ActorError> {
+        let is_own = self.storage.records().keepers(tessera).await?.contains(&AccountId::LOCAL);
+        if is_own { Ok(0) } else { self.drop_for_all(tessera).await }
     }
 
     /// Drops all that is here of a tessera, for whomever it is kept. How many fragments that were, each once for each account.

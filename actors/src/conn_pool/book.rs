@@ -63,6 +63,11 @@ impl PeerBook {
         machines.map(|peer| peer.allow_bytes.unwrap_or(each)).reduce(u64::saturating_add)
     }
 
+    /// The authors that peers act for which the operator wants.
+    pub(crate) fn authors(&self) -> impl Iterator<Item = AuthorId> + '_ {
+        self.peers.values().filter(|peer| peer.is_configured).filter_map(|peer| peer.author)
+    }
+
     /// The nodes that are held connected, so that they reach this one behind its router: the first few that the
     /// operator wants and whose address is known.
     pub(super) fn kept(&self) -> impl Iterator<Item = NodeId> + '_ {

@@ -12,13 +12,13 @@ use super::limits::{PREFIX_PLACES_MIN, PREFIX_SHARE, RESERVED_SHARE};
 
 /// The network that an address belongs to: whoever has one of its addresses may have all. A /24 of IPv4, a /48 of IPv6.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Prefix {
+pub(crate) enum Prefix {
     V4([u8; 3]),
     V6([u8; 6]),
 }
 
 impl Prefix {
-    pub(super) fn of(address: IpAddr) -> Self {
+    pub(crate) fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(address) => {
                 let [a, b, c, _] = address.octets();

@@ -22,7 +22,7 @@ pub(super) async fn ask(
     let answer = frames::answer(&frame).map_err(trouble)?;
     let bulk = match answer.bulk_len() {
         0 => Bytes::new(),
-        length => frames::read_bulk(&mut receive, length, || ()).await.map_err(trouble)?,
+        length => frames::read_bulk(&mut receive, length, |_| ()).await.map_err(trouble)?,
     };
     match answer {
         Answer::Refused(refusal) => Err(PeerTrouble::Refused(refusal)),
@@ -64,9 +64,9 @@ async fn talk(
 }
 
 async fn tell(send: &mut SendStream, request: &Request, bulk: Bytes) -> Result<(), FrameError> {
-    frames::write(send, request.frame()).await?;
+    frames::write(send, request.frame(), Bytes::new()).await?;
     if !bulk.is_empty() {
-        frames::write_bulk(send, bulk, || ()).await?;
+        frames::write_bulk(send, bulk, |_| ()).await?;
     }
     // A stream that was stopped has ended as well.
     let _ = send.finish();

@@ -1,4 +1,8 @@
 //! Whether a fragment is taken: decided before a byte of it is read.
+//!
+//! What is kept is charged to the author of its tessera, whoever brings it. An author that no peer acts for is a stranger,
+//! and keys cost nothing: so all strangers together have an account of their own as well, and whoever brings what is
+//! theirs may bring so much a day, each node and each network.
 
 use std::{
     collections::HashMap,
@@ -13,25 +17,36 @@ use proto::{
     wire::{Refusal, RefusalKind},
 };
 
-/// All that counts when a fragment is offered. Lengths in bytes.
+/// All that counts when a fragment is offered, beside what it costs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Offered {
     pub(super) author: AuthorId,
-    pub(super) length: u64,
     pub(super) visibility: Visibility,
     /// What is held for others here.
     pub(super) hold: Hold,
-    /// How much may be kept for the author; `None` when nobody has granted any.
+    /// How many bytes may be kept for the author; `None` when nobody has granted any.
     pub(super) allowance: Option<u64>,
-    /// How much is kept for the author, and on its way.
-    pub(super) used: u64,
+}
+
+/// Whose allowance it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Purse {
+    Author(AuthorId),
+    /// All authors that no peer acts for.
+    Strangers,
+}
+
+/// What is in a purse. Lengths in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Used {
+    /// How much is kept.
+    pub(super) bytes: u64,
     /// How much more the disk takes, if that is known.
     pub(super) room: Option<u64>,
 }
 
-/// Refuses what is not wanted here, or has no place.
-pub(super) fn admit(offered: &Offered) -> Result<(), Refusal> {
-    let Offered { author, length, used, .. } = *offered;
+/// Refuses what is not wanted here.
+pub(super) fn wanted(offered: &Offered) -> Result<u64, Refusal> {
     match (offered.hold, offered.visibility) {
         (Hold::None, _) => return Err(RefusalKind::Forbidden.because("this node holds nothing for others")),
         (Hold::Private, Visibility::Public) => {
@@ -39,115 +54,133 @@ pub(super) fn admit(offered: &Offered) -> Result<(), Refusal> {
         }
         (Hold::Any, _) | (Hold::Private, Visibility::Private) => {}
     }
-    let Some(allowance) = offered.allowance else {
-        let reason = format!("nothing is kept here for {author}: no peer of this node acts for it");
-        return Err(RefusalKind::QuotaExceeded.because(reason));
-    };
-    if used.saturating_add(length) > allowance {
-        let reason = format!("{used} of {allowance} bytes are used for {author}: {length} more are too many");
+    offered.allowance.ok_or_else(|| {
+        let reason = format!("nothing is kept here for {}: no peer of this node acts for it", offered.author);
+        RefusalKind::QuotaExceeded.because(reason)
+    })
+}
+
+/// Refuses what has no place.
+fn fits(purse: Purse, cost: u64, allowance: u64, used: Used) -> Result<(), Refusal> {
+    let Used { bytes, room } = used;
+    if bytes.saturating_add(cost) > allowance {
+        let whom = match purse {
+            Purse::Author(author) => author.to_string(),
+            Purse::Strangers => "all authors that no peer of this node acts for".to_owned(),
+        };
+        let reason = format!("{bytes} of {allowance} bytes are used for {whom}: {cost} more are too many");
         return Err(RefusalKind::QuotaExceeded.because(reason));
     }
-    match offered.room {
-        Some(room) if room < length => {
+    match room {
+        Some(room) if room < cost => {
             Err(RefusalKind::InsufficientStorage.because("the disk here has no room"))
         }
         _ => Ok(()),
     }
 }
 
-/// What is known of each author's account, so that not every fragment has to ask the index.
+/// What is known of each account, so that not every fragment has to ask the index.
 #[derive(Debug, Default)]
-pub(super) struct Accounts(tokio::sync::Mutex<HashMap<AuthorId, Account>>);
+pub(super) struct Accounts {
+    known: Mutex<HashMap<Purse, Arc<Account>>>,
+    debts: Debts,
+}
 
-/// What is known of one. Only ever more than the truth: what was admitted counts whether or not it arrives.
+/// What is known of one. Whoever holds it decides: many at once cannot together exceed what each of them keeps to.
+type Account = tokio::sync::Mutex<Option<Known>>;
+
+/// Only ever more than the truth: what was admitted counts whether or not it arrives.
 #[derive(Debug, Clone, Copy)]
-struct Account {
+struct Known {
     asked_at: Instant,
-    /// How much was kept for the author and on its way then.
-    used: u64,
-    /// How much more the disk took then.
-    room: Option<u64>,
+    /// How much was used and on its way then.
+    used: Used,
     /// What was admitted since.
     admitted: u64,
 }
 
 impl Accounts {
-    /// Admits a fragment, or refuses it. One at a time, so that many at once cannot together exceed what each of them keeps
-    /// to. `ask` tells how much is kept for the author, how much is on its way, and how much more the disk takes.
+    /// Admits so many bytes to a purse, or refuses them. `ask` tells what is in it.
     pub(super) async fn admit(
         &self,
-        offered: &Offered,
-        debts: &Debts,
-        ask: impl AsyncFnOnce() -> Result<(u64, Option<u64>), Refusal>,
+        purse: Purse,
+        cost: u64,
+        allowance: u64,
+        ask: impl AsyncFnOnce() -> Result<Used, Refusal>,
     ) -> Result<Debt, Refusal> {
-        let mut accounts = self.0.lock().await;
-        let author = offered.author;
-        let known = accounts.get_mut(&author).filter(|account| account.asked_at.elapsed() < ASKED_FOR);
-        if let Some(account) = known
-            && admit(&account.applied(offered)).is_ok()
+        let account = self.account(purse);
+        let mut account = account.lock().await;
+        if let Some(known) = account.as_mut().filter(|known| known.asked_at.elapsed() < ASKED_FOR)
+            && fits(purse, cost, allowance, known.now()).is_ok()
         {
-            account.admitted += offered.length;
-            return Ok(debts.owe(author, offered.length));
+            known.admitted += cost;
+            return Ok(self.debts.owe(purse, cost));
         }
         // First what is on its way, then what has arrived: what does so in between is counted twice, and not left out.
-        let owed = debts.of(author);
-        let (used, room) = ask().await?;
-        let used = used.saturating_add(owed);
-        let mut account = Account { asked_at: Instant::now(), used, room, admitted: 0 };
-        let admitted = admit(&account.applied(offered));
-        if admitted.is_ok() {
-            account.admitted = offered.length;
+        let owed = self.debts.of(purse);
+        let asked_at = Instant::now();
+        let Used { bytes, room } = ask().await?;
+        let used = Used { bytes: bytes.saturating_add(owed), room };
+        let mut known = Known { asked_at, used, admitted: 0 };
+        let fits = fits(purse, cost, allowance, used);
+        if fits.is_ok() {
+            known.admitted = cost;
         }
-        if accounts.len() >= ACCOUNTS_MAX {
-            accounts.clear();
+        *account = Some(known);
+        fits.map(|()| self.debts.owe(purse, cost))
+    }
+
+    /// What is on its way for all.
+    #[cfg(feature = "faults")]
+    pub(super) fn owed(&self) -> u64 {
+        self.debts.lock().values().sum()
+    }
+
+    fn account(&self, purse: Purse) -> Arc<Account> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= ACCOUNTS_MAX && !known.contains_key(&purse) {
+            // Those that nobody is asking for: what was admitted of them is asked for again.
+            known.retain(|_, account| Arc::strong_count(account) > 1);
         }
-        accounts.insert(author, account);
-        admitted.map(|()| debts.owe(author, offered.length))
+        known.entry(purse).or_default().clone()
     }
 }
 
-impl Account {
-    fn applied(&self, offered: &Offered) -> Offered {
-        Offered {
-            used: self.used.saturating_add(self.admitted),
-            room: self.room.map(|room| room.saturating_sub(self.admitted)),
-            ..offered.clone()
+impl Known {
+    fn now(&self) -> Used {
+        Used {
+            bytes: self.used.bytes.saturating_add(self.admitted),
+            room: self.used.room.map(|room| room.saturating_sub(self.admitted)),
         }
     }
 }
 
-/// Bytes that are on their way, by author: so many streams at once cannot together exceed an allowance that each of them
+/// Bytes that are on their way, by purse: so many streams at once cannot together exceed an allowance that each of them
 /// keeps to.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Debts(Arc<Mutex<HashMap<AuthorId, u64>>>);
+struct Debts(Arc<Mutex<HashMap<Purse, u64>>>);
 
 /// Bytes of one transfer, until it has ended.
 #[derive(Debug)]
 pub(super) struct Debt {
-    author: AuthorId,
+    purse: Purse,
     bytes: u64,
     debts: Debts,
 }
 
 impl Debts {
-    /// What is on its way for an author.
-    pub(super) fn of(&self, author: AuthorId) -> u64 {
-        self.lock().get(&author).copied().unwrap_or_default()
-    }
-
-    /// What is on its way for all.
-    #[cfg(feature = "faults")]
-    pub(super) fn total(&self) -> u64 {
-        self.lock().values().sum()
+    /// What is on its way.
+    fn of(&self, purse: Purse) -> u64 {
+        self.lock().get(&purse).copied().unwrap_or_default()
     }
 
     /// More is, from now on.
-    pub(super) fn owe(&self, author: AuthorId, bytes: u64) -> Debt {
-        *self.lock().entry(author).or_default() += bytes;
-        Debt { author, bytes, debts: self.clone() }
+    fn owe(&self, purse: Purse, bytes: u64) -> Debt {
+        *self.lock().entry(purse).or_default() += bytes;
+        Debt { purse, bytes, debts: self.clone() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<AuthorId, u64>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Purse, u64>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -155,10 +188,10 @@ impl Debts {
 impl Drop for Debt {
     fn drop(&mut self) {
         let mut debts = self.debts.lock();
-        if let Some(owed) = debts.get_mut(&self.author) {
+        if let Some(owed) = debts.get_mut(&self.purse) {
             *owed = owed.saturating_sub(self.bytes);
             if *owed == 0 {
-                debts.remove(&self.author);
+                debts.remove(&self.purse);
             }
         }
     }
@@ -176,49 +209,53 @@ mod tests {
     fn offered() -> Offered {
         Offered {
             author: AuthorId::from_bytes([1; 32]),
-            length: 10,
             visibility: Visibility::Private,
             hold: Hold::Any,
             allowance: Some(100),
-            used: 90,
-            room: Some(10),
         }
     }
 
-    #[track_caller]
-    fn check(offered: Offered, expected: Option<RefusalKind>) {
-        assert_eq!(admit(&offered).err().map(|refusal| refusal.kind()), expected, "{offered:?}");
+    fn purse() -> Purse {
+        Purse::Author(AuthorId::from_bytes([1; 32]))
     }
 
     #[test]
     fn fragment_is_taken_up_to_the_last_byte_there_is_for_it() {
-        check(offered(), None);
-        check(Offered { used: 91, ..offered() }, Some(RefusalKind::QuotaExceeded));
-        check(Offered { used: u64::MAX, ..offered() }, Some(RefusalKind::QuotaExceeded));
-        check(Offered { allowance: None, used: 0, ..offered() }, Some(RefusalKind::QuotaExceeded));
-        check(Offered { room: Some(9), ..offered() }, Some(RefusalKind::InsufficientStorage));
-        check(Offered { room: None, ..offered() }, None);
+        let check = |bytes, room, expected: Option<RefusalKind>| {
+            let refused = fits(purse(), 10, 100, Used { bytes, room }).err();
+            assert_eq!(refused.map(|refusal| refusal.kind()), expected, "{bytes} {room:?}");
+        };
+        check(90, Some(10), None);
+        check(91, Some(10), Some(RefusalKind::QuotaExceeded));
+        check(u64::MAX, None, Some(RefusalKind::QuotaExceeded));
+        check(90, Some(9), Some(RefusalKind::InsufficientStorage));
+        check(90, None, None);
     }
 
     #[test]
     fn fragment_that_is_not_wanted_is_refused() {
+        let check = |offered: Offered, expected: Result<u64, RefusalKind>| {
+            assert_eq!(wanted(&offered).map_err(|refusal| refusal.kind()), expected, "{offered:?}");
+        };
         let public = Visibility::Public;
-        check(Offered { visibility: public, ..offered() }, None);
-        check(Offered { hold: Hold::Private, ..offered() }, None);
-        let forbidden = Some(RefusalKind::Forbidden);
+        check(offered(), Ok(100));
+        check(Offered { visibility: public, ..offered() }, Ok(100));
+        check(Offered { hold: Hold::Private, ..offered() }, Ok(100));
+        check(Offered { allowance: None, ..offered() }, Err(RefusalKind::QuotaExceeded));
+        let forbidden = Err(RefusalKind::Forbidden);
         check(Offered { hold: Hold::Private, visibility: public, ..offered() }, forbidden);
         check(Offered { hold: Hold::None, ..offered() }, forbidden);
     }
 
     #[tokio::test]
     async fn index_is_asked_once_in_a_while_and_before_anything_is_refused() {
-        let (accounts, debts) = (Accounts::default(), Debts::default());
+        let accounts = Accounts::default();
         let asked = std::cell::Cell::new(0);
         let ask = async || {
             asked.set(asked.get() + 1);
-            Ok((60, Some(1000)))
+            Ok(Used { bytes: 60, room: Some(1000) })
         };
-        let admit = async || accounts.admit(&offered(), &debts, ask).await;
+        let admit = async || accounts.admit(purse(), 10, 100, ask).await;
         let mut taken = Vec::new();
         for _ in 0..4 {
             taken.push(admit().await.unwrap());
@@ -233,16 +270,28 @@ mod tests {
         assert!(admit().await.is_err());
     }
 
+    #[tokio::test]
+    async fn account_that_is_being_asked_for_holds_up_no_other() {
+        let accounts = Accounts::default();
+        let never = accounts.admit(purse(), 10, 100, async || std::future::pending().await);
+        let other = accounts.admit(Purse::Strangers, 10, 100, async || Ok(Used { bytes: 0, room: None }));
+        tokio::select! {
+            biased;
+            _ = never => panic!("nobody has answered"),
+            admitted = other => assert!(admitted.is_ok()),
+        }
+    }
+
     #[test]
     fn what_is_on_its_way_counts_until_it_has_arrived() {
-        let (debts, author) = (Debts::default(), AuthorId::from_bytes([1; 32]));
-        let first = debts.owe(author, 5);
-        let second = debts.owe(author, 7);
-        assert_eq!(debts.of(author), 12);
+        let debts = Debts::default();
+        let first = debts.owe(purse(), 5);
+        let second = debts.owe(purse(), 7);
+        assert_eq!((debts.of(purse()), debts.of(Purse::Strangers)), (12, 0));
         drop(first);
-        assert_eq!(debts.of(author), 7);
+        assert_eq!(debts.of(purse()), 7);
         drop(second);
-        assert_eq!(debts.of(author), 0);
+        assert_eq!(debts.of(purse()), 0);
         assert!(debts.lock().is_empty());
     }
 }

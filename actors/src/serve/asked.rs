@@ -47,16 +47,18 @@ impl Server {
             RefusalKind::Forbidden.because(error.to_string())
         })?;
         let account = AccountId::from(order.author);
-        let drops = order.fragments.iter().map(|(stripe, index)| {
-            let id = FragmentId { tessera: order.tessera, stripe: *stripe, index: *index };
-            self.cache.drop_fragment(account, id)
-        });
         let mut count = 0;
-        for outcome in futures::future::join_all(drops).await {
-            match outcome {
-                Ok(()) => count += 1,
-                Err(ActorError::NotFound { .. }) => {}
-                Err(error) => return Err(refusal(&error)),
+        for some in order.fragments.chunks(DROPS) {
+            let drops = some.iter().map(|(stripe, index)| {
+                let id = FragmentId { tessera: order.tessera, stripe: *stripe, index: *index };
+                self.cache.drop_fragment(account, id)
+            });
+            for outcome in futures::future::join_all(drops).await {
+                match outcome {
+                    Ok(()) => count += 1,
+                    Err(ActorError::NotFound { .. }) => {}
+                    Err(error) => return Err(refusal(&error)),
+                }
             }
         }
         Ok((Answer::Dropped { count }, Bytes::new()))
@@ -70,6 +72,7 @@ impl Server {
         stripes: Range<u32>,
         nonce: [u8; 32],
     ) -> Reply {
+        self.refuse_blocked(tessera)?;
         let (verifier, binding) = (lease.node(), lease.binding());
         let question = Question { tessera, stripes, verifier, nonce, binding };
         let claim = self.attestation.attest(question).await.map_err(|error| refusal(&error))?.claim;
@@ -103,6 +106,9 @@ impl Server {
         Answer::Peers(sample.collect())
     }
 }
+
+/// Fragments that one order drops at a time: anybody may send one for what is not here.
+const DROPS: usize = 16;
 
 /// What follows an answer: no longer than 16 MiB.
 fn length(bytes: &Bytes) -> u32 {

@@ -71,7 +71,7 @@ impl Server {
         let each = self.config.max_storage_per_peer_bytes;
         let book = self.peers.book();
         let allowance = book.allowance(author, each).or(book.accepts_any.then_some(each)).unwrap_or_default();
-        let used = self.storage.records().account(AccountId::from(author)).await?.bytes;
+        let used = self.storage.records().account(AccountId::from(author)).await?.charged();
         Ok(allowance.saturating_sub(used))
     }
 

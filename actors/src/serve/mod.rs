@@ -12,6 +12,7 @@
 mod admission;
 mod asked;
 mod compare;
+mod delivered;
 mod hello;
 mod papers;
 mod put;
@@ -20,15 +21,16 @@ mod room;
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use admission::{Accounts, Debts};
+use admission::Accounts;
 use bytes::Bytes;
 use config::NetworkConfig;
+use delivered::Delivered;
 use papers::Papers;
 use proto::{
     NodeId, NodeKey, ProtoError,
@@ -37,7 +39,11 @@ use proto::{
 };
 use quinn::VarInt;
 use room::{Place, Room, SMALL_BYTES};
-use tokio::{runtime::Handle, sync::mpsc};
+use tokio::{
+    runtime::Handle,
+    sync::{Semaphore, mpsc},
+    time::timeout,
+};
 
 use crate::{
     attestation::AttestationHandle,
@@ -77,12 +83,15 @@ impl fmt::Debug for Server {
 pub(crate) struct State {
     /// Documents of tesserae that fragments are coming of.
     papers: Papers,
-    /// Bytes that are on their way, by account.
-    debts: Debts,
+    /// What is used of each allowance.
     accounts: Accounts,
+    /// What strangers have brought.
+    delivered: Mutex<Delivered>,
     /// Memory for what is on its way, in or out: for nodes that the operator wants, and for the others.
     room: Room,
     guest_room: Room,
+    /// Answers that are being read and have no place yet.
+    reading: Semaphore,
     draining: AtomicBool,
 }
 
@@ -91,10 +100,11 @@ impl State {
     pub(crate) fn new(transfer_bytes_max: u64) -> Self {
         Self {
             papers: Papers::default(),
-            debts: Debts::default(),
             accounts: Accounts::default(),
+            delivered: Mutex::new(Delivered::new(Instant::now())),
             room: Room::new(transfer_bytes_max / 2),
             guest_room: Room::new(transfer_bytes_max / 2),
+            reading: Semaphore::new(READING_MAX),
             draining: AtomicBool::new(false),
         }
     }
@@ -126,8 +136,8 @@ impl Server {
     /// What is under way now.
     #[cfg(feature = "faults")]
     pub(crate) fn parked(&self) -> Parked {
-        let State { debts, room, guest_room, .. } = &self.state;
-        Parked { owed_bytes: debts.total(), room_bytes: room.taken_bytes() + guest_room.taken_bytes() }
+        let State { accounts, room, guest_room, .. } = &self.state;
+        Parked { owed_bytes: accounts.owed(), room_bytes: room.taken_bytes() + guest_room.taken_bytes() }
     }
 
     /// From now on nothing new is begun.
@@ -138,7 +148,7 @@ impl Server {
     async fn serve(self: Arc<Self>, mut stream: Inbound) {
         let begun = Instant::now();
         let (verb, reply) = match self.hear(&mut stream).await {
-            Ok(Some(request)) => (request.name(), self.place_and_answer(request, &mut stream).await),
+            Ok(Some(request)) => (request.name(), self.in_time(request, &mut stream).await),
             Ok(None) => (UNKNOWN, Err(unsupported())),
             Err(FrameError::Malformed(error @ ProtoError::NewerVersion { .. })) => {
                 (UNKNOWN, Err(RefusalKind::Unsupported.because(error.to_string())))
@@ -170,13 +180,13 @@ impl Server {
         let frame = frames::within(FRAME_DEADLINE, async {
             let head = frames::read_head(&mut stream.receive).await?;
             // Almost every request is small. Memory for a large one is that for transfers.
-            let _memory = match head.body_len as usize {
+            match head.body_len as usize {
                 length if length > SMALL_FRAME_BYTES => {
-                    Some(room.reserve(length).await.ok_or(FrameError::Slow)?)
+                    let place = room.reserve(stream.lease.node(), length).await.ok_or(FrameError::Slow)?;
+                    place.unless_it_stalls(frames::read_body(&mut stream.receive, head)).await
                 }
-                _ => None,
-            };
-            frames::read_body(&mut stream.receive, head).await
+                _ => frames::read_body(&mut stream.receive, head).await,
+            }
         });
         let frame = frame.await?;
         self.metrics.received(FRAME_HEAD_BYTES + frame.body.len());
@@ -192,17 +202,32 @@ impl Server {
     ) -> Result<(), FrameError> {
         let frame = answer.frame();
         self.metrics.sent(frame.len() + bulk.len());
-        frames::write(&mut stream.send, frame).await?;
         match place {
-            Some(place) => place.send(&mut stream.send, bulk).await?,
+            Some(place) => {
+                frames::write(&mut stream.send, frame, Bytes::new()).await?;
+                place.send(&mut stream.send, bulk).await?;
+            }
             // Little goes into the connection's own window, and is not waited for.
-            None if !bulk.is_empty() => frames::write_bulk(&mut stream.send, bulk, || ()).await?,
-            None => {}
+            None => frames::write(&mut stream.send, frame, bulk).await?,
         }
         // What is left of the request is not wanted; a stream that was given up has ended as well.
         let _ = stream.receive.stop(VarInt::from_u32(0));
         let _ = stream.send.finish();
         Ok(())
+    }
+
+    /// The answer to a request, while whoever asks still waits for it. What is given takes as long as it takes to come.
+    async fn in_time(
+        &self,
+        request: Request,
+        stream: &mut Inbound,
+    ) -> Result<(Answer, Bytes, Option<Place>), Refusal> {
+        let is_given = matches!(request, Request::PutFragment { .. } | Request::PutDocument { .. });
+        let answered = self.place_and_answer(request, stream);
+        if is_given {
+            return answered.await;
+        }
+        timeout(ANSWER_WITHIN, answered).await.unwrap_or_else(|_| Err(busy("too much is asked of this node")))
     }
 
     /// The answer to a request, and a place for what follows it. What has to wait for a place does not lie in memory
@@ -212,6 +237,9 @@ impl Server {
         request: Request,
         stream: &mut Inbound,
     ) -> Result<(Answer, Bytes, Option<Place>), Refusal> {
+        let is_read = matches!(request, Request::GetFragment { .. } | Request::GetDocument { .. });
+        // Never closed.
+        let _reading = if is_read { self.state.reading.acquire().await.ok() } else { None };
         let (answer, bulk) = self.answer(request.clone(), stream).await?;
         if bulk.len() <= SMALL_BYTES {
             return Ok((answer, bulk, None));
@@ -222,8 +250,7 @@ impl Server {
         }
         drop(bulk);
         let Some(place) = room.enter(&stream.lease, length).await else {
-            let kind = RefusalKind::Busy { retry_after_ms: RETRY_AFTER_MS };
-            return Err(kind.because("no memory is free for it at the moment"));
+            return Err(busy("no memory is free for it at the moment"));
         };
         let (answer, bulk) = self.answer(request, stream).await?;
         Ok((answer, bulk, Some(place)))
@@ -261,7 +288,7 @@ impl Server {
                 self.hello(lease, hello::Greeted { addresses, credential, invite, dial_back }).await
             }
             Request::PutDocument { tessera, document, layout, length } => {
-                self.put_document(stream, papers::Paper { tessera, document, layout, length }).await
+                self.put_document(stream, papers::Document { tessera, document, layout, length }).await
             }
             Request::GetDocument { tessera, document, hash } => self.document(tessera, document, hash).await,
             Request::PutFragment { fragment, checksum, length, layout } => {
@@ -290,6 +317,10 @@ fn malformed(error: FrameError) -> Option<String> {
 
 fn unsupported() -> Refusal {
     RefusalKind::Unsupported.because("this software does not know that request")
+}
+
+fn busy(reason: &str) -> Refusal {
+    RefusalKind::Busy { retry_after_ms: RETRY_AFTER_MS }.because(reason)
 }
 
 /// More is asked for than the operator wants to be sent or received in a second.
@@ -324,6 +355,10 @@ fn refusal(error: &ActorError) -> Refusal {
 const SMALL_FRAME_BYTES: usize = 4 << 10;
 /// How long a transfer may wait for its turn, when there is a bound on how fast they go.
 const TURN: Duration = Duration::from_secs(10);
+/// How long an answer may take to begin. Less than whoever asks waits for one.
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+/// Answers that are read at a time: each may be as long as a fragment.
+const READING_MAX: usize = 16;
 /// A request that cannot be read has no name.
 const UNKNOWN: &str = "unknown";
 /// When whoever was refused because too much is under way may ask again, in milliseconds.

@@ -6,7 +6,10 @@
 
 use std::{
     num::NonZeroUsize,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -14,8 +17,9 @@ use lru::LruCache;
 use proto::{
     Checksum, FragmentId, ProtoError, TesseraId,
     layout::{LayoutPage, SignedLayout},
+    limits::{FRAME_BYTES_MAX, MANIFEST_BYTES_MAX},
     manifest::SignedManifest,
-    record::DocumentKind,
+    record::{DOCUMENT_FIELDS_BYTES, DocumentKind},
     wire::{Answer, Refusal, RefusalKind},
 };
 
@@ -23,7 +27,7 @@ use super::{Reply, Server, refusal};
 use crate::{conn_pool::Inbound, error::ActorError};
 
 /// A document that is offered.
-pub(super) struct Paper {
+pub(super) struct Document {
     pub(super) tessera: TesseraId,
     pub(super) document: DocumentKind,
     pub(super) layout: Option<Checksum>,
@@ -38,13 +42,25 @@ pub(super) struct Papers {
 }
 
 /// The last few of a kind.
-struct Shelf<T>(Mutex<LruCache<Checksum, Arc<T>>>);
+struct Shelf<T>(Mutex<LruCache<Checksum, Arc<Paper<T>>>>);
+
+/// A document, and whether it is paid for: because it is stored here, or comes with a fragment that is on its way.
+pub(super) struct Paper<T> {
+    paper: T,
+    is_paid: Arc<AtomicBool>,
+}
+
+/// What documents cost that come with a fragment, until they are stored.
+pub(super) struct Charge {
+    pub(super) bytes: u64,
+    papers: Vec<Arc<AtomicBool>>,
+}
 
 /// The documents that make a fragment acceptable.
 pub(super) struct Dossier {
-    pub(super) manifest: Arc<SignedManifest>,
-    pub(super) layout: Arc<SignedLayout>,
-    page: Arc<LayoutPage>,
+    pub(super) manifest: Arc<Paper<SignedManifest>>,
+    pub(super) layout: Arc<Paper<SignedLayout>>,
+    page: Arc<Paper<LayoutPage>>,
     at: usize,
 }
 
@@ -62,6 +78,37 @@ impl Dossier {
             (DocumentKind::LayoutPage, self.page.bytes().clone()),
         ]
     }
+
+    /// Charges those that are not stored and that nobody else is being charged for.
+    pub(super) fn charge(&self) -> Charge {
+        let papers = [
+            (&self.manifest.is_paid, self.manifest.bytes().len()),
+            (&self.layout.is_paid, self.layout.bytes().len()),
+            (&self.page.is_paid, self.page.bytes().len()),
+        ];
+        let mut charge = Charge { bytes: 0, papers: Vec::new() };
+        for (is_paid, length) in papers {
+            if !is_paid.swap(true, Ordering::Relaxed) {
+                charge.bytes += (length + DOCUMENT_FIELDS_BYTES) as u64;
+                charge.papers.push(is_paid.clone());
+            }
+        }
+        charge
+    }
+}
+
+impl Charge {
+    /// They are stored now.
+    pub(super) fn are_stored(mut self) {
+        self.papers.clear();
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        // They were not stored: whoever comes next pays.
+        self.papers.iter().for_each(|is_paid| is_paid.store(false, Ordering::Relaxed));
+    }
 }
 
 impl Default for Papers {
@@ -75,30 +122,47 @@ impl<T> Shelf<T> {
         Self(Mutex::new(LruCache::new(SHELF)))
     }
 
-    fn find(&self, hash: Checksum) -> Option<Arc<T>> {
+    fn find(&self, hash: Checksum) -> Option<Arc<Paper<T>>> {
         self.lock().get(&hash).cloned()
     }
 
-    fn keep(&self, hash: Checksum, paper: T) -> Arc<T> {
-        let paper = Arc::new(paper);
-        self.lock().put(hash, paper.clone());
+    /// One that came, or is stored here. What came and is here already stays as it was.
+    fn keep(&self, hash: Checksum, paper: T, is_stored: bool) -> Arc<Paper<T>> {
+        let mut shelf = self.lock();
+        if let Some(present) = shelf.get(&hash).filter(|_| !is_stored) {
+            return present.clone();
+        }
+        let paper = Arc::new(Paper { paper, is_paid: Arc::new(AtomicBool::new(is_stored)) });
+        shelf.put(hash, paper.clone());
         paper
     }
 
-    fn lock(&self) -> MutexGuard<'_, LruCache<Checksum, Arc<T>>> {
+    fn lock(&self) -> MutexGuard<'_, LruCache<Checksum, Arc<Paper<T>>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> std::ops::Deref for Paper<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.paper
     }
 }
 
 impl Server {
     /// `PutDocument`.
-    pub(super) async fn put_document(&self, stream: &mut Inbound, paper: Paper) -> Reply {
-        if paper.length > bytes_max(paper.document) {
+    pub(super) async fn put_document(&self, stream: &mut Inbound, paper: Document) -> Reply {
+        if paper.length as usize > bytes_max(paper.document) {
             let reason =
                 format!("a {} of {} bytes is not taken from others", paper.document.name(), paper.length);
             return Err(RefusalKind::QuotaExceeded.because(reason));
         }
         self.refuse_blocked(paper.tessera)?;
+        // Nobody's documents are read of whose tessera nothing would be kept.
+        if paper.document != DocumentKind::Manifest {
+            self.welcome(&*self.manifest(paper.tessera).await?)?;
+        }
         let bytes = self.receive(stream, paper.length).await?;
         let learnt = self.learn(&paper, bytes).await;
         if let Err(refusal) = &learnt
@@ -109,7 +173,7 @@ impl Server {
         learnt.map(|()| (Answer::Done, Bytes::new()))
     }
 
-    async fn learn(&self, paper: &Paper, bytes: Bytes) -> Result<(), Refusal> {
+    async fn learn(&self, paper: &Document, bytes: Bytes) -> Result<(), Refusal> {
         let papers = &self.state.papers;
         let hash = Checksum::of(&bytes);
         match paper.document {
@@ -118,21 +182,22 @@ impl Server {
                 if manifest.id() != paper.tessera {
                     return Err(RefusalKind::Corrupt.because("that is the manifest of another tessera"));
                 }
-                papers.manifests.keep(hash, manifest);
+                self.welcome(&manifest)?;
+                papers.manifests.keep(hash, manifest, false);
             }
             DocumentKind::Layout => {
                 let manifest = self.manifest(paper.tessera).await?;
-                papers.layouts.keep(hash, SignedLayout::parse(bytes, &manifest).map_err(corrupt)?);
+                papers.layouts.keep(hash, SignedLayout::parse(bytes, &manifest).map_err(corrupt)?, false);
             }
             DocumentKind::LayoutPage => {
                 let manifest = self.manifest(paper.tessera).await?;
                 let root =
                     paper.layout.ok_or_else(|| RefusalKind::Malformed.because("a page names its layout"))?;
                 let layout = self.layout(&manifest, root).await?;
-                if !layout.layout().pages().contains(&hash) {
-                    return Err(RefusalKind::Corrupt.because("that page is none of the layout's"));
-                }
-                papers.pages.keep(hash, LayoutPage::parse(hash, bytes).map_err(corrupt)?);
+                let number = layout.layout().pages().iter().position(|page| *page == hash);
+                let number = number
+                    .ok_or_else(|| RefusalKind::Corrupt.because("that page is none of the layout's"))?;
+                papers.pages.keep(hash, layout.layout().page(number, bytes).map_err(corrupt)?, false);
             }
         }
         Ok(())
@@ -150,16 +215,20 @@ impl Server {
         Ok(Dossier { manifest, layout, page, at })
     }
 
-    async fn manifest(&self, tessera: TesseraId) -> Result<Arc<SignedManifest>, Refusal> {
+    async fn manifest(&self, tessera: TesseraId) -> Result<Arc<Paper<SignedManifest>>, Refusal> {
         let hash = Checksum::from_bytes(*tessera.as_bytes());
         if let Some(manifest) = self.state.papers.manifests.find(hash) {
             return Ok(manifest);
         }
         let bytes = self.held(tessera, DocumentKind::Manifest, hash).await?;
-        Ok(self.state.papers.manifests.keep(hash, SignedManifest::parse(bytes).map_err(corrupt)?))
+        Ok(self.state.papers.manifests.keep(hash, SignedManifest::parse(bytes).map_err(corrupt)?, true))
     }
 
-    async fn layout(&self, manifest: &SignedManifest, root: Checksum) -> Result<Arc<SignedLayout>, Refusal> {
+    async fn layout(
+        &self,
+        manifest: &SignedManifest,
+        root: Checksum,
+    ) -> Result<Arc<Paper<SignedLayout>>, Refusal> {
         let tessera = manifest.id();
         if let Some(layout) =
             self.state.papers.layouts.find(root).filter(|known| known.layout().tessera() == tessera)
@@ -167,7 +236,7 @@ impl Server {
             return Ok(layout);
         }
         let bytes = self.held(tessera, DocumentKind::Layout, root).await?;
-        Ok(self.state.papers.layouts.keep(root, SignedLayout::parse(bytes, manifest).map_err(corrupt)?))
+        Ok(self.state.papers.layouts.keep(root, SignedLayout::parse(bytes, manifest).map_err(corrupt)?, true))
     }
 
     async fn page(
@@ -175,7 +244,7 @@ impl Server {
         tessera: TesseraId,
         layout: &SignedLayout,
         number: usize,
-    ) -> Result<Arc<LayoutPage>, Refusal> {
+    ) -> Result<Arc<Paper<LayoutPage>>, Refusal> {
         let hash = layout.layout().pages().get(number);
         let hash = *hash.ok_or_else(|| RefusalKind::Forbidden.because("the layout has no such page"))?;
         if let Some(page) = self.state.papers.pages.find(hash) {
@@ -183,7 +252,7 @@ impl Server {
         }
         let bytes = self.held(tessera, DocumentKind::LayoutPage, hash).await?;
         // How many checksums there must be is the layout's to say.
-        Ok(self.state.papers.pages.keep(hash, layout.layout().page(number, bytes).map_err(corrupt)?))
+        Ok(self.state.papers.pages.keep(hash, layout.layout().page(number, bytes).map_err(corrupt)?, true))
     }
 
     /// A document that is stored here; without it the peer has to send it.
@@ -205,13 +274,14 @@ fn corrupt(error: ProtoError) -> Refusal {
 }
 
 /// The longest document of a kind that is taken from others, in bytes: a layout of this length is that of ten terabytes.
-fn bytes_max(kind: DocumentKind) -> u32 {
+const fn bytes_max(kind: DocumentKind) -> usize {
     match kind {
         DocumentKind::Layout => LAYOUT_BYTES_MAX,
-        DocumentKind::Manifest | DocumentKind::LayoutPage => u32::MAX,
+        DocumentKind::Manifest => MANIFEST_BYTES_MAX,
+        DocumentKind::LayoutPage => FRAME_BYTES_MAX,
     }
 }
 
 /// Documents of a kind that are remembered.
 const SHELF: NonZeroUsize = NonZeroUsize::new(64).unwrap();
-const LAYOUT_BYTES_MAX: u32 = 256 << 10;
+const LAYOUT_BYTES_MAX: usize = 256 << 10;

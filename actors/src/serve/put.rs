@@ -1,23 +1,27 @@
 //! `PutFragment`: a fragment that is to be kept for its author, whoever brings it.
 
+use std::{sync::PoisonError, time::Instant};
+
 use bytes::Bytes;
 use proto::{
     AccountId, AuthorId, Checksum, Fragment, FragmentId, NodeId,
+    manifest::{Manifest, SignedManifest},
     receipt::Receipt,
     wire::{Answer, Refusal, RefusalKind},
 };
 
 use super::{
-    RETRY_AFTER_MS, Reply, Server, TURN,
-    admission::{Debt, Offered},
+    Reply, Server, TURN,
+    admission::{self, Debt, Offered, Purse, Used},
+    busy,
     papers::Dossier,
     refusal, too_fast,
 };
 use crate::{
     clock,
-    conn_pool::Inbound,
+    conn_pool::{Inbound, Lease, PeerBook},
     frames::FrameError,
-    storage::{BlobState, Score, Side},
+    storage::{BlobState, PLACE_BYTES, Score, Side},
     store::{FragmentStore, PutOutcome},
 };
 
@@ -41,7 +45,9 @@ impl Server {
             let receipt = self.receipt(author, stream.lease.node(), &offer)?;
             return Ok((Answer::Have { receipt }, Bytes::new()));
         }
-        let _debt = self.admit(author, &dossier, offer.length).await?;
+        let charge = dossier.charge();
+        let cost = u64::from(offer.length) + PLACE_BYTES + charge.bytes;
+        let _debts = self.admit(&stream.lease, &dossier, cost).await?;
         let bytes = self.receive(stream, offer.length).await?;
         let fragment = Fragment::check(offer.checksum, bytes).map_err(|error| {
             self.peers.scored(stream.lease.node(), Score::WrongBytes, &error);
@@ -50,6 +56,7 @@ impl Server {
         self.refuse_blocked(offer.id.tessera)?;
         let kept = self.cache.deposit(author.into(), offer.id, fragment, dossier.documents()).await;
         let was_there = kept.map_err(|error| refusal(&error))? == PutOutcome::Held;
+        charge.are_stored();
         // Blocked while it was written: whoever drops what is here may have looked before.
         if let Err(refusal) = self.refuse_blocked(offer.id.tessera) {
             let _ = self.cache.drop_fragment(author.into(), offer.id).await;
@@ -103,27 +110,47 @@ impl Server {
     }
 
     /// Decides whether a fragment is taken, and counts it as on its way.
-    async fn admit(&self, author: AuthorId, dossier: &Dossier, length: u32) -> Result<Debt, Refusal> {
+    async fn admit(&self, from: &Lease, dossier: &Dossier, cost: u64) -> Result<Vec<Debt>, Refusal> {
         let each = self.config.max_storage_per_peer_bytes;
         let book = self.peers.book();
-        let strangers = book.accepts_any.then_some(each);
-        let offered = Offered {
-            author,
-            length: length.into(),
-            visibility: dossier.manifest.manifest().visibility,
-            hold: self.config.hold,
-            allowance: book.allowance(author, each).or(strangers),
-            used: 0,
-            room: None,
-        };
-        self.state.accounts.admit(&offered, &self.state.debts, || self.account(author)).await
+        let author = dossier.manifest.manifest().author;
+        let (allowance, is_strange) = self.welcome(&dossier.manifest)?;
+        let accounts = &self.state.accounts;
+        let own = accounts.admit(Purse::Author(author), cost, allowance, || self.used_by(author));
+        let mut debts = vec![own.await?];
+        if is_strange {
+            let all = each.saturating_mul(STRANGERS);
+            debts.push(accounts.admit(Purse::Strangers, cost, all, || self.used_by_strangers(&book)).await?);
+            let mut delivered = self.state.delivered.lock().unwrap_or_else(PoisonError::into_inner);
+            delivered.deliver((from.node(), from.address().ip()), cost, each, Instant::now())?;
+        }
+        Ok(debts)
+    }
+
+    /// How many bytes may be kept for the author of a tessera, and whether that is a stranger; or why nothing is.
+    pub(super) fn welcome(&self, manifest: &SignedManifest) -> Result<(u64, bool), Refusal> {
+        let each = self.config.max_storage_per_peer_bytes;
+        let book = self.peers.book();
+        let Manifest { author, visibility, .. } = *manifest.manifest();
+        let granted = book.allowance(author, each);
+        let allowance = granted.or(book.accepts_any.then_some(each));
+        let offered = Offered { author, visibility, hold: self.config.hold, allowance };
+        Ok((admission::wanted(&offered)?, granted.is_none()))
     }
 
     /// How much is kept for an author, and how much more the disk takes.
-    async fn account(&self, author: AuthorId) -> Result<(u64, Option<u64>), Refusal> {
+    async fn used_by(&self, author: AuthorId) -> Result<Used, Refusal> {
         let totals = self.storage.records().account(author.into()).await.map_err(|error| refusal(&error))?;
         let usage = self.storage.usage().await.map_err(|error| refusal(&error))?;
-        Ok((totals.bytes, usage.room_bytes))
+        Ok(Used { bytes: totals.charged(), room: usage.room_bytes })
+    }
+
+    /// How much is kept for all authors that no peer acts for, this node's own aside.
+    async fn used_by_strangers(&self, book: &PeerBook) -> Result<Used, Refusal> {
+        let known = book.authors().chain(self.peers.author()).map(AccountId::from);
+        let known = known.chain([AccountId::LOCAL]).collect();
+        let totals = self.storage.records().others(known).await.map_err(|error| refusal(&error))?;
+        Ok(Used { bytes: totals.charged(), room: None })
     }
 
     fn receipt(&self, author: AuthorId, deliverer: NodeId, offer: &Offer) -> Result<Bytes, Refusal> {
@@ -153,8 +180,6 @@ impl Offer {
     }
 }
 
+/// What all strangers together may have here, in what one may.
+const STRANGERS: u64 = 16;
 const CUT_SHORT: &str = "what follows the request ended before it was whole";
-
-fn busy(reason: &str) -> Refusal {
-    RefusalKind::Busy { retry_after_ms: RETRY_AFTER_MS }.because(reason)
-}

@@ -1,8 +1,8 @@
-//! Memory for what is on its way, in or out. It is shared by all peers, so whoever stalls must not keep it: who waits
-//! for some makes those give way that have not moved for a while.
+//! Memory for what is on its way, in or out. It is shared by all peers, so whoever is slow must not keep it: who waits for
+//! some makes those give way that hardly move, and those that move slowly while their peer has more than its share.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -11,6 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use proto::{NodeId, limits::PROOF_SLICE_BYTES_MAX};
 use quinn::{RecvStream, SendStream};
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
@@ -46,10 +47,19 @@ struct Transfers {
 }
 
 struct Transfer {
-    begun: Instant,
-    /// When it last moved, in milliseconds since it began.
-    moved_at_ms: AtomicU64,
+    node: NodeId,
+    /// Memory that it holds.
+    kib: u32,
+    moved_bytes: AtomicU64,
+    looked_at: Mutex<Looked>,
     give_way: Notify,
+}
+
+/// When somebody who waits has last looked at how fast a transfer is, and how far it was then.
+#[derive(Debug, Clone, Copy)]
+struct Looked {
+    at: Instant,
+    moved_bytes: u64,
 }
 
 /// A transfer, until it is dropped.
@@ -71,20 +81,22 @@ impl Room {
     /// A place for a transfer, if there is one now.
     pub(super) fn try_enter(&self, lease: &Lease, bytes: usize) -> Option<Place> {
         let turn = lease.try_bulk()?;
-        let memory = self.free.clone().try_acquire_many_owned(self.permits(bytes)).ok()?;
-        Some(Place { joined: self.transfers.join(memory), _turn: turn })
+        let permits = self.permits(bytes);
+        let memory = self.free.clone().try_acquire_many_owned(permits).ok()?;
+        Some(Place { joined: self.transfers.join(lease.node(), permits, memory), _turn: turn })
     }
 
     /// A place for a transfer, as soon as there is one. `None` when there was none in time.
     pub(super) async fn enter(&self, lease: &Lease, bytes: usize) -> Option<Place> {
         let turn = timeout(BULK_PLACE, lease.bulk()).await.ok()??;
-        Some(Place { joined: self.reserve(bytes).await?, _turn: turn })
+        Some(Place { joined: self.reserve(lease.node(), bytes).await?, _turn: turn })
     }
 
     /// Takes memory for so many bytes, until what is returned is dropped. `None` when there was none in time.
-    pub(super) async fn reserve(&self, bytes: usize) -> Option<Joined> {
-        let memory = timeout(ADMISSION, self.free(self.permits(bytes))).await.ok()??;
-        Some(self.transfers.join(memory))
+    pub(super) async fn reserve(&self, node: NodeId, bytes: usize) -> Option<Joined> {
+        let permits = self.permits(bytes);
+        let memory = timeout(ADMISSION, self.free(permits)).await.ok()??;
+        Some(self.transfers.join(node, permits, memory))
     }
 
     fn permits(&self, bytes: usize) -> u32 {
@@ -110,7 +122,7 @@ impl Room {
             tokio::select! {
                 biased;
                 permits = free.as_mut() => return permits.ok(),
-                () = tokio::time::sleep(PRESSURE_INTERVAL) => self.transfers.cut_stalled(),
+                () = tokio::time::sleep(PRESSURE_INTERVAL) => self.transfers.press(self.total),
             }
         }
     }
@@ -120,29 +132,38 @@ impl Place {
     /// Reads the bytes that follow a frame.
     pub(super) async fn receive(&self, receive: &mut RecvStream, length: u32) -> Result<Bytes, FrameError> {
         let Joined { transfer, .. } = &self.joined;
-        self.joined.unless_it_stalls(frames::read_bulk(receive, length, || transfer.moved())).await
+        self.joined.unless_it_stalls(frames::read_bulk(receive, length, |bytes| transfer.moved(bytes))).await
     }
 
     /// Sends the bytes that follow a frame.
     pub(super) async fn send(&self, send: &mut SendStream, bulk: Bytes) -> Result<(), FrameError> {
         let Joined { transfer, .. } = &self.joined;
-        self.joined.unless_it_stalls(frames::write_bulk(send, bulk, || transfer.moved())).await
+        self.joined.unless_it_stalls(frames::write_bulk(send, bulk, |bytes| transfer.moved(bytes))).await
     }
 }
 
 impl Transfers {
-    fn join(self: &Arc<Self>, memory: OwnedSemaphorePermit) -> Joined {
+    fn join(self: &Arc<Self>, node: NodeId, kib: u32, memory: OwnedSemaphorePermit) -> Joined {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let (begun, moved_at_ms) = (Instant::now(), AtomicU64::new(0));
-        let transfer = Arc::new(Transfer { begun, moved_at_ms, give_way: Notify::new() });
+        let looked_at = Mutex::new(Looked { at: Instant::now(), moved_bytes: 0 });
+        let (moved_bytes, give_way) = (AtomicU64::new(0), Notify::new());
+        let transfer = Arc::new(Transfer { node, kib, moved_bytes, looked_at, give_way });
         self.lock().insert(id, transfer.clone());
         Joined { id, transfer, transfers: self.clone(), _memory: memory }
     }
 
-    /// All that have not moved for a while are ended.
-    fn cut_stalled(&self) {
-        for transfer in self.lock().values().filter(|transfer| transfer.has_stalled()) {
-            transfer.give_way.notify_one();
+    /// Somebody waits: whoever is in the way is ended.
+    fn press(&self, total_kib: u32) {
+        let all = self.lock();
+        let mut held_kib = HashMap::<NodeId, u32>::new();
+        for transfer in all.values() {
+            *held_kib.entry(transfer.node).or_default() += transfer.kib;
+        }
+        for transfer in all.values() {
+            let held_kib = held_kib.get(&transfer.node).copied().unwrap_or_default();
+            if transfer.look().is_some_and(|rate| gives_way(rate, held_kib, total_kib)) {
+                transfer.give_way.notify_one();
+            }
         }
     }
 
@@ -152,21 +173,32 @@ impl Transfers {
 }
 
 impl Transfer {
-    fn age_ms(&self) -> u64 {
-        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+    fn moved(&self, bytes: usize) {
+        self.moved_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    fn moved(&self) {
-        self.moved_at_ms.store(self.age_ms(), Ordering::Relaxed);
-    }
-
-    fn has_stalled(&self) -> bool {
-        self.age_ms().saturating_sub(self.moved_at_ms.load(Ordering::Relaxed)) >= STALL_MS
+    /// How fast it was since it was last looked at, in bytes per second; `None` when that is too short a time to tell.
+    fn look(&self) -> Option<u64> {
+        let mut looked = self.looked_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let passed_ms = u64::try_from(looked.at.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if passed_ms < LOOK_MS {
+            return None;
+        }
+        let moved_bytes = self.moved_bytes.load(Ordering::Relaxed);
+        let rate = moved_bytes.saturating_sub(looked.moved_bytes).saturating_mul(1000) / passed_ms;
+        *looked = Looked { at: Instant::now(), moved_bytes };
+        Some(rate)
     }
 }
 
+/// Whether a transfer at this rate is in the way of others, when its peer holds so much of all the memory.
+fn gives_way(bytes_per_second: u64, held_kib: u32, total_kib: u32) -> bool {
+    let has_more_than_its_share = held_kib > total_kib / SHARE;
+    bytes_per_second < if has_more_than_its_share { FAIR_RATE } else { LEAST_RATE }
+}
+
 impl Joined {
-    async fn unless_it_stalls<T>(
+    pub(super) async fn unless_it_stalls<T>(
         &self,
         transfer: impl Future<Output = Result<T, FrameError>>,
     ) -> Result<T, FrameError> {
@@ -190,48 +222,76 @@ const LEAST_KIB: u32 = 2 << 10;
 /// More than any machine has; within what a semaphore counts.
 const PERMITS_MAX: u32 = 1 << 28;
 /// What is sent without asking for memory: the connection's window bounds it.
-pub(super) const SMALL_BYTES: usize = 16 << 10;
+pub(super) const SMALL_BYTES: usize = 20 << 10;
+const _: () = assert!(SMALL_BYTES >= PROOF_SLICE_BYTES_MAX);
 /// How long a transfer waits for others of the same peer. Less than whoever asks waits for an answer.
 const BULK_PLACE: Duration = Duration::from_secs(10);
 /// How long a transfer waits for memory.
 const ADMISSION: Duration = Duration::from_secs(2);
-/// Whoever waits looks so often for others who have stalled.
+/// Whoever waits looks so often for others who are slow.
 const PRESSURE_INTERVAL: Duration = Duration::from_millis(100);
-/// What has not moved for so long, while others wait, gives way.
-const STALL_MS: u64 = 1_000;
+/// How fast a transfer is, is told over at least so long.
+const LOOK_MS: u64 = 1_000;
+/// Slower ones give way to whoever waits, in bytes per second: the slowest line that anybody is patient with.
+const LEAST_RATE: u64 = 16 << 10;
+/// The same for those of a peer that holds more than this part of all the memory.
+const FAIR_RATE: u64 = 512 << 10;
+const SHARE: u32 = 4;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn transfer_that_has_stalled_gives_way_to_one_that_waits() {
-        let room = Room::new(0);
-        let stalled = room.reserve(16 << 20).await.unwrap();
-        let stalls = async {
-            let outcome = stalled.unless_it_stalls(std::future::pending::<Result<(), FrameError>>()).await;
-            drop(stalled);
-            outcome
+    fn node(number: u8) -> NodeId {
+        NodeId::from_bytes([number; 32])
+    }
+
+    #[test]
+    fn slow_ones_give_way_and_sooner_if_their_peer_has_much() {
+        let check = |rate, held_kib, expected| {
+            assert_eq!(gives_way(rate, held_kib, 8 << 10), expected, "{rate} {held_kib}");
         };
-        let (outcome, waiting) = tokio::join!(stalls, room.reserve(1));
-        assert!(matches!(outcome, Err(FrameError::Slow)));
-        assert!(waiting.is_some());
+        check(0, 1, true);
+        check(LEAST_RATE - 1, 1, true);
+        check(LEAST_RATE, 2 << 10, false);
+        check(LEAST_RATE, (2 << 10) + 1, true);
+        check(FAIR_RATE, 8 << 10, false);
+    }
+
+    /// Whether somebody who waits gets memory while another has all of it and moves so many bytes every 50 ms.
+    async fn gets_memory_beside(bytes: usize) -> bool {
+        let room = Room::new(0);
+        let slow = room.reserve(node(1), 16 << 20).await.unwrap();
+        let transfer = slow.transfer.clone();
+        let moves = async move {
+            loop {
+                transfer.moved(bytes);
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let ends = async move {
+            let outcome = slow.unless_it_stalls::<()>(moves).await;
+            assert!(matches!(outcome, Err(FrameError::Slow)));
+        };
+        let waits = room.reserve(node(2), 1);
+        tokio::pin!(waits);
+        tokio::select! {
+            () = ends => {}
+            waited = &mut waits => return waited.is_some(),
+        }
+        waits.await.is_some()
+    }
+
+    #[tokio::test]
+    async fn transfer_that_stalls_or_drips_gives_way_to_one_that_waits() {
+        assert!(gets_memory_beside(0).await);
+        assert!(gets_memory_beside(1).await);
+        // Fast enough for a telephone line, but its peer has everything.
+        assert!(gets_memory_beside(2 << 10).await);
     }
 
     #[tokio::test]
     async fn transfer_that_moves_does_not_give_way_and_the_other_is_refused() {
-        let room = Room::new(0);
-        let moving = room.reserve(16 << 20).await.unwrap();
-        let moves = async {
-            loop {
-                moving.transfer.moved();
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        let outcome = tokio::select! {
-            outcome = moving.unless_it_stalls::<()>(moves) => panic!("{outcome:?}"),
-            waiting = room.reserve(1) => waiting,
-        };
-        assert!(outcome.is_none());
+        assert!(!gets_memory_beside(256 << 10).await);
     }
 }

@@ -97,6 +97,7 @@ pub use pulse::Beats;
 #[cfg(test)]
 pub(crate) use pulse::beats;
 pub use queries::{TesseraRow, Totals};
+pub(crate) use records::PLACE_BYTES;
 pub use records::{AccountTotals, Block, Claimed, HeldDocument, Holder, Peer};
 pub use recover::{Damage, Report};
 pub use reserve::RESERVE_FILE;

@@ -43,6 +43,8 @@ pub(super) enum Question {
     Keepers { tessera: TesseraId, reply: Reply<Vec<AccountId>> },
     /// How much is kept for an account.
     Account { account: AccountId, reply: Reply<AccountTotals> },
+    /// How much is kept for all accounts but these.
+    Others { but: Vec<AccountId>, reply: Reply<AccountTotals> },
 }
 
 /// A peer that is known. Times in milliseconds since 1970.
@@ -131,13 +133,24 @@ pub struct HeldDocument {
     pub is_damaged: bool,
 }
 
-/// How much is kept for an account.
+/// How much is kept for an account, or for several.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 pub struct AccountTotals {
     /// Fragments.
     pub fragments: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Bytes of the documents of their tesserae.
+    pub document_bytes: u64,
+}
+
+impl AccountTotals {
+    /// What it takes of an allowance, in bytes. A fragment of nearly nothing takes a place in the log and in the index as
+    /// well, and a tessera its documents.
+    pub fn charged(&self) -> u64 {
+        let places = self.fragments.saturating_mul(PLACE_BYTES);
+        self.bytes.saturating_add(self.document_bytes).saturating_add(places)
+    }
 }
 
 /// The peers there are, in the order of their ids; or one of them, if it is known.
@@ -311,20 +324,34 @@ pub(super) async fn account(
     index: &mut SqliteConnection,
     account: AccountId,
 ) -> Result<AccountTotals, ActorError> {
-    let row = sqlx::query("SELECT fragments, bytes FROM accounts WHERE account = ?")
-        .bind(account.as_bytes().as_slice())
-        .fetch_optional(index)
-        .await?;
-    let Some(row) = row else { return Ok(AccountTotals::default()) };
+    let row = sqlx::query(ACCOUNT).bind(account.as_bytes().as_slice()).fetch_optional(index).await?;
+    row.as_ref().map_or_else(|| Ok(AccountTotals::default()), totals)
+}
+
+/// How much is kept for all accounts but these.
+pub(super) async fn others(
+    index: &mut SqliteConnection,
+    but: &[AccountId],
+) -> Result<AccountTotals, ActorError> {
+    let but: Vec<_> =
+        but.iter().map(|account| Checksum::from_bytes(*account.as_bytes()).to_string()).collect();
+    let but = serde_json::Value::from(but).to_string();
+    totals(&sqlx::query(OTHERS).bind(but).fetch_one(index).await?)
+}
+
+fn totals(row: &SqliteRow) -> Result<AccountTotals, ActorError> {
     Ok(AccountTotals {
         fragments: row.try_get::<i64, _>(0)?.cast_unsigned(),
         bytes: row.try_get::<i64, _>(1)?.cast_unsigned(),
+        document_bytes: row.try_get::<i64, _>(2)?.cast_unsigned(),
     })
 }
 
 /// Of a record's payload, before the document's bytes.
 const DOCUMENT_FIELDS_LEN: u32 = 48;
 const _: () = assert!(DOCUMENT_FIELDS_LEN as usize == DOCUMENT_FIELDS_BYTES);
+/// What a fragment takes beside its bytes: its head in the log, its ref, and its rows.
+pub(crate) const PLACE_BYTES: u64 = 512;
 /// Claims in one answer: those of 24 holders for a page of a layout and more.
 const CLAIMS_MAX: u32 = 64 << 10;
 const PEERS: &str = "SELECT node, addresses, author, allow_bytes, origin, added_at, seen_at, last_address, \
@@ -336,6 +363,11 @@ const BLOCKS_OF: &str = "SELECT id, kind, reason, at FROM blocked \
      WHERE id IN (SELECT unhex(value) FROM json_each(?)) ORDER BY at, id";
 const INVITES: &str = "SELECT token, allow_bytes, expires_at, name FROM invites WHERE ?1 IS NULL OR token = ?1 \
      ORDER BY expires_at, token";
+const ACCOUNT: &str = "SELECT a.fragments, a.bytes, coalesce(d.bytes, 0) FROM accounts a \
+     LEFT JOIN document_sums d ON d.account = a.account WHERE a.account = ?";
+const OTHERS: &str = "SELECT coalesce(sum(a.fragments), 0), coalesce(sum(a.bytes), 0), coalesce(sum(d.bytes), 0) \
+     FROM accounts a LEFT JOIN document_sums d ON d.account = a.account \
+     WHERE a.account NOT IN (SELECT unhex(value) FROM json_each(?))";
 const KEEPERS: &str = "SELECT account FROM holdings WHERE tessera = ? ORDER BY account";
 const HOLDERS: &str = "SELECT holder, count(*), min(claimed_at), count(proven_at), max(proven_at) FROM claims \
      WHERE tessera = ? GROUP BY holder ORDER BY holder";

@@ -178,7 +178,7 @@ const LAST_DEPOSIT: &str = "SELECT tessera, stripe, idx, account FROM deposits \
      WHERE (tessera, stripe, idx, account) > (?, ?, ?, ?) ORDER BY tessera, stripe, idx, account \
      LIMIT 1 OFFSET ? - 1";
 /// Each finds something only when what it names is wrong.
-const QUESTIONS: [(&str, &str); 7] = [
+const QUESTIONS: [(&str, &str); 8] = [
     (
         "SELECT 1 FROM fragments f WHERE deposits != (SELECT count(*) FROM deposits d \
          WHERE d.tessera = f.tessera AND d.stripe = f.stripe AND d.idx = f.idx) LIMIT 1",
@@ -195,6 +195,12 @@ const QUESTIONS: [(&str, &str); 7] = [
         "SELECT 1 FROM accounts a WHERE (fragments, bytes) != (SELECT coalesce(sum(fragments), 0), \
          coalesce(sum(bytes), 0) FROM holdings h WHERE h.account = a.account) LIMIT 1",
         "totals of accounts",
+    ),
+    (
+        "SELECT 1 FROM accounts a WHERE (SELECT coalesce(sum(bytes), 0) FROM document_sums s WHERE s.account = a.account) \
+         != (SELECT coalesce(sum(d.len), 0) FROM holdings h JOIN documents d ON d.tessera = h.tessera \
+         WHERE h.account = a.account) LIMIT 1",
+        "bytes of documents",
     ),
     ("SELECT 1 FROM holdings WHERE account NOT IN (SELECT account FROM accounts) LIMIT 1", "accounts"),
     (

@@ -2,7 +2,7 @@
 
 use actors::FragmentStore;
 use bytes::Bytes;
-use config::Hold;
+use config::{Accept, Hold, NetworkConfig};
 use proto::{AccountId, Checksum, Fragment, manifest::Visibility, record::DocumentKind, wire::RefusalKind};
 
 use crate::support::{Node, Tessera, pair, refusal};
@@ -104,10 +104,10 @@ async fn fragment_that_the_layout_does_not_name_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn allowance_ends_at_its_last_byte_and_drops_give_it_back() {
     let (a, b) = (Node::start(1).await, Node::start(2).await);
-    b.knows_at(a.id(), a.address(), Some(8192)).await;
-    a.knows(&b).await;
     let tessera = Tessera::new(&a.author, 1, 12_288);
     assert_eq!(tessera.fragments.len(), 3);
+    b.knows_at(a.id(), a.address(), Some(tessera.cost_of_documents() + 2 * (4096 + PLACE))).await;
+    a.knows(&b).await;
     tessera.introduce(&a, b.id()).await.unwrap();
     tessera.give(&a, b.id(), 0).await.unwrap();
     tessera.give(&a, b.id(), 1).await.unwrap();
@@ -124,9 +124,9 @@ async fn allowance_ends_at_its_last_byte_and_drops_give_it_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn many_fragments_at_once_cannot_exceed_an_allowance_together() {
     let (a, b) = (Node::start(1).await, Node::start(2).await);
-    b.knows_at(a.id(), a.address(), Some(5 * 4096)).await;
-    a.knows(&b).await;
     let tessera = Tessera::new(&a.author, 1, 16 * 4096);
+    b.knows_at(a.id(), a.address(), Some(tessera.cost_of_documents() + 5 * (4096 + PLACE))).await;
+    a.knows(&b).await;
     tessera.introduce(&a, b.id()).await.unwrap();
     let all = (0..tessera.fragments.len()).map(|stripe| tessera.give(&a, b.id(), stripe));
     let outcomes = futures::future::join_all(all).await;
@@ -142,13 +142,92 @@ async fn many_fragments_at_once_cannot_exceed_an_allowance_together() {
     assert_eq!(kept.bytes, 5 * 4096);
 }
 
+/// A byte may bring some hundred KiB of documents.
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_count_against_the_allowance() {
+    let (a, b) = (Node::start(1).await, Node::start(2).await);
+    b.knows_at(a.id(), a.address(), Some(ALLOWED)).await;
+    a.knows(&b).await;
+    let (mut given, mut cost) = (0, 0);
+    let refused = loop {
+        let tessera = Tessera::new(&a.author, given, 8);
+        tessera.introduce(&a, b.id()).await.unwrap();
+        if let Err(refused) = tessera.give(&a, b.id(), 0).await {
+            break refused;
+        }
+        cost += tessera.cost_of_documents() + PLACE + 8;
+        given += 1;
+    };
+    assert_eq!(refusal::<()>(Err(refused)), RefusalKind::QuotaExceeded);
+    let kept = b.system.storage.records().account(AccountId::from(a.author.id())).await.unwrap();
+    assert_eq!((kept.fragments, kept.bytes, kept.charged()), (given, 8 * given, cost));
+    assert!(cost <= ALLOWED && cost > ALLOWED * 9 / 10, "{cost}");
+    // They go with the last fragment.
+    let tessera = Tessera::new(&a.author, 0, 8);
+    a.system.remote.drop_fragments(b.id(), &a.author, tessera.id(), &[(0, 0)]).await.unwrap();
+    let left = b.system.storage.records().account(AccountId::from(a.author.id())).await.unwrap();
+    assert_eq!(left.charged(), cost - tessera.cost_of_documents() - PLACE - 8);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stranger_brings_no_more_for_having_many_keys() {
+    let any = |network: &mut NetworkConfig| {
+        network.accept = Accept::Any;
+        network.max_storage_per_peer_bytes = ALLOWED;
+    };
+    let (stranger, b) = (Node::start(1).await, Node::with(2, any).await);
+    stranger.knows(&b).await;
+    let give = async |from: &Node, seed: u8| {
+        let tessera = Tessera::new(&proto::AuthorKey::from_seed([seed; 32]), 1, 4096);
+        tessera.introduce(from, b.id()).await.unwrap();
+        tessera.give(from, b.id(), 0).await
+    };
+    let mut given = 0;
+    let refused = loop {
+        match give(&stranger, 100 + given).await {
+            Ok(_) => given += 1,
+            Err(refused) => break refused,
+        }
+    };
+    assert!(refused.to_string().contains("this node has brought"), "{refused}");
+    assert!(given > 1 && u64::from(given) * 4096 <= ALLOWED, "{given}");
+    // A peer that the operator wants is not held to what strangers have.
+    let known = Node::start(3).await;
+    b.knows(&known).await;
+    known.knows(&b).await;
+    let tessera = Tessera::new(&known.author, 1, 4096);
+    tessera.give_all(&known, b.id()).await;
+}
+
+/// However many come, from wherever.
+#[tokio::test(flavor = "multi_thread")]
+async fn all_strangers_together_have_one_allowance() {
+    let any = |network: &mut NetworkConfig| {
+        network.accept = Accept::Any;
+        network.max_storage_per_peer_bytes = ALLOWED;
+    };
+    let (stranger, b) = (Node::start(1).await, Node::with(2, any).await);
+    stranger.knows(&b).await;
+    // What strangers have, from other days: an allowance each.
+    for author in 0..16 {
+        let (account, bytes) = (AccountId::from_bytes([100 + author; 32]), vec![author; ALLOWED as usize]);
+        let id =
+            proto::FragmentId { tessera: proto::TesseraId::from_bytes([author; 32]), stripe: 0, index: 0 };
+        b.system.storage.put(account, id, Fragment::hash(Bytes::from(bytes)).unwrap()).await.unwrap();
+    }
+    let tessera = Tessera::new(&proto::AuthorKey::from_seed([99; 32]), 1, 4096);
+    tessera.introduce(&stranger, b.id()).await.unwrap();
+    let refused = tessera.give(&stranger, b.id(), 0).await.unwrap_err();
+    assert!(refused.to_string().contains("all authors that no peer"), "{refused}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_nobody_has_granted_an_allowance_for_is_refused() {
     let (a, b) = pair().await;
     let stranger = proto::AuthorKey::from_seed([99; 32]);
     let tessera = Tessera::new(&stranger, 1, 5_000);
-    tessera.introduce(&a, b.id()).await.unwrap();
-    assert_eq!(refusal(tessera.give(&a, b.id(), 0).await), RefusalKind::QuotaExceeded);
+    // Its documents are not even read.
+    assert_eq!(refusal(tessera.introduce(&a, b.id()).await), RefusalKind::QuotaExceeded);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -157,14 +236,13 @@ async fn node_that_holds_only_what_is_encrypted_says_so() {
     b.knows(&a).await;
     a.knows(&b).await;
     let public = Tessera::visible(&a.author, 1, 5_000, Visibility::Public);
-    public.introduce(&a, b.id()).await.unwrap();
-    assert_eq!(refusal(public.give(&a, b.id(), 0).await), RefusalKind::Forbidden);
+    assert_eq!(refusal(public.introduce(&a, b.id()).await), RefusalKind::Forbidden);
     Tessera::new(&a.author, 1, 5_000).give_all(&a, b.id()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn node_with_a_bound_on_its_line_keeps_to_it() {
-    let slow = |network: &mut config::NetworkConfig| {
+    let slow = |network: &mut NetworkConfig| {
         network.upload = Some(200_000);
         network.download = Some(200_000);
     };
@@ -218,6 +296,7 @@ async fn tessera_that_is_blocked_is_neither_taken_nor_given_and_the_reason_is_to
     let checksum = tessera.fragments[0].checksum();
     let asked = a.system.remote.fragment(b.id(), tessera.fragment(0), checksum).await;
     assert_eq!(refusal(asked), RefusalKind::Blocked);
+    assert_eq!(refusal(a.system.remote.attest(b.id(), tessera.id(), 0..1).await), RefusalKind::Blocked);
     // What is here of it goes, for whomever it was kept.
     assert_eq!(b.system.drop_for_all(tessera.id()).await.unwrap(), tessera.fragments.len() as u64);
     assert!(b.system.storage.records().tessera(tessera.id()).await.is_err());
@@ -225,3 +304,25 @@ async fn tessera_that_is_blocked_is_neither_taken_nor_given_and_the_reason_is_to
     tessera.give_all(&a, b.id()).await;
     a.system.remote.fragment(b.id(), tessera.fragment(0), checksum).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_blocked_is_dropped_at_the_next_start_if_it_was_not_before() {
+    let (a, mut b) = pair().await;
+    let [blocked, own] = [1, 2].map(|seed| Tessera::new(&a.author, seed, 5_000));
+    blocked.give_all(&a, b.id()).await;
+    // What this node keeps by its own wish is not dropped by the way.
+    let id = own.fragment(0);
+    b.system.storage.put(AccountId::LOCAL, id, own.fragments[0].clone()).await.unwrap();
+    for tessera in [&blocked, &own] {
+        let what = actors::storage::Blocked::Tessera(tessera.id());
+        b.system.peers.block(what, "a court said so".to_owned()).await.unwrap();
+    }
+    b.kill_and_start().await;
+    let is_gone = async || b.system.storage.records().tessera(blocked.id()).await.is_err();
+    crate::support::until("it is dropped", is_gone).await;
+    assert_eq!(&b.system.storage.get(id).await.unwrap(), &own.fragments[0]);
+}
+
+/// What a fragment is charged beside its bytes.
+const PLACE: u64 = 512;
+const ALLOWED: u64 = 32 << 10;

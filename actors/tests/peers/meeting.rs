@@ -88,7 +88,7 @@ async fn node_with_a_wrong_invitation_gets_nothing_while_another_is_open() {
 async fn stranger_has_its_share_where_any_may_come() {
     let a = Node::with(1, |network| {
         network.accept = Accept::Any;
-        network.max_storage_per_peer_bytes = 8192;
+        network.max_storage_per_peer_bytes = 12_288;
     })
     .await;
     let b = Node::start(2).await;

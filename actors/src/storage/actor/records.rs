@@ -45,6 +45,9 @@ impl State {
             Question::Keepers { tessera, reply } => self.answer(me, slot, reply, async move {
                 index.about(tessera, async |index| records::keepers(index, tessera).await).await
             }),
+            Question::Others { but, reply } => self.answer(me, slot, reply, async move {
+                index.as_it_is(async |index| records::others(index, &but).await).await
+            }),
             Question::Account { account, reply } => self.answer(me, slot, reply, async move {
                 index.as_it_is(async |index| records::account(index, account).await).await
             }),

@@ -104,6 +104,11 @@ impl RecordsHandle {
         self.ask(|reply| Question::Account { account, reply }).await
     }
 
+    /// How much is kept here for all accounts but these.
+    pub async fn others(&self, but: Vec<AccountId>) -> Result<AccountTotals, ActorError> {
+        self.ask(|reply| Question::Others { but, reply }).await
+    }
+
     async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(RpcReplyPort<Result<T, ActorError>>) -> Question,

@@ -79,6 +79,12 @@ impl Tessera {
         }
     }
 
+    /// What its documents are charged, with their heads.
+    pub(crate) fn cost_of_documents(&self) -> u64 {
+        let documents = [self.manifest.bytes(), self.layout.bytes()].into_iter().chain(&self.pages);
+        documents.map(|bytes| bytes.len() as u64 + 48).sum()
+    }
+
     /// Has a node learn its documents.
     pub(crate) async fn introduce(&self, from: &Node, to: NodeId) -> Result<(), ActorError> {
         let (remote, id) = (&from.system.remote, self.id());
