@@ -210,7 +210,7 @@ async fn all_strangers_together_have_one_allowance() {
     stranger.knows(&b).await;
     // What strangers have, from other days: an allowance each.
     for author in 0..16 {
-        let (account, bytes) = (AccountId::from_bytes([100 + author; 32]), vec![author; ALLOWED as usize]);
+        let (account, bytes) = (AccountId::from_bytes([100 + author; 32]), vec![author; 32 << 10]);
         let id =
             proto::FragmentId { tessera: proto::TesseraId::from_bytes([author; 32]), stripe: 0, index: 0 };
         b.system.storage.put(account, id, Fragment::hash(Bytes::from(bytes)).unwrap()).await.unwrap();

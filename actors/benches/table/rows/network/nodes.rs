@@ -47,8 +47,9 @@ impl Pair {
         let holds = start(&folder.join("holds"), 1, &author, Some(disk)).await?;
         let asks = start(&folder.join("asks"), 2, &author, None).await?;
         let allow = Some(u64::MAX / 4);
-        asks.peers.add(holds.peers.us(), &[holds.pool.address().try_into()?], allow, None).await?;
+        // Who is known dials at once: the other has to know it before.
         holds.peers.add(asks.peers.us(), &[asks.pool.address().try_into()?], allow, None).await?;
+        asks.peers.add(holds.peers.us(), &[holds.pool.address().try_into()?], allow, None).await?;
         let holder = holds.peers.us();
         asks.remote.hello(holder, false, None).await?;
         Ok(Self { asks, holds, holder, syncs, author })
