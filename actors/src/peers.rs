@@ -142,8 +142,9 @@ impl Peers {
                 Blocked::Tessera(tessera) => drop(book.blocked_tesseras.insert(tessera, block.reason)),
             }
         }
-        let now_ms = clock::now_ms();
-        book.invites_open = records.invites().await?.iter().any(|(_, invite)| invite.expires_at_ms > now_ms);
+        let invites = records.invites().await?;
+        book.invites_open_until_ms =
+            invites.iter().map(|(_, invite)| invite.expires_at_ms).max().unwrap_or_default();
         self.0.book.send_if_modified(|present| {
             let changed = **present != book;
             *present = Arc::new(book);
@@ -214,8 +215,9 @@ impl Peers {
     ) -> Result<[u8; 32], ActorError> {
         let secret = keys::seed().map_err(|error| ActorError::Network { reason: error.to_string() })?;
         let valid_ms = i64::try_from(valid_for.as_millis()).unwrap_or(i64::MAX);
-        let invite = Invite { allow_bytes, expires_at_ms: clock::now_ms().saturating_add(valid_ms), name };
-        self.change(vec![Note::Invite { token: Checksum::of(&secret), invite }]).await?;
+        let at_ms = clock::now_ms();
+        let invite = Invite { allow_bytes, expires_at_ms: at_ms.saturating_add(valid_ms), name };
+        self.change(vec![Note::Invite { token: Checksum::of(&secret), invite, at_ms }]).await?;
         Ok(secret)
     }
 

@@ -24,7 +24,7 @@ use super::{
     message::PoolMsg,
     places::Prefix,
 };
-use crate::metrics::PoolMetrics;
+use crate::{clock, metrics::PoolMetrics};
 
 /// What it takes to receive others.
 #[derive(Clone)]
@@ -97,7 +97,7 @@ impl Reception {
             return connection.close(Close::Idle.code(), b"");
         }
         let Some(link) = Link::new(connection, None, false, self.clock) else { return };
-        let welcome = self.book.borrow().welcome(&link.node);
+        let welcome = self.book.borrow().welcome(&link.node, clock::now_ms());
         let (close, reason) = match welcome {
             Welcome::Known | Welcome::Stranger => {
                 self.metrics.handshake(begun.elapsed().as_secs_f64());

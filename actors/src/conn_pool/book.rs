@@ -10,8 +10,9 @@ use proto::{AuthorId, NodeId, TesseraId};
 pub struct PeerBook {
     /// Whether any node may connect, or only those that are known.
     pub accepts_any: bool,
-    /// Whether somebody was invited who has not come yet: then nodes that are not known may come in to say so.
-    pub invites_open: bool,
+    /// Until when somebody is invited who has not come yet, in milliseconds since 1970: so long nodes that are not known
+    /// may come in to say so.
+    pub invites_open_until_ms: i64,
     /// The nodes.
     pub peers: BTreeMap<NodeId, Known>,
     /// Nodes that are blocked, and why.
@@ -47,11 +48,11 @@ pub(super) enum Welcome {
 }
 
 impl PeerBook {
-    pub(super) fn welcome(&self, node: &NodeId) -> Welcome {
+    pub(super) fn welcome(&self, node: &NodeId, now_ms: i64) -> Welcome {
         match (self.blocked.get(node), self.peers.contains_key(node)) {
             (Some(reason), _) => Welcome::Blocked(reason.clone()),
             (None, true) => Welcome::Known,
-            (None, false) if self.accepts_any || self.invites_open => Welcome::Stranger,
+            (None, false) if self.accepts_any || now_ms < self.invites_open_until_ms => Welcome::Stranger,
             (None, false) => Welcome::NotKnown,
         }
     }
@@ -96,13 +97,14 @@ mod tests {
 
     #[test]
     fn strangers_are_welcome_only_where_any_are_or_somebody_is_invited() {
-        let check = |accepts_any, invites_open, expected| {
-            let book = PeerBook { accepts_any, invites_open, ..PeerBook::default() };
-            assert_eq!(book.welcome(&node(1)), expected);
+        let check = |accepts_any, now_ms, expected| {
+            let book = PeerBook { accepts_any, invites_open_until_ms: 100, ..PeerBook::default() };
+            assert_eq!(book.welcome(&node(1), now_ms), expected);
         };
-        check(false, false, Welcome::NotKnown);
-        check(false, true, Welcome::Stranger);
-        check(true, false, Welcome::Stranger);
+        check(false, 99, Welcome::Stranger);
+        check(false, 100, Welcome::NotKnown);
+        check(true, 100, Welcome::Stranger);
+        assert_eq!(PeerBook::default().welcome(&node(1), 0), Welcome::NotKnown);
     }
 
     #[test]
@@ -113,8 +115,8 @@ mod tests {
             blocked: [(node(1), "spam".to_owned())].into(),
             ..PeerBook::default()
         };
-        assert_eq!(book.welcome(&node(1)), Welcome::Blocked("spam".to_owned()));
-        assert_eq!(book.welcome(&node(2)), Welcome::Known);
+        assert_eq!(book.welcome(&node(1), 0), Welcome::Blocked("spam".to_owned()));
+        assert_eq!(book.welcome(&node(2), 0), Welcome::Known);
     }
 
     #[test]

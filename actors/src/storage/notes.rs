@@ -66,12 +66,14 @@ pub enum Note {
         /// Which one.
         what: Blocked,
     },
-    /// Whoever shows this token becomes a peer, once.
+    /// Whoever shows this token becomes a peer, once. Those that have expired by then are not kept any longer.
     Invite {
         /// BLAKE3 of it.
         token: Checksum,
         /// What it says.
         invite: Invite,
+        /// When.
+        at_ms: i64,
     },
     /// An invite no longer counts.
     RemoveInvite {

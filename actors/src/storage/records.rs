@@ -213,8 +213,10 @@ pub(super) async fn invites(
     index: &mut SqliteConnection,
     only: Option<Checksum>,
 ) -> Result<Vec<(Checksum, Invite)>, ActorError> {
-    let only = only.as_ref().map(|token| token.as_bytes().as_slice());
-    let rows = sqlx::query(INVITES).bind(only).fetch_all(index).await?;
+    let rows = match only {
+        Some(token) => sqlx::query(INVITE).bind(token.as_bytes().as_slice()).fetch_all(index).await?,
+        None => sqlx::query(INVITES).fetch_all(index).await?,
+    };
     let invite = |row: &SqliteRow| -> Result<_, ActorError> {
         let allow_bytes = row.try_get::<Option<i64>, _>(1)?.map(i64::cast_unsigned);
         let invite = Invite { allow_bytes, expires_at_ms: row.try_get(2)?, name: row.try_get(3)? };
@@ -361,8 +363,8 @@ const PEER: &str = "SELECT node, addresses, author, allow_bytes, origin, added_a
 const BLOCKS: &str = "SELECT id, kind, reason, at FROM blocked ORDER BY at, id";
 const BLOCKS_OF: &str = "SELECT id, kind, reason, at FROM blocked \
      WHERE id IN (SELECT unhex(value) FROM json_each(?)) ORDER BY at, id";
-const INVITES: &str = "SELECT token, allow_bytes, expires_at, name FROM invites WHERE ?1 IS NULL OR token = ?1 \
-     ORDER BY expires_at, token";
+const INVITES: &str = "SELECT token, allow_bytes, expires_at, name FROM invites ORDER BY expires_at, token";
+const INVITE: &str = "SELECT token, allow_bytes, expires_at, name FROM invites WHERE token = ?";
 const ACCOUNT: &str = "SELECT a.fragments, a.bytes, coalesce(d.bytes, 0) FROM accounts a \
      LEFT JOIN document_sums d ON d.account = a.account WHERE a.account = ?";
 const OTHERS: &str = "SELECT coalesce(sum(a.fragments), 0), coalesce(sum(a.bytes), 0), coalesce(sum(d.bytes), 0) \

@@ -132,8 +132,8 @@ async fn invite_is_taken_once_whoever_asks_at_the_same_time() {
     note(
         &records,
         vec![
-            Note::Invite { token, invite: invite.clone() },
-            Note::Invite { token: late, invite: invite.clone() },
+            Note::Invite { token, invite: invite.clone(), at_ms: 0 },
+            Note::Invite { token: late, invite: invite.clone(), at_ms: 0 },
         ],
     )
     .await;
@@ -156,6 +156,27 @@ async fn invite_is_taken_once_whoever_asks_at_the_same_time() {
     assert_eq!(records.note(twice).await.unwrap(), Noted::NoInvite);
     note(&records, vec![Note::RemoveInvite { token: late }]).await;
     assert!(records.invites().await.unwrap().is_empty());
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn invites_that_have_expired_are_gone_when_another_is_made() {
+    let mut node = Node::started(8).await;
+    let records = node.storage().records();
+    let invite = |number, expires_at_ms, at_ms| {
+        let invite = Invite { allow_bytes: None, expires_at_ms, name: None };
+        Note::Invite { token: sum(number), invite, at_ms }
+    };
+    note(&records, vec![invite(1, 100, 0), invite(2, 101, 0)]).await;
+    let tokens =
+        async || -> Vec<_> { records.invites().await.unwrap().into_iter().map(|(token, _)| token).collect() };
+    assert_eq!(tokens().await, [sum(1), sum(2)]);
+    note(&records, vec![invite(3, 200, 100)]).await;
+    assert_eq!(tokens().await, [sum(2), sum(3)]);
+    // The index and what is known beside it agree.
+    let take = |number| vec![Note::TakeInvite { token: sum(number), at_ms: 100 }];
+    assert_eq!(records.note(take(1)).await.unwrap(), Noted::NoInvite);
+    assert_eq!(records.note(take(2)).await.unwrap(), Noted::All);
     node.stop().await;
 }
 
@@ -242,7 +263,7 @@ async fn fill(records: &RecordsHandle) {
     let mut notes = vec![
         known(1, Origin::Configured),
         known(2, Origin::Introduced),
-        Note::Invite { token: sum(1), invite },
+        Note::Invite { token: sum(1), invite, at_ms: 0 },
         receipt(1, id(1, 3), sum(3)),
         claim(1, 0..9, &[(3, 3)], 20),
         proof(1, 3, 3, 21),

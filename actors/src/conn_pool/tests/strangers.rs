@@ -1,6 +1,7 @@
 //! Who is let in.
 
 use super::*;
+use crate::clock;
 
 #[tokio::test]
 async fn stranger_is_turned_away_and_told_what_to_do() {
@@ -23,13 +24,24 @@ async fn stranger_is_turned_away_and_told_what_to_do() {
 
 #[tokio::test]
 async fn stranger_comes_in_where_any_may_or_somebody_is_invited() {
-    let changes: [fn(&mut PeerBook); 2] = [|book| book.accepts_any = true, |book| book.invites_open = true];
+    let changes: [fn(&mut PeerBook); 2] =
+        [|book| book.accepts_any = true, |book| book.invites_open_until_ms = i64::MAX];
     for change in changes {
         let (a, stranger) = (Node::start(1).await, Node::start(2).await);
         a.change(change);
         stranger.knows(&[&a]);
         say(&stranger.pool.lease(a.id).await.unwrap()).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn stranger_is_turned_away_once_the_last_invitation_has_expired() {
+    let (a, stranger) = (Node::start(1).await, Node::start(2).await);
+    // Nobody reads the book again meanwhile.
+    a.change(|book| book.invites_open_until_ms = clock::now_ms() - 1);
+    stranger.knows(&[&a]);
+    let told = say(&stranger.pool.lease(a.id).await.unwrap()).await.unwrap_err();
+    assert!(matches!(&told, PeerTrouble::NotKnown { .. }), "{told}");
 }
 
 #[tokio::test]

@@ -67,7 +67,8 @@ impl Statements {
                 self.row(BLOCK, json!([hex(what.id()), what.code(), reason, at_ms]));
             }
             Note::Unblock { what } => self.row(UNBLOCK, json!([hex(what.id()), what.code()])),
-            Note::Invite { token, invite } => {
+            Note::Invite { token, invite, at_ms } => {
+                self.row(REMOVE_EXPIRED, json!([at_ms]));
                 let allow = invite.allow_bytes.map(u64::cast_signed);
                 self.row(INVITE, json!([hex(token.as_bytes()), allow, invite.expires_at_ms, invite.name]));
             }
@@ -157,6 +158,8 @@ const UNBLOCK: &str =
 const INVITE: &str = "INSERT INTO invites SELECT unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3 \
      FROM json_each(?) WHERE true ON CONFLICT DO UPDATE SET allow_bytes = excluded.allow_bytes, \
      expires_at = excluded.expires_at, name = excluded.name";
+const REMOVE_EXPIRED: &str =
+    "DELETE FROM invites WHERE expires_at <= (SELECT max(value ->> 0) FROM json_each(?))";
 const REMOVE_INVITE: &str =
     "DELETE FROM invites WHERE token IN (SELECT unhex(value ->> 0) FROM json_each(?))";
 /// What stays claimed stays, so that it stays proven.

@@ -23,7 +23,9 @@ impl Planner {
         }
         for note in notes.iter() {
             match note {
-                Note::Invite { token, invite } => view.invites.set(*token, Some(invite.expires_at_ms), batch),
+                Note::Invite { token, invite, .. } => {
+                    view.invites.set(*token, Some(invite.expires_at_ms), batch);
+                }
                 Note::RemoveInvite { token } | Note::TakeInvite { token, .. } => {
                     view.invites.set(*token, None, batch);
                 }
