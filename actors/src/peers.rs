@@ -206,7 +206,8 @@ impl Peers {
         self.change(vec![Note::Unblock { what }]).await
     }
 
-    /// A secret that lets whoever has it become a peer, once, within so long. It is then known by this name.
+    /// A secret that lets whoever has it become a peer, once, within so long. It is then known by this name. What is kept
+    /// of it is its BLAKE3.
     pub async fn invite(
         &self,
         allow_bytes: Option<u64>,
@@ -219,6 +220,14 @@ impl Peers {
         let invite = Invite { allow_bytes, expires_at_ms: at_ms.saturating_add(valid_ms), name };
         self.change(vec![Note::Invite { token: Checksum::of(&secret), invite, at_ms }]).await?;
         Ok(secret)
+    }
+
+    /// Ends an invitation, by the BLAKE3 of its secret. Errors with [`ActorError::NotFound`].
+    pub async fn revoke(&self, token: Checksum) -> Result<(), ActorError> {
+        if self.0.records.invite(token).await?.is_none() {
+            return Err(ActorError::NotFound { what: format!("an invitation {token}") });
+        }
+        self.change(vec![Note::RemoveInvite { token }]).await
     }
 
     /// Takes a node in that has the secret of an invitation. `false` when there is no such invitation, any more or at all.

@@ -18,7 +18,7 @@ pub(crate) use crate::{
     explained_node::NodeExplained,
     held::{Audit, Holder, Proven},
     jobs::{Cache, Job},
-    network::{Block, Blocked, Invited, Join, NewBlock, NewInvite, NewPeer, Origin, Peer, Ping},
+    network::{Block, Blocked, Invite, Invited, Join, NewBlock, NewInvite, NewPeer, Origin, Peer, Ping},
     pooled::{Network, Pool, Reached},
     rebuilt::{Rebuilding, Snapshot},
     scrubbed::{Mode, Scrub},

@@ -68,7 +68,10 @@ const EXAMPLES: &[(&str, &[Example])] = &[
     ),
     (
         "invite",
-        &[("A line to send to a friend, for whom 200 GB are kept", r#"invite --allow "200 GB" --name ann"#)],
+        &[
+            ("A line to send to a friend, for whom 200 GB are kept", r#"invite --allow "200 GB" --name ann"#),
+            ("It went to the wrong one", "invite revoke ann"),
+        ],
     ),
     ("join", &[("Follow an invite", "join invite1qz4n… --name ben")]),
     (

@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use actors::storage;
-use proto::{AuthorId, NodeId, ProtoError, TesseraId, ids::Id};
+use proto::{AuthorId, Checksum, NodeId, ProtoError, TesseraId, ids::Id};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -143,9 +143,26 @@ pub(crate) struct NewInvite {
     pub(crate) addresses: Vec<String>,
 }
 
+/// One of `GET /v1/invites`: an invite that nobody has followed yet. The line itself is not kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Invite {
+    /// BLAKE3 of its secret.
+    #[schema(value_type = schema::Checksum)]
+    pub(crate) id: Checksum,
+    /// What their node will be called here.
+    pub(crate) name: Option<String>,
+    /// How much will be kept here for them, in bytes.
+    pub(crate) allow_bytes: u64,
+    /// When it expires, in milliseconds since 1970.
+    pub(crate) expires_at_ms: u64,
+}
+
 /// The answer: one line to send to them. It is a secret, and good for one node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Invited {
+    /// By which it is revoked: BLAKE3 of its secret.
+    #[schema(value_type = schema::Checksum)]
+    pub(crate) id: Checksum,
     /// The line, `invite1…`.
     pub(crate) line: String,
     /// Where it says that this node is reached.

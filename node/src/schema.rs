@@ -133,6 +133,15 @@ pub(crate) struct OfBlock {
     id: TesseraOrNodeId,
 }
 
+/// The invite that a path names.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "only its schema is used")]
+pub(crate) struct OfInvite {
+    /// BLAKE3 of its secret
+    id: Checksum,
+}
+
 /// The fragment that a path names.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Path)]

@@ -76,6 +76,29 @@ fn invite_makes_two_nodes_known_to_each_other_once() {
 }
 
 #[test]
+fn invite_that_is_revoked_lets_nobody_in() {
+    let (ann, ben) = (Place::new(), Place::new());
+    let (_a, _b) = (Daemon::start(&ann), Daemon::start(&ben));
+    assert!(stderr(&ann.node(["invite", "list"])).contains("Nobody is invited."));
+    let invited = json(&ann.node(["invite", "--name", "ben", "--allow", "2 GiB", "--json"]));
+    let kept = json(&ann.node(["invite", "--json"]));
+    let listed = json(&ann.node(["invite", "list", "--json"]));
+    let listed: Vec<_> = listed.as_array().unwrap().iter().map(|one| (&one["id"], &one["name"])).collect();
+    assert!(listed.contains(&(&invited["id"], &"ben".into())) && listed.len() == 2, "{listed:?}");
+    let shown = done(&ann, &["invite", "list"]);
+    assert!(shown.contains("ben") && shown.contains("2.00 GiB"), "{shown}");
+    let revoked = json(&ann.node(["invite", "revoke", "ben", "--json"]));
+    assert_eq!(revoked["id"], invited["id"]);
+    failed(&ann.node(["invite", "revoke", "ben"]), 1, "no invite begins with ben");
+    failed(&ben.node(["join", invited["line"].as_str().unwrap()]), 1, "");
+    assert!(peers(&ann).is_empty() && peers(&ben).is_empty());
+    // The other one still holds. Once it is followed, it is no invite any more.
+    done(&ben, &["join", kept["line"].as_str().unwrap()]);
+    failed(&ann.node(["invite", "revoke", &kept["id"].as_str().unwrap()[..9]]), 1, "no invite");
+    failed(&ann.node(["invite", "--name", "eve", "list"]), 2, "");
+}
+
+#[test]
 fn peer_that_is_added_is_asked_listed_explained_and_removed() {
     let (ann, ben) = (Place::new(), Place::new());
     let (_a, _b) = (Daemon::start(&ann), Daemon::start(&ben));

@@ -5,15 +5,39 @@ use std::{sync::Arc, time::Duration};
 use actors::ActorError;
 use axum::{Json, extract::State, http::StatusCode};
 use config::HostPort;
-use proto::{NodeId, invite::Invite};
+use proto::{Checksum, NodeId, invite::Invite};
 
-use super::{Node, extract::InBody, peers};
+use super::{
+    Node,
+    extract::{InBody, InPath},
+    peers,
+};
 use crate::{
     api::{self, Happening},
     clock::now_ms,
     local,
     problem::{Kind, Problem},
+    schema::OfInvite,
 };
+
+/// The invites that nobody has followed and that have not expired, those that expire first first
+#[utoipa::path(
+    get, path = "/v1/invites", operation_id = "list_invites", tag = "nodes",
+    responses(
+        (status = 200, description = "What they say; their lines are not kept", body = Vec<api::Invite>),
+    )
+)]
+pub(super) async fn list(State(node): State<Arc<Node>>) -> Result<Json<Vec<api::Invite>>, Problem> {
+    let (invites, now_ms) = (node.system.storage.records().invites().await?, now_ms());
+    let each = node.network.max_storage_per_peer_bytes;
+    let invites = invites.into_iter().map(|(id, invite)| api::Invite {
+        id,
+        name: invite.name,
+        allow_bytes: invite.allow_bytes.unwrap_or(each),
+        expires_at_ms: u64::try_from(invite.expires_at_ms).unwrap_or(0),
+    });
+    Ok(Json(invites.filter(|invite| now_ms < invite.expires_at_ms).collect()))
+}
 
 /// A line to send to somebody, with which their node comes to know this one, and this one theirs
 #[utoipa::path(
@@ -46,12 +70,30 @@ pub(super) async fn invite(
         allowance_bytes: Some(allow_bytes),
     };
     let invited = api::Invited {
+        id: Checksum::of(&token),
         line: invite.to_line()?,
         addresses: invite.addresses,
         allow_bytes,
         expires_at_ms: invite.expires_at_ms,
     };
     Ok((StatusCode::CREATED, Json(invited)))
+}
+
+/// Ends an invite: whoever has its line is not let in any more
+#[utoipa::path(
+    delete, path = "/v1/invites/{id}", operation_id = "revoke_invite", tag = "nodes",
+    params(OfInvite),
+    responses(
+        (status = 204, description = "It holds no longer"),
+    )
+)]
+pub(super) async fn revoke(
+    State(node): State<Arc<Node>>,
+    InPath(id): InPath<Checksum>,
+) -> Result<StatusCode, Problem> {
+    node.system.peers.revoke(id).await?;
+    tracing::info!(invite = %id, "revoked an invite");
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Follows an invite: this node and the one that it is from know each other from then on

@@ -2,27 +2,34 @@
 
 use std::time::Duration;
 
+use clap::Subcommand;
 use config::HostPort;
-use proto::invite::Invite as Line;
+use hyper::Method;
+use proto::{Checksum, invite::Invite as Line};
 
 use super::{
     Context,
     peers::{show, size},
 };
 use crate::{
-    api::{Invited, Join as Joining, NewInvite, Ping},
+    api::{Invite as Row, Invited, Join as Joining, NewInvite, Ping},
     args::this_node,
+    client::path,
     clock::now_ms,
     exit::Exit,
     failure::Failure,
     human,
     network::name,
     problem::Kind,
+    table::{Align, Table},
 };
 
 /// Invite somebody: prints one line for them, with which their node and this one come to know each other
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Invite {
+    #[command(subcommand)]
+    made: Option<Made>,
     /// How much will be kept here for them, such as "200 GB" [default: replication.max_storage_per_peer]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     allow: Option<u64>,
@@ -35,6 +42,19 @@ pub(crate) struct Invite {
     /// Where they are to come, instead of where this node is known to be reached; may be repeated
     #[arg(long = "at", value_name = "HOST:PORT")]
     addresses: Vec<HostPort>,
+}
+
+/// Invites that were made.
+#[derive(Debug, Subcommand)]
+enum Made {
+    /// List the invites that nobody has followed yet
+    List,
+    /// End an invite: whoever has its line is not let in any more
+    Revoke {
+        /// Its id or the beginning of that, the name that it gives, or the line itself
+        #[arg(value_name = "INVITE")]
+        which: String,
+    },
 }
 
 /// Follow an invite: this node and the one that it is from know each other from then on
@@ -54,6 +74,14 @@ pub(crate) struct Join {
 impl Invite {
     /// Does it.
     pub(crate) async fn run(&self, context: &Context) -> Result<Exit, Failure> {
+        match &self.made {
+            Some(Made::List) => list(context).await,
+            Some(Made::Revoke { which }) => revoke(context, which).await,
+            None => self.make(context).await,
+        }
+    }
+
+    async fn make(&self, context: &Context) -> Result<Exit, Failure> {
         let addresses = self.addresses.iter().map(ToString::to_string).collect();
         let new = NewInvite {
             allow_bytes: self.allow,
@@ -61,7 +89,7 @@ impl Invite {
             valid_for_secs: Some(self.span.as_secs()),
             addresses,
         };
-        let invited: Invited = context.client()?.post("/v1/invites", &new).await?;
+        let invited: Invited = context.client()?.post(INVITES, &new).await?;
         if context.output.json {
             context.output.json(&invited)?;
         } else {
@@ -86,12 +114,81 @@ impl Join {
     }
 }
 
+async fn list(context: &Context) -> Result<Exit, Failure> {
+    let invites: Vec<Row> = context.client()?.get(INVITES).await?;
+    if context.output.json {
+        context.output.json(&invites)?;
+    } else if invites.is_empty() {
+        context.output.remark("Nobody is invited.");
+    } else {
+        context.output.table(&table(&invites))?;
+    }
+    Ok(Exit::Ok)
+}
+
+async fn revoke(context: &Context, which: &str) -> Result<Exit, Failure> {
+    let client = context.client()?;
+    let invites: Vec<Row> = client.get(INVITES).await?;
+    let invite = chosen(&invites, which)?;
+    client.call::<()>(Method::DELETE, &path(["v1", "invites", &invite.id.to_string()])).await?;
+    if context.output.json {
+        context.output.json(invite)?;
+    } else {
+        context.output.remark(&format!("{} is revoked: its line lets nobody in any more.", invite.id));
+    }
+    Ok(Exit::Ok)
+}
+
+fn table(invites: &[Row]) -> Table<4> {
+    let mut table = Table::new([
+        ("INVITE", Align::Left),
+        ("NAME", Align::Left),
+        ("ALLOWED", Align::Right),
+        ("UNTIL", Align::Left),
+    ]);
+    for invite in invites {
+        table.row([
+            invite.id.to_string(),
+            invite.name.clone().unwrap_or_default(),
+            human::bytes(invite.allow_bytes),
+            human::moment(invite.expires_at_ms),
+        ]);
+    }
+    table
+}
+
+/// The only one that was meant. A name is one first, as it may look like the beginning of an id.
+fn chosen<'a>(invites: &'a [Row], which: &str) -> Result<&'a Row, Failure> {
+    // Whoever has the line need not look for more. One that has expired names itself as well.
+    let begin = match Line::read(which, 0) {
+        Ok(line) => Checksum::of(&line.token).to_string(),
+        Err(_) => which.to_ascii_lowercase(),
+    };
+    let named = invites.iter().filter(|invite| invite.name.as_deref() == Some(which)).collect::<Vec<_>>();
+    let found = match named.as_slice() {
+        [] => invites.iter().filter(|invite| invite.id.to_string().starts_with(&begin)).collect(),
+        _ => named,
+    };
+    match found.as_slice() {
+        [only] if !begin.is_empty() => Ok(only),
+        [] | [_] => {
+            Err(Failure::new(Kind::NotFound, format!("no invite begins with {which} or gives that name")))
+        }
+        several => {
+            let several: String = several.iter().map(|invite| format!("\n  {}", invite.id)).collect();
+            let detail =
+                format!("several invites begin with {which} or give that name: type more of the id{several}");
+            Err(Failure::new(Kind::Usage, detail))
+        }
+    }
+}
+
 fn remark(invited: &Invited) -> String {
     let addresses = invited.addresses.join(" or ");
     format!(
         "Send this line to whom you invite. They type `{} join` and the line: then their node is known here, and up to {} is \
          kept for it. It holds for one node, until {}, and tells them to come to {addresses}. Until it is used it is a \
-         secret.",
+         secret; `invite revoke` ends it.",
         this_node().rsplit('/').next().unwrap_or_default(),
         human::bytes(invited.allow_bytes),
         human::moment(invited.expires_at_ms),
@@ -103,6 +200,7 @@ fn span(text: &str) -> Result<Duration, String> {
     span.ok_or_else(|| format!("{text:?} is no span of time from \"1 min\" to \"90 days\""))
 }
 
+const INVITES: &str = "/v1/invites";
 const SPAN_MIN: Duration = Duration::from_secs(60);
 const SPAN_MAX: Duration = Duration::from_secs(90 * 86_400);
 
@@ -119,8 +217,40 @@ mod tests {
     }
 
     #[test]
+    fn invite_is_found_by_its_name_its_line_or_the_beginning_of_its_id() {
+        let token = |number: u8| [number; 32];
+        let row = |number, name: Option<&str>| Row {
+            id: Checksum::of(&token(number)),
+            name: name.map(str::to_owned),
+            allow_bytes: 1 << 30,
+            expires_at_ms: 86_400_000,
+        };
+        // The third has the name that the id of the first begins with.
+        let start = Checksum::of(&token(1)).to_string()[..9].to_owned();
+        let rows = [row(1, Some("ann")), row(2, Some("ben")), row(3, Some(&start)), row(4, Some("ben"))];
+        let find = |which: &str| chosen(&rows, which).map(|row| row.id);
+        assert_eq!(find("ann").unwrap(), rows[0].id);
+        assert_eq!(find(&start).unwrap(), rows[2].id);
+        assert_eq!(find(&rows[1].id.to_string()[..10].to_uppercase()).unwrap(), rows[1].id);
+        let line = Line {
+            node: proto::NodeId::from_bytes([9; 32]),
+            addresses: vec!["example.org:4433".to_owned()],
+            token: token(4),
+            expires_at_ms: 1,
+            allowance_bytes: None,
+        };
+        assert_eq!(find(&line.to_line().unwrap()).unwrap(), rows[3].id);
+        assert!(find("ben").unwrap_err().to_string().starts_with("several invites begin with ben"));
+        assert!(find("eve").unwrap_err().to_string().starts_with("no invite begins with eve"));
+        assert!(chosen(&rows[..1], "").is_err());
+        let lines: Vec<_> = table(&rows).lines().collect();
+        assert!(lines[1].ends_with("ann        1.00 GiB  1970-01-02 00:00:00 UTC"), "{}", lines[1]);
+    }
+
+    #[test]
     fn invite_is_explained_to_whoever_sends_it() {
         let invited = Invited {
+            id: Checksum::of(b"token"),
             line: "invite1qqq".to_owned(),
             addresses: vec!["example.org:4433".to_owned(), "192.0.2.7:4433".to_owned()],
             allow_bytes: 1 << 30,
