@@ -5,6 +5,7 @@
 //! to know at once is in a [`PeerBook`], which is replaced whole when anything changes.
 
 mod invitations;
+mod joining;
 
 use std::{
     collections::BTreeMap,
@@ -18,6 +19,7 @@ use std::{
 
 use bytes::Bytes;
 use config::{Accept, HostPort, NetworkConfig};
+use joining::Joining;
 use proto::{
     AuthorId, NodeId, TesseraId,
     credential::SignedCredential,
@@ -49,6 +51,7 @@ struct Inner {
     /// When it was last noted that a node was there.
     noted: Mutex<BTreeMap<NodeId, (Instant, Said)>>,
     reach: watch::Sender<Reach>,
+    joining: Joining,
     /// How many times it was asked to read again, and how many of these are served.
     asked: AtomicU64,
     refreshing: tokio::sync::Mutex<u64>,
@@ -77,7 +80,9 @@ impl Peers {
         let book = watch::Sender::new(Arc::new(configured(&config)));
         let (noted, reach) = (Mutex::default(), watch::Sender::new(Reach::default()));
         let (asked, refreshing) = (AtomicU64::new(0), tokio::sync::Mutex::default());
-        Self(Arc::new(Inner { us, credential, config, records, book, noted, reach, asked, refreshing }))
+        let joining = Joining::default();
+        let inner = Inner { us, credential, config, records, book, noted, reach, joining, asked, refreshing };
+        Self(Arc::new(inner))
     }
 
     /// This node.
@@ -137,6 +142,7 @@ impl Peers {
             known.author = peer.author;
             known.allow_bytes = peer.allow_bytes;
         }
+        self.0.joining.enter(&mut book);
         for block in records.blocks().await? {
             match block.what {
                 Blocked::Node(node) => drop(book.blocked.insert(node, block.reason)),
@@ -285,7 +291,7 @@ impl Peers {
 
     fn is_news(&self, node: NodeId, author: Option<AuthorId>, address: Option<&String>) -> bool {
         // Nothing is written down of strangers, and of their keys there is no end.
-        if !self.book().peers.contains_key(&node) {
+        if !self.book().peers.contains_key(&node) || self.0.joining.contains(node) {
             return false;
         }
         let said = (author, address.cloned());

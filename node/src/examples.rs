@@ -73,7 +73,13 @@ const EXAMPLES: &[(&str, &[Example])] = &[
             ("It went to the wrong one", "invite revoke ann"),
         ],
     ),
-    ("join", &[("Follow an invite", "join invite1qz4n… --name ben")]),
+    (
+        "join",
+        &[
+            ("Follow an invite", "join invite1qz4n… --name ben"),
+            ("One that nobody else on this machine sees", "join - < letter.txt"),
+        ],
+    ),
     (
         "block",
         &[
@@ -96,7 +102,7 @@ mod tests {
 
     /// As a shell takes it apart, as far as the examples need that.
     fn words(typed: &str) -> Vec<String> {
-        let own = typed.split(['>', '|']).next().unwrap_or_default();
+        let own = typed.split(['>', '<', '|']).next().unwrap_or_default();
         let quoted = own.split('"').enumerate().flat_map(|(at, part)| match at % 2 {
             0 => part.split_whitespace().map(str::to_owned).collect(),
             _ => vec![part.to_owned()],

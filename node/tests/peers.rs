@@ -99,6 +99,30 @@ fn invite_that_is_revoked_lets_nobody_in() {
 }
 
 #[test]
+fn invite_is_read_from_standard_input_and_one_of_no_use_changes_nothing() {
+    let (ann, ben) = (Place::new(), Place::new());
+    let (_a, _b) = (Daemon::start(&ann), Daemon::start(&ben));
+    let follow = |line: &str, more: &[&str]| {
+        let mut command = ben.command(["join", "-"]);
+        let letter = ben.path().join("letter.txt");
+        std::fs::write(&letter, format!("{}\n  {}\n", &line[..70], &line[70..])).unwrap();
+        command.args(more).stdin(std::fs::File::open(letter).unwrap()).output().unwrap()
+    };
+    let line = done(&ann, &["invite"]);
+    let joined = follow(line.trim(), &["--name", "ann", "--allow", "2 GiB"]);
+    assert_eq!(joined.status.code(), Some(0), "{}", stderr(&joined));
+    let told = |peer: &Value| ["name", "allow_bytes", "addresses"].map(|key| peer[key].clone());
+    let before = told(&peers(&ben)[0]);
+    assert_eq!(before[..2], [Value::from("ann"), Value::from(2_u64 << 30)]);
+    // Nobody listens there.
+    let elsewhere = done(&ann, &["invite", "--at", "127.0.0.1:1"]);
+    done(&ann, &["block", &id(&ben), "--reason", "a test"]);
+    let refused = follow(elsewhere.trim(), &["--name", "anna", "--allow", "7 GiB"]);
+    assert_eq!(refused.status.code(), Some(1), "{}", stderr(&refused));
+    assert_eq!(told(&peers(&ben)[0]), before);
+}
+
+#[test]
 fn peer_that_is_added_is_asked_listed_explained_and_removed() {
     let (ann, ben) = (Place::new(), Place::new());
     let (_a, _b) = (Daemon::start(&ann), Daemon::start(&ben));

@@ -1,4 +1,4 @@
-//! Invitations: a secret that makes a stranger a peer, once.
+//! Invitations to this node: a secret that makes a stranger a peer, once.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::{
     clock,
     error::ActorError,
     keys,
-    storage::{Invite, Note, Noted, Origin},
+    storage::{Invite, Note, Noted, Origin, Peer},
 };
 
 impl Peers {
@@ -38,6 +38,9 @@ impl Peers {
     }
 
     /// Takes a node in that has the secret of an invitation. `false` when there is no such invitation, any more or at all.
+    ///
+    /// One that is a peer already gets what the invitation gives and it did not have: what was said by hand stays, and
+    /// nobody gets less than before.
     pub(crate) async fn take_in(
         &self,
         node: NodeId,
@@ -47,20 +50,70 @@ impl Peers {
     ) -> Result<bool, ActorError> {
         let (token, at_ms) = (Checksum::of(secret), clock::now_ms());
         let Some(invite) = self.0.records.invite(token).await? else { return Ok(false) };
-        let peer = Note::Peer {
-            node,
-            addresses: addresses.to_vec(),
-            author,
-            allow_bytes: invite.allow_bytes,
-            origin: Origin::Invited,
-            name: invite.name,
-            at_ms,
-        };
+        let known = self.0.records.peer(node).await?;
+        let peer = invited(node, invite, known, addresses, author, at_ms);
         let noted = self.0.records.note(vec![Note::TakeInvite { token, at_ms }, peer]).await?;
         self.refresh().await?;
         if noted == Noted::All {
             tracing::info!(%node, "joined by an invitation");
         }
         Ok(noted == Noted::All)
+    }
+}
+
+/// What is to be known of a node that was invited.
+fn invited(
+    node: NodeId,
+    invite: Invite,
+    known: Option<Peer>,
+    addresses: &[String],
+    author: Option<AuthorId>,
+    at_ms: i64,
+) -> Note {
+    let told = addresses.to_vec();
+    // Whom it acts for is fixed by what it has shown first.
+    let author = known.as_ref().and_then(|peer| peer.author).or(author);
+    let (origin, addresses, allow_bytes, name) = match known {
+        Some(peer) if peer.origin == Origin::Configured => (
+            Origin::Configured,
+            if peer.addresses.is_empty() { told } else { peer.addresses },
+            peer.allow_bytes.or(invite.allow_bytes),
+            peer.name.or(invite.name),
+        ),
+        Some(peer) => (Origin::Invited, told, peer.allow_bytes.max(invite.allow_bytes), invite.name),
+        None => (Origin::Invited, told, invite.allow_bytes, invite.name),
+    };
+    Note::Peer { node, addresses, author, allow_bytes, origin, name, at_ms }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn invitation_does_not_change_whom_a_peer_acts_for() {
+        let (node, first) = (NodeId::from_bytes([1; 32]), AuthorId::from_bytes([2; 32]));
+        let invite = Invite { allow_bytes: None, expires_at_ms: 9, name: None };
+        let peer = Peer {
+            node,
+            addresses: Vec::new(),
+            author: Some(first),
+            allow_bytes: None,
+            origin: Origin::Invited,
+            added_at_ms: 0,
+            seen_at_ms: None,
+            last_address: None,
+            wrong_bytes: 0,
+            errors: 0,
+            absences: 0,
+            name: None,
+        };
+        let check = |known, expected| {
+            let shown = Some(AuthorId::from_bytes([3; 32]));
+            let note = invited(node, invite.clone(), Some(known), &[], shown, 0);
+            assert!(matches!(note, Note::Peer { author, .. } if author == expected), "{note:?}");
+        };
+        check(peer.clone(), Some(first));
+        check(Peer { author: None, ..peer }, Some(AuthorId::from_bytes([3; 32])));
     }
 }

@@ -66,6 +66,87 @@ async fn invitation_lets_one_node_in_once() {
     assert_eq!(a.system.peers.book().peers.keys().copied().collect::<Vec<_>>(), [b.id()]);
 }
 
+/// What is kept of a peer of another node.
+async fn row(of: &Node, peer: &Node) -> Option<actors::storage::Peer> {
+    of.system.storage.records().peer(peer.id()).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn invitation_gives_a_peer_what_it_did_not_have_and_takes_nothing() {
+    let (a, b, c) = (Node::start(1).await, Node::start(2).await, Node::start(3).await);
+    let come = async |node: &Node, allow_bytes, name: &str| {
+        let secret = a.system.peers.invite(allow_bytes, Some(name.to_owned()), Duration::from_secs(60)).await;
+        node.system.remote.hello(a.id(), false, Some(secret.unwrap())).await.unwrap()
+    };
+    b.knows(&a).await;
+    c.knows(&a).await;
+    // One that was added by hand, without an allowance of its own.
+    a.knows(&b).await;
+    let before = row(&a, &b).await.unwrap();
+    assert_eq!(come(&b, Some(5 << 20), "ben").await.allowance_bytes, 5 << 20);
+    let after = row(&a, &b).await.unwrap();
+    assert_eq!((after.allow_bytes, after.name.as_deref()), (Some(5 << 20), Some("ben")));
+    assert_eq!((after.origin, after.addresses), (before.origin, before.addresses));
+    // What it has now stays, and so do the name and the allowance that were typed in.
+    come(&b, Some(9 << 20), "benjamin").await;
+    let again = row(&a, &b).await.unwrap();
+    assert_eq!((again.allow_bytes, again.name.as_deref()), (Some(5 << 20), Some("ben")));
+    // One that came by an invitation gets more by another, and never less.
+    for (allow_bytes, expected) in [(Some(7), 7), (Some(9), 9), (Some(8), 9), (None, 9)] {
+        come(&c, allow_bytes, "carl").await;
+        assert_eq!(row(&a, &c).await.unwrap().allow_bytes, Some(expected));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn invitation_that_is_of_no_use_changes_nothing_for_whoever_follows_it() {
+    let (a, b) = (Node::start(1).await, Node::start(2).await);
+    let address = [config::HostPort::try_from(a.address()).unwrap()];
+    let elsewhere = ["127.0.0.1:1".parse().unwrap()];
+    a.system.peers.invite(None, None, Duration::from_secs(60)).await.unwrap();
+    let follow = async |at: &[config::HostPort], secret| {
+        let peers = b.system.peers.clone();
+        let ask = async {
+            assert!(peers.book().peers.contains_key(&a.id()), "nobody else is dialled");
+            b.system.remote.hello(a.id(), false, Some(secret)).await
+        };
+        b.system.peers.join(a.id(), at, Some(9), Some("ann".to_owned()), ask).await
+    };
+    // It is not known, and is not afterwards.
+    trouble(follow(&address, [7; 32]).await);
+    assert_eq!(row(&b, &a).await, None);
+    assert!(b.system.peers.book().peers.is_empty());
+    // It is known, and that stays as it is.
+    b.knows_at(a.id(), a.address(), Some(5)).await;
+    let (before, book) = (row(&b, &a).await, b.system.peers.book());
+    trouble(follow(&elsewhere, [7; 32]).await);
+    assert_eq!((row(&b, &a).await, b.system.peers.book()), (before, book));
+    // One that holds does what it says.
+    let secret = a.system.peers.invite(None, None, Duration::from_secs(60)).await.unwrap();
+    follow(&address, secret).await.unwrap();
+    let joined = row(&b, &a).await.unwrap();
+    assert_eq!((joined.allow_bytes, joined.name.as_deref()), (Some(9), Some("ann")));
+    b.system.remote.hello(a.id(), false, None).await.unwrap();
+    until("knowing whom it acts for", async || {
+        row(&b, &a).await.is_some_and(|peer| peer.author == Some(a.author.id()))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn node_that_is_asked_is_not_known_any_more_when_nobody_waits_for_it() {
+    let (a, b) = (Node::start(1).await, Node::start(2).await);
+    let address = [config::HostPort::try_from(a.address()).unwrap()];
+    let (peers, id) = (b.system.peers.clone(), a.id());
+    let asking = tokio::spawn(async move {
+        let never = std::future::pending::<Result<(), actors::ActorError>>();
+        peers.join(id, &address, None, None, never).await
+    });
+    until("asking", async || b.system.peers.book().peers.contains_key(&id)).await;
+    asking.abort();
+    until("forgetting", async || b.system.peers.book().peers.is_empty()).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn node_with_a_wrong_invitation_gets_nothing_while_another_is_open() {
     let (a, c) = (Node::start(1).await, Node::start(3).await);

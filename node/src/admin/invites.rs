@@ -2,10 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use actors::ActorError;
 use axum::{Json, extract::State, http::StatusCode};
 use config::HostPort;
-use proto::{Checksum, NodeId, invite::Invite};
+use proto::{Checksum, invite::Invite};
 
 use super::{
     Node,
@@ -110,31 +109,17 @@ pub(super) async fn join(
 ) -> Result<Json<api::Ping>, Problem> {
     let invite = Invite::read(&join.line, now_ms())?;
     let addresses = peers::addresses(&invite.addresses)?;
-    let was_known = node.system.peers.book().peers.contains_key(&invite.node);
     let name = peers::named(join.name.as_deref())?;
-    node.system.peers.add(invite.node, &addresses, join.allow_bytes, name).await?;
-    let pinged = peers::asked(&node, invite.node, Some(invite.token)).await;
-    match pinged {
-        Ok(ping) => {
-            node.events.tell(Happening::PeerAdded { node: invite.node });
-            Ok(Json(ping))
-        }
-        Err(error) => {
-            if !was_known {
-                forget(&node, invite.node).await;
-            }
-            Err(error.into())
-        }
-    }
-}
-
-/// An invite that was not accepted made nobody known.
-async fn forget(node: &Node, peer: NodeId) {
-    if let Err(error) = node.system.peers.remove(peer).await
-        && !matches!(error, ActorError::NotFound { .. })
-    {
-        tracing::warn!(node = %peer, %error, "a node that did not let this one in is still known here");
-    }
+    let let_in = node.system.remote.hello(invite.node, false, Some(invite.token));
+    node.system.peers.join(invite.node, &addresses, join.allow_bytes, name, let_in).await?;
+    tracing::info!(node = %invite.node, "followed an invite");
+    node.events.tell(Happening::PeerAdded { node: invite.node });
+    let pinged = peers::asked(&node, invite.node).await;
+    // The line is used up: to follow it once more would not help.
+    Ok(Json(pinged.map_err(|error| {
+        let problem = Problem::from(error);
+        Problem::new(problem.kind(), format!("both nodes know each other now, but: {}", problem.detail))
+    })?))
 }
 
 /// Where they are to come: as was asked for, else where this node says that it is reached, and where it is reached from

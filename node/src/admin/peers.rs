@@ -97,7 +97,7 @@ pub(super) async fn ping(
     State(node): State<Arc<Node>>,
     InPath(id): InPath<NodeId>,
 ) -> Result<Json<api::Ping>, Problem> {
-    Ok(Json(asked(&node, id, None).await?))
+    Ok(Json(asked(&node, id).await?))
 }
 
 /// How it stands with a node, and why
@@ -119,14 +119,10 @@ pub(super) async fn explain(
 }
 
 /// What a node says for itself, over a connection that is there before it is timed.
-pub(super) async fn asked(
-    node: &Node,
-    id: NodeId,
-    invite: Option<[u8; 32]>,
-) -> Result<api::Ping, ActorError> {
+pub(super) async fn asked(node: &Node, id: NodeId) -> Result<api::Ping, ActorError> {
     let lease = node.system.pool.lease(id).await?;
     let begun = Instant::now();
-    let greeting = node.system.remote.hello(id, false, invite).await?;
+    let greeting = node.system.remote.hello(id, false, None).await?;
     let took_us = us(begun.elapsed());
     // It dials back before it answers: that takes its time.
     let dialled = node.system.remote.hello(id, true, None).await?;

@@ -1,6 +1,9 @@
 //! `invite` and `join`: two persons make their nodes known to each other with one line.
 
-use std::time::Duration;
+use std::{
+    io::{self, Read},
+    time::Duration,
+};
 
 use clap::Subcommand;
 use config::HostPort;
@@ -60,7 +63,8 @@ enum Made {
 /// Follow an invite: this node and the one that it is from know each other from then on
 #[derive(Debug, clap::Args)]
 pub(crate) struct Join {
-    /// The line that was sent to you; it may have been broken into several
+    /// The line that was sent to you; it may have been broken into several. `-` reads it from standard input: what is
+    /// typed here other users of this machine may see
     #[arg(value_name = "LINE", required = true)]
     line: Vec<String>,
     /// How much may be kept here for them, such as "200 GB" [default: replication.max_storage_per_peer]
@@ -103,7 +107,10 @@ impl Invite {
 impl Join {
     /// Does it. What is no invite, not a whole one, or no longer one is refused before anybody is asked.
     pub(crate) async fn run(&self, context: &Context) -> Result<Exit, Failure> {
-        let line = self.line.concat();
+        let line = match self.line.as_slice() {
+            [only] if only == "-" => from_stdin()?,
+            parts => parts.concat(),
+        };
         let invite =
             Line::read(&line, now_ms()).map_err(|error| Failure::new(Kind::Usage, error.to_string()))?;
         let joining = Joining { line, allow_bytes: self.allow, name: self.name.clone() };
@@ -183,6 +190,13 @@ fn chosen<'a>(invites: &'a [Row], which: &str) -> Result<&'a Row, Failure> {
     }
 }
 
+fn from_stdin() -> Result<String, Failure> {
+    let mut line = String::new();
+    let read = io::stdin().take(LINE_BYTES_MAX).read_to_string(&mut line);
+    read.map_err(|error| Failure::new(Kind::Io, format!("the line cannot be read: {error}")))?;
+    Ok(line)
+}
+
 fn remark(invited: &Invited) -> String {
     let addresses = invited.addresses.join(" or ");
     format!(
@@ -201,6 +215,8 @@ fn span(text: &str) -> Result<Duration, String> {
 }
 
 const INVITES: &str = "/v1/invites";
+/// Far more than an invite has, in bytes.
+const LINE_BYTES_MAX: u64 = 64 << 10;
 const SPAN_MIN: Duration = Duration::from_secs(60);
 const SPAN_MAX: Duration = Duration::from_secs(90 * 86_400);
 
