@@ -198,10 +198,13 @@ impl Peers {
         self.change(vec![Note::RemovePeer { node }]).await
     }
 
-    /// Never again deals with a node or a tessera. What of it is here remains to be dropped.
-    pub async fn block(&self, what: Blocked, reason: String) -> Result<(), ActorError> {
+    /// Never again deals with a node or a tessera. What of it is here remains to be dropped. Returns when that was, in
+    /// milliseconds since 1970.
+    pub async fn block(&self, what: Blocked, reason: String) -> Result<i64, ActorError> {
         tracing::warn!(?what, reason, "blocked");
-        self.change(vec![Note::Block { what, reason, at_ms: clock::now_ms() }]).await
+        let at_ms = clock::now_ms();
+        self.change(vec![Note::Block { what, reason, at_ms }]).await?;
+        Ok(at_ms)
     }
 
     /// Deals with it again.

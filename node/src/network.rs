@@ -3,11 +3,11 @@
 use std::{fmt, str::FromStr};
 
 use actors::storage;
-use proto::{AuthorId, Checksum, NodeId, ProtoError, TesseraId, ids::Id};
+use proto::{AuthorId, Checksum, NodeId, ProtoError, TesseraId, ids::Id, limits::REASON_BYTES_MAX};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::schema;
+use crate::{printable::controls, schema};
 
 /// One of `GET /v1/peers`, and the answer to `POST /v1/peers`: a node that is known here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -270,6 +270,26 @@ pub(crate) fn name(text: &str) -> Result<String, String> {
     Ok(name.to_owned())
 }
 
+/// The reason of a block, as it was given. Errors with what is wrong with it.
+pub(crate) fn reason(text: &str) -> Result<String, String> {
+    let reason = text.trim();
+    if reason.is_empty() {
+        return Err("a block without a reason helps nobody: say why".to_owned());
+    }
+    if reason.len() > REASON_BYTES_MAX {
+        return Err(format!(
+            "the reason has {} bytes, and at most {REASON_BYTES_MAX} are told to those who are refused",
+            reason.len()
+        ));
+    }
+    if reason.chars().any(controls) {
+        return Err(format!(
+            "the reason {reason:?} has letters that cannot be seen: it is told to others, on one line"
+        ));
+    }
+    Ok(reason.to_owned())
+}
+
 /// The longest name of a node, in bytes.
 const NAME_BYTES_MAX: usize = 64;
 
@@ -341,6 +361,14 @@ pub(crate) mod tests {
         assert_eq!(name("nodes"), Ok("nodes".to_owned()));
         for wrong in ["", " ", "node1", "NODE1x", "tess1qq", "a\tb", &"x".repeat(65)] {
             assert!(name(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn block_needs_a_reason_that_can_be_told() {
+        assert_eq!(reason("  not ours "), Ok("not ours".to_owned()));
+        for wrong in ["", " ", "a\nb", "a\u{1b}[2J", "\u{202e}a", &"x".repeat(257)] {
+            assert!(reason(wrong).is_err(), "{wrong:?}");
         }
     }
 

@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Daemon, Place, failed, json, problem, stderr, stdout};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Where the node of a place listens.
 fn address(place: &Place) -> String {
@@ -22,6 +22,15 @@ fn done(place: &Place, arguments: &[&str]) -> String {
     let output = place.node(arguments);
     assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", stderr(&output));
     stdout(&output).to_owned()
+}
+
+/// Sends JSON as other programs do, which check nothing before.
+fn post(daemon: &Daemon<'_>, path: &str, body: &str) -> String {
+    let length = body.len();
+    daemon.say(&format!(
+        "POST {path} HTTP/1.1\r\nhost: node\r\nconnection: close\r\ncontent-type: application/json\r\n\
+         content-length: {length}\r\n\r\n{body}"
+    ))
 }
 
 /// The peers that a node knows.
@@ -155,7 +164,7 @@ fn peer_that_is_added_is_asked_listed_explained_and_removed() {
     done(&ann, &["peers", "add", &at(&ben), "--allow", "2 GiB"]);
     let peer = &peers(&ann)[0];
     assert_eq!((&peer["name"], &peer["allow_bytes"]), (&"ben".into(), &(2_u64 << 30).into()));
-    done(&ann, &["peers", "remove", "ben"]);
+    assert_eq!(json(&ann.node(["peers", "remove", "ben", "--json"])), json!({ "node": id(&ben) }));
     assert!(peers(&ann).is_empty());
     failed(&ann.node(["peers", "remove", "ben"]), 1, "no known node is called \"ben\"");
     failed(&ann.node(["peers", "remove", &id(&ben)]), 1, "not");
@@ -183,9 +192,9 @@ fn peer_that_the_settings_name_is_listed_and_removed_there() {
 #[test]
 fn what_is_blocked_is_listed_with_its_reason_until_it_is_not() {
     let (ann, ben) = (Place::new(), Place::new());
-    let (_a, _b) = (Daemon::start(&ann), Daemon::start(&ben));
+    let (a, _b) = (Daemon::start(&ann), Daemon::start(&ben));
     for (place, other) in [(&ann, &ben), (&ben, &ann)] {
-        done(place, &["peers", "add", &format!("{}@{}", id(other), address(other))]);
+        done(place, &["peers", "add", &format!("{}@{}", id(other), address(other)), "--name", "other"]);
     }
     let tessera = ann.keep("letter", b"We went to the sea.");
     // What somebody keeps for themselves does not go by the way.
@@ -201,7 +210,21 @@ fn what_is_blocked_is_listed_with_its_reason_until_it_is_not() {
     failed(&ben.node(["peers", "ping", &id(&ann)]), 1, "it lies");
     let explained = done(&ann, &["explain", &id(&ben)]);
     assert!(explained.contains("it is blocked because: it lies"), "{explained}");
-    done(&ann, &["unblock", &id(&ben)[..12]]);
+    // What is peculiar to a terminal is not told to others.
+    let unseen = json!({ "id": id(&ben), "reason": "it lies\u{1b}[2J" }).to_string();
+    let refused = post(&a, "/v1/blocked", &unseen);
+    assert!(refused.starts_with("HTTP/1.1 400") && refused.contains("cannot be seen"), "{refused}");
+    let long = json!({ "id": id(&ben), "reason": "x".repeat(257) }).to_string();
+    let refused = post(&a, "/v1/blocked", &long);
+    assert!(refused.starts_with("HTTP/1.1 400") && refused.contains("has 257 bytes"), "{refused}");
+    failed(&ann.node(["block", &id(&ben), "--reason", "a\nb"]), 2, "cannot be seen");
+    failed(&ann.node(["unblock", "eve"]), 1, "no node that is blocked is called \"eve\"");
+    done(&ann, &["unblock", "other"]);
+    let again = json(&ann.node(["block", "other", "--reason", "it lies", "--json"]));
+    let listed = json(&ann.node(["blocked", "--json"]));
+    assert!(listed.as_array().unwrap().contains(&again), "{again} is not in {listed}");
+    let unblocked = json(&ann.node(["unblock", &id(&ben)[..12], "--json"]));
+    assert_eq!(unblocked, json!({ "kind": "node", "id": id(&ben) }));
     done(&ann, &["unblock", &tessera]);
     assert!(stderr(&ann.node(["blocked"])).contains("Nothing is blocked."));
     failed(&ann.node(["unblock", &tessera]), 1, "no tessera or node that is blocked begins with");
@@ -212,12 +235,21 @@ fn what_is_blocked_is_listed_with_its_reason_until_it_is_not() {
 #[test]
 fn holder_that_claims_nothing_is_told_and_proves_nothing() {
     let (ann, ben) = (Place::new(), Place::new());
-    let (_a, _b) = (Daemon::start(&ann), Daemon::start(&ben));
+    let (a, _b) = (Daemon::start(&ann), Daemon::start(&ben));
     for (place, other) in [(&ann, &ben), (&ben, &ann)] {
         done(place, &["peers", "add", &format!("{}@{}", id(other), address(other)), "--name", "other"]);
     }
     let tessera = ann.keep("letter", b"We went to the sea.");
-    assert!(stderr(&ann.node(["prove", &tessera])).contains("No other node has claimed any of it"));
+    failed(&ann.node(["prove", &tessera]), 1, "no other node has claimed any of it");
+    let nobody = ann.node(["prove", &tessera, "--json"]);
+    assert_eq!(problem(&nobody)["type"], "urn:tesseras:problem:not-found");
+    // Nor does anybody claim anything of what is not known at all.
+    let unknown = ann.keep("note", b"to be forgotten");
+    done(&ann, &["forget", &unknown]);
+    failed(&ann.node(["prove", &unknown]), 1, &unknown);
+    let holders = |tessera: &str| a.get(&format!("/v1/tesseras/{tessera}/holders"));
+    assert!(holders(&unknown).starts_with("HTTP/1.1 404"), "{}", holders(&unknown));
+    assert!(holders(&tessera).starts_with("HTTP/1.1 200"), "{}", holders(&tessera));
     failed(&ann.node(["prove", &tessera, "--peer", "nobody"]), 1, "no known node is called \"nobody\"");
     let proven = ann.node(["prove", &tessera, "--peer", "other"]);
     assert_eq!(proven.status.code(), Some(1));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use actors::ActorError;
 use axum::{Json, extract::State, http::StatusCode};
-use proto::{AccountId, TesseraId, limits::REASON_BYTES_MAX};
+use proto::{AccountId, TesseraId};
 
 use super::{
     Node,
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     api::{self, Happening},
-    clock::now_ms,
+    network::reason,
     problem::{Kind, Problem},
     schema::OfBlock,
 };
@@ -42,13 +42,7 @@ pub(super) async fn block(
     InBody(new): InBody<api::NewBlock>,
 ) -> Result<(StatusCode, Json<api::Block>), Problem> {
     let what: api::Blocked = new.id.parse()?;
-    let reason = new.reason.trim();
-    if reason.is_empty() || reason.len() > REASON_BYTES_MAX {
-        let detail = format!(
-            "the reason must have 1 to {REASON_BYTES_MAX} bytes: it is told to those who are refused"
-        );
-        return Err(Problem::new(Kind::BadRequest, detail));
-    }
+    let reason = reason(&new.reason).map_err(|wrong| Problem::new(Kind::BadRequest, wrong))?;
     if matches!(what, api::Blocked::Node { id } if id == node.keys.node.id()) {
         return Err(Problem::new(Kind::Refused, "that is this node itself"));
     }
@@ -56,15 +50,14 @@ pub(super) async fn block(
         refuse_own(&node, id).await?;
     }
     // From here on nothing more of it comes.
-    node.system.peers.block(what.into(), reason.to_owned()).await?;
-    node.events.tell(Happening::Blocked { what, reason: reason.to_owned() });
+    let at_ms = node.system.peers.block(what.into(), reason.clone()).await?;
+    node.events.tell(Happening::Blocked { what, reason: reason.clone() });
     if let api::Blocked::Tessera { id } = what
         && node.system.drop_for_all(id).await? > 0
     {
         node.events.tell(Happening::TesseraForgotten { id });
     }
-    let at_ms = i64::try_from(now_ms()).unwrap_or(i64::MAX);
-    Ok((StatusCode::CREATED, Json(api::Block { what, reason: reason.to_owned(), at_ms })))
+    Ok((StatusCode::CREATED, Json(api::Block { what, reason, at_ms })))
 }
 
 /// What somebody keeps here for themselves is not dropped by the way.

@@ -26,6 +26,10 @@ pub(super) async fn list(
 ) -> Result<Json<Vec<api::Holder>>, Problem> {
     let records = node.system.storage.records();
     let (holders, peers) = (records.holders(tessera).await?, records.peers().await?);
+    if holders.is_empty() {
+        // Nobody claims any of it, or nobody has ever heard of it.
+        records.tessera(tessera).await?;
+    }
     let name = |id| peers.iter().find(|peer| peer.node == id).and_then(|peer| peer.name.clone());
     Ok(Json(holders.into_iter().map(|holder| api::Holder::new(holder, name(holder.node))).collect()))
 }

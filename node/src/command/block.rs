@@ -1,15 +1,18 @@
 //! `block`, `unblock` and `blocked`: of what, and of whom, nothing is accepted.
 
 use hyper::Method;
-use proto::limits::REASON_BYTES_MAX;
 
-use super::{Context, target::Subject};
+use super::{
+    Context,
+    target::{NodeTarget, Subject, called},
+};
 use crate::{
-    api::{Block as Row, Blocked, NewBlock},
+    api::{Block as Row, Blocked, NewBlock, Peer},
     client::path,
     exit::Exit,
     failure::Failure,
     human,
+    network::reason,
     table::{Align, Table},
 };
 
@@ -27,7 +30,7 @@ pub(crate) struct Block {
 /// Block a tessera or a node no longer
 #[derive(Debug, clap::Args)]
 pub(crate) struct Unblock {
-    /// The tessera or the node, or the beginning of its id
+    /// The tessera or the node: its id, or the beginning of that; or the node's name
     #[arg(value_name = "ID|NODE", value_parser = Subject::parse)]
     what: Subject,
 }
@@ -59,9 +62,20 @@ impl Unblock {
     pub(crate) async fn run(&self, context: &Context) -> Result<Exit, Failure> {
         let client = context.client()?;
         let rows: Vec<Row> = client.get(BLOCKED).await?;
-        let id = self.what.among(rows.iter().map(|row| row.what))?.to_string();
-        client.call::<()>(Method::DELETE, &path(["v1", "blocked", &id])).await?;
-        context.output.remark(&format!("{id} is not blocked any more."));
+        let blocked = rows.iter().map(|row| row.what);
+        let what = match &self.what {
+            // Only a node that is known has a name.
+            Subject::Node(NodeTarget::Name(name)) => {
+                let peers: Vec<Peer> = client.get("/v1/peers").await?;
+                called(name, &peers, blocked)?
+            }
+            what => what.among(blocked)?,
+        };
+        client.call::<()>(Method::DELETE, &path(["v1", "blocked", &what.to_string()])).await?;
+        if context.output.json {
+            context.output.json(&what)?;
+        }
+        context.output.remark(&format!("{what} is not blocked any more."));
         Ok(Exit::Ok)
     }
 }
@@ -101,16 +115,6 @@ fn table(rows: &[Row]) -> Table<3> {
     table
 }
 
-fn reason(text: &str) -> Result<String, String> {
-    match text.trim() {
-        "" => Err("a block without a reason helps nobody: say why".to_owned()),
-        long if long.len() > REASON_BYTES_MAX => {
-            Err(format!("it has {} bytes, and at most {REASON_BYTES_MAX} are sent", long.len()))
-        }
-        reason => Ok(reason.to_owned()),
-    }
-}
-
 const BLOCKED: &str = "/v1/blocked";
 
 #[cfg(test)]
@@ -131,11 +135,5 @@ mod tests {
         assert_eq!(lines[0], format!("{tessera}  1970-01-02  not ours"));
         assert!(lines[1].starts_with(&format!("{node}  1970-01-02  lies")) && !lines[1].contains('\n'));
         assert!(done(&rows[0].what).contains("dropped") && done(&rows[1].what).contains("neither"));
-    }
-
-    #[test]
-    fn block_needs_a_reason_that_can_be_sent() {
-        assert_eq!(reason("  not ours "), Ok("not ours".to_owned()));
-        assert!(reason(" ").is_err() && reason(&"x".repeat(257)).is_err());
     }
 }

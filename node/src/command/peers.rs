@@ -4,6 +4,7 @@ use clap::Subcommand;
 use config::PeerAddress;
 use hyper::Method;
 use proto::NodeId;
+use serde_json::json;
 
 use super::{Context, target::NodeTarget};
 use crate::{
@@ -58,6 +59,9 @@ impl Peers {
             Self::Remove { node } => {
                 let node = node.find(&client).await?;
                 client.call::<()>(Method::DELETE, &path(["v1", "peers", &node.to_string()])).await?;
+                if context.output.json {
+                    context.output.json(&json!({ "node": node }))?;
+                }
                 context.output.remark(&format!("{node} is not known any more."));
             }
             Self::Ping { node } => {

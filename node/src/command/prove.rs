@@ -41,6 +41,10 @@ impl Prove {
             Some(peer) => vec![peer.find(&client).await?],
             None => holders(&client, id).await?.iter().map(|Holder { node, .. }| *node).collect(),
         };
+        if nodes.is_empty() {
+            let detail = "no other node has claimed any of it: `attest ID --peer NODE` asks one";
+            return Err(Failure::new(Kind::NotFound, detail));
+        }
         let mut outcomes = Vec::new();
         for node in nodes {
             outcomes.push((node, ask(&client, id, node).await?));
@@ -48,8 +52,6 @@ impl Prove {
         if context.output.json {
             let proven: Vec<_> = outcomes.iter().map(json).collect();
             context.output.json(&proven)?;
-        } else if outcomes.is_empty() {
-            context.output.remark("No other node has claimed any of it: `attest ID --peer NODE` asks one.");
         } else {
             context.output.table(&table(&outcomes))?;
         }
@@ -128,7 +130,6 @@ mod tests {
     #[test]
     fn wrong_proof_decides_how_it_ends() {
         let (away, wrong) = (failed(1, Kind::Unreachable, ""), failed(2, Kind::WrongAnswer, ""));
-        assert_eq!(exit(&[]), Exit::Ok);
         assert_eq!(exit(std::slice::from_ref(&away)), Exit::Failure);
         assert_eq!(exit(&[away, wrong]), Exit::Damaged);
     }

@@ -106,7 +106,7 @@ impl Subject {
         }
     }
 
-    /// The one of these that it stands for. Fails as [`Target::find`]; what is blocked has no name.
+    /// The one of these that it stands for, by its id or the beginning of it. Fails as [`Target::find`].
     pub(crate) fn among(&self, blocked: impl Iterator<Item = Blocked>) -> Result<Blocked, Failure> {
         let is_it = |what: &Blocked| match (self, what) {
             (Self::Tessera(Target(prefix)), Blocked::Tessera { id }) => prefix.contains(id),
@@ -121,6 +121,19 @@ impl Subject {
         let found: Vec<Blocked> = blocked.filter(is_it).take(NAMED_MAX).collect();
         choose(&found, ["tessera or node that is blocked begins", "that are blocked begin"], typed)
     }
+}
+
+/// The node among what is blocked that is called like this. Fails as [`NodeTarget::find`].
+pub(crate) fn called(
+    name: &str,
+    peers: &[Peer],
+    blocked: impl Iterator<Item = Blocked>,
+) -> Result<Blocked, Failure> {
+    let is_called = |id| peers.iter().any(|peer| peer.node == id && peer.name.as_deref() == Some(name));
+    let is_it = |what: &Blocked| matches!(what, Blocked::Node { id } if is_called(*id));
+    let found: Vec<Blocked> = blocked.filter(is_it).take(NAMED_MAX).collect();
+    let words = ["node that is blocked is called", "nodes that are blocked are called"];
+    choose(&found, words, &format!("{name:?}"))
 }
 
 /// The only one of these that were found, with words for none and for several.
@@ -191,6 +204,20 @@ mod tests {
         assert_eq!(among("node1q").unwrap(), blocked[1]);
         let none = among("node1p").unwrap_err().to_string();
         assert_eq!(none, "no tessera or node that is blocked begins with node1p");
+    }
+
+    #[test]
+    fn node_that_is_blocked_is_found_by_its_name() {
+        let named = |number, name: &str| Peer { name: Some(name.to_owned()), ..peer(number) };
+        let peers = [named(0, "ben"), named(1, "ben"), named(2, "eve"), named(3, "eve")];
+        let blocked = [1, 2, 3].map(|number: u8| Blocked::Node { id: NodeId::from_bytes([number; 32]) });
+        let find = |name: &str| called(name, &peers, blocked.iter().copied());
+        // The other one is not blocked.
+        assert_eq!(find("ben").unwrap(), blocked[0]);
+        assert_eq!(find("ann").unwrap_err().to_string(), "no node that is blocked is called \"ann\"");
+        assert!(
+            find("eve").is_err_and(|error| error.to_string().starts_with("several nodes that are blocked"))
+        );
     }
 
     #[test]
