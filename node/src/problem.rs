@@ -36,6 +36,8 @@ pub(crate) enum Kind {
     Misdirected,
     /// The input is understood, and not accepted.
     Refused,
+    /// It is blocked here.
+    Blocked,
     /// The caller sent nothing for too long.
     Timeout,
     /// All slots are taken.
@@ -81,7 +83,7 @@ struct Facts(&'static str, &'static str, u16, Exit);
 
 impl Kind {
     /// Every kind.
-    pub(crate) const ALL: [Self; 30] = [
+    pub(crate) const ALL: [Self; 31] = [
         Self::BadRequest,
         Self::Usage,
         Self::NotPermitted,
@@ -93,6 +95,7 @@ impl Kind {
         Self::RangeNotSatisfiable,
         Self::Misdirected,
         Self::Refused,
+        Self::Blocked,
         Self::Timeout,
         Self::Busy,
         Self::Restarting,
@@ -141,6 +144,7 @@ impl Kind {
             Self::RangeNotSatisfiable => Facts("range-not-satisfiable", "No such part", 416, Exit::Failure),
             Self::Misdirected => Facts("misdirected", "Sent to another host", 421, Exit::Failure),
             Self::Refused => Facts("refused", "Not accepted", 422, Exit::Failure),
+            Self::Blocked => Facts("blocked", "Blocked here", 403, Exit::Failure),
             Self::Damaged => Facts("damaged", "Damaged data", 500, Exit::Damaged),
             Self::Unreachable => Facts("unreachable", "Another node cannot be reached", 504, Exit::Failure),
             Self::RefusedByPeer => Facts("refused-by-peer", "Another node refuses", 502, Exit::Failure),

@@ -4,6 +4,11 @@
 
 mod common;
 
+use std::{
+    io::{Read, Write},
+    os::unix::net::UnixStream,
+};
+
 use common::{Daemon, Place, failed, json, problem, stderr, stdout};
 use serde_json::{Value, json};
 
@@ -203,6 +208,12 @@ fn what_is_blocked_is_listed_with_its_reason_until_it_is_not() {
     done(&ann, &["forget", &tessera]);
     done(&ann, &["block", &tessera, "--reason", "not ours to keep"]);
     assert!(stdout(&ann.node(["list"])).lines().all(|line| !line.contains(&tessera)));
+    // Nor is it put here, piece by piece.
+    std::fs::write(ann.path().join("bytes"), "some").unwrap();
+    let put = ["fragment", "put", &tessera, "7", "3", "bytes"];
+    assert_eq!(problem(&ann.node([&put[..], &["--json"]].concat()))["type"], "urn:tesseras:problem:blocked");
+    failed(&ann.node(put), 1, "is blocked here (not ours to keep)");
+    failed(&ann.node(["fragment", "get", &tessera, "7", "3"]), 1, "");
     done(&ann, &["block", &id(&ben), "--reason", "it lies"]);
     let blocked = done(&ann, &["blocked"]);
     assert!(blocked.contains("not ours to keep") && blocked.contains("it lies"), "{blocked}");
@@ -230,6 +241,23 @@ fn what_is_blocked_is_listed_with_its_reason_until_it_is_not() {
     failed(&ann.node(["unblock", &tessera]), 1, "no tessera or node that is blocked begins with");
     failed(&ann.node(["block", &tessera, "--reason", " "]), 2, "say why");
     failed(&ann.node(["block", &id(&ann), "--reason", "me"]), 1, "this node itself");
+}
+
+#[test]
+fn fragment_of_a_tessera_that_is_blocked_while_it_comes_is_not_kept() {
+    let ann = Place::new();
+    let a = Daemon::start(&ann);
+    let tessera = ann.keep("letter", b"We went to the sea.");
+    done(&ann, &["forget", &tessera]);
+    let mut stream = UnixStream::connect(a.socket()).unwrap();
+    let head = "HTTP/1.1\r\nhost: node\r\nconnection: close\r\ncontent-length: 4\r\n\r\n";
+    write!(stream, "PUT /v1/tesseras/{tessera}/fragments/7/3 {head}so").unwrap();
+    done(&ann, &["block", &tessera, "--reason", "not ours to keep"]);
+    write!(stream, "me").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 403") && answer.contains("problem:blocked"), "{answer}");
+    failed(&ann.node(["fragment", "get", &tessera, "7", "3"]), 1, "");
 }
 
 #[test]

@@ -60,6 +60,17 @@ pub(super) async fn block(
     Ok((StatusCode::CREATED, Json(api::Block { what, reason, at_ms })))
 }
 
+/// Refuses what is blocked here, with the reason that was given.
+pub(super) fn refuse_blocked(node: &Node, id: TesseraId) -> Result<(), Problem> {
+    match node.system.peers.book().blocked_tesseras.get(&id) {
+        None => Ok(()),
+        Some(reason) => {
+            let detail = format!("{id} is blocked here ({reason}): `unblock` it first");
+            Err(Problem::new(Kind::Blocked, detail))
+        }
+    }
+}
+
 /// What somebody keeps here for themselves is not dropped by the way.
 async fn refuse_own(node: &Node, id: TesseraId) -> Result<(), Problem> {
     match node.system.storage.records().keepers(id).await?.contains(&AccountId::LOCAL) {

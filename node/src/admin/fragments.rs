@@ -20,7 +20,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::{
-    Node, body,
+    Node, blocked, body,
     content::BYTES,
     extract::{InPath, InQuery},
     outgoing,
@@ -119,6 +119,7 @@ pub(super) async fn put(
     InPath(id): InPath<(TesseraId, u32, u16)>,
     body: Body,
 ) -> Result<Response, Problem> {
+    blocked::refuse_blocked(&node, id.0)?;
     let body = body::begun(body).await?;
     let reserved = node.memory.reserve(FRAGMENT_BYTES_MAX).await?;
     let bytes = body::whole(body, FRAGMENT_BYTES_MAX, &reserved.pace(body::PATIENCE)).await?;
@@ -131,6 +132,11 @@ pub(super) async fn put(
     let checksum = fragment.checksum();
     belongs(&node, fragment_id(id), checksum).await?;
     let held = node.system.cache.put(AccountId::LOCAL, fragment_id(id), fragment).await? == PutOutcome::Held;
+    // Blocked while it came: whoever drops what is here may have looked before.
+    if let Err(problem) = blocked::refuse_blocked(&node, id.0) {
+        node.system.cache.drop_fragment(AccountId::LOCAL, fragment_id(id)).await?;
+        return Err(problem);
+    }
     let status = if held { StatusCode::OK } else { StatusCode::CREATED };
     Ok((status, Json(api::Put { checksum, held })).into_response())
 }

@@ -71,7 +71,7 @@ const fn words() -> [&'static str; KINDS_SERVED] {
     words
 }
 
-const KINDS_SERVED: usize = 24;
+const KINDS_SERVED: usize = 25;
 
 pub(super) const CONTRACT: &[Row] = &[
     row("tesseras_actor_restarts_total", Counter).by("actor", ACTORS),
