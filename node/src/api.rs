@@ -16,7 +16,7 @@ pub(crate) use crate::event::{Event, Happening};
 pub(crate) use crate::{
     explained::{Explained, Facts},
     explained_node::NodeExplained,
-    held::{Audit, Holder, Proven},
+    held::{Audit, Holder, Proven, Standing},
     jobs::{Cache, Job},
     network::{Block, Blocked, Invite, Invited, Join, NewBlock, NewInvite, NewPeer, Origin, Peer, Ping},
     pooled::{Network, Pool, Reached},

@@ -54,6 +54,8 @@ pub(crate) struct Facts {
     pub(crate) holders: u64,
     /// Those of them that have proven any of it.
     pub(crate) proven: u64,
+    /// Others that have claimed to hold some of it, and are blocked or no peers any more.
+    pub(crate) former: u64,
 }
 
 impl Explained {
@@ -62,8 +64,15 @@ impl Explained {
         let whole = facts.suspect + facts.missing + facts.damaged_documents == 0
             && facts.manifest != State::Missing
             && facts.manifest != State::Suspect;
-        let all =
-            [kept(facts), damaged(facts), manifest(facts), verified(facts), copies(facts, whole), key(facts)];
+        let all = [
+            kept(facts),
+            damaged(facts),
+            manifest(facts),
+            verified(facts),
+            copies(facts, whole),
+            former(facts),
+            key(facts),
+        ];
         Self { verdict: verdict(facts, whole), whole, findings: all.into_iter().flatten().collect() }
     }
 }
@@ -181,6 +190,18 @@ fn copies(facts: &Facts, whole: bool) -> Option<Finding> {
     })
 }
 
+fn former(facts: &Facts) -> Option<Finding> {
+    let claim = match facts.former {
+        0 => return None,
+        1 => "1 node that is blocked, or no longer a peer, has claimed".to_owned(),
+        many => format!("{many} nodes that are blocked, or no longer peers, have claimed"),
+    };
+    Some(Finding {
+        what: format!("{claim} some of it: that does not count as a copy"),
+        remedy: Some("`attest ID` says who; `unblock` or `peers add` whom you trust".to_owned()),
+    })
+}
+
 fn key(facts: &Facts) -> Option<Finding> {
     facts.private.unwrap_or(false).then(|| Finding {
         what: "its content is encrypted: without the key in author.key nobody can read it, you included"
@@ -219,6 +240,7 @@ mod tests {
             verified_in_ms: Some(20 * DAY),
             holders: 0,
             proven: 0,
+            former: 0,
         }
     }
 
@@ -247,6 +269,10 @@ mod tests {
         check(&public, true, "in order", &["no other machine"], 1);
         let held = Facts { holders: 2, proven: 1, ..whole() };
         check(&held, true, "in order: 10 fragments.", &["2 other nodes claim", "1 of 2 have proven"], 2);
+        let left = Facts { former: 1, ..whole() };
+        let findings = ["no other machine", "1 node that is blocked, or no longer a peer, has claimed some"];
+        check(&left, true, "on this machine only", &findings, 3);
+        check(&Facts { former: 2, ..held }, true, "in order: 10", &["2 nodes that are blocked"], 3);
         let fresh = Facts { unverified: 4, oldest_verified_ms: None, ..whole() };
         check(
             &fresh,

@@ -1,6 +1,6 @@
 //! What other nodes claim to hold of a tessera, and have proven, as JSON; the rest of the admin socket's JSON is in `api`.
 
-use actors::{attestation, remote, storage};
+use actors::{attestation, conn_pool::PeerBook, remote, storage};
 use proto::NodeId;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -15,6 +15,8 @@ pub(crate) struct Holder {
     pub(crate) node: NodeId,
     /// What it is called here.
     pub(crate) name: Option<String>,
+    /// Whether what it claims counts as a copy.
+    pub(crate) standing: Standing,
     /// Fragments that it claims.
     pub(crate) claimed: u64,
     /// When it claimed that of which this is longest ago, in milliseconds since 1970.
@@ -25,11 +27,43 @@ pub(crate) struct Holder {
     pub(crate) proven_at_ms: Option<i64>,
 }
 
+/// What somebody is who claims to hold something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Standing {
+    /// A node that is known. Only what it claims counts as a copy.
+    Peer,
+    /// A node that is blocked: nobody asks it for anything.
+    Blocked,
+    /// A node that is not known any more: nobody asks it either.
+    Former,
+}
+
+impl Standing {
+    /// Of a node, by what is known of others.
+    pub(crate) fn of(node: NodeId, book: &PeerBook) -> Self {
+        match (book.blocked.contains_key(&node), book.peers.contains_key(&node)) {
+            (true, _) => Self::Blocked,
+            (false, true) => Self::Peer,
+            (false, false) => Self::Former,
+        }
+    }
+
+    /// In words, unless it is as it should be.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::Peer => "",
+            Self::Blocked => "blocked",
+            Self::Former => "no longer a peer",
+        }
+    }
+}
+
 impl Holder {
-    /// From what is kept, and what it is called.
-    pub(crate) fn new(holder: storage::Holder, name: Option<String>) -> Self {
+    /// From what is kept, and what is known of it.
+    pub(crate) fn new(holder: storage::Holder, name: Option<String>, standing: Standing) -> Self {
         let storage::Holder { node, claimed, claimed_at_ms, proven, proven_at_ms } = holder;
-        Self { node, name, claimed, claimed_at_ms, proven, proven_at_ms }
+        Self { node, name, standing, claimed, claimed_at_ms, proven, proven_at_ms }
     }
 }
 
@@ -79,5 +113,25 @@ impl Proven {
     pub(crate) fn new(node: NodeId, proven: &remote::Proven) -> Self {
         let remote::Proven { fragment, group, groups, bytes } = *proven;
         Self { node, stripe: fragment.stripe, index: fragment.index, group, groups, bytes: bytes as u64 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actors::conn_pool::Known;
+
+    use super::*;
+
+    #[test]
+    fn only_a_peer_that_is_not_blocked_counts() {
+        let [a, b, c] = [1, 2, 3].map(|number: u8| NodeId::from_bytes([number; 32]));
+        let book = PeerBook {
+            peers: [(a, Known::default()), (b, Known::default())].into(),
+            blocked: [(b, "spam".to_owned())].into(),
+            ..PeerBook::default()
+        };
+        let standings = [a, b, c].map(|node| Standing::of(node, &book));
+        assert_eq!(standings, [Standing::Peer, Standing::Blocked, Standing::Former]);
+        assert_eq!(standings.map(Standing::words), ["", "blocked", "no longer a peer"]);
     }
 }

@@ -285,6 +285,47 @@ fn holder_that_claims_nothing_is_told_and_proves_nothing() {
 }
 
 #[test]
+fn claim_of_a_node_that_is_no_peer_any_more_is_no_copy() {
+    let (ann, ben) = (Place::new(), Place::new());
+    let (_a, _b) = (Daemon::start(&ann), Daemon::start(&ben));
+    let meet = || {
+        for (place, other) in [(&ben, &ann), (&ann, &ben)] {
+            done(place, &["peers", "add", &format!("{}@{}", id(other), address(other)), "--name", "other"]);
+        }
+    };
+    meet();
+    let tessera = ann.keep("letter", b"We went to the sea.");
+    let rows = json(&ann.node(["attest", &tessera, "--json"]));
+    for row in rows[0]["rows"].as_array().unwrap() {
+        let at = ["stripe", "index"].map(|key| row[key].to_string());
+        let bytes = ann.node(["fragment", "get", &tessera, &at[0], &at[1]]).stdout;
+        std::fs::write(ben.path().join("bytes"), bytes).unwrap();
+        done(&ben, &["fragment", "put", &tessera, &at[0], &at[1], "bytes"]);
+    }
+    done(&ann, &["attest", &tessera, "--peer", "other"]);
+    done(&ann, &["prove", &tessera]);
+    let explained = || done(&ann, &["explain", &tessera]);
+    let is_a_copy = |explained: &str| {
+        explained.contains("1 other node claims to hold some of it, and 1 of 1 have proven")
+            && !explained.contains("this machine only")
+    };
+    let is_none = |explained: &str| {
+        explained.contains("this machine only") && explained.contains("does not count as a copy")
+    };
+    assert!(is_a_copy(&explained()), "{}", explained());
+    done(&ann, &["block", "other", "--reason", "it lies"]);
+    assert!(is_none(&explained()), "{}", explained());
+    failed(&ann.node(["prove", &tessera]), 1, "are blocked, or no longer peers");
+    assert!(done(&ann, &["attest", &tessera]).contains("no: blocked"));
+    done(&ann, &["unblock", "other"]);
+    done(&ann, &["peers", "remove", "other"]);
+    assert!(is_none(&explained()), "{}", explained());
+    assert!(done(&ann, &["attest", &tessera]).contains("no: no longer a peer"));
+    meet();
+    assert!(is_a_copy(&explained()), "{}", explained());
+}
+
+#[test]
 fn node_that_only_dials_invites_nobody() {
     let ann = Place::new();
     let mut command = ann.command(["run"]);

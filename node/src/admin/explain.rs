@@ -36,7 +36,11 @@ pub(super) async fn explain(
         row => row?,
     };
     let scrub = node.system.scrub.status().await?;
+    let book = node.system.peers.book();
     let holders = node.system.storage.records().holders(id).await?;
+    // Nobody asks the others for anything, so they are no copies.
+    let (holders, former): (Vec<_>, Vec<_>) =
+        holders.into_iter().partition(|holder| api::Standing::of(holder.node, &book) == api::Standing::Peer);
     let now_ms = i64::try_from(clock::now_ms()).unwrap_or(i64::MAX);
     let damaged_documents = row.damaged_documents;
     let tessera = tesseras::describe(&node, row).await?;
@@ -53,6 +57,7 @@ pub(super) async fn explain(
         private: tessera.manifest.map(|about| about.visibility == Visibility::Private),
         verified_in_ms: scrub.outlook.begins_in_ms,
         holders: holders.len() as u64,
+        former: former.len() as u64,
         proven: holders.iter().filter(|holder| holder.proven > 0).count() as u64,
     };
     let door = node.system.storage.checksums_door();

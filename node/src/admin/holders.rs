@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use actors::storage;
 use axum::{Json, extract::State};
 use proto::{NodeId, TesseraId};
 
@@ -31,7 +32,11 @@ pub(super) async fn list(
         records.tessera(tessera).await?;
     }
     let name = |id| peers.iter().find(|peer| peer.node == id).and_then(|peer| peer.name.clone());
-    Ok(Json(holders.into_iter().map(|holder| api::Holder::new(holder, name(holder.node))).collect()))
+    let book = node.system.peers.book();
+    let described = |holder: storage::Holder| {
+        api::Holder::new(holder, name(holder.node), api::Standing::of(holder.node, &book))
+    };
+    Ok(Json(holders.into_iter().map(described).collect()))
 }
 
 /// Asks another node what it holds of a tessera, and compares every checksum with the layout

@@ -12,7 +12,7 @@ use super::{
     target::{NodeTarget, Target},
 };
 use crate::{
-    api::{self, Attested, AttestedRow, Audit, Holder},
+    api::{self, Attested, AttestedRow, Audit, Holder, Standing},
     client::{Client, path},
     exit::Exit,
     failure::Failure,
@@ -108,7 +108,7 @@ fn fields(audit: &Audit) -> Vec<(&'static str, String)> {
     all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
-fn others(holders: &[Holder], ago: impl Fn(i64) -> String) -> Table<6> {
+fn others(holders: &[Holder], ago: impl Fn(i64) -> String) -> Table<7> {
     let mut table = Table::new([
         ("HOLDER", Align::Left),
         ("NAME", Align::Left),
@@ -116,6 +116,7 @@ fn others(holders: &[Holder], ago: impl Fn(i64) -> String) -> Table<6> {
         ("SINCE", Align::Left),
         ("PROVEN", Align::Right),
         ("LAST", Align::Left),
+        ("COUNTS", Align::Left),
     ]);
     for holder in holders {
         table.row([
@@ -125,6 +126,10 @@ fn others(holders: &[Holder], ago: impl Fn(i64) -> String) -> Table<6> {
             ago(holder.claimed_at_ms),
             holder.proven.to_string(),
             holder.proven_at_ms.map_or_else(|| "never".to_owned(), &ago),
+            match holder.standing {
+                Standing::Peer => "yes".to_owned(),
+                other => format!("no: {}", other.words()),
+            },
         ]);
     }
     table
@@ -204,11 +209,19 @@ mod tests {
     #[test]
     fn holders_are_listed_with_the_ages_of_claims_and_proofs() {
         let name = Some("ann".to_owned());
-        let claims =
-            Holder { node: node(), name, claimed: 9, claimed_at_ms: 5, proven: 0, proven_at_ms: None };
-        let proves = Holder { proven: 2, proven_at_ms: Some(7), name: None, ..claims.clone() };
+        let claims = Holder {
+            node: node(),
+            name,
+            standing: Standing::Peer,
+            claimed: 9,
+            claimed_at_ms: 5,
+            proven: 0,
+            proven_at_ms: None,
+        };
+        let standing = Standing::Former;
+        let proves = Holder { proven: 2, proven_at_ms: Some(7), name: None, standing, ..claims.clone() };
         let lines: Vec<_> = others(&[claims, proves], |at_ms| format!("{at_ms} ms ago")).lines().collect();
-        assert!(lines[1].ends_with("ann         9  5 ms ago       0  never"), "{}", lines[1]);
-        assert!(lines[2].ends_with("9  5 ms ago       2  7 ms ago"), "{}", lines[2]);
+        assert!(lines[1].ends_with("ann         9  5 ms ago       0  never     yes"), "{}", lines[1]);
+        assert!(lines[2].ends_with("9  5 ms ago       2  7 ms ago  no: no longer a peer"), "{}", lines[2]);
     }
 }

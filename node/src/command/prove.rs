@@ -9,7 +9,7 @@ use super::{
     target::{NodeTarget, Target},
 };
 use crate::{
-    api::{Holder, Proven},
+    api::{Holder, Proven, Standing},
     client::{Client, path},
     exit::Exit,
     failure::Failure,
@@ -39,12 +39,8 @@ impl Prove {
         let id = self.id.find(&client).await?;
         let nodes = match &self.peer {
             Some(peer) => vec![peer.find(&client).await?],
-            None => holders(&client, id).await?.iter().map(|Holder { node, .. }| *node).collect(),
+            None => willing(&holders(&client, id).await?)?,
         };
-        if nodes.is_empty() {
-            let detail = "no other node has claimed any of it: `attest ID --peer NODE` asks one";
-            return Err(Failure::new(Kind::NotFound, detail));
-        }
         let mut outcomes = Vec::new();
         for node in nodes {
             outcomes.push((node, ask(&client, id, node).await?));
@@ -56,6 +52,18 @@ impl Prove {
             context.output.table(&table(&outcomes))?;
         }
         Ok(exit(&outcomes))
+    }
+}
+
+/// Those that can be asked. What somebody claims who is no peer any more counts for nothing, proven or not.
+fn willing(holders: &[Holder]) -> Result<Vec<NodeId>, Failure> {
+    let peers = holders.iter().filter(|holder| holder.standing == Standing::Peer);
+    let nodes: Vec<NodeId> = peers.map(|holder| holder.node).collect();
+    let none = |detail: &str| Err(Failure::new(Kind::NotFound, detail));
+    match (nodes.is_empty(), holders.is_empty()) {
+        (false, _) => Ok(nodes),
+        (true, true) => none("no other node has claimed any of it: `attest ID --peer NODE` asks one"),
+        (true, false) => none("those who have claimed any of it are blocked, or no longer peers"),
     }
 }
 
@@ -125,6 +133,24 @@ mod tests {
         assert_eq!(lines[1], format!("{}  not proven  it cannot be reached", node(2)));
         let json = json(&outcomes[0]);
         assert_eq!((&json["node"], &json["proven"]["group"]), (&node(1).to_string().into(), &6.into()));
+    }
+
+    #[test]
+    fn only_peers_are_asked() {
+        let holder = |number, standing| Holder {
+            node: node(number),
+            name: None,
+            standing,
+            claimed: 1,
+            claimed_at_ms: 0,
+            proven: 0,
+            proven_at_ms: None,
+        };
+        let away = [holder(1, Standing::Former), holder(2, Standing::Blocked)];
+        let all = [away[0].clone(), away[1].clone(), holder(3, Standing::Peer)];
+        assert_eq!(willing(&all).unwrap(), [node(3)]);
+        assert!(willing(&away).unwrap_err().to_string().contains("no longer peers"));
+        assert!(willing(&[]).unwrap_err().to_string().contains("no other node has claimed"));
     }
 
     #[test]
