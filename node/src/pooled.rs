@@ -101,10 +101,13 @@ pub(crate) struct Network {
     pub(crate) listens_at: Option<String>,
     /// Where it tells others that it is reached.
     pub(crate) addresses: Vec<String>,
-    /// How many others are known.
+    /// How many others are known: those that were added, invited or named in the settings, and are not blocked.
     pub(crate) peers: usize,
-    /// How many are connected; absent while that cannot be said.
+    /// How many of them are connected; absent while that cannot be said.
     pub(crate) connected: Option<usize>,
+    /// How many others are connected.
+    #[serde(default)]
+    pub(crate) strangers: usize,
     /// Whether another node could connect to this one by itself, when one tried last.
     pub(crate) reached: Option<Reached>,
 }
@@ -126,6 +129,10 @@ impl Network {
     pub(crate) fn known(&self) -> String {
         let known = human::count(self.peers as u64, "node known", "nodes known");
         match self.connected {
+            Some(connected) if self.strangers > 0 => {
+                let strangers = human::count(self.strangers as u64, "stranger", "strangers");
+                format!("{known}, {connected} connected, and {strangers}")
+            }
             Some(connected) => format!("{known}, {connected} connected"),
             None => format!("{known}; whether they are connected cannot be said at the moment"),
         }

@@ -326,6 +326,26 @@ fn claim_of_a_node_that_is_no_peer_any_more_is_no_copy() {
 }
 
 #[test]
+fn stranger_that_is_connected_is_no_node_that_is_known() {
+    let (ann, ben) = (Place::new(), Place::new());
+    let mut command = ann.command(["run"]);
+    command.env("TESSERAS_NETWORK__ACCEPT", "any");
+    let (_a, _b) = (Daemon::started(&ann, command), Daemon::start(&ben));
+    let at = |place: &Place| format!("{}@{}", id(place), address(place));
+    done(&ben, &["peers", "add", &at(&ann)]);
+    done(&ben, &["peers", "ping", &id(&ann)]);
+    let counted = |place: &Place| {
+        let status = json(&place.node(["status", "--json"]));
+        ["peers", "connected", "strangers"].map(|key| status["network"][key].as_u64().unwrap())
+    };
+    assert_eq!(counted(&ann), [0, 0, 1]);
+    assert_eq!(counted(&ben), [1, 1, 0]);
+    assert!(done(&ann, &["status"]).contains("0 nodes known, 0 connected, and 1 stranger"));
+    done(&ben, &["block", &id(&ann), "--reason", "a test"]);
+    assert_eq!(counted(&ben)[0], 0);
+}
+
+#[test]
 fn node_that_only_dials_invites_nobody() {
     let ann = Place::new();
     let mut command = ann.command(["run"]);

@@ -57,6 +57,11 @@ impl PeerBook {
         }
     }
 
+    /// Whether a node is a peer that the operator wants, and has not blocked.
+    pub fn is_wanted(&self, node: NodeId) -> bool {
+        self.peers.get(&node).is_some_and(|peer| peer.is_configured) && !self.blocked.contains_key(&node)
+    }
+
     /// How many bytes may be kept for an author in all: what its machines may together, those without an allowance of
     /// their own `each`. `None` for an author that no peer acts for.
     pub fn allowance(&self, author: AuthorId, each: u64) -> Option<u64> {
@@ -117,6 +122,14 @@ mod tests {
         };
         assert_eq!(book.welcome(&node(1), 0), Welcome::Blocked("spam".to_owned()));
         assert_eq!(book.welcome(&node(2), 0), Welcome::Known);
+    }
+
+    #[test]
+    fn node_is_wanted_unless_it_is_blocked_or_only_told_of() {
+        let peers = [(node(1), known(&[], true)), (node(2), known(&[], true)), (node(3), known(&[], false))];
+        let blocked = [(node(2), "spam".to_owned())].into();
+        let book = PeerBook { peers: peers.into(), blocked, ..PeerBook::default() };
+        assert_eq!([1, 2, 3, 4].map(|number| book.is_wanted(node(number))), [true, false, false, false]);
     }
 
     #[test]

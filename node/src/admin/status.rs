@@ -34,12 +34,21 @@ pub(super) async fn status(State(node): State<Arc<Node>>) -> Result<Json<api::St
 /// That the pool does not answer keeps nobody from what else there is.
 async fn network(node: &Node) -> api::Network {
     let system = &node.system;
+    let book = system.peers.book();
+    let (connected, strangers) = match system.pool.status().await {
+        Ok(pool) => {
+            let wanted = pool.connections.iter().filter(|one| book.is_wanted(one.node)).count();
+            (Some(wanted), pool.connections.len() - wanted)
+        }
+        Err(_) => (None, 0),
+    };
     let reached = system.peers.reach().tried.map(|(by, at_ms, worked)| api::Reached { by, at_ms, worked });
     api::Network {
         listens_at: node.network.listen_addr.map(|_| system.pool.address().to_string()),
         addresses: system.peers.announced(),
-        peers: system.peers.book().peers.len(),
-        connected: system.pool.status().await.ok().map(|status| status.connections.len()),
+        peers: book.peers.keys().filter(|peer| book.is_wanted(**peer)).count(),
+        connected,
+        strangers,
         reached,
     }
 }

@@ -188,6 +188,7 @@ mod tests {
             addresses: Vec::new(),
             peers: 3,
             connected: Some(2),
+            strangers: 0,
             reached: Some(Reached { by, at_ms: 7, worked: false }),
         };
         let others = |network: &Network| others(network, |at_ms| format!("{at_ms} ms ago"));
@@ -197,6 +198,8 @@ mod tests {
             ("reachable", format!("no, {by} tried 7 ms ago")),
         ];
         assert_eq!(others(&network), expected);
+        let stranger = Network { strangers: 1, ..network.clone() };
+        assert_eq!(others(&stranger)[1].1, "3 nodes known, 2 connected, and 1 stranger");
         let alone = Network { listens_at: None, peers: 0, connected: None, reached: None, ..network };
         let told = others(&alone);
         assert_eq!((told.len(), told[0].1.as_str()), (2, "nowhere: it only dials"));

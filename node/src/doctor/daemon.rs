@@ -331,6 +331,7 @@ mod tests {
                 addresses: Vec::new(),
                 peers: 0,
                 connected: Some(0),
+                strangers: 0,
                 reached: None,
             },
             metrics_trouble: None,

@@ -62,6 +62,7 @@ mod tests {
             addresses: Vec::new(),
             peers: 3,
             connected: Some(2),
+            strangers: 0,
             reached: reached(true),
         };
         check(&network(&well), Outcome::Ok, "3 nodes known, 2 connected; they can connect by themselves");
@@ -80,6 +81,9 @@ mod tests {
             Outcome::Warning,
             "lets no UDP through",
         );
+        // Strangers are no help.
+        let strangers = Network { connected: Some(0), strangers: 2, ..well.clone() };
+        check(&network(&strangers), Outcome::Warning, "3 nodes known, 0 connected, and 2 strangers");
         check(&network(&Network { connected: None, ..well }), Outcome::Unknown, "cannot be said");
     }
 }
