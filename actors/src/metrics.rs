@@ -8,7 +8,7 @@ use opentelemetry::{
     metrics::{Counter, Gauge, Histogram, Meter},
 };
 
-pub use network::{PoolMetrics, ServeMetrics};
+pub use network::{PoolMetrics, RequestMetrics};
 
 use crate::{
     attestation, cache, conn_pool,
@@ -29,8 +29,8 @@ pub struct Metrics {
     pub scrub: ScrubMetrics,
     /// The connections to other nodes.
     pub pool: PoolMetrics,
-    /// Answering other nodes.
-    pub serve: ServeMetrics,
+    /// Asking and answering other nodes.
+    pub requests: RequestMetrics,
     /// Supervision.
     pub actors: ActorMetrics,
 }
@@ -110,7 +110,7 @@ impl Metrics {
             attestation: AttestationMetrics::new(&make),
             scrub: ScrubMetrics::new(&make),
             pool: PoolMetrics::new(&make),
-            serve: ServeMetrics::new(&make),
+            requests: RequestMetrics::new(&make),
             actors: ActorMetrics::new(&make),
         }
     }

@@ -136,7 +136,7 @@ impl System {
         )?;
         let thread = port.thread().clone();
         let throttles = Arc::new(Throttles::new(&config.network));
-        let remote = Remote::new(pool.clone(), peers.clone(), throttles.clone());
+        let remote = Remote::new(pool.clone(), peers.clone(), throttles.clone(), metrics.requests.clone());
         let doors =
             attestation::Doors { checksums: storage.checksums_door(), records, remote: remote.clone() };
         let (attestation, witness) =
@@ -156,7 +156,7 @@ impl System {
             scrub: scrub.clone(),
             peers: peers.clone(),
             pool: pool.clone(),
-            metrics: metrics.serve,
+            metrics: metrics.requests,
             throttles,
             state: serve::State::new(config.transfer_bytes_max),
         });

@@ -255,7 +255,7 @@ mod tests {
     fn problem_of_the_command_line_is_no_reason_that_a_daemon_counts() {
         let metrics = crate::telemetry::metrics::Metrics::new(None).unwrap();
         for kind in Kind::ALL {
-            let series = format!("tesseras_refusals_total{{reason=\"{}\"}} 0", kind.word());
+            let series = format!("tesseras_admin_refusals_total{{reason=\"{}\"}} 0", kind.word());
             assert_eq!(metrics.text().unwrap().contains(&series), kind.is_served(), "{series}");
         }
         let asks_nobody =

@@ -287,7 +287,7 @@ fn holder_that_claims_nothing_is_told_and_proves_nothing() {
 #[test]
 fn claim_of_a_node_that_is_no_peer_any_more_is_no_copy() {
     let (ann, ben) = (Place::new(), Place::new());
-    let (_a, _b) = (Daemon::start(&ann), Daemon::start(&ben));
+    let (a, b) = (Daemon::start(&ann), Daemon::start(&ben));
     let meet = || {
         for (place, other) in [(&ben, &ann), (&ann, &ben)] {
             done(place, &["peers", "add", &format!("{}@{}", id(other), address(other)), "--name", "other"]);
@@ -304,6 +304,12 @@ fn claim_of_a_node_that_is_no_peer_any_more_is_no_copy() {
     }
     done(&ann, &["attest", &tessera, "--peer", "other"]);
     done(&ann, &["prove", &tessera]);
+    // Both sides have counted it.
+    let took =
+        |side: &str| format!("tesseras_request_duration_seconds_count{{side=\"{side}\",verb=\"prove\"}} 1");
+    let (of_ann, of_ben) = (a.get("/metrics"), b.get("/metrics"));
+    assert!(of_ann.contains(&took("asked")) && of_ben.contains(&took("served")), "{of_ann}{of_ben}");
+    assert!(of_ann.contains("tesseras_proofs_total{outcome=\"ok\"} 1"), "{of_ann}");
     let explained = || done(&ann, &["explain", &tessera]);
     let is_a_copy = |explained: &str| {
         explained.contains("1 other node claims to hold some of it, and 1 of 1 have proven")
@@ -330,7 +336,7 @@ fn stranger_that_is_connected_is_no_node_that_is_known() {
     let (ann, ben) = (Place::new(), Place::new());
     let mut command = ann.command(["run"]);
     command.env("TESSERAS_NETWORK__ACCEPT", "any");
-    let (_a, _b) = (Daemon::started(&ann, command), Daemon::start(&ben));
+    let (_a, b) = (Daemon::started(&ann, command), Daemon::start(&ben));
     let at = |place: &Place| format!("{}@{}", id(place), address(place));
     done(&ben, &["peers", "add", &at(&ann)]);
     done(&ben, &["peers", "ping", &id(&ann)]);
@@ -338,6 +344,15 @@ fn stranger_that_is_connected_is_no_node_that_is_known() {
         let status = json(&place.node(["status", "--json"]));
         ["peers", "connected", "strangers"].map(|key| status["network"][key].as_u64().unwrap())
     };
+    // Nobody asks Ben anything, and what is asked and answered counts for him, too.
+    let metrics = b.get("/metrics");
+    for direction in ["in", "out"] {
+        let none = format!("tesseras_network_bytes_total{{direction=\"{direction}\"}} 0");
+        assert!(
+            metrics.contains(none.trim_end_matches('0')) && !metrics.contains(&format!("{none}\n")),
+            "{metrics}"
+        );
+    }
     assert_eq!(counted(&ann), [0, 0, 1]);
     assert_eq!(counted(&ben), [1, 1, 0]);
     assert!(done(&ann, &["status"]).contains("0 nodes known, 0 connected, and 1 stranger"));

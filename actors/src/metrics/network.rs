@@ -8,32 +8,54 @@ use opentelemetry::{
 use super::{Label, Make};
 use crate::conn_pool::Close;
 
-/// What answering others counts.
+/// What requests between nodes count, whoever makes them.
 #[derive(Debug, Clone)]
-pub struct ServeMetrics {
+pub struct RequestMetrics {
     duration: Histogram<f64>,
     refusals: Counter<u64>,
+    proofs: Counter<u64>,
     bytes: Counter<u64>,
 }
 
-impl ServeMetrics {
+impl RequestMetrics {
     pub(super) fn new(make: &Make<'_>) -> Self {
         Self {
             duration: make.seconds(
-                "peer_request_duration",
-                "From a peer's request until its answer is sent, by what it asked.",
+                "request_duration",
+                "From a request between nodes until its answer, by what it is about, and whether this node asked or was \
+                 asked.",
             ),
-            refusals: make.count_by(REFUSED, "peer_refusals", "Requests of peers that were refused, by why."),
+            refusals: make.count_by(REFUSED, "refusals", "Requests of other nodes that were refused, by why."),
+            proofs: make.count_by(
+                PROOFS,
+                "proofs",
+                "Proofs that other nodes were asked for, by whether they were right, wrong, refused, or nobody answered.",
+            ),
             bytes: make.count_bytes_by(DIRECTION, "network", "Bytes of requests and answers, by direction."),
         }
     }
 
+    /// Another node was answered.
     pub(crate) fn served(&self, verb: &'static str, seconds: f64) {
-        self.duration.record(seconds, &[KeyValue::new("verb", verb)]);
+        self.took("served", verb, seconds);
+    }
+
+    /// Another node has answered.
+    pub(crate) fn asked(&self, verb: &'static str, seconds: f64) {
+        self.took("asked", verb, seconds);
+    }
+
+    fn took(&self, side: &'static str, verb: &'static str, seconds: f64) {
+        self.duration.record(seconds, &[KeyValue::new("side", side), KeyValue::new("verb", verb)]);
     }
 
     pub(crate) fn refused(&self, reason: &'static str) {
         self.refusals.add(1, &[KeyValue::new("reason", reason)]);
+    }
+
+    /// Another node was asked for a proof.
+    pub(crate) fn proof(&self, outcome: &'static str) {
+        self.proofs.add(1, &[KeyValue::new("outcome", outcome)]);
     }
 
     pub(crate) fn sent(&self, bytes: usize) {
@@ -115,6 +137,7 @@ impl PoolMetrics {
     }
 }
 
+const PROOFS: Label = ("outcome", &["ok", "wrong", "refused", "unreachable"]);
 const DIRECTION: Label = ("direction", &["in", "out"]);
 const REFUSED: Label = (
     "reason",

@@ -1,29 +1,40 @@
 //! One request and its answer, on a stream of its own.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use proto::wire::{Answer, Request};
+use proto::{
+    limits::FRAME_HEAD_BYTES,
+    wire::{Answer, Request},
+};
 use quinn::{RecvStream, SendStream, VarInt};
 
 use crate::{
     conn_pool::{Lease, PeerTrouble},
     frames::{self, ANSWER_DEADLINE, FRAME_DEADLINE, Frame, FrameError},
+    metrics::RequestMetrics,
 };
 
-/// Asks, and returns the answer with the bytes that follow it.
+/// Asks, and returns the answer with the bytes that follow it. What is not answered takes no time that would say anything.
 pub(super) async fn ask(
     lease: &Lease,
     request: &Request,
     bulk: Bytes,
+    metrics: &RequestMetrics,
 ) -> Result<(Answer, Bytes), PeerTrouble> {
+    let begun = Instant::now();
     let (mut send, mut receive) = lease.open().await?;
-    let frame = talk(&mut send, &mut receive, request, bulk).await.map_err(trouble)?;
+    let question = request.frame();
+    metrics.sent(question.len() + bulk.len());
+    let frame = talk(&mut send, &mut receive, question, bulk).await.map_err(trouble)?;
+    metrics.received(FRAME_HEAD_BYTES + frame.body.len());
     let answer = frames::answer(&frame).map_err(trouble)?;
     let bulk = match answer.bulk_len() {
         0 => Bytes::new(),
         length => frames::read_bulk(&mut receive, length, |_| ()).await.map_err(trouble)?,
     };
+    metrics.received(bulk.len());
+    metrics.asked(request.name(), begun.elapsed().as_secs_f64());
     match answer {
         Answer::Refused(refusal) => Err(PeerTrouble::Refused(refusal)),
         answer => Ok((answer, bulk)),
@@ -34,7 +45,7 @@ pub(super) async fn ask(
 async fn talk(
     send: &mut SendStream,
     receive: &mut RecvStream,
-    request: &Request,
+    question: Vec<u8>,
     bulk: Bytes,
 ) -> Result<Frame, FrameError> {
     // A slow line has its time to send, and the other side then has its time to answer.
@@ -46,7 +57,7 @@ async fn talk(
     tokio::pin!(answer);
     let early = tokio::select! {
         biased;
-        sent = tell(send, request, bulk) => match sent {
+        sent = tell(send, question, bulk) => match sent {
             // Whoever stops reading says why.
             Ok(()) | Err(FrameError::Ended) => None,
             Err(error) => return Err(error),
@@ -63,8 +74,8 @@ async fn talk(
     }
 }
 
-async fn tell(send: &mut SendStream, request: &Request, bulk: Bytes) -> Result<(), FrameError> {
-    frames::write(send, request.frame(), Bytes::new()).await?;
+async fn tell(send: &mut SendStream, question: Vec<u8>, bulk: Bytes) -> Result<(), FrameError> {
+    frames::write(send, question, Bytes::new()).await?;
     if !bulk.is_empty() {
         frames::write_bulk(send, bulk, |_| ()).await?;
     }

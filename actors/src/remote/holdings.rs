@@ -70,7 +70,8 @@ impl Remote {
     /// Introduces this node once on each connection: what is to be kept elsewhere is charged to its author.
     pub(super) async fn introduced(&self, lease: &Lease) -> Result<(), PeerTrouble> {
         let greet = async {
-            let (answer, _) = ask(lease, &self.peers.greeting(false, None), Bytes::new()).await?;
+            let (answer, _) =
+                ask(lease, &self.peers.greeting(false, None), Bytes::new(), &self.metrics).await?;
             self.greeted(lease, answer).map(drop)
         };
         lease.introduce(greet).await

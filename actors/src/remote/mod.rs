@@ -20,6 +20,7 @@ use proto::{
 use crate::{
     conn_pool::{Close, ConnPoolHandle, Lease, PeerTrouble},
     error::ActorError,
+    metrics::RequestMetrics,
     peers::Peers,
     throttle::Throttles,
 };
@@ -34,12 +35,18 @@ pub struct Remote {
     pool: ConnPoolHandle,
     peers: Peers,
     throttles: Arc<Throttles>,
+    metrics: RequestMetrics,
 }
 
 impl Remote {
     /// Over this pool.
-    pub(crate) fn new(pool: ConnPoolHandle, peers: Peers, throttles: Arc<Throttles>) -> Self {
-        Self { pool, peers, throttles }
+    pub(crate) fn new(
+        pool: ConnPoolHandle,
+        peers: Peers,
+        throttles: Arc<Throttles>,
+        metrics: RequestMetrics,
+    ) -> Self {
+        Self { pool, peers, throttles, metrics }
     }
 
     /// A node has said something that turned out not to be true.
@@ -73,7 +80,7 @@ impl Remote {
         let request = (question.request)(lease)?;
         // Whoever asks locally waits for its turn.
         let _ = self.throttles.upload.pass(question.bulk.len(), Duration::MAX).await;
-        let (answer, bytes) = ask::ask(lease, &request, question.bulk.clone()).await?;
+        let (answer, bytes) = ask::ask(lease, &request, question.bulk.clone(), &self.metrics).await?;
         let _ = self.throttles.download.pass(bytes.len(), Duration::MAX).await;
         Ok((answer, bytes))
     }

@@ -5,6 +5,7 @@ use proto::{FragmentId, NodeId, TesseraId, proof};
 use super::Remote;
 use crate::{
     clock,
+    conn_pool::PeerTrouble,
     error::ActorError,
     storage::{ChecksumHandle, Claimed, Note, RecordsHandle},
 };
@@ -43,11 +44,32 @@ impl Remote {
             row.ok_or_else(|| ActorError::NotFound { what: format!("a layout of {tessera} with it") })?;
         let groups = proof::groups(row.length);
         let group = fastrand::u32(..groups.max(1));
-        let bytes = self.prove(holder, row.checksum, row.length, group).await?;
+        let proof = self.prove(holder, row.checksum, row.length, group).await;
+        if let Some(outcome) = outcome(&proof) {
+            self.metrics.proof(outcome);
+        }
+        let bytes = proof?;
         let fragment = FragmentId { tessera, stripe, index };
         let note = Note::Proof { holder, fragment, checksum: row.checksum, at_ms: clock::now_ms() };
         records.note(vec![note]).await?;
         Ok(Proven { fragment, group, groups, bytes })
+    }
+}
+
+/// What asking for a proof says of the node that was asked. `None` when it was not: then something is wrong here.
+fn outcome(proof: &Result<usize, ActorError>) -> Option<&'static str> {
+    let trouble = match proof {
+        Ok(_) => return Some("ok"),
+        Err(ActorError::Peer { trouble, .. }) => trouble,
+        Err(_) => return None,
+    };
+    match trouble {
+        PeerTrouble::Lied { .. } | PeerTrouble::Malformed { .. } => Some("wrong"),
+        PeerTrouble::Refused(_) | PeerTrouble::NotKnown { .. } | PeerTrouble::Blocked { .. } => {
+            Some("refused")
+        }
+        PeerTrouble::BlockedHere { .. } | PeerTrouble::DialBudget { .. } | PeerTrouble::Itself => None,
+        _ => Some("unreachable"),
     }
 }
 
@@ -78,3 +100,30 @@ async fn pick(records: &RecordsHandle, holder: NodeId, tessera: TesseraId) -> Re
 const STRIPES: u32 = 1024;
 /// More than a stripe has.
 const STRIPE_MAX: u32 = 64;
+
+#[cfg(test)]
+mod tests {
+    use proto::wire::RefusalKind;
+
+    use super::*;
+
+    #[test]
+    fn proof_is_counted_by_what_it_says_of_the_other_node() {
+        let check = |trouble, expected| {
+            let proof = Err(ActorError::Peer { node: NodeId::from_bytes([1; 32]), trouble });
+            assert_eq!(outcome(&proof), expected, "{proof:?}");
+        };
+        let reason = || "a reason".to_owned();
+        assert_eq!(outcome(&Ok(7)), Some("ok"));
+        check(PeerTrouble::Lied { what: reason() }, Some("wrong"));
+        check(PeerTrouble::Malformed { what: reason() }, Some("wrong"));
+        check(PeerTrouble::Refused(RefusalKind::NotFound.because("gone")), Some("refused"));
+        check(PeerTrouble::Blocked { reason: reason() }, Some("refused"));
+        check(PeerTrouble::Unreachable { reason: reason() }, Some("unreachable"));
+        check(PeerTrouble::Silent { what: "answer", seconds: 9 }, Some("unreachable"));
+        // That is this node's own doing.
+        check(PeerTrouble::BlockedHere { reason: reason() }, None);
+        check(PeerTrouble::DialBudget { retry_after_ms: 1 }, None);
+        assert_eq!(outcome(&Err(ActorError::Busy { actor: "pool", limit: 1 })), None);
+    }
+}

@@ -51,7 +51,7 @@ use crate::{
     conn_pool::{ConnPoolHandle, Inbound},
     error::ActorError,
     frames::{self, FRAME_DEADLINE, FrameError},
-    metrics::ServeMetrics,
+    metrics::RequestMetrics,
     peers::Peers,
     scrub::ScrubHandle,
     storage::StorageHandle,
@@ -68,7 +68,7 @@ pub(crate) struct Server {
     pub(crate) scrub: ScrubHandle,
     pub(crate) peers: Peers,
     pub(crate) pool: ConnPoolHandle,
-    pub(crate) metrics: ServeMetrics,
+    pub(crate) metrics: RequestMetrics,
     pub(crate) throttles: Arc<Throttles>,
     pub(crate) state: State,
 }

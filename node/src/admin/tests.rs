@@ -122,7 +122,7 @@ async fn request_that_panics_is_answered_as_a_fault_of_the_node_however_often() 
         assert_eq!((problem.kind(), problem.status()), (Kind::Internal, 500));
         assert!(server.say(ALIVE).await.starts_with("HTTP/1.1 200"));
     }
-    let refused = format!("tesseras_refusals_total{{reason=\"internal\"}} {}", 3 * BOUNDS.connections);
+    let refused = format!("tesseras_admin_refusals_total{{reason=\"internal\"}} {}", 3 * BOUNDS.connections);
     let metrics = server.say("GET /metrics HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n").await;
     assert!(metrics.contains(&refused), "{metrics}");
 }
@@ -171,7 +171,7 @@ async fn another_user_is_not_permitted() {
     assert_eq!(refused.kind(), Kind::NotPermitted);
     assert!(refused.detail.contains("sudo"), "{}", refused.detail);
     let text = metrics.text().unwrap();
-    assert!(text.contains(r#"tesseras_refusals_total{reason="not-permitted"} 1"#), "{text}");
+    assert!(text.contains(r#"tesseras_admin_refusals_total{reason="not-permitted"} 1"#), "{text}");
 }
 
 #[tokio::test]

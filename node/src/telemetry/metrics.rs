@@ -77,7 +77,7 @@ impl Metrics {
         if let Some(otlp) = otlp {
             otlp.watch(&meter);
         }
-        let refusals = meter.u64_counter("refusals").with_description(REFUSALS).build();
+        let refusals = meter.u64_counter("admin_refusals").with_description(REFUSALS).build();
         // There from the start: else the first one would not be seen as an increase.
         let served = Kind::ALL.into_iter().filter(|kind| kind.is_served());
         served.for_each(|kind| refusals.add(0, &[KeyValue::new("reason", kind.word())]));

@@ -128,10 +128,11 @@ impl Driven {
 
     /// Looks again and again until one series of a metric was more than 0.
     async fn until_counted(&mut self, name: &str, label: &str, value: &str) {
-        let labels = vec![(label.to_owned(), value.to_owned())];
+        let wanted = (label.to_owned(), value.to_owned());
         let counted = |driven: &Self| {
-            let seen = driven.seen.get(name).and_then(|series| series.get(&labels));
-            seen.is_some_and(|values| values.iter().any(|value| *value > 0.0))
+            let series = driven.seen.get(name).into_iter().flatten();
+            let mut wanted = series.filter(|(labels, _)| labels.contains(&wanted));
+            wanted.any(|(_, values)| values.iter().any(|value| *value > 0.0))
         };
         self.until(name, counted).await;
     }
@@ -206,13 +207,11 @@ async fn serve(dir: PathBuf, health: Health, keys: Keys, reload: Reload) -> Clie
 
 /// Labels come from closed sets, never ids or addresses.
 fn assert_closed(row: &Row, labels: &Labels) {
-    match (row.label, labels.as_slice()) {
-        (None, []) => {}
-        (Some((name, values)), [(label, value)]) => {
-            assert_eq!(label, name, "{}", row.name);
-            assert!(values.contains(&value.as_str()), "{} has the {name} {value:?}", row.name);
-        }
-        (_, labels) => panic!("{} has the labels {labels:?}", row.name),
+    assert_eq!(labels.len(), row.labels.len(), "{} has the labels {labels:?}", row.name);
+    for (label, value) in labels {
+        let known = row.labels.iter().find(|(name, _)| name == label);
+        let values = known.unwrap_or_else(|| panic!("{} has the label {label}", row.name)).1;
+        assert!(values.contains(&value.as_str()), "{} has the {label} {value:?}", row.name);
     }
 }
 
@@ -391,8 +390,11 @@ const ALL_SEEN: &[(&str, &str, &[&str])] = &[
     ("tesseras_blob_reads_total", "reason", &["get", "compact", "scrub", "prove"]),
     ("tesseras_conn_pool_turned_away_total", "reason", &["not_known"]),
     ("tesseras_network_bytes_total", "direction", &["in", "out"]),
-    ("tesseras_peer_refusals_total", "reason", &["not_found"]),
-    ("tesseras_refusals_total", "reason", &["busy", "damaged", "not-found"]),
+    ("tesseras_admin_refusals_total", "reason", &["busy", "damaged", "not-found"]),
+    ("tesseras_proofs_total", "outcome", &["refused"]),
+    ("tesseras_refusals_total", "reason", &["not_found"]),
+    ("tesseras_request_duration_seconds", "side", &["asked", "served"]),
+    ("tesseras_request_duration_seconds", "verb", &["hello", "get_fragment", "prove"]),
     ("tesseras_storage_written_bytes_total", "file", &["segment", "wal", "index", "snapshot"]),
     ("tesseras_tessera_health", "state", &["intact", "damaged"]),
 ];

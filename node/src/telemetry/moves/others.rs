@@ -4,10 +4,14 @@ use std::{net::SocketAddr, time::Duration};
 
 use actors::{
     ActorError, System, SystemConfig,
+    conn_pool::PeerTrouble,
     storage::{Note, Origin},
 };
 use config::{NetworkConfig, StorageConfig};
+use http_body_util::{BodyExt, Full};
+use hyper::Method;
 use proto::{Checksum, FragmentId, NodeId, NodeKey, TesseraId};
+use serde_json::Value;
 
 use super::{Driven, eventually};
 
@@ -39,6 +43,7 @@ pub(super) async fn talk(driven: &mut Driven) {
     }
     let absent = TesseraId::from_bytes([9; 32]);
     ours.attestation.audit(friend.peers.us(), absent).await.unwrap_err();
+    prove(driven, &friend).await;
     // It is known now, and takes the place of the first; then nobody is where a third is said to be.
     knows_at(&ours, stranger.peers.us(), stranger.pool.address()).await;
     let nobody = NodeId::from_bytes([23; 32]);
@@ -64,6 +69,29 @@ pub(super) async fn talk(driven: &mut Driven) {
 /// As soon as the connection that there may be is not in use any more.
 async fn greets(ours: &System, other: &System) {
     eventually(async || ours.remote.hello(other.peers.us(), false, None).await.is_ok()).await;
+}
+
+/// The other is said to hold what it never had, and cannot prove it.
+async fn prove(driven: &Driven, friend: &System) {
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    let letter = b"We went to the sea.";
+    header.set_size(letter.len() as u64);
+    header.set_mode(0o644);
+    tar.append_data(&mut header, "letter.txt", letter.as_slice()).unwrap();
+    let body = Full::from(tar.into_inner().unwrap()).map_err(|never| match never {}).boxed();
+    let created: Value = driven.client.upload(Method::POST, "/v1/tesseras", body).await.unwrap();
+    let (tessera, holder) = (created["id"].as_str().unwrap().parse().unwrap(), friend.peers.us());
+    let storage = &driven.system.storage;
+    let (records, checksums) = (storage.records(), storage.checksums_door());
+    let row = checksums.checksums(tessera, (0, 0), 1).await.unwrap().remove(0);
+    let held = vec![(row.stripe, row.index, row.checksum)];
+    records.note(vec![Note::Claim { holder, tessera, stripes: 0..1, held, at_ms: 0 }]).await.unwrap();
+    eventually(async || {
+        let proven = driven.system.remote.prove_one(&records, &checksums, holder, tessera).await;
+        matches!(proven, Err(ActorError::Peer { trouble: PeerTrouble::Refused(_), .. }))
+    })
+    .await;
 }
 
 /// Of what one asks, something is there and something is not.
