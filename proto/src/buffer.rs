@@ -2,12 +2,14 @@
 //!
 //! An allocator keeps large blocks that were given back, for whoever asks next, on a heap of each thread: a process that
 //! handles many fragments at a time then holds up to twice what it uses, and no budget is true. So whatever is large is a
-//! mapping of its own.
+//! mapping of its own, and of those only a few are kept.
+
+mod spare;
 
 use std::fmt;
 
 use bytes::Bytes;
-use memmap2::{MmapMut, MmapOptions};
+use spare::Mapping;
 
 /// Bytes that are being written, and the most they may be.
 pub struct Buffer {
@@ -18,7 +20,7 @@ pub struct Buffer {
 
 enum Memory {
     Heap(Vec<u8>),
-    Mapped(MmapMut),
+    Mapped(Mapping),
 }
 
 impl Buffer {
@@ -29,15 +31,17 @@ impl Buffer {
 
     /// One that is full of zeros.
     pub fn zeroed(length: usize) -> Self {
-        let map = if length < LARGE_BYTES { None } else { map(length) };
+        let map = if length < LARGE_BYTES { None } else { Mapping::of(length) };
         let memory = map.map_or_else(|| Memory::Heap(vec![0; length]), Memory::Mapped);
-        Self { memory, length, bytes_max: length }
+        let mut buffer = Self { memory, length, bytes_max: length };
+        buffer.bytes_mut().fill(0);
+        buffer
     }
 
     /// A copy, in memory of just its length.
     pub fn copy_of(bytes: &[u8]) -> Self {
-        let mut copy = Self::zeroed(bytes.len());
-        copy.bytes_mut().copy_from_slice(bytes);
+        let mut copy = Self::up_to(bytes.len());
+        copy.fill(bytes);
         copy
     }
 
@@ -48,15 +52,15 @@ impl Buffer {
         self.length += now.len();
         match &mut self.memory {
             Memory::Heap(heap) if self.length < LARGE_BYTES => heap.extend_from_slice(now),
-            Memory::Heap(heap) => match map(self.bytes_max) {
+            Memory::Heap(heap) => match Mapping::of(self.bytes_max) {
                 Some(mut map) => {
-                    write(&mut map, 0, heap);
-                    write(&mut map, start, now);
+                    write(map.bytes_mut(), 0, heap);
+                    write(map.bytes_mut(), start, now);
                     self.memory = Memory::Mapped(map);
                 }
                 None => heap.extend_from_slice(now),
             },
-            Memory::Mapped(map) => write(map, start, now),
+            Memory::Mapped(map) => write(map.bytes_mut(), start, now),
         }
         later
     }
@@ -80,7 +84,7 @@ impl Buffer {
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         let memory: &mut [u8] = match &mut self.memory {
             Memory::Heap(heap) => heap,
-            Memory::Mapped(map) => map,
+            Memory::Mapped(map) => map.bytes_mut(),
         };
         memory.get_mut(..self.length).unwrap_or_default()
     }
@@ -101,11 +105,6 @@ impl fmt::Debug for Buffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Buffer({} of {} bytes)", self.length, self.bytes_max)
     }
-}
-
-/// `None` where the system has no more places: a process may have so many mappings only. The heap has room then.
-fn map(length: usize) -> Option<MmapMut> {
-    MmapOptions::new().len(length).populate().map_anon().ok()
 }
 
 fn write(to: &mut [u8], position: usize, bytes: &[u8]) {
@@ -155,7 +154,7 @@ mod tests {
 
     #[test]
     fn buffer_of_zeros_can_be_written() {
-        for length in [0, 5, LARGE_BYTES] {
+        for length in [0, 5, LARGE_BYTES, LARGE_BYTES, LARGE_BYTES + 1] {
             let mut buffer = Buffer::zeroed(length);
             assert!(buffer.bytes_mut().iter().all(|byte| *byte == 0) && buffer.room() == 0);
             buffer.bytes_mut().fill(7);
