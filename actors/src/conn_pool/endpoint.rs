@@ -12,8 +12,8 @@ use std::{
 
 use proto::{NodeId, NodeKey};
 use quinn::{
-    ClientConfig, Endpoint, EndpointConfig, IdleTimeout, ServerConfig, TokioRuntime, TransportConfig, VarInt,
-    crypto::HmacKey,
+    AckFrequencyConfig, ClientConfig, Endpoint, EndpointConfig, IdleTimeout, ServerConfig, TokioRuntime,
+    TransportConfig, VarInt, crypto::HmacKey,
 };
 use rustix::net::sockopt;
 use tokio::{
@@ -26,7 +26,7 @@ use super::{
     identity::{ALPN, Identity, PROBE_ALPN},
     limits::{
         CLOSING, GUEST_STREAMS_MAX, INCOMING_BYTES_MAX, INCOMING_MAX, KEEP_ALIVE, SILENCE,
-        SOCKET_BUFFER_BYTES, STREAM_WINDOW_BYTES,
+        SOCKET_BUFFER_BYTES, STREAM_WINDOW_BYTES, UNACKNOWLEDGED_MAX,
     },
     link::Close,
     reset::{RandomIds, ResetKey},
@@ -154,10 +154,13 @@ impl Port {
     /// those of a guest; the pool gives more to nodes that the operator wants.
     fn transport(&self) -> Result<TransportConfig, ActorError> {
         let mut transport = TransportConfig::default();
+        let mut acknowledgements = AckFrequencyConfig::default();
+        acknowledgements.ack_eliciting_threshold(UNACKNOWLEDGED_MAX.into());
         let silence = IdleTimeout::try_from(self.idle + SILENCE)
             .map_err(|error| ActorError::Network { reason: format!("pool_idle_timeout_secs: {error}") })?;
         transport
             .max_idle_timeout(Some(silence))
+            .ack_frequency_config(Some(acknowledgements))
             .stream_receive_window(STREAM_WINDOW_BYTES.into())
             .receive_window(self.window_bytes.into())
             .send_window(self.window_bytes.into())

@@ -26,7 +26,8 @@ impl ConnPoolHandle {
         Self { seat, links, metrics, address }
     }
 
-    /// The use of a connection to a node: of the one that is there, else of a new one.
+    /// The use of a connection to a node: of the one that is there, else of a new one. It may have just ended: whoever
+    /// finds that asks for another with [`ConnPoolHandle::lease_anew`].
     ///
     /// Errors with [`ActorError::Peer`] when it cannot be reached, and with [`ActorError::Busy`] when all connections are
     /// in use.
@@ -35,6 +36,11 @@ impl ConnPoolHandle {
             self.metrics.hit();
             return Ok(lease);
         }
+        self.lease_anew(node).await
+    }
+
+    /// The same, and one that has not ended.
+    pub(crate) async fn lease_anew(&self, node: NodeId) -> Result<Lease, ActorError> {
         self.seat.call(|slot, reply| PoolMsg::Lease { node, slot, reply }).await
     }
 

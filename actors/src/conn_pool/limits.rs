@@ -15,6 +15,9 @@ pub(crate) const WINDOW_BYTES_MAX: u32 = 4 * STREAM_WINDOW_BYTES;
 pub(crate) const WINDOW_BYTES_MIN: u32 = 16 << 10;
 /// A node that the operator wants gets this part of what is left of [`PARKED_BYTES_MAX`].
 pub(crate) const GRANT_SHARE: u64 = 4;
+/// Packets that the other side need not acknowledge at once, if it knows the extension: an answer of a few KiB then goes
+/// without a packet back, or with the next request. No more, or a line that loses much would wait for each flight.
+pub(crate) const UNACKNOWLEDGED_MAX: u32 = 4;
 /// Streams that a peer may have open to us.
 pub(crate) const STREAMS_MAX: u32 = 128;
 /// The same for a guest.

@@ -215,8 +215,9 @@ impl Lease {
         }
     }
 
-    /// Ends the connection, for a reason the other side is told.
+    /// Ends the connection, for a reason the other side is told. Nobody begins to use it any more.
     pub(crate) fn close(&self, close: Close, reason: &str) {
+        self.0.in_use.fetch_or(RETIRED, Ordering::AcqRel);
         self.0.connection.close(close.code(), reason.as_bytes());
     }
 }

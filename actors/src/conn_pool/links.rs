@@ -73,12 +73,10 @@ impl View {
         Self(shown.subscribe())
     }
 
-    /// The use of the connection to a node, if there is one that lasts.
+    /// The use of the connection to a node, if there is one. Whether it has ended is not looked at: that would wait for
+    /// whoever drives it.
     pub(super) fn lease(&self, node: &NodeId) -> Option<Lease> {
         let link = self.0.borrow().get(node)?.upgrade()?;
-        if link.connection.close_reason().is_some() {
-            return None;
-        }
         Lease::take(&link)
     }
 }

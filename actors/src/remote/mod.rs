@@ -58,7 +58,7 @@ impl Remote {
     async fn ask(&self, node: NodeId, question: Question<'_>) -> Result<Told, ActorError> {
         let mut outcome = self.try_ask(self.pool.lease(node).await?, &question).await;
         if outcome.as_ref().is_err_and(PeerTrouble::is_passing) {
-            outcome = self.try_ask(self.pool.lease(node).await?, &question).await;
+            outcome = self.try_ask(self.pool.lease_anew(node).await?, &question).await;
         }
         self.judged(node, outcome)
     }
