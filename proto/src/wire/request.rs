@@ -1,13 +1,18 @@
 //! The requests, one on each stream. Those that change something may be repeated: a second one finds it done.
 
+mod fields;
+
 use std::ops::Range;
 
 use bytes::Bytes;
-use minicbor::Decoder;
+use fields::{
+    read_attest, read_compare, read_drop_fragments, read_get_document, read_get_fragment, read_hello,
+    read_prove, read_put_document, read_put_fragment, write_fragment, write_question,
+};
 
 use super::{check_greeting, check_length, frame, read};
 use crate::{
-    cbor::{self, Fields, Writer},
+    cbor::Writer,
     compare::Question,
     error::ProtoError,
     fragment::FragmentId,
@@ -260,129 +265,6 @@ impl Request {
     }
 }
 
-fn read_hello(fields: &mut Fields<'_, '_>) -> Result<Option<Request>, ProtoError> {
-    Ok(Some(Request::Hello {
-        software: fields.required(1, cbor::text)?,
-        addresses: fields.required(2, cbor::texts_within::<ADDRESSES_MAX>)?,
-        credential: fields.optional(3, cbor::bytes_within::<CREDENTIAL_BYTES_MAX>)?,
-        invite: fields.optional(4, cbor::bytes32)?,
-        dial_back: fields.required(5, Decoder::bool)?,
-    }))
-}
-
-fn read_put_document(fields: &mut Fields<'_, '_>) -> Result<Option<Request>, ProtoError> {
-    let tessera = fields.required(1, cbor::bytes32)?;
-    let Some(document) = read_document(fields)? else { return Ok(None) };
-    let layout = fields.optional(3, cbor::bytes32)?;
-    let length = fields.required(4, Decoder::u32)?;
-    Ok(Some(Request::PutDocument { tessera, document, layout, length }))
-}
-
-fn read_get_document(fields: &mut Fields<'_, '_>) -> Result<Option<Request>, ProtoError> {
-    let tessera = fields.required(1, cbor::bytes32)?;
-    let Some(document) = read_document(fields)? else { return Ok(None) };
-    Ok(Some(Request::GetDocument { tessera, document, hash: fields.optional(3, cbor::bytes32)? }))
-}
-
-fn read_put_fragment(fields: &mut Fields<'_, '_>) -> Result<Option<Request>, ProtoError> {
-    Ok(Some(Request::PutFragment {
-        fragment: read_fragment(fields)?,
-        checksum: fields.required(4, cbor::bytes32)?,
-        length: fields.required(5, Decoder::u32)?,
-        layout: fields.required(6, cbor::bytes32)?,
-    }))
-}
-
-fn read_get_fragment(fields: &mut Fields<'_, '_>) -> Result<Option<Request>, ProtoError> {
-    let (fragment, checksum) = (read_fragment(fields)?, fields.optional(4, cbor::bytes32)?);
-    Ok(Some(Request::GetFragment { fragment, checksum }))
-}
-
-fn read_drop_fragments(fields: &mut Fields<'_, '_>) -> Result<Option<Request>, ProtoError> {
-    let order = fields.required(1, cbor::bytes_within::<DROP_ORDER_BYTES_MAX>)?;
-    Ok(Some(Request::DropFragments { order }))
-}
-
-fn read_attest(fields: &mut Fields<'_, '_>) -> Result<Option<Request>, ProtoError> {
-    Ok(Some(Request::Attest {
-        tessera: fields.required(1, cbor::bytes32)?,
-        stripes: fields.required(2, Decoder::u32)?..fields.required(3, Decoder::u32)?,
-        nonce: fields.required(4, cbor::bytes32)?,
-    }))
-}
-
-fn read_compare(fields: &mut Fields<'_, '_>) -> Result<Option<Request>, ProtoError> {
-    let account = fields.required(1, cbor::bytes32)?;
-    let question = match fields.required(2, Decoder::u64)? {
-        0 => Question::All,
-        1 => {
-            let [first] = fields.required(3, cbor::array)?;
-            Question::Under(first)
-        }
-        2 => Question::Pair {
-            prefix: fields.required(3, cbor::array)?,
-            after: fields.optional(4, cbor::bytes32)?,
-        },
-        3 => Question::Tessera {
-            tessera: fields.required(4, cbor::bytes32)?,
-            from: (fields.required(5, Decoder::u32)?, fields.required(6, Decoder::u16)?),
-        },
-        _ => return Ok(None),
-    };
-    Ok(Some(Request::Compare { account, question }))
-}
-
-fn read_prove(fields: &mut Fields<'_, '_>) -> Result<Option<Request>, ProtoError> {
-    Ok(Some(Request::Prove {
-        checksum: fields.required(1, cbor::bytes32)?,
-        group: fields.required(2, Decoder::u32)?,
-        nonce: fields.required(3, cbor::bytes32)?,
-    }))
-}
-
-/// Field 2, if this software knows the document.
-fn read_document(fields: &mut Fields<'_, '_>) -> Result<Option<DocumentKind>, ProtoError> {
-    let code = fields.required(2, Decoder::u64)?;
-    Ok(u8::try_from(code).ok().and_then(DocumentKind::from_code))
-}
-
-/// Fields 1 to 3.
-fn read_fragment(fields: &mut Fields<'_, '_>) -> Result<FragmentId, ProtoError> {
-    Ok(FragmentId {
-        tessera: fields.required(1, cbor::bytes32)?,
-        stripe: fields.required(2, Decoder::u32)?,
-        index: fields.required(3, Decoder::u16)?,
-    })
-}
-
-fn write_fragment(out: &mut Writer, fragment: &FragmentId) {
-    out.bytes(1, fragment.tessera.as_bytes());
-    out.unsigned(2, fragment.stripe);
-    out.unsigned(3, fragment.index);
-}
-
-/// Fields 2 to 6.
-fn write_question(out: &mut Writer, question: &Question) {
-    match question {
-        Question::All => out.unsigned(2, 0_u8),
-        Question::Under(first) => {
-            out.unsigned(2, 1_u8);
-            out.bytes(3, &[*first]);
-        }
-        Question::Pair { prefix, after } => {
-            out.unsigned(2, 2_u8);
-            out.bytes(3, prefix);
-            after.iter().for_each(|after| out.bytes(4, after.as_bytes()));
-        }
-        Question::Tessera { tessera, from: (stripe, index) } => {
-            out.unsigned(2, 3_u8);
-            out.bytes(4, tessera.as_bytes());
-            out.unsigned(5, *stripe);
-            out.unsigned(6, *index);
-        }
-    }
-}
-
 const HELLO: u8 = 1;
 const PUT_DOCUMENT: u8 = 2;
 const GET_DOCUMENT: u8 = 3;
@@ -401,109 +283,4 @@ const _: () = assert!(HELLO_BYTES_MAX <= FRAME_BYTES_MAX);
 const _: () = assert!(8 + DROP_ORDER_BYTES_MAX <= FRAME_BYTES_MAX);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{limits::FRAME_HEAD_BYTES, wire::Head};
-
-    fn decoded(frame: &[u8]) -> Result<Option<Request>, ProtoError> {
-        let (head, body) = frame.split_first_chunk::<FRAME_HEAD_BYTES>().unwrap();
-        let head = Head::parse(*head).unwrap();
-        assert_eq!(head.body_len as usize, body.len());
-        Request::decode(head.kind, body)
-    }
-
-    fn hello(addresses: Vec<String>) -> Request {
-        Request::Hello {
-            software: "s".repeat(64),
-            addresses,
-            credential: Some(vec![1; 1024].into()),
-            invite: Some([2; 32]),
-            dial_back: true,
-        }
-    }
-
-    fn all() -> Vec<Request> {
-        let (tessera, checksum) = (TesseraId::from_bytes([7; 32]), Checksum::of(b"x"));
-        let fragment = FragmentId { tessera, stripe: u32::MAX, index: u16::MAX };
-        let compare = |question| Request::Compare { account: AccountId::from_bytes([3; 32]), question };
-        let document = DocumentKind::LayoutPage;
-        vec![
-            hello(vec![format!("{}:1", "a".repeat(253)); 8]),
-            Request::PutDocument { tessera, document, layout: Some(checksum), length: 65_536 },
-            Request::GetDocument { tessera, document, hash: Some(checksum) },
-            Request::PutFragment { fragment, checksum, length: 1 << 20, layout: checksum },
-            Request::GetFragment { fragment, checksum: None },
-            Request::DropFragments { order: vec![9; 16_384].into() },
-            Request::Attest { tessera, stripes: 0..u32::MAX, nonce: [4; 32] },
-            compare(Question::All),
-            compare(Question::Under(255)),
-            compare(Question::Pair { prefix: [7, 7], after: Some(tessera) }),
-            compare(Question::Tessera { tessera, from: (1, 2) }),
-            Request::Prove { checksum, group: 63, nonce: [5; 32] },
-            Request::Peers,
-        ]
-    }
-
-    #[test]
-    fn request_written_and_read_is_the_same() {
-        for request in all() {
-            let frame = request.frame();
-            assert!(frame.len() <= FRAME_HEAD_BYTES + FRAME_BYTES_MAX, "{request:?}");
-            assert_eq!(decoded(&frame), Ok(Some(request)));
-        }
-    }
-
-    #[test]
-    fn request_that_breaks_a_rule_is_refused() {
-        let (tessera, checksum) = (TesseraId::from_bytes([7; 32]), Checksum::of(b"x"));
-        let refused = |request: Request, reason: &str| {
-            let error = request.check().unwrap_err().to_string();
-            assert!(error.contains(reason), "{error}");
-            let read = Request::decode(request.kind(), &request.body().finish());
-            assert!(read.is_err(), "{reason}: {read:?}");
-        };
-        let put = |document, layout, length| Request::PutDocument { tessera, document, layout, length };
-        refused(put(DocumentKind::Manifest, None, 0), "a length of 0 bytes");
-        refused(put(DocumentKind::Manifest, None, 65_537), "65537 bytes long; at most 65536");
-        refused(put(DocumentKind::Layout, None, (16 << 20) + 1), "at most 16777216");
-        refused(put(DocumentKind::Layout, Some(checksum), 1), "a page names its layout");
-        refused(put(DocumentKind::LayoutPage, None, 32), "a page names its layout");
-        let fragment = FragmentId { tessera, stripe: 0, index: 0 };
-        let length = (1 << 20) + 1;
-        refused(Request::PutFragment { fragment, checksum, length, layout: checksum }, "at most 1048576");
-        let stripes = Range { start: 2, end: 1 };
-        refused(Request::Attest { tessera, stripes, nonce: [0; 32] }, "end before they start");
-        let question = Question::Pair { prefix: [7, 8], after: Some(tessera) };
-        refused(Request::Compare { account: AccountId::LOCAL, question }, "outside its prefix");
-        refused(Request::Prove { checksum, group: 64, nonce: [0; 32] }, "no fragment has");
-        refused(hello(vec!["a:1".to_owned(); 9]), "9 items; at most 8");
-        refused(hello(vec!["nowhere".to_owned()]), "no port");
-    }
-
-    #[test]
-    fn what_only_later_software_knows_is_told_from_what_is_wrong() {
-        for kind in [0, 11, 64, 65, 127, 255] {
-            assert_eq!(Request::decode(kind, b"anything"), Ok(None), "{kind}");
-        }
-        let document = |code: u64| {
-            let mut body = Writer::new();
-            body.bytes(1, &[7; 32]);
-            body.unsigned(2, code);
-            body.finish()
-        };
-        assert_eq!(Request::decode(GET_DOCUMENT, &document(4)), Ok(None));
-        assert_eq!(Request::decode(PUT_DOCUMENT, &document(300)), Ok(None));
-        assert_eq!(Request::decode(COMPARE, &document(4)), Ok(None));
-        assert!(matches!(Request::decode(PEERS, &[0xa1, 1]), Err(ProtoError::Malformed { .. })));
-        assert!(matches!(Request::decode(PEERS, &[]), Err(ProtoError::Malformed { .. })));
-        let long = vec![0; FRAME_BYTES_MAX + 1];
-        assert!(matches!(Request::decode(PEERS, &long), Err(ProtoError::TooLong { .. })));
-    }
-
-    #[test]
-    fn unknown_field_is_skipped() {
-        let mut body = Request::Peers.body();
-        body.text(99, "later");
-        assert_eq!(Request::decode(PEERS, &body.finish()), Ok(Some(Request::Peers)));
-    }
-}
+mod tests;
