@@ -317,9 +317,11 @@ impl System {
         self.supervisor.send_message(SupervisorMsg::Ping(reply.into())).is_ok() && answer.await.is_ok()
     }
 
-    /// Stops all actors in good order: what was asked of them before is done.
+    /// Stops all actors in good order: what was asked of them before is done. What is under way with other nodes may end, if
+    /// it does so soon.
     pub async fn drain(self) {
         self.server.drain();
+        self.pool.finish().await;
         let (done, stopped) = ractor::concurrency::oneshot();
         if self.supervisor.send_message(SupervisorMsg::Drain { done: done.into() }).is_ok() {
             // An error means that the supervisor is gone, and with it all actors.

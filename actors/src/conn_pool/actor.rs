@@ -1,6 +1,7 @@
 //! The pool: decides when; `reap`, `dialling`, `places` and `windows` decide what.
 
 mod dialling;
+mod finishing;
 mod placing;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -68,6 +69,8 @@ pub(super) struct State {
     probes: Budget,
     /// How much more may be parked on connections, in bytes.
     window_bytes_left: u64,
+    /// Set when the node stops: nothing new begins.
+    is_finishing: bool,
 }
 
 impl Actor for ConnPoolActor {
@@ -106,6 +109,7 @@ impl Actor for ConnPoolActor {
             budget,
             probes,
             window_bytes_left,
+            is_finishing: false,
         })
     }
 
@@ -131,6 +135,7 @@ impl Actor for ConnPoolActor {
                 state.reap();
                 me.send_after(state.with.settings.reap_every, || PoolMsg::Reap);
             }
+            PoolMsg::Finish(reply) => state.finish(reply),
             PoolMsg::Ping(reply) => drop(reply.send(())),
             #[cfg(feature = "faults")]
             #[expect(clippy::panic, reason = "a test asked for it")]
@@ -148,6 +153,9 @@ impl Actor for ConnPoolActor {
 impl State {
     fn accepted(&mut self, link: Arc<Link>) {
         let node = link.node;
+        if self.is_finishing {
+            return shut(&link, Close::Stopping, endpoint::STOPPING);
+        }
         if let Err(reason) = self.make_place(&link) {
             self.with.metrics.turned_away(Close::Full);
             return shut(&link, Close::Full, reason);

@@ -173,7 +173,7 @@ impl Port {
 
 /// Closes all connections of an endpoint, and waits a moment for the other sides to hear of it.
 pub(super) async fn close(endpoint: &Endpoint) {
-    endpoint.close(Close::Stopping.code(), b"this node stops or starts anew");
+    endpoint.close(Close::Stopping.code(), STOPPING.as_bytes());
     // Whoever does not hear of it in time finds out by itself.
     let _ = timeout(CLOSING, endpoint.wait_idle()).await;
 }
@@ -213,6 +213,8 @@ fn not_bound(wanted: SocketAddr, error: &io::Error) -> ActorError {
     ActorError::Network { reason }
 }
 
+/// What the other sides are told.
+pub(super) const STOPPING: &str = "this node stops or starts anew";
 /// Version 1 (RFC 9000).
 const QUIC_VERSION: u32 = 1;
 

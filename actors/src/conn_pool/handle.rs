@@ -71,6 +71,12 @@ impl ConnPoolHandle {
         self.seat.tell(PoolMsg::BookChanged);
     }
 
+    /// Has it begin nothing new, and waits until the streams that are open have ended, or have had their time.
+    pub(crate) async fn finish(&self) {
+        // One that falls meanwhile has no streams any more.
+        let _ = self.seat.answers(PoolMsg::Finish).await;
+    }
+
     /// Whether the actor is there and takes messages.
     pub(crate) async fn answers(&self) -> bool {
         self.seat.answers(PoolMsg::Ping).await

@@ -46,6 +46,11 @@ pub(crate) const SOCKET_BUFFER_BYTES: usize = 8 << 20;
 pub(crate) const INCOMING_MAX: usize = 1024;
 /// What those may have sent before, all together, in bytes.
 pub(crate) const INCOMING_BYTES_MAX: u64 = 4 << 20;
+/// How long a node that stops leaves streams that are under way to end: a fragment of 1 MiB at 2 Mbit/s.
+pub(crate) const FINISHING: Duration = Duration::from_secs(5);
+/// How long what was said last may take beyond two round trips to arrive: whoever acknowledges waits so long (RFC 9000
+/// §18.2), and twice, for something may be lost.
+pub(crate) const LAST_WORDS: Duration = Duration::from_millis(50);
 /// How long closing all connections may take.
 pub(crate) const CLOSING: Duration = Duration::from_secs(2);
 /// Streams of one peer that carry fragments or documents at a time: more add no throughput, and make others wait.

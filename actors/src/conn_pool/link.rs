@@ -6,16 +6,16 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use proto::NodeId;
 use quinn::{Connection, ConnectionError, RecvStream, SendStream};
-use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OnceCell, OwnedSemaphorePermit, Semaphore};
 
 use super::{
     identity,
-    limits::{BULK_STREAMS_MAX, STREAMS_MAX},
+    limits::{BULK_STREAMS_MAX, LAST_WORDS, STREAMS_MAX},
     reap::{Entry, Origin},
     strikes::Strikes,
     trouble::PeerTrouble,
@@ -48,6 +48,8 @@ pub(super) struct Link {
     clock: Clock,
     /// Leases that are held, and [`RETIRED`].
     in_use: AtomicUsize,
+    /// Told when nobody uses it any more.
+    unused: Notify,
     last_used_ms: AtomicU64,
     /// Set when this node has introduced itself on it.
     introduced: OnceCell<()>,
@@ -83,6 +85,7 @@ impl Link {
             binding,
             clock,
             in_use,
+            unused: Notify::new(),
             last_used_ms,
             introduced,
             bulk,
@@ -113,6 +116,20 @@ impl Link {
 
     fn leases(&self) -> usize {
         self.in_use.load(Ordering::Acquire) & !RETIRED
+    }
+
+    /// Waits until nobody uses it, and what was said last on it has had its time to arrive.
+    pub(super) async fn finished(&self) {
+        loop {
+            let unused = self.unused.notified();
+            if !self.is_in_use() {
+                break;
+            }
+            unused.await;
+        }
+        let (_, idle_ms) = self.ages_ms();
+        let on_its_way = 2 * self.connection.rtt() + LAST_WORDS;
+        tokio::time::sleep(on_its_way.saturating_sub(Duration::from_millis(idle_ms))).await;
     }
 
     /// The address at the other end, an IPv4 one written as such.
@@ -231,7 +248,9 @@ impl Clone for Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.0.touch();
-        self.0.in_use.fetch_sub(1, Ordering::AcqRel);
+        if self.0.in_use.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.unused.notify_waiters();
+        }
     }
 }
 

@@ -35,6 +35,8 @@ pub(super) enum PoolMsg {
     BookChanged,
     /// Time to look for connections that nobody uses.
     Reap,
+    /// Begin nothing new, and answer when the streams that are open have ended, or have had their time. Without a slot.
+    Finish(RpcReplyPort<()>),
     /// Is anybody there? Answered at once, and without a slot.
     Ping(RpcReplyPort<()>),
     /// Fall, for the tests of supervision.

@@ -13,6 +13,7 @@ mod admission;
 mod asked;
 mod compare;
 mod delivered;
+mod finishing;
 mod hello;
 mod papers;
 mod put;
@@ -22,7 +23,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::AtomicBool,
     },
     time::{Duration, Instant},
 };
@@ -128,7 +129,11 @@ impl Server {
     pub(crate) fn run(self: Arc<Self>, thread: &Handle, mut inbound: mpsc::Receiver<Inbound>) {
         thread.spawn(async move {
             while let Some(stream) = inbound.recv().await {
-                tokio::spawn(self.clone().serve(stream));
+                if self.is_draining() {
+                    tokio::spawn(self.clone().turn_away(stream));
+                } else {
+                    tokio::spawn(self.clone().serve(stream));
+                }
             }
         });
     }
@@ -138,11 +143,6 @@ impl Server {
     pub(crate) fn parked(&self) -> Parked {
         let State { accounts, room, guest_room, .. } = &self.state;
         Parked { owed_bytes: accounts.owed(), room_bytes: room.taken_bytes() + guest_room.taken_bytes() }
-    }
-
-    /// From now on nothing new is begun.
-    pub(crate) fn drain(&self) {
-        self.state.draining.store(true, Ordering::Release);
     }
 
     async fn serve(self: Arc<Self>, mut stream: Inbound) {
@@ -172,6 +172,7 @@ impl Server {
             reply.unwrap_or_else(|refusal| ((Answer::Refused(refusal), Bytes::new()), None));
         if self.say(&mut stream, &answer, bulk, place).await.is_ok() {
             self.metrics.served(verb, begun.elapsed().as_secs_f64());
+            self.until_taken(&mut stream).await;
         }
     }
 
@@ -271,8 +272,8 @@ impl Server {
     }
 
     async fn answer(&self, request: Request, stream: &mut Inbound) -> Reply {
-        if self.state.draining.load(Ordering::Acquire) {
-            return Err(RefusalKind::Restarting.because("this node is stopping"));
+        if self.is_draining() {
+            return Err(finishing::stopping());
         }
         if let Some(reason) = self.peers.book().blocked.get(&stream.lease.node()) {
             return Err(RefusalKind::Blocked.because(reason));

@@ -8,4 +8,5 @@ mod giving;
 mod hostile;
 mod lying;
 mod meeting;
+mod stopping;
 mod support;

@@ -9,11 +9,14 @@ use super::{
     super::{
         dial::Dial,
         dialling::Backoff,
+        endpoint,
         link::{Close, Lease, Link},
         message::{PoolMsg, Reply},
         trouble::PeerTrouble,
     },
-    State, shut,
+    State,
+    finishing::restarting,
+    shut,
 };
 use crate::{error::ActorError, supervision::gate::Slot};
 
@@ -39,6 +42,9 @@ impl State {
     pub(super) fn lease(&mut self, node: NodeId, slot: Slot, reply: Reply<Lease>) {
         if reply.is_closed() {
             return;
+        }
+        if self.is_finishing {
+            return drop(reply.send(Err(restarting())));
         }
         let link = self.links.get(&node).filter(|link| link.connection.close_reason().is_none());
         if let Some(lease) = link.and_then(Lease::take) {
@@ -109,6 +115,9 @@ impl State {
     }
 
     pub(super) fn probe(&mut self, node: NodeId, address: HostPort, slot: Slot, reply: Reply<()>) {
+        if self.is_finishing {
+            return drop(reply.send(Err(restarting())));
+        }
         let refuse = |trouble| Err(ActorError::Peer { node, trouble });
         let now_ms = self.clock.now_ms();
         let taken = self.probes.take(now_ms).and_then(|()| self.budget.take(now_ms));
@@ -137,7 +146,9 @@ impl State {
         match outcome {
             Err(trouble) => self.dial_next(node, trouble),
             Ok(link) => {
-                let Some(dialling) = self.dials.remove(&node) else { return };
+                let Some(dialling) = self.dials.remove(&node) else {
+                    return shut(&link, Close::Stopping, endpoint::STOPPING);
+                };
                 self.with.metrics.handshake(dialling.begun.elapsed().as_secs_f64());
                 self.admit(&link);
                 self.answer(node, dialling.waiting, &link);
@@ -177,6 +188,9 @@ impl State {
 
     /// Dials the nodes that are to be held connected and are not.
     pub(super) fn keep(&mut self) {
+        if self.is_finishing {
+            return;
+        }
         let kept: Vec<NodeId> = self.with.book.borrow().kept().collect();
         for node in kept {
             let is_there = self.links.contains_key(&node) || self.dials.contains_key(&node);
