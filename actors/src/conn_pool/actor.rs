@@ -20,7 +20,7 @@ use super::{
     link::{Clock, Close, Lease, Link},
     links::{Links, Shown},
     message::{ConnectionStatus, Inbound, PoolMsg, PoolStatus, WaitingStatus},
-    reap::{self, Entry},
+    reap,
     trouble::PeerTrouble,
     windows,
 };
@@ -261,11 +261,9 @@ impl State {
     }
 
     fn reap(&mut self) {
-        let expired = reap::expired(
-            self.clock.now_ms(),
-            &self.entries(),
-            u64::try_from(self.with.settings.idle.as_millis()).unwrap_or(u64::MAX),
-        );
+        self.links.values().for_each(|link| link.listen());
+        let idle_ms = u64::try_from(self.with.settings.idle.as_millis()).unwrap_or(u64::MAX);
+        let expired = reap::expired(self.clock.now_ms(), &self.entries(), idle_ms, self.reserved());
         for node in &expired {
             // Whoever has just come for it keeps it.
             if let Some(link) = self.links.get(node).filter(|link| link.retire()).cloned() {
@@ -281,10 +279,6 @@ impl State {
 
     fn full(&self) -> ActorError {
         ActorError::Busy { actor: super::NAME, limit: self.with.settings.connections_max }
-    }
-
-    fn entries(&self) -> Vec<Entry> {
-        self.links.values().map(|link| link.entry()).collect()
     }
 
     /// Connections that are there or on their way.
@@ -323,7 +317,7 @@ impl State {
         ConnectionStatus {
             node: link.node,
             address: link.address(),
-            is_inbound: link.origin.dialler == link.node,
+            is_inbound: link.is_inbound(),
             is_kept: link.is_kept,
             streams: link.entry().in_use,
             open_for: Duration::from_millis(open_ms),

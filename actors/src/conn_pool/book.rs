@@ -62,6 +62,16 @@ impl PeerBook {
         self.peers.get(&node).is_some_and(|peer| peer.is_configured) && !self.blocked.contains_key(&node)
     }
 
+    /// Whether the operator wants a node.
+    pub(crate) fn is_configured(&self, node: &NodeId) -> bool {
+        self.peers.get(node).is_some_and(|peer| peer.is_configured)
+    }
+
+    /// How many nodes the operator wants.
+    pub(super) fn configured(&self) -> usize {
+        self.peers.values().filter(|peer| peer.is_configured).count()
+    }
+
     /// How many bytes may be kept for an author in all: what its machines may together, those without an allowance of
     /// their own `each`. `None` for an author that no peer acts for.
     pub fn allowance(&self, author: AuthorId, each: u64) -> Option<u64> {

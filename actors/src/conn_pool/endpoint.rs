@@ -25,8 +25,8 @@ use tokio::{
 use super::{
     identity::{ALPN, Identity, PROBE_ALPN},
     limits::{
-        CLOSING, GUEST_STREAMS_MAX, INCOMING_BYTES_MAX, INCOMING_MAX, KEEP_ALIVE, SILENCE,
-        SOCKET_BUFFER_BYTES, STREAM_WINDOW_BYTES, UNACKNOWLEDGED_MAX,
+        CLOSING, GUEST_STREAMS_MAX, INCOMING_BYTES_MAX, INCOMING_MAX, KEEP_ALIVE, KEEP_ALIVE_MIN,
+        KEEP_ALIVE_SHARE, SILENCE, SOCKET_BUFFER_BYTES, STREAM_WINDOW_BYTES, UNACKNOWLEDGED_MAX,
     },
     link::Close,
     reset::{RandomIds, ResetKey},
@@ -114,7 +114,7 @@ impl Port {
     pub(super) fn client(&self, node: NodeId, is_kept: bool) -> Result<ClientConfig, ActorError> {
         let mut config = ClientConfig::new(Arc::new(self.identity.client(node, ALPN)?));
         let mut transport = self.transport()?;
-        transport.keep_alive_interval(is_kept.then_some(KEEP_ALIVE));
+        transport.keep_alive_interval(is_kept.then_some(keep_alive(self.idle)));
         config.transport_config(Arc::new(transport));
         Ok(config)
     }
@@ -169,6 +169,12 @@ impl Port {
             .datagram_receive_buffer_size(None);
         Ok(transport)
     }
+}
+
+/// How often a packet holds a connection open: several times within what the other side lets it idle, which is likely to be
+/// as long as here.
+fn keep_alive(idle: std::time::Duration) -> std::time::Duration {
+    (idle / KEEP_ALIVE_SHARE).clamp(KEEP_ALIVE_MIN, KEEP_ALIVE)
 }
 
 /// Closes all connections of an endpoint, and waits a moment for the other sides to hear of it.

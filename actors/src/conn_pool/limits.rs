@@ -26,6 +26,10 @@ pub(crate) const GUEST_STREAMS_MAX: u32 = 32;
 pub(crate) const SILENCE: Duration = Duration::from_secs(30);
 /// How often a packet holds open a connection that is kept: routers forget a UDP flow within 30 seconds.
 pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// The same where connections may not idle for long: this part of the time, so that the other side sees it in time.
+pub(crate) const KEEP_ALIVE_SHARE: u32 = 4;
+/// But never more often than this.
+pub(crate) const KEEP_ALIVE_MIN: Duration = Duration::from_millis(250);
 /// How long a handshake may take, ours or theirs.
 pub(crate) const HANDSHAKE: Duration = Duration::from_secs(5);
 /// Handshakes with addresses that have not shown that they receive what is sent: this part of those that may run.
@@ -62,5 +66,6 @@ pub(crate) const STRIKE_FORGIVEN_MS: u64 = 10_000;
 /// Streams that peers have opened and nobody has begun to serve.
 pub(crate) const INBOUND_MAX: usize = 256;
 
+const _: () = assert!(KEEP_ALIVE_MIN.as_millis() < KEEP_ALIVE.as_millis());
 const _: () = assert!(GUEST_STREAMS_MAX <= STREAMS_MAX && WINDOW_BYTES_MIN <= WINDOW_BYTES_MAX);
 const _: () = assert!(STREAM_WINDOW_BYTES as usize == FRAGMENT_BYTES_MAX);

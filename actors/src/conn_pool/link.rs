@@ -51,6 +51,9 @@ pub(super) struct Link {
     /// Told when nobody uses it any more.
     unused: Notify,
     last_used_ms: AtomicU64,
+    /// Packets that do nothing but hold it open, and when the reaper last found that there were more.
+    pings: AtomicU64,
+    held_ms: AtomicU64,
     /// Set when this node has introduced itself on it.
     introduced: OnceCell<()>,
     /// Places for streams that carry much.
@@ -77,6 +80,7 @@ impl Link {
         let (in_use, last_used_ms) = (AtomicUsize::new(0), AtomicU64::new(now_ms));
         let (introduced, bulk) = (OnceCell::new(), Arc::new(Semaphore::new(BULK_STREAMS_MAX)));
         let strikes = Mutex::default();
+        let pings = AtomicU64::new(connection.stats().frame_rx.ping);
         Some(Self {
             node,
             connection,
@@ -87,6 +91,8 @@ impl Link {
             in_use,
             unused: Notify::new(),
             last_used_ms,
+            pings,
+            held_ms: AtomicU64::new(0),
             introduced,
             bulk,
             granted_bytes: AtomicU64::new(0),
@@ -101,7 +107,21 @@ impl Link {
             in_use: self.leases(),
             last_used_ms: self.last_used_ms.load(Ordering::Acquire),
             is_kept: self.is_kept,
+            held_ms: Some(self.held_ms.load(Ordering::Acquire)).filter(|at_ms| *at_ms > 0),
         }
+    }
+
+    /// Notes whether the other side has held it open since the last time.
+    pub(super) fn listen(&self) {
+        let pings = self.connection.stats().frame_rx.ping;
+        if self.pings.swap(pings, Ordering::AcqRel) != pings {
+            self.held_ms.store(self.clock.now_ms(), Ordering::Release);
+        }
+    }
+
+    /// Whether the other side has dialled.
+    pub(super) fn is_inbound(&self) -> bool {
+        self.origin.dialler == self.node
     }
 
     pub(super) fn is_in_use(&self) -> bool {

@@ -5,10 +5,12 @@
 //! 2. A connection with a stream open is neither reaped nor evicted, even though handles take one that is there without
 //!    asking: one that is about to go is retired first, and only when nobody uses it. A newcomer from outside evicts nobody, unless the
 //!    operator wants it: then a guest makes way, and some places are kept for such nodes from the beginning.
-//! 3. One dial per node at a time, however many wait for it; a node that did not answer is left alone for longer each
+//! 3. A connection that a node holds open that the operator wants, from behind its router, is not reaped: this side could
+//!    not dial it again. No more are than there are places kept for such nodes, and guests hold none.
+//! 4. One dial per node at a time, however many wait for it; a node that did not answer is left alone for longer each
 //!    time; all dials together stay below a budget per minute.
-//! 4. Nobody is taken for somebody else: the handshake proves the key, and the key is the id.
-//! 5. Absent on purpose: what is said on the streams. Those that peers open are handed to `serve` over a bounded channel;
+//! 5. Nobody is taken for somebody else: the handshake proves the key, and the key is the id.
+//! 6. Absent on purpose: what is said on the streams. Those that peers open are handed to `serve` over a bounded channel;
 //!    those that this node opens are used through a [`Lease`].
 
 mod accept;

@@ -90,7 +90,12 @@ pub(super) fn decide(places: Places, present: &[Occupant], newcomer: &Occupant) 
 
 /// Places that guests may have together.
 fn guests_max(places: Places) -> usize {
-    places.max - places.configured.min(places.max / RESERVED_SHARE)
+    places.max - reserved(places.max, places.configured)
+}
+
+/// Places, of so many, that are kept for so many nodes that the operator wants.
+pub(super) fn reserved(places: usize, configured: usize) -> usize {
+    configured.min(places / RESERVED_SHARE)
 }
 
 /// Places, of so many, that the guests of one network may have.

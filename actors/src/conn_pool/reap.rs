@@ -1,6 +1,8 @@
 //! Which connections go: pure, over a view of each, with the time as an argument. Times are milliseconds since the
 //! pool began.
 
+use std::cmp::Reverse;
+
 use proto::NodeId;
 
 /// What is known of a connection when it is decided whether it stays.
@@ -13,14 +15,21 @@ pub(super) struct Entry {
     pub(super) last_used_ms: u64,
     /// Whether it is held open so that a node behind a router stays reachable.
     pub(super) is_kept: bool,
+    /// When a packet last came that does nothing but hold it open. Only of a node that the operator wants and that has
+    /// dialled this one: it may be behind a router, and could not be dialled again.
+    pub(super) held_ms: Option<u64>,
 }
 
-/// Connections that have been idle for longer than they may. One with an open stream never is.
-pub(super) fn expired(now_ms: u64, entries: &[Entry], idle_ms: u64) -> Vec<NodeId> {
-    let is_expired = |entry: &&Entry| {
-        entry.in_use == 0 && !entry.is_kept && now_ms.saturating_sub(entry.last_used_ms) >= idle_ms
-    };
-    entries.iter().filter(is_expired).map(|entry| entry.node).collect()
+/// Connections that have been idle for longer than they may. One with an open stream never is, and one that the other side
+/// holds open is as long as it does so: up to so many of them, those that were used last.
+pub(super) fn expired(now_ms: u64, entries: &[Entry], idle_ms: u64, held_max: usize) -> Vec<NodeId> {
+    let is_old = |at_ms: u64| now_ms.saturating_sub(at_ms) >= idle_ms;
+    let is_idle = |entry: &&Entry| entry.in_use == 0 && !entry.is_kept && is_old(entry.last_used_ms);
+    let is_held = |entry: &&Entry| entry.held_ms.is_some_and(|at_ms| !is_old(at_ms));
+    let (mut held, expired): (Vec<&Entry>, Vec<&Entry>) = entries.iter().filter(is_idle).partition(is_held);
+    held.sort_by_key(|entry| (Reverse(entry.last_used_ms), entry.node));
+    let too_many = held.into_iter().skip(held_max);
+    expired.into_iter().chain(too_many).map(|entry| entry.node).collect()
 }
 
 /// The connection that makes room for a new one: the one that has been idle longest, of those that are not kept open
@@ -59,14 +68,14 @@ mod tests {
     }
 
     fn entry(number: u8, in_use: usize, last_used_ms: u64, is_kept: bool) -> Entry {
-        Entry { node: node(number), in_use, last_used_ms, is_kept }
+        Entry { node: node(number), in_use, last_used_ms, is_kept, held_ms: None }
     }
 
     #[test]
     fn connections_idle_for_too_long_expire() {
         let check = |entries: &[Entry], expected: &[u8]| {
             let expected: Vec<_> = expected.iter().map(|number| node(*number)).collect();
-            assert_eq!(expired(1000, entries, 300), expected, "{entries:?}");
+            assert_eq!(expired(1000, entries, 300, 0), expected, "{entries:?}");
         };
         check(&[], &[]);
         check(&[entry(1, 0, 700, false)], &[1]);
@@ -76,6 +85,28 @@ mod tests {
         check(&[entry(1, 0, 0, false), entry(2, 0, 999, false), entry(3, 0, 1, false)], &[1, 3]);
         // A clock that seems to run backwards makes nothing old.
         check(&[entry(1, 0, 2000, false)], &[]);
+    }
+
+    #[test]
+    fn connections_that_the_other_side_holds_open_stay_up_to_a_bound() {
+        let held = |number, in_use, last_used_ms, held_ms| Entry {
+            held_ms: Some(held_ms),
+            ..entry(number, in_use, last_used_ms, false)
+        };
+        let check = |entries: &[Entry], held_max, expected: &[u8]| {
+            let expected: Vec<_> = expected.iter().map(|number| node(*number)).collect();
+            assert_eq!(expired(1000, entries, 300, held_max), expected, "{entries:?}");
+        };
+        check(&[held(1, 0, 0, 701)], 1, &[]);
+        check(&[held(1, 0, 0, 700)], 1, &[1]);
+        check(&[held(1, 0, 0, 2000)], 1, &[]);
+        check(&[held(1, 0, 0, 999)], 0, &[1]);
+        // Those that were used last stay, and of those that were used at once always the same.
+        check(&[held(1, 0, 5, 999), held(2, 0, 6, 999), held(3, 0, 7, 999)], 2, &[1]);
+        check(&[held(3, 0, 5, 999), held(1, 0, 5, 999), held(2, 0, 5, 999)], 2, &[3]);
+        // Those that stay anyhow take nobody's place.
+        check(&[held(1, 1, 9, 999), held(2, 0, 701, 999), held(3, 0, 0, 999)], 1, &[]);
+        check(&[entry(1, 0, 9, true), entry(2, 0, 9, false), held(3, 0, 0, 999)], 1, &[2]);
     }
 
     #[test]

@@ -37,8 +37,8 @@ impl State {
             let Entry { node, in_use, last_used_ms, .. } = link.entry();
             Occupant {
                 node,
-                is_configured: book.peers.get(&node).is_some_and(|peer| peer.is_configured),
-                is_inbound: link.origin.dialler == node,
+                is_configured: book.is_configured(&node),
+                is_inbound: link.is_inbound(),
                 prefix: Prefix::of(link.address().ip()),
                 in_use,
                 last_used_ms,
@@ -48,7 +48,7 @@ impl State {
         let places = Places {
             max: self.with.settings.connections_max,
             taken: self.taken(),
-            configured: book.peers.values().filter(|peer| peer.is_configured).count(),
+            configured: book.configured(),
         };
         places::decide(places, &present, &occupant(link))
     }
@@ -65,14 +65,28 @@ impl State {
 
     /// A connection to a node that the operator wants may have more parked on it than that to a guest.
     pub(super) fn widen(&mut self, link: &Link) {
-        let is_configured =
-            self.with.book.borrow().peers.get(&link.node).is_some_and(|peer| peer.is_configured);
-        if !is_configured || link.granted_bytes() > 0 {
+        if !self.with.book.borrow().is_configured(&link.node) || link.granted_bytes() > 0 {
             return;
         }
         let first = self.with.port.window_bytes();
         link.widen(first, windows::more(self.window_bytes_left, first));
         self.window_bytes_left = self.window_bytes_left.saturating_sub(link.granted_bytes());
+    }
+
+    /// What the reaper has to know of all connections. Whoever the operator has not asked for holds none of them open.
+    pub(super) fn entries(&self) -> Vec<Entry> {
+        let book = self.with.book.borrow();
+        let entries = self.links.values().map(|link| {
+            let may_hold = link.is_inbound() && book.is_configured(&link.node);
+            let entry = link.entry();
+            Entry { held_ms: entry.held_ms.filter(|_| may_hold), ..entry }
+        });
+        entries.collect()
+    }
+
+    /// Connections that others may hold open: as many as places are kept for nodes that the operator wants.
+    pub(super) fn reserved(&self) -> usize {
+        places::reserved(self.with.settings.connections_max, self.with.book.borrow().configured())
     }
 
     /// Makes room for one more connection, if need be by closing an idle one.

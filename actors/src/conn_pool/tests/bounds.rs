@@ -117,3 +117,41 @@ async fn node_that_comes_again_takes_the_place_of_its_old_connection() {
     say(&b.pool.lease(a.id).await.unwrap()).await.unwrap();
     a.until_connected(1).await;
 }
+
+/// Two nodes, the second of which has dialled the first and holds the connection open; neither lets one idle for longer than
+/// a second.
+async fn held(is_configured: bool) -> (Node, Node) {
+    let brief = NetworkConfig {
+        pool_idle_timeout: IDLE,
+        pool_reaper_interval: Duration::from_millis(100),
+        ..config()
+    };
+    let (a, b) = (Node::with(1, brief.clone()).await, Node::with(2, brief).await);
+    // Without an address: it could not be dialled.
+    a.change(|book| drop(book.peers.insert(b.id, Known { is_configured, ..Known::default() })));
+    let addresses = vec![a.address().parse().unwrap()];
+    b.change(|book| {
+        drop(book.peers.insert(a.id, Known { addresses, is_configured: true, ..Known::default() }));
+    });
+    a.until_connected(1).await;
+    (a, b)
+}
+
+#[tokio::test]
+async fn connection_that_a_wanted_node_holds_open_outlives_the_idle_timeout() {
+    let (a, b) = held(true).await;
+    until("three idle timeouts", async || {
+        let there = a.connections().await;
+        there.first().is_some_and(|connection| connection.idle_for > IDLE * 3)
+    })
+    .await;
+    assert_eq!((a.counted("conn_pool_reaped"), b.counted("conn_pool_reaped")), (0, 0));
+}
+
+#[tokio::test]
+async fn guest_holds_no_connection_open() {
+    let (a, _b) = held(false).await;
+    until("its end", async || a.counted("conn_pool_reaped") > 0).await;
+}
+
+const IDLE: Duration = Duration::from_secs(1);
