@@ -84,14 +84,33 @@ impl PeerBook {
         self.peers.values().filter(|peer| peer.is_configured).filter_map(|peer| peer.author)
     }
 
-    /// The nodes that are held connected, so that they reach this one behind its router: the first few that the
-    /// operator wants and whose address is known.
-    pub(super) fn kept(&self) -> impl Iterator<Item = NodeId> + '_ {
-        let wanted = self.peers.iter().filter(|(node, peer)| {
-            peer.is_configured && !peer.addresses.is_empty() && !self.blocked.contains_key(*node)
-        });
-        wanted.map(|(node, _)| *node).take(KEPT_MAX)
+    /// Whether a node may be held connected: the operator wants it, and its address is known.
+    pub(super) fn may_be_kept(&self, node: &NodeId) -> bool {
+        let is_wanted = |peer: &Known| peer.is_configured && !peer.addresses.is_empty();
+        self.peers.get(node).is_some_and(is_wanted) && !self.blocked.contains_key(node)
     }
+
+    /// The nodes that are held connected, so that they reach this one behind its router: a few of those that may be, and
+    /// rather such as are there. Those that are held already come first, so that there are never more.
+    pub(super) fn kept(&self, presence: impl Fn(&NodeId) -> Presence) -> Vec<NodeId> {
+        let mut kept: Vec<_> = self.peers.keys().filter(|node| self.may_be_kept(node)).copied().collect();
+        kept.sort_by_key(presence);
+        kept.truncate(KEPT_MAX);
+        kept
+    }
+}
+
+/// Whether a node is there, as far as the pool knows. In the order in which nodes are held connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Presence {
+    /// It is held connected, or dialled for that.
+    Kept,
+    /// There is a connection, which others need or have made.
+    Connected,
+    /// It may be dialled.
+    Unknown,
+    /// It could not be reached lately.
+    Absent,
 }
 
 /// Nodes that are held connected.
@@ -163,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn first_configured_nodes_with_an_address_are_kept() {
+    fn few_configured_nodes_with_an_address_are_kept() {
         let somewhere = ["127.0.0.1:1"].as_slice();
         let peers = [
             (node(1), known(somewhere, false)),
@@ -174,9 +193,27 @@ mod tests {
             (node(6), known(somewhere, true)),
         ];
         let book = PeerBook { peers: peers.into(), ..PeerBook::default() };
-        assert_eq!(book.kept().collect::<Vec<_>>(), [3, 4, 5].map(node));
+        assert_eq!(book.kept(|_| Presence::Unknown), [3, 4, 5].map(node));
         let blocked = [(node(4), String::new())].into();
         let book = PeerBook { blocked, ..book };
-        assert_eq!(book.kept().collect::<Vec<_>>(), [3, 5, 6].map(node));
+        assert_eq!(book.kept(|_| Presence::Unknown), [3, 5, 6].map(node));
+    }
+
+    #[test]
+    fn nodes_that_are_there_are_kept_rather_than_others() {
+        use Presence::{Absent, Connected, Kept, Unknown};
+        let peers = (0..5).map(|number| (node(number), known(&["127.0.0.1:1"], true))).collect();
+        let book = PeerBook { peers, ..PeerBook::default() };
+        let check = |presences: [Presence; 5], expected: [u8; 3]| {
+            let presence = |other: &NodeId| presences[usize::from(other.as_bytes()[0])];
+            assert_eq!(book.kept(presence), expected.map(node), "{presences:?}");
+        };
+        check([Unknown; 5], [0, 1, 2]);
+        check([Absent, Absent, Unknown, Unknown, Unknown], [2, 3, 4]);
+        check([Absent, Absent, Absent, Unknown, Connected], [4, 3, 0]);
+        check([Absent; 5], [0, 1, 2]);
+        // Once it is there, nobody else takes its place, whoever comes or comes back.
+        check([Unknown, Connected, Kept, Kept, Kept], [2, 3, 4]);
+        check([Connected, Unknown, Connected, Kept, Absent], [3, 0, 2]);
     }
 }

@@ -7,6 +7,7 @@ use proto::NodeId;
 
 use super::{
     super::{
+        book::Presence,
         dial::Dial,
         dialling::Backoff,
         endpoint,
@@ -186,12 +187,27 @@ impl State {
         }
     }
 
+    fn presence(&self, node: &NodeId) -> Presence {
+        let is_kept = |link: &Arc<Link>| link.is_kept;
+        let is_absent = |failure: &Failure| failure.backoff.wait_ms(self.clock.now_ms()).is_some();
+        if self.links.get(node).is_some_and(is_kept) || self.dials.get(node).is_some_and(|dial| dial.is_kept)
+        {
+            Presence::Kept
+        } else if self.links.contains_key(node) || self.dials.contains_key(node) {
+            Presence::Connected
+        } else if self.backoffs.get(node).is_some_and(is_absent) {
+            Presence::Absent
+        } else {
+            Presence::Unknown
+        }
+    }
+
     /// Dials the nodes that are to be held connected and are not.
     pub(super) fn keep(&mut self) {
         if self.is_finishing {
             return;
         }
-        let kept: Vec<NodeId> = self.with.book.borrow().kept().collect();
+        let kept = self.with.book.borrow().kept(|node| self.presence(node));
         for node in kept {
             let is_there = self.links.contains_key(&node) || self.dials.contains_key(&node);
             if !is_there && self.may_dial(node, true).is_ok() {

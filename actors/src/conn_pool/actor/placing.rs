@@ -73,13 +73,18 @@ impl State {
         self.window_bytes_left = self.window_bytes_left.saturating_sub(link.granted_bytes());
     }
 
-    /// What the reaper has to know of all connections. Whoever the operator has not asked for holds none of them open.
+    /// What the reaper has to know of all connections. Whoever the operator does not ask for, or not any more, holds none of
+    /// them open, and none is held open for it.
     pub(super) fn entries(&self) -> Vec<Entry> {
         let book = self.with.book.borrow();
         let entries = self.links.values().map(|link| {
             let may_hold = link.is_inbound() && book.is_configured(&link.node);
             let entry = link.entry();
-            Entry { held_ms: entry.held_ms.filter(|_| may_hold), ..entry }
+            Entry {
+                is_kept: entry.is_kept && book.may_be_kept(&link.node),
+                held_ms: entry.held_ms.filter(|_| may_hold),
+                ..entry
+            }
         });
         entries.collect()
     }

@@ -108,7 +108,7 @@ async fn node_without_an_address_blocked_or_itself_is_not_dialled() {
 }
 
 #[tokio::test]
-async fn first_three_configured_nodes_are_kept_connected_and_no_others() {
+async fn three_configured_nodes_are_kept_connected_and_no_others() {
     let a = Node::with(1, NetworkConfig { pool_idle_timeout: Duration::ZERO, ..config() }).await;
     let mut others = Vec::new();
     for seed in 2..7 {
@@ -134,4 +134,47 @@ async fn first_three_configured_nodes_are_kept_connected_and_no_others() {
     a.until_connected(3).await;
     assert!(a.connections().await.iter().all(|connection| connection.is_kept && connection.node != last));
     assert_eq!(a.counted("conn_pool_reaped"), 1);
+}
+
+#[tokio::test]
+async fn nodes_that_are_not_there_take_no_place_of_those_that_are_kept_connected() {
+    let a = Node::start(1).await;
+    let (b, c) = (Node::start(2).await, Node::start(3).await);
+    let configured = |address: &str| Known {
+        addresses: vec![address.parse().unwrap()],
+        is_configured: true,
+        ..Known::default()
+    };
+    a.change(|book| {
+        // They come first, and as many as there are places.
+        for number in 0..3 {
+            book.peers.insert(NodeId::from_bytes([number; 32]), configured("no-such-host.invalid:1"));
+        }
+        for other in [&b, &c] {
+            other.knows_at(a.id, &[]);
+            book.peers.insert(other.id, configured(&other.address()));
+        }
+    });
+    until("both", async || {
+        a.pool.reap();
+        a.connections().await.iter().filter(|connection| connection.is_kept).count() == 2
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn node_that_is_not_wanted_any_more_is_not_kept_connected() {
+    let a = Node::with(1, NetworkConfig { pool_idle_timeout: Duration::ZERO, ..config() }).await;
+    let b = Node::start(2).await;
+    b.knows_at(a.id, &[]);
+    let addresses = vec![b.address().parse().unwrap()];
+    a.change(|book| {
+        drop(book.peers.insert(b.id, Known { addresses, is_configured: true, ..Known::default() }));
+    });
+    a.until_connected(1).await;
+    a.pool.reap();
+    a.until_connected(1).await;
+    a.change(|book| drop(book.peers.remove(&b.id)));
+    a.pool.reap();
+    a.until_connected(0).await;
 }
