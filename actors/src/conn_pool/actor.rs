@@ -56,6 +56,8 @@ pub(super) struct Settings {
 pub(super) struct State {
     me: ActorRef<PoolMsg>,
     with: Arguments,
+    /// What was known of other nodes when that was last looked at.
+    known: Arc<PeerBook>,
     endpoint: Endpoint,
     clock: Clock,
     /// The connection to each node.
@@ -97,9 +99,11 @@ impl Actor for ConnPoolActor {
         let links = Links::new(with.shown.clone());
         let (dials, backoffs) = (HashMap::new(), HashMap::new());
         let leaving = Vec::new();
+        let known = with.book.borrow().clone();
         Ok(State {
             me,
             with,
+            known,
             endpoint,
             clock,
             links,
@@ -234,13 +238,13 @@ impl State {
         let node = link.node;
         self.remove(link);
         self.window_bytes_left += link.granted_bytes();
-        match trouble {
-            // Whoever has come by itself is not dialled, and need not be remembered.
-            PeerTrouble::NotKnown { .. } | PeerTrouble::Blocked { .. } if link.origin.dialler != node => {
-                self.back_off(node, trouble, link.is_kept);
-            }
+        let told = link.connection.close_reason().as_ref().and_then(Close::told);
+        // Whoever has come by itself is not dialled, and need not be remembered.
+        if told.is_some_and(Close::is_rebuff) && !link.is_inbound() {
+            self.back_off(node, trouble, link.is_kept);
+        } else {
             // It was there, so it may be dialled again.
-            _ => drop(self.backoffs.remove(&node)),
+            self.backoffs.remove(&node);
         }
         self.measure();
     }
@@ -255,8 +259,9 @@ impl State {
         for link in self.links.values().cloned().collect::<Vec<_>>() {
             self.widen(&link);
         }
-        // What is known of a peer has changed: it may well be there now.
-        self.backoffs.clear();
+        // What is known of a node has changed: it may well be there now.
+        self.backoffs.retain(|node, _| !book.is_news(&self.known, node));
+        self.known = book;
         self.keep();
     }
 

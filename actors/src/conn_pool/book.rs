@@ -84,6 +84,17 @@ impl PeerBook {
         self.peers.values().filter(|peer| peer.is_configured).filter_map(|peer| peer.author)
     }
 
+    /// Whether what is known of a node is other than before, of what says whether it can be reached: where it is, whether the
+    /// operator wants it, and whether it is blocked.
+    pub(super) fn is_news(&self, before: &Self, node: &NodeId) -> bool {
+        let known = |book: &Self| {
+            let peer = book.peers.get(node);
+            let peer = peer.map(|peer| (peer.addresses.clone(), peer.is_configured));
+            (peer, book.blocked.contains_key(node))
+        };
+        known(self) != known(before)
+    }
+
     /// Whether a node may be held connected: the operator wants it, and its address is known.
     pub(super) fn may_be_kept(&self, node: &NodeId) -> bool {
         let is_wanted = |peer: &Known| peer.is_configured && !peer.addresses.is_empty();
@@ -179,6 +190,30 @@ mod tests {
         let book = PeerBook { peers: peers.into(), ..PeerBook::default() };
         assert_eq!(book.allowance(author, 7), Some(12));
         assert_eq!(book.allowance(AuthorId::from_bytes([7; 32]), 7), None);
+    }
+
+    #[test]
+    fn only_what_says_whether_a_node_can_be_reached_is_news() {
+        let peers = [(node(1), known(&["127.0.0.1:1"], true)), (node(2), known(&[], false))];
+        let book = PeerBook { peers: peers.into(), ..PeerBook::default() };
+        let check = |change: fn(&mut PeerBook), expected: &[u8]| {
+            let mut later = book.clone();
+            change(&mut later);
+            let news: Vec<u8> = (1..4).filter(|number| later.is_news(&book, &node(*number))).collect();
+            assert_eq!(news, expected, "{later:?}");
+        };
+        fn of(book: &mut PeerBook, number: u8) -> &mut Known {
+            book.peers.entry(node(number)).or_default()
+        }
+        check(|_| (), &[]);
+        check(|book| book.invites_open = true, &[]);
+        check(|book| of(book, 1).author = Some(AuthorId::from_bytes([9; 32])), &[]);
+        check(|book| of(book, 1).allow_bytes = Some(1), &[]);
+        check(|book| of(book, 1).addresses.push("127.0.0.1:2".parse().unwrap()), &[1]);
+        check(|book| of(book, 2).is_configured = true, &[2]);
+        check(|book| _ = of(book, 3), &[3]);
+        check(|book| drop(book.peers.remove(&node(1))), &[1]);
+        check(|book| drop(book.blocked.insert(node(2), "spam".to_owned())), &[2]);
     }
 
     #[test]

@@ -60,16 +60,20 @@ impl Budget {
 
     /// Takes one dial, or says in how many milliseconds there is one.
     pub(super) fn take(&mut self, now_ms: u64) -> Result<(), u64> {
+        self.ask(now_ms)?;
+        self.dials.push_back(now_ms);
+        Ok(())
+    }
+
+    /// Whether there is one, or in how many milliseconds there is.
+    pub(super) fn ask(&mut self, now_ms: u64) -> Result<(), u64> {
         while self.dials.front().is_some_and(|at| now_ms.saturating_sub(*at) >= MINUTE_MS) {
             self.dials.pop_front();
         }
         match self.dials.front() {
             Some(oldest) if self.dials.len() >= self.per_minute => Err(oldest + MINUTE_MS - now_ms),
             _ if self.per_minute == 0 => Err(MINUTE_MS),
-            _ => {
-                self.dials.push_back(now_ms);
-                Ok(())
-            }
+            _ => Ok(()),
         }
     }
 }
@@ -113,6 +117,8 @@ mod tests {
         let mut budget = Budget::new(3);
         assert_eq!([0, 10_000, 59_000].map(|at| budget.take(at)), [Ok(()); 3]);
         assert_eq!(budget.take(59_500), Err(500));
+        // To ask takes none.
+        assert_eq!([budget.ask(59_500), budget.ask(60_000), budget.ask(60_000)], [Err(500), Ok(()), Ok(())]);
         assert_eq!(budget.take(60_000), Ok(()));
         assert_eq!(budget.take(60_001), Err(9_999));
         assert_eq!(Budget::new(0).take(0), Err(60_000));

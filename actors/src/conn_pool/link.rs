@@ -282,7 +282,7 @@ pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
 pub use close::Close;
 
 mod close {
-    use quinn::VarInt;
+    use quinn::{ConnectionError, VarInt};
 
     /// Why a connection is closed; the other side gets the number and a sentence.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -332,6 +332,19 @@ mod close {
 
         pub(crate) fn from_code(code: VarInt) -> Option<Self> {
             Self::ALL.into_iter().find(|close| close.code() == code)
+        }
+
+        /// What the other side gave as its reason, if it has closed the connection for one.
+        pub(crate) fn told(error: &ConnectionError) -> Option<Self> {
+            match error {
+                ConnectionError::ApplicationClosed(closed) => Self::from_code(closed.error_code),
+                _ => None,
+            }
+        }
+
+        /// Whether whoever is told this had better leave the other side alone for a while.
+        pub(crate) fn is_rebuff(self) -> bool {
+            matches!(self, Self::NotKnown | Self::Blocked | Self::Full | Self::Malformed)
         }
 
         /// Whether the same request may well succeed on a new connection.

@@ -82,6 +82,10 @@ impl State {
         {
             return refuse(PeerTrouble::Waiting { reason: reason.clone(), retry_after_ms });
         }
+        // First: nobody goes for a dial that there is not.
+        if let Err(retry_after_ms) = self.budget.ask(self.clock.now_ms()) {
+            return refuse(PeerTrouble::DialBudget { retry_after_ms });
+        }
         if self.make_room() { Ok(()) } else { Err(self.full()) }
     }
 

@@ -118,6 +118,41 @@ async fn node_that_comes_again_takes_the_place_of_its_old_connection() {
     a.until_connected(1).await;
 }
 
+#[tokio::test]
+async fn node_that_is_full_is_left_alone_for_a_while() {
+    let a = Node::with(1, NetworkConfig { pool_max_connections: 1, ..config() }).await;
+    let (b, c) = (Node::start(2).await, Node::start(3).await);
+    for other in [&b, &c] {
+        a.knows_at(other.id, &[]);
+        other.knows(&[&a]);
+    }
+    say(&b.pool.lease(a.id).await.unwrap()).await.unwrap();
+    say(&c.pool.lease(a.id).await.unwrap()).await.unwrap_err();
+    until("leaving it alone", async || {
+        let waiting = c.pool.status().await.unwrap().waiting;
+        waiting.iter().any(|waiting| waiting.node == a.id && waiting.reason.contains("are taken here"))
+    })
+    .await;
+    let told = trouble(c.pool.lease(a.id).await.unwrap_err());
+    assert!(matches!(told, PeerTrouble::Waiting { .. }), "{told}");
+}
+
+#[tokio::test]
+async fn dial_that_there_is_not_evicts_nobody() {
+    let network = NetworkConfig { pool_max_connections: 1, dials_per_minute: 1, ..config() };
+    let a = Node::with(1, network).await;
+    let (b, c) = (Node::start(2).await, Node::start(3).await);
+    for other in [&b, &c] {
+        other.knows_at(a.id, &[]);
+        a.knows(&[other]);
+    }
+    say(&a.pool.lease(b.id).await.unwrap()).await.unwrap();
+    let told = trouble(a.pool.lease(c.id).await.unwrap_err());
+    assert!(matches!(told, PeerTrouble::DialBudget { .. }), "{told}");
+    assert_eq!(a.connections().await.iter().map(|connection| connection.node).collect::<Vec<_>>(), [b.id]);
+    assert_eq!(a.counted("conn_pool_evictions"), 0);
+}
+
 /// Two nodes, the second of which has dialled the first and holds the connection open; neither lets one idle for longer than
 /// a second.
 async fn held(is_configured: bool) -> (Node, Node) {

@@ -60,6 +60,11 @@ async fn node_that_is_not_there_is_left_alone_for_a_while() {
     );
     let waiting = a.pool.status().await.unwrap().waiting;
     assert_eq!(waiting.iter().map(|waiting| waiting.node).collect::<Vec<_>>(), [absent]);
+    // What becomes known of others is nothing to it.
+    a.knows_at(NodeKey::from_seed([8; 32]).id(), &["no-such-host.invalid:1"]);
+    a.change(|book| book.peers.entry(absent).or_default().allow_bytes = Some(1));
+    let still = trouble(a.pool.lease(absent).await.unwrap_err());
+    assert!(matches!(&still, PeerTrouble::Waiting { .. }), "{still}");
     // What is known of it has changed: it is worth another try.
     a.knows_at(absent, &["no-other-host.invalid:1"]);
     let third = trouble(a.pool.lease(absent).await.unwrap_err());

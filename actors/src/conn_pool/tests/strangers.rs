@@ -52,6 +52,9 @@ async fn node_that_is_blocked_is_cut_off_at_once_and_told_why() {
     say(&b.pool.lease(a.id).await.unwrap()).await.unwrap();
     a.change(|book| drop(book.blocked.insert(b.id, "sends spam".to_owned())));
     b.until_connected(0).await;
+    // What it knows of it has changed, so it tries again at once.
+    b.change(|book| drop(book.peers.remove(&a.id)));
+    b.until_connected(0).await;
     b.knows(&[&a]);
     let told = say(&b.pool.lease(a.id).await.unwrap()).await.unwrap_err();
     assert_eq!(told, PeerTrouble::Blocked { reason: "sends spam".to_owned() });
