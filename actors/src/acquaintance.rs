@@ -31,10 +31,17 @@ pub(crate) struct Acquaintance {
 /// What was done so far.
 #[derive(Default)]
 struct Done {
-    /// Those who were greeted, and when.
-    greeted: BTreeMap<NodeId, Instant>,
+    /// Those who were greeted.
+    greeted: BTreeMap<NodeId, Greeted>,
     /// When a peer was last asked to dial this node.
     dialled_back: Option<Instant>,
+}
+
+/// When a node was last greeted, and how often in a row that has failed.
+#[derive(Clone, Copy)]
+struct Greeted {
+    at: Instant,
+    failures: u32,
 }
 
 impl Acquaintance {
@@ -57,16 +64,17 @@ impl Acquaintance {
         let is_wanted = |connection: &&ConnectionStatus| {
             book.peers.get(&connection.node).is_some_and(|peer| peer.is_configured)
         };
-        done.greeted.retain(|node, _| status.connections.iter().any(|connection| connection.node == *node));
+        done.forget(|node| status.connections.iter().any(|connection| connection.node == *node));
         for connection in status.connections.iter().filter(is_wanted) {
             // Where this node is, it hears from the first that it greets.
             let is_due = done.dialled_back.is_none_or(|at| at.elapsed() >= DIAL_BACK_INTERVAL);
             let asks = self.listens && is_due && !self.peers.announced().is_empty();
-            if !asks && !done.is_new(connection) {
+            if !done.is_due(connection, asks, Instant::now()) {
                 continue;
             }
-            done.greeted.insert(connection.node, Instant::now());
-            match self.remote.hello(connection.node, asks, None).await {
+            let greeting = self.remote.hello(connection.node, asks, None).await;
+            done.noted(connection.node, greeting.is_ok(), Instant::now());
+            match greeting {
                 Ok(_) if asks => done.dialled_back = Some(Instant::now()),
                 Ok(_) => {}
                 Err(error) => tracing::debug!(%error, "a peer was not greeted"),
@@ -76,40 +84,103 @@ impl Acquaintance {
 }
 
 impl Done {
-    /// Whether a connection is younger than the last greeting of its node.
-    fn is_new(&self, connection: &ConnectionStatus) -> bool {
-        self.greeted.get(&connection.node).is_none_or(|at| at.elapsed() > connection.open_for + INTERVAL)
+    /// Whether a node is to be greeted: because its connection is younger than its last greeting, because it is to be asked
+    /// something, or because the last greeting has failed. The more often in a row that was, the later it is tried again.
+    fn is_due(&self, connection: &ConnectionStatus, asks: bool, now: Instant) -> bool {
+        let Some(last) = self.greeted.get(&connection.node) else { return true };
+        let age = now.saturating_duration_since(last.at);
+        match last.failures {
+            0 => asks || age > connection.open_for + INTERVAL,
+            failures => age >= pause(failures),
+        }
     }
+
+    fn noted(&mut self, node: NodeId, worked: bool, now: Instant) {
+        let before = self.greeted.get(&node).map_or(0, |last| last.failures);
+        let failures = if worked { 0 } else { before.saturating_add(1) };
+        self.greeted.insert(node, Greeted { at: now, failures });
+    }
+
+    /// Forgets those that are not connected any more. Not those with whom it has failed: who comes and goes all the time would
+    /// be greeted anew each time.
+    fn forget(&mut self, is_connected: impl Fn(&NodeId) -> bool) {
+        self.greeted
+            .retain(|node, last| is_connected(node) || (last.failures > 0 && last.at.elapsed() < PAUSE_MAX));
+    }
+}
+
+/// How long a node is not greeted after so many failures in a row: twice as long each time, up to a bound.
+fn pause(failures: u32) -> Duration {
+    2_u32.checked_pow(failures).map_or(PAUSE_MAX, |times| INTERVAL.saturating_mul(times)).min(PAUSE_MAX)
 }
 
 /// How often connections are looked at. In memory: nothing is sent or written when there is nothing new.
 const INTERVAL: Duration = Duration::from_secs(5);
 /// How often this node asks to be dialled.
-const DIAL_BACK_INTERVAL: Duration = Duration::from_secs(3600);
+pub(crate) const DIAL_BACK_INTERVAL: Duration = Duration::from_secs(3600);
+/// The longest pause after greetings that have failed.
+const PAUSE_MAX: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn connection_is_greeted_once_and_a_later_one_again() {
-        let node = NodeId::from_bytes([1; 32]);
-        let connection = |open_for| ConnectionStatus {
-            node,
+    const NODE: NodeId = NodeId::from_bytes([1; 32]);
+
+    fn connection(open_for_secs: u64) -> ConnectionStatus {
+        ConnectionStatus {
+            node: NODE,
             address: ([127, 0, 0, 1], 1).into(),
             is_inbound: true,
             is_kept: false,
             streams: 0,
-            open_for,
+            open_for: Duration::from_secs(open_for_secs),
             idle_for: Duration::ZERO,
             round_trip: Duration::ZERO,
             sent_bytes: 0,
             received_bytes: 0,
+        }
+    }
+
+    #[test]
+    fn connection_is_greeted_once_and_a_later_one_again() {
+        let (mut done, begun) = (Done::default(), Instant::now());
+        assert!(done.is_due(&connection(1), false, begun));
+        done.noted(NODE, true, begun);
+        let check = |open_for_secs, asks, expected| {
+            let now = begun + Duration::from_secs(60);
+            assert_eq!(
+                done.is_due(&connection(open_for_secs), asks, now),
+                expected,
+                "{open_for_secs} {asks}"
+            );
         };
-        let mut done = Done::default();
-        assert!(done.is_new(&connection(Duration::from_secs(1))));
-        done.greeted.insert(node, Instant::now() - Duration::from_secs(60));
-        assert!(!done.is_new(&connection(Duration::from_secs(61))));
-        assert!(done.is_new(&connection(Duration::from_secs(20))));
+        check(61, false, false);
+        check(20, false, true);
+        // There is something to ask it.
+        check(61, true, true);
+    }
+
+    #[test]
+    fn node_that_cannot_be_greeted_is_tried_less_and_less_often() {
+        let (mut done, mut now) = (Done::default(), Instant::now());
+        for expected in [10, 20, 40, 80, 160, 320, 640, 1280, 2560, 3600, 3600] {
+            done.noted(NODE, false, now);
+            for asks in [false, true] {
+                let is_due = |secs| done.is_due(&connection(1), asks, now + Duration::from_secs(secs));
+                assert_eq!((is_due(expected - 1), is_due(expected)), (false, true), "{expected}");
+            }
+            // It may have come again: that changes nothing.
+            done.forget(|_| false);
+            now += Duration::from_secs(expected);
+        }
+        done.noted(NODE, true, now);
+        assert!(done.is_due(&connection(1), true, now));
+        done.noted(NODE, false, now);
+        assert!(done.is_due(&connection(1), true, now + Duration::from_secs(10)));
+        done.noted(NODE, true, now);
+        done.forget(|_| false);
+        assert!(done.greeted.is_empty());
+        assert_eq!(pause(u32::MAX), PAUSE_MAX);
     }
 }
