@@ -1,6 +1,9 @@
 //! `Hello`: who a node is beside its key, whether it was invited, and whether it can be dialled.
 
-use std::time::Duration;
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use config::HostPort;
@@ -75,11 +78,24 @@ impl Server {
         Ok(allowance.saturating_sub(used))
     }
 
+    /// Where the node is dialled. A name is looked up only for a node that the operator wants: to others it would be a way to have
+    /// this machine ask for any name.
+    async fn target(&self, lease: &Lease, address: &HostPort) -> Option<SocketAddr> {
+        let comes_from = lease.address().ip();
+        if let Some(target) = address.socket_addr() {
+            return of_host(comes_from, [target]);
+        }
+        if !self.peers.book().is_configured(&lease.node()) {
+            return None;
+        }
+        let found = tokio::time::timeout(LOOKUP, tokio::net::lookup_host(address.to_string())).await;
+        of_host(comes_from, found.ok()?.ok()?)
+    }
+
     /// Whether the node can be dialled where it says. Only at the address that it comes from: nobody has this node dial a
     /// third.
     async fn dial_back(&self, lease: &Lease, address: &str) -> Option<bool> {
-        let address: HostPort = address.parse().ok()?;
-        let target = address.socket_addr().filter(|target| target.ip() == lease.address().ip())?;
+        let target = self.target(lease, &address.parse().ok()?).await?;
         let probed = self.pool.probe(lease.node(), target.try_into().ok()?);
         match tokio::time::timeout(DIAL_BACK, probed).await {
             Ok(Ok(())) => Some(true),
@@ -94,5 +110,30 @@ impl Server {
     }
 }
 
+/// The one of some addresses that is of this host.
+fn of_host(host: IpAddr, addresses: impl IntoIterator<Item = SocketAddr>) -> Option<SocketAddr> {
+    addresses.into_iter().find(|address| address.ip().to_canonical() == host.to_canonical())
+}
+
 /// How long the one who asks is kept waiting for it.
 const DIAL_BACK: Duration = Duration::from_secs(6);
+/// How long a name may take to be found before that.
+const LOOKUP: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_address_that_a_node_comes_from_is_dialled() {
+        let check = |host: &str, addresses: &[&str], expected: Option<&str>| {
+            let found = of_host(host.parse().unwrap(), addresses.iter().map(|text| text.parse().unwrap()));
+            assert_eq!(found, expected.map(|text| text.parse().unwrap()), "{host} {addresses:?}");
+        };
+        check("192.0.2.1", &[], None);
+        check("192.0.2.1", &["192.0.2.2:7"], None);
+        check("192.0.2.1", &["[2001:db8::1]:7", "192.0.2.1:7"], Some("192.0.2.1:7"));
+        check("192.0.2.1", &["[::ffff:192.0.2.1]:7"], Some("[::ffff:192.0.2.1]:7"));
+        check("2001:db8::1", &["[2001:db8::2]:7", "[2001:db8::1]:7"], Some("[2001:db8::1]:7"));
+    }
+}

@@ -47,6 +47,24 @@ async fn node_that_can_be_dialled_is_told_so_and_one_that_cannot_too() {
     assert!(is_there(&c) && is_there(&d), "{connections:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn node_that_announces_a_name_is_dialled_where_it_comes_from() {
+    let b = Node::start(2).await;
+    let named = async |seed, host: &str| {
+        let node = Node::with(seed, |network| {
+            let address = a_free_port();
+            network.listen_addr = Some(address);
+            network.announce = vec![format!("{host}:{}", address.port()).parse().unwrap()];
+        });
+        let node = node.await;
+        b.knows(&node).await;
+        node.knows(&b).await;
+        node.system.remote.hello(b.id(), true, None).await.unwrap().dial_back
+    };
+    assert_eq!(named(3, "localhost").await, Some(true));
+    assert_eq!(named(4, "no-such-host.invalid").await, None);
+}
+
 fn a_free_port() -> std::net::SocketAddr {
     std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
