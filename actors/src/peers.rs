@@ -29,6 +29,7 @@ use proto::{
 use tokio::sync::watch;
 
 use crate::{
+    acquaintance::DIAL_BACK_INTERVAL,
     clock,
     conn_pool::{Known, Lease, PeerBook, PeerTrouble},
     error::ActorError,
@@ -69,6 +70,16 @@ pub struct Reach {
     pub observed: Option<String>,
 }
 
+impl Reach {
+    /// Without what was tried so long ago that it says nothing any more: a router may have been set up since, or have
+    /// forgotten. A clock that was set back makes nothing old.
+    fn lately(&self, now_ms: i64) -> Self {
+        let valid_ms = i64::try_from(REACH_VALID.as_millis()).unwrap_or(i64::MAX);
+        let tried = self.tried.filter(|(_, at_ms, _)| now_ms.saturating_sub(*at_ms) < valid_ms);
+        Self { tried, observed: self.observed.clone() }
+    }
+}
+
 impl Peers {
     /// Those that the settings name; the others as soon as [`Peers::refresh`] has read them.
     pub(crate) fn new(
@@ -106,9 +117,9 @@ impl Peers {
         self.0.book.subscribe()
     }
 
-    /// Whether others reach this node.
+    /// Whether others reach this node, as far as that was tried lately.
     pub fn reach(&self) -> Reach {
-        self.0.reach.borrow().clone()
+        self.0.reach.borrow().lately(clock::now_ms())
     }
 
     /// Reads again what is kept. One at a time: what was read before a change is never published after it. Many who wait
@@ -395,5 +406,27 @@ fn configured(config: &NetworkConfig) -> PeerBook {
     }
 }
 
+/// How long it counts that a node could dial this one, or could not: others are asked to try three times meanwhile.
+const REACH_VALID: Duration = Duration::from_secs(3 * DIAL_BACK_INTERVAL.as_secs());
 /// How often it is written down that a node was there, when it says nothing new.
 const SEEN_INTERVAL: Duration = Duration::from_secs(3600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_tried_long_ago_is_not_known_lately() {
+        let hours = |count: i64| count * 3_600_000;
+        let tried = Some((NodeId::from_bytes([1; 32]), hours(5), false));
+        let reach = Reach { tried, observed: Some("192.0.2.1:7".to_owned()) };
+        let check = |now_ms, expected| {
+            let lately = reach.lately(now_ms);
+            assert_eq!(lately, Reach { tried: expected, ..reach.clone() }, "{now_ms}");
+        };
+        check(hours(5), tried);
+        check(hours(8) - 1, tried);
+        check(hours(8), None);
+        check(hours(1), tried);
+    }
+}

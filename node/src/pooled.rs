@@ -108,7 +108,7 @@ pub(crate) struct Network {
     /// How many others are connected.
     #[serde(default)]
     pub(crate) strangers: usize,
-    /// Whether another node could connect to this one by itself, when one tried last.
+    /// Whether another node could connect to this one by itself, when one tried last; absent when none has tried lately.
     pub(crate) reached: Option<Reached>,
 }
 

@@ -21,10 +21,7 @@ mod room;
 
 use std::{
     fmt,
-    sync::{
-        Arc, Mutex,
-        atomic::AtomicBool,
-    },
+    sync::{Arc, Mutex, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 

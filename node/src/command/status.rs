@@ -97,6 +97,9 @@ fn others(network: &Network, ago: impl Fn(i64) -> String) -> Vec<(&'static str, 
         let could = if *worked { "yes" } else { "no" };
         format!("{could}, {by} tried {}", ago(*at_ms))
     });
+    let could_be = network.listens_at.is_some() && network.peers > 0;
+    let reached =
+        reached.or_else(|| could_be.then(|| "not known: no other node has tried lately".to_owned()));
     let all = [("listens at", Some(listens)), ("other nodes", Some(network.known())), ("reachable", reached)];
     all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
@@ -200,6 +203,8 @@ mod tests {
         assert_eq!(others(&network), expected);
         let stranger = Network { strangers: 1, ..network.clone() };
         assert_eq!(others(&stranger)[1].1, "3 nodes known, 2 connected, and 1 stranger");
+        let old = others(&Network { reached: None, ..network.clone() });
+        assert_eq!(old[2], ("reachable", "not known: no other node has tried lately".to_owned()));
         let alone = Network { listens_at: None, peers: 0, connected: None, reached: None, ..network };
         let told = others(&alone);
         assert_eq!((told.len(), told[0].1.as_str()), (2, "nowhere: it only dials"));

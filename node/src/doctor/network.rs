@@ -34,7 +34,7 @@ pub(super) fn network(network: &Network) -> Check {
             Check::ok(NETWORK, format!("{known}; they can connect by themselves"))
         }
         Network { reached: None, .. } => {
-            Check::ok(NETWORK, format!("{known}; none has tried yet whether it can connect by itself"))
+            Check::ok(NETWORK, format!("{known}; none has tried lately whether it can connect by itself"))
         }
     }
 }
@@ -66,7 +66,7 @@ mod tests {
             reached: reached(true),
         };
         check(&network(&well), Outcome::Ok, "3 nodes known, 2 connected; they can connect by themselves");
-        check(&network(&Network { reached: None, ..well.clone() }), Outcome::Ok, "none has tried yet");
+        check(&network(&Network { reached: None, ..well.clone() }), Outcome::Ok, "none has tried lately");
         check(&network(&Network { listens_at: None, ..well.clone() }), Outcome::Ok, "only dials");
         check(
             &network(&Network { peers: 0, connected: Some(0), ..well.clone() }),
