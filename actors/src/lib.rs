@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod peers;
 pub mod remote;
 pub mod scrub;
+mod seldom;
 mod serve;
 pub mod storage;
 pub mod store;

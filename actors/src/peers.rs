@@ -34,6 +34,7 @@ use crate::{
     conn_pool::{Known, Lease, PeerBook, PeerTrouble},
     error::ActorError,
     remote::Kept,
+    seldom::Seldom,
     storage::{Blocked, Note, Origin, Receipt, RecordsHandle, Score},
 };
 
@@ -53,6 +54,8 @@ struct Inner {
     noted: Mutex<BTreeMap<NodeId, (Instant, Said)>>,
     reach: watch::Sender<Reach>,
     joining: Joining,
+    /// What is told in the log of peers that have misbehaved.
+    misbehaved: Seldom<(NodeId, Score)>,
     /// How many times it was asked to read again, and how many of these are served.
     asked: AtomicU64,
     refreshing: tokio::sync::Mutex<u64>,
@@ -91,9 +94,20 @@ impl Peers {
         let book = watch::Sender::new(Arc::new(configured(&config)));
         let (noted, reach) = (Mutex::default(), watch::Sender::new(Reach::default()));
         let (asked, refreshing) = (AtomicU64::new(0), tokio::sync::Mutex::default());
-        let joining = Joining::default();
-        let inner = Inner { us, credential, config, records, book, noted, reach, joining, asked, refreshing };
-        Self(Arc::new(inner))
+        let (joining, misbehaved) = (Joining::default(), Seldom::new());
+        Self(Arc::new(Inner {
+            us,
+            credential,
+            config,
+            records,
+            book,
+            noted,
+            reach,
+            joining,
+            misbehaved,
+            asked,
+            refreshing,
+        }))
     }
 
     /// This node.
@@ -368,7 +382,9 @@ impl Peers {
 
     /// A node has given this one something that is not as it should be.
     pub(crate) fn scored(&self, node: NodeId, score: Score, what: &dyn std::fmt::Display) {
-        tracing::warn!(%node, %what, ?score, "a peer has misbehaved");
+        if let Some(passed_over) = self.0.misbehaved.is_due((node, score)) {
+            tracing::warn!(%node, %what, ?score, passed_over, "a peer has misbehaved");
+        }
         if self.book().peers.contains_key(&node) {
             self.jot(node, Note::Score { node, score });
         }

@@ -24,7 +24,7 @@ use super::{
     message::PoolMsg,
     places::Prefix,
 };
-use crate::{clock, metrics::PoolMetrics};
+use crate::{clock, metrics::PoolMetrics, seldom::Seldom};
 
 /// What it takes to receive others.
 #[derive(Clone)]
@@ -35,6 +35,8 @@ pub(super) struct Reception {
     pub(super) clock: Clock,
     /// Handshakes that may run at a time.
     pub(super) handshakes_max: usize,
+    /// What is told of those who are turned away.
+    pub(super) told: Arc<Seldom<Close>>,
 }
 
 /// Tells that a handshake has ended, whichever way.
@@ -109,7 +111,11 @@ impl Reception {
             Welcome::NotKnown => (Close::NotKnown, not_known(&link)),
         };
         self.metrics.turned_away(close);
-        tracing::debug!(node = %link.node, address = %link.address(), reason, "turned away");
+        let (node, address) = (link.node, link.address());
+        match self.told.is_due(close) {
+            Some(passed_over) => tracing::info!(%node, %address, reason, passed_over, "turned away"),
+            None => tracing::debug!(%node, %address, reason, "turned away"),
+        }
         link.connection.close(close.code(), reason.as_bytes());
     }
 }

@@ -24,7 +24,7 @@ use super::{
     trouble::PeerTrouble,
     windows,
 };
-use crate::{error::ActorError, metrics::PoolMetrics};
+use crate::{error::ActorError, metrics::PoolMetrics, seldom::Seldom};
 
 /// The actor. All state is in [`State`].
 pub(super) struct ConnPoolActor;
@@ -89,6 +89,7 @@ impl Actor for ConnPoolActor {
             metrics: with.metrics.clone(),
             clock,
             handshakes_max: with.settings.handshakes_max,
+            told: Arc::new(Seldom::new()),
         };
         with.port.thread().spawn(reception.run(endpoint.clone()));
         // At once, so that the nodes that are to be kept connected are.

@@ -285,7 +285,7 @@ mod close {
     use quinn::{ConnectionError, VarInt};
 
     /// Why a connection is closed; the other side gets the number and a sentence.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
     pub enum Close {
         /// This node stops.
         Stopping,

@@ -143,7 +143,7 @@ pub enum Origin {
 }
 
 /// What a peer did amiss.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Score {
     /// It gave other bytes than it should.
     WrongBytes,

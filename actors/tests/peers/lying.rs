@@ -20,7 +20,10 @@ use proto::{
 };
 use quinn::{Connection, TransportConfig};
 
-use crate::support::{Node, Tessera, trouble, until};
+use crate::{
+    log,
+    support::{Node, Tessera, trouble, until},
+};
 
 /// What a liar says to a request: a frame and what follows it, or nothing at all.
 type Lie = dyn Fn(&Asked, Request) -> Option<(Vec<u8>, Bytes)> + Send + Sync;
@@ -131,6 +134,23 @@ async fn wrong_bytes_are_not_accepted() {
     .await;
     lied(scene.node.system.remote.fragment(scene.liar, id(), fragment().checksum()).await, "hash to");
     scene.until_scored((1, 0, 0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn peer_that_lies_again_and_again_does_not_fill_the_log() {
+    log::keep();
+    let scene = Scene::with(|_, _| {
+        let wrong = vec![8; 40_000];
+        Some((Answer::Fragment { checksum: fragment().checksum(), length: 40_000 }.frame(), wrong.into()))
+    })
+    .await;
+    for _ in 0..5 {
+        lied(scene.node.system.remote.fragment(scene.liar, id(), fragment().checksum()).await, "hash to");
+    }
+    // Each counts, and one is told of.
+    scene.until_scored((5, 0, 0)).await;
+    let lines = log::lines_with(&["a peer has misbehaved", "hash to", &scene.liar.to_string()]);
+    assert_eq!(lines.len(), 1, "{lines:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

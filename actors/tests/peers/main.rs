@@ -6,6 +6,7 @@ mod attesting;
 mod comparing;
 mod giving;
 mod hostile;
+mod log;
 mod lying;
 mod meeting;
 mod stopping;

@@ -5,7 +5,10 @@ use std::time::Duration;
 use actors::conn_pool::PeerTrouble;
 use config::Accept;
 
-use crate::support::{Node, Tessera, pair, trouble, until};
+use crate::{
+    log,
+    support::{Node, Tessera, pair, trouble, until},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_that_greet_each_other_know_who_the_other_acts_for() {
@@ -63,6 +66,23 @@ async fn node_that_announces_a_name_is_dialled_where_it_comes_from() {
     };
     assert_eq!(named(3, "localhost").await, Some(true));
     assert_eq!(named(4, "no-such-host.invalid").await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_that_are_turned_away_are_told_of_once_in_a_while() {
+    log::keep();
+    let a = Node::start(1).await;
+    let mut strangers = Vec::new();
+    for seed in 100..105 {
+        let stranger = Node::start(seed).await;
+        stranger.knows(&a).await;
+        let told = trouble(stranger.system.remote.hello(a.id(), false, None).await);
+        assert!(matches!(told, PeerTrouble::NotKnown { .. } | PeerTrouble::Waiting { .. }), "{told}");
+        strangers.push(stranger.id().to_string());
+    }
+    let lines = log::lines_with(&["turned away"]);
+    let of_these = lines.iter().filter(|line| strangers.iter().any(|stranger| line.contains(stranger)));
+    assert_eq!(of_these.count(), 1, "{lines:?}");
 }
 
 fn a_free_port() -> std::net::SocketAddr {
