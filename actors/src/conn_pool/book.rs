@@ -206,7 +206,7 @@ mod tests {
             book.peers.entry(node(number)).or_default()
         }
         check(|_| (), &[]);
-        check(|book| book.invites_open = true, &[]);
+        check(|book| book.invites_open_until_ms = 1, &[]);
         check(|book| of(book, 1).author = Some(AuthorId::from_bytes([9; 32])), &[]);
         check(|book| of(book, 1).allow_bytes = Some(1), &[]);
         check(|book| of(book, 1).addresses.push("127.0.0.1:2".parse().unwrap()), &[1]);

@@ -15,6 +15,7 @@ use super::link::{Lease, Link};
 pub(super) struct Links {
     all: HashMap<NodeId, Arc<Link>>,
     shown: Shown,
+    is_hidden: bool,
 }
 
 /// Where it is shown; outlives the actor. A connection does not outlive the actor for being seen.
@@ -27,7 +28,7 @@ pub(super) struct View(watch::Receiver<HashMap<NodeId, Weak<Link>>>);
 impl Links {
     /// None so far; what an actor before this one had is not shown any more.
     pub(super) fn new(shown: Shown) -> Self {
-        let links = Self { all: HashMap::new(), shown };
+        let links = Self { all: HashMap::new(), shown, is_hidden: false };
         links.show();
         links
     }
@@ -62,8 +63,17 @@ impl Links {
         removed
     }
 
+    /// From now on nobody sees any.
+    pub(super) fn hide(&mut self) {
+        self.is_hidden = true;
+        self.shown.send_replace(HashMap::new());
+    }
+
     /// A few hundred at most, and only when one comes or goes.
     fn show(&self) {
+        if self.is_hidden {
+            return;
+        }
         self.shown.send_replace(self.all.iter().map(|(node, link)| (*node, Arc::downgrade(link))).collect());
     }
 }

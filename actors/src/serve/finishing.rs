@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
+use bytes::Bytes;
 use proto::wire::{Answer, Refusal, RefusalKind};
 use quinn::VarInt;
 
@@ -25,7 +26,7 @@ impl Server {
         drop(lease);
         let refusal = stopping();
         self.metrics.refused(refusal.kind().name());
-        if frames::write(&mut send, Answer::Refused(refusal).frame()).await.is_ok() {
+        if frames::write(&mut send, Answer::Refused(refusal).frame(), Bytes::new()).await.is_ok() {
             let _ = receive.stop(VarInt::from_u32(0));
             let _ = send.finish();
         }

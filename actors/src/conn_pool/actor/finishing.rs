@@ -12,6 +12,7 @@ impl State {
     /// being dialled are told at once that nothing comes of it.
     pub(super) fn finish(&mut self, reply: RpcReplyPort<()>) {
         self.is_finishing = true;
+        self.links.hide();
         for (_slot, waiting) in self.dials.drain().flat_map(|(_, dialling)| dialling.waiting) {
             let _ = waiting.send(Err(restarting()));
         }
