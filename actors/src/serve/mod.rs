@@ -37,11 +37,7 @@ use proto::{
 };
 use quinn::VarInt;
 use room::{Place, Room, SMALL_BYTES};
-use tokio::{
-    runtime::Handle,
-    sync::{Semaphore, mpsc},
-    time::timeout,
-};
+use tokio::{runtime::Handle, sync::mpsc, time::timeout};
 
 use crate::{
     attestation::AttestationHandle,
@@ -88,8 +84,6 @@ pub(crate) struct State {
     /// Memory for what is on its way, in or out: for nodes that the operator wants, and for the others.
     room: Room,
     guest_room: Room,
-    /// Answers that are being read and have no place yet.
-    reading: Semaphore,
     draining: AtomicBool,
 }
 
@@ -102,7 +96,6 @@ impl State {
             delivered: Mutex::new(Delivered::new(Instant::now())),
             room: Room::new(transfer_bytes_max / 2),
             guest_room: Room::new(transfer_bytes_max / 2),
-            reading: Semaphore::new(READING_MAX),
             draining: AtomicBool::new(false),
         }
     }
@@ -236,17 +229,17 @@ impl Server {
         stream: &mut Inbound,
     ) -> Result<(Answer, Bytes, Option<Place>), Refusal> {
         let is_read = matches!(request, Request::GetFragment { .. } | Request::GetDocument { .. });
-        // Never closed.
-        let _reading = if is_read { self.state.reading.acquire().await.ok() } else { None };
+        let room = self.room(stream.lease.node());
+        let reading = if is_read { room.read().await } else { None };
         let (answer, bulk) = self.answer(request.clone(), stream).await?;
         if bulk.len() <= SMALL_BYTES {
             return Ok((answer, bulk, None));
         }
-        let (room, length) = (self.room(stream.lease.node()), bulk.len());
+        let length = bulk.len();
         if let Some(place) = room.try_enter(&stream.lease, length) {
             return Ok((answer, bulk, Some(place)));
         }
-        drop(bulk);
+        drop((bulk, reading));
         let Some(place) = room.enter(&stream.lease, length).await else {
             return Err(busy("no memory is free for it at the moment"));
         };
@@ -355,8 +348,6 @@ const SMALL_FRAME_BYTES: usize = 4 << 10;
 const TURN: Duration = Duration::from_secs(10);
 /// How long an answer may take to begin. Less than whoever asks waits for one.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
-/// Answers that are read at a time: each may be as long as a fragment.
-const READING_MAX: usize = 16;
 /// A request that cannot be read has no name.
 const UNKNOWN: &str = "unknown";
 /// When whoever was refused because too much is under way may ask again, in milliseconds.

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use proto::{NodeId, limits::PROOF_SLICE_BYTES_MAX};
 use quinn::{RecvStream, SendStream};
 use tokio::{
-    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, SemaphorePermit},
     time::timeout,
 };
 
@@ -29,6 +29,8 @@ pub(super) struct Room {
     free: Arc<Semaphore>,
     total: u32,
     transfers: Arc<Transfers>,
+    /// Answers that are being read and have no place yet.
+    reading: Semaphore,
     /// Held by the one that waits first: hundreds may wait, and one is enough to look after those who stall.
     pressing: tokio::sync::Mutex<()>,
 }
@@ -75,7 +77,14 @@ impl Room {
     pub(super) fn new(bytes: u64) -> Self {
         let total = u32::try_from(bytes / KIB).unwrap_or(u32::MAX).clamp(LEAST_KIB, PERMITS_MAX);
         let free = Arc::new(Semaphore::new(total as usize));
-        Self { free, total, transfers: Arc::default(), pressing: tokio::sync::Mutex::default() }
+        let (transfers, pressing) = (Arc::default(), tokio::sync::Mutex::default());
+        Self { free, total, transfers, reading: Semaphore::new(READING_MAX), pressing }
+    }
+
+    /// A turn among those who read an answer that may be long, until it has a place or is given up.
+    pub(super) async fn read(&self) -> Option<SemaphorePermit<'_>> {
+        // It is never closed.
+        self.reading.acquire().await.ok()
     }
 
     /// A place for a transfer, if there is one now.
@@ -216,6 +225,8 @@ impl Drop for Joined {
     }
 }
 
+/// Answers that are read at a time: each may be as long as a document.
+const READING_MAX: usize = 16;
 const KIB: u64 = 1 << 10;
 /// Two fragments. What is longer than all there is takes all there is.
 const LEAST_KIB: u32 = 2 << 10;
