@@ -11,7 +11,11 @@ use std::{
 
 use proto::NodeId;
 use quinn::{Connection, ConnectionError, RecvStream, SendStream};
-use tokio::sync::{Notify, OnceCell, OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, OnceCell, OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+};
 
 use super::{
     identity,
@@ -40,6 +44,8 @@ impl Clock {
 pub(super) struct Link {
     pub(super) node: NodeId,
     pub(super) connection: Connection,
+    /// The thread that drives it.
+    thread: Handle,
     pub(super) origin: Origin,
     /// Whether packets are sent to hold it open.
     pub(super) is_kept: bool,
@@ -65,7 +71,7 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// A connection whose handshake is done. `None` when it does not say who is at its other end.
+    /// A connection whose handshake is done. Must run on the endpoint's thread. `None` when it does not say who is at its other end.
     pub(super) fn new(
         connection: Connection,
         dialler: Option<NodeId>,
@@ -84,6 +90,7 @@ impl Link {
         Some(Self {
             node,
             connection,
+            thread: Handle::current(),
             origin,
             is_kept,
             binding,
@@ -222,6 +229,18 @@ impl Lease {
     /// Opens a stream; waits while as many are open as the other side allows.
     pub(crate) async fn open(&self) -> Result<(SendStream, RecvStream), ConnectionError> {
         self.0.connection.open_bi().await
+    }
+
+    /// Does something on the thread that drives the connection, and no longer than anybody waits for it. `None` when the
+    /// thread has ended.
+    pub(crate) async fn on_its_thread<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
+        // What is in a set goes with it.
+        let mut alone = JoinSet::new();
+        alone.spawn_on(work, &self.0.thread);
+        alone.join_next().await?.ok()
     }
 
     /// Introduces this node on the connection, unless that was done. Whoever comes meanwhile waits for it.

@@ -31,7 +31,13 @@ pub(super) async fn ask(
     let answer = frames::answer(&frame).map_err(trouble)?;
     let bulk = match answer.bulk_len() {
         0 => Bytes::new(),
-        length => frames::read_bulk(&mut receive, length, |_| ()).await.map_err(trouble)?,
+        length if length < LONG_BYTES => {
+            frames::read_bulk(&mut receive, length, |_| ()).await.map_err(trouble)?
+        }
+        length => {
+            let read = async move { frames::read_bulk(&mut receive, length, |_| ()).await };
+            lease.on_its_thread(read).await.unwrap_or(Err(FrameError::Ended)).map_err(trouble)?
+        }
     };
     metrics.received(bulk.len());
     metrics.asked(request.name(), begun.elapsed().as_secs_f64());
@@ -99,3 +105,7 @@ fn trouble(error: FrameError) -> PeerTrouble {
 pub(super) fn unexpected(answer: &Answer) -> PeerTrouble {
     PeerTrouble::Malformed { what: format!("`{}` is no answer to what was asked", answer.name()) }
 }
+
+/// What is as long comes in so many packets that it is read where these arrive: else each few of them are a hop between
+/// threads. In bytes.
+const LONG_BYTES: u32 = 128 << 10;

@@ -184,5 +184,5 @@ const RESET_EVERY: Duration = Duration::from_millis(100);
 const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_millis(1500);
 const IN_FLIGHT: usize = 8;
-/// 90 are wanted; the peers themselves take some of the same machine.
-const PERCENT_MIN: u64 = 70;
+/// The peers themselves take some of the same machine.
+const PERCENT_MIN: u64 = 90;
