@@ -63,7 +63,7 @@ pub(crate) async fn read_bulk(
 ) -> Result<Bytes, FrameError> {
     within(patience(length), async {
         // Memory that goes back to the system: an allocator would keep what so many threads have used.
-        let mut bulk = Buffer::up_to(length as usize);
+        let mut bulk = Buffer::for_just(length as usize);
         // Many at a time: each time the connection is locked, and its own thread wants it too.
         let mut chunks = [const { Bytes::new() }; CHUNKS];
         while bulk.room() > 0 {

@@ -28,5 +28,5 @@ mod throttle;
 
 pub use error::ActorError;
 pub use metrics::Metrics;
-pub use store::{FragmentRow, FragmentStore, PutOutcome};
+pub use store::{Deposited, FragmentRow, FragmentStore, PutOutcome};
 pub use system::{System, SystemConfig};

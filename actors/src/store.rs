@@ -7,6 +7,22 @@ use proto::{AccountId, Checksum, Fragment, FragmentId, TesseraId, record::Docume
 
 use crate::{error::ActorError, storage::BlobState};
 
+/// A document that comes with a fragment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deposited {
+    /// Which document of its tessera.
+    pub(crate) kind: DocumentKind,
+    /// BLAKE3 of the bytes.
+    pub(crate) hash: Checksum,
+    pub(crate) bytes: Bytes,
+}
+
+impl From<(DocumentKind, Bytes)> for Deposited {
+    fn from((kind, bytes): (DocumentKind, Bytes)) -> Self {
+        Self { kind, hash: Checksum::of(&bytes), bytes }
+    }
+}
+
 /// A store of fragments. Implemented by storage, and by the cache around any other store: whether there is a cache
 /// is invisible to whoever uses it.
 pub trait FragmentStore: Clone + Send + Sync + 'static {
@@ -20,7 +36,7 @@ pub trait FragmentStore: Clone + Send + Sync + 'static {
         account: AccountId,
         id: FragmentId,
         fragment: Fragment,
-        documents: Vec<(DocumentKind, Bytes)>,
+        documents: Vec<Deposited>,
     ) -> impl Future<Output = Result<PutOutcome, ActorError>> + Send;
 
     /// The same without documents.

@@ -29,6 +29,13 @@ impl Buffer {
         Self { memory: Memory::Heap(Vec::new()), length: 0, bytes_max }
     }
 
+    /// An empty one that takes just so many bytes. Memory is taken at once.
+    pub fn for_just(bytes: usize) -> Self {
+        let map = if bytes < LARGE_BYTES { None } else { Mapping::of(bytes) };
+        let memory = map.map_or_else(|| Memory::Heap(Vec::with_capacity(bytes)), Memory::Mapped);
+        Self { memory, length: 0, bytes_max: bytes }
+    }
+
     /// One that is full of zeros.
     pub fn zeroed(length: usize) -> Self {
         let map = if length < LARGE_BYTES { None } else { Mapping::of(length) };
@@ -40,7 +47,7 @@ impl Buffer {
 
     /// A copy, in memory of just its length.
     pub fn copy_of(bytes: &[u8]) -> Self {
-        let mut copy = Self::up_to(bytes.len());
+        let mut copy = Self::for_just(bytes.len());
         copy.fill(bytes);
         copy
     }
@@ -51,7 +58,9 @@ impl Buffer {
         let start = self.length;
         self.length += now.len();
         match &mut self.memory {
-            Memory::Heap(heap) if self.length < LARGE_BYTES => heap.extend_from_slice(now),
+            Memory::Heap(heap) if self.length <= heap.capacity().max(LARGE_BYTES - 1) => {
+                heap.extend_from_slice(now)
+            }
             Memory::Heap(heap) => match Mapping::of(self.bytes_max) {
                 Some(mut map) => {
                     write(map.bytes_mut(), 0, heap);
@@ -139,6 +148,18 @@ mod tests {
                 assert_eq!(buffer.freeze(), bytes, "{length} {step}");
                 assert_eq!(Buffer::copy_of(bytes).freeze(), bytes);
             }
+        }
+    }
+
+    #[test]
+    fn buffer_for_just_so_many_bytes_takes_its_memory_at_once() {
+        for length in [0, 10, LARGE_BYTES, 1 << 20] {
+            let mut buffer = Buffer::for_just(length);
+            assert_eq!((buffer.len(), buffer.room()), (0, length));
+            let before = buffer.bytes_mut().as_ptr();
+            assert_eq!(buffer.fill(&vec![1; length + 2]), [1, 1]);
+            assert_eq!(buffer.bytes_mut().as_ptr(), before);
+            assert_eq!(buffer.freeze(), vec![1; length]);
         }
     }
 

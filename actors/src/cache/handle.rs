@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use bytes::Bytes;
-use proto::{AccountId, Fragment, FragmentId, TesseraId, record::DocumentKind};
+use proto::{AccountId, Fragment, FragmentId, TesseraId};
 
 use super::{
     front::{Change, Fronts},
@@ -12,7 +11,7 @@ use super::{
 use crate::{
     error::ActorError,
     metrics::CacheMetrics,
-    store::{FragmentRow, FragmentStore, PutOutcome},
+    store::{Deposited, FragmentRow, FragmentStore, PutOutcome},
     supervision::seat::Seat,
 };
 
@@ -83,7 +82,7 @@ impl<S: FragmentStore> FragmentStore for CacheHandle<S> {
         account: AccountId,
         id: FragmentId,
         fragment: Fragment,
-        documents: Vec<(DocumentKind, Bytes)>,
+        documents: Vec<Deposited>,
     ) -> Result<PutOutcome, ActorError> {
         // A load that began before may yet report that there is nothing: those who ask from now on must not wait for it.
         let _changing = self.changing(id);
@@ -128,7 +127,7 @@ impl<S: FragmentStore> FragmentStore for Uncached<S> {
         account: AccountId,
         id: FragmentId,
         fragment: Fragment,
-        documents: Vec<(DocumentKind, Bytes)>,
+        documents: Vec<Deposited>,
     ) -> Result<PutOutcome, ActorError> {
         self.0.deposit(account, id, fragment, documents).await
     }

@@ -9,13 +9,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use proto::{AccountId, Fragment, FragmentId, TesseraId, record::DocumentKind};
+use proto::{AccountId, Fragment, FragmentId, TesseraId};
 use tokio::sync::{Notify, Semaphore};
 
 use super::{CacheHandle, Starter};
 use crate::{
     error::ActorError,
-    store::{FragmentRow, FragmentStore, PutOutcome},
+    store::{Deposited, FragmentRow, FragmentStore, PutOutcome},
     supervision::supervisor::Child,
     testbed::{Measured, Parent},
 };
@@ -85,7 +85,7 @@ impl FragmentStore for Memory {
         _: AccountId,
         id: FragmentId,
         fragment: Fragment,
-        _: Vec<(DocumentKind, Bytes)>,
+        _: Vec<Deposited>,
     ) -> Result<PutOutcome, ActorError> {
         self.hold(id, fragment);
         Ok(PutOutcome::Stored)

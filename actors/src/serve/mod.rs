@@ -9,6 +9,7 @@
 //! 4. Absent on purpose: any table or connection of its own. Storage keeps, the pool connects, and this holds their
 //!    handles.
 
+mod absent;
 mod admission;
 mod asked;
 mod compare;

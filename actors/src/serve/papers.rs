@@ -15,16 +15,20 @@ use std::{
 use bytes::Bytes;
 use lru::LruCache;
 use proto::{
-    Checksum, FragmentId, ProtoError, TesseraId,
+    AccountId, Checksum, FragmentId, ProtoError, TesseraId,
     layout::{LayoutPage, SignedLayout},
-    limits::{FRAME_BYTES_MAX, MANIFEST_BYTES_MAX},
+    limits::{FRAME_BYTES_MAX, LAYOUT_PAGE_CHECKSUMS_MAX, MANIFEST_BYTES_MAX},
     manifest::SignedManifest,
     record::{DOCUMENT_FIELDS_BYTES, DocumentKind},
     wire::{Answer, Refusal, RefusalKind},
 };
 
-use super::{Reply, Server, refusal};
-use crate::{conn_pool::Inbound, error::ActorError};
+use super::{
+    Reply, Server,
+    absent::{self, Absent},
+    refusal,
+};
+use crate::{conn_pool::Inbound, error::ActorError, storage::Side, store::Deposited};
 
 /// A document that is offered.
 pub(super) struct Document {
@@ -39,6 +43,7 @@ pub(super) struct Papers {
     manifests: Shelf<SignedManifest>,
     layouts: Shelf<SignedLayout>,
     pages: Shelf<LayoutPage>,
+    absent: Mutex<LruCache<absent::Key, Arc<Absent>>>,
 }
 
 /// The last few of a kind.
@@ -47,6 +52,8 @@ struct Shelf<T>(Mutex<LruCache<Checksum, Arc<Paper<T>>>>);
 /// A document, and whether it is paid for: because it is stored here, or comes with a fragment that is on its way.
 pub(super) struct Paper<T> {
     paper: T,
+    /// BLAKE3 of its bytes.
+    hash: Checksum,
     is_paid: Arc<AtomicBool>,
 }
 
@@ -61,6 +68,8 @@ pub(super) struct Dossier {
     pub(super) manifest: Arc<Paper<SignedManifest>>,
     pub(super) layout: Arc<Paper<SignedLayout>>,
     page: Arc<Paper<LayoutPage>>,
+    /// The number of the page, and the fragment's place in it.
+    number: usize,
     at: usize,
 }
 
@@ -70,12 +79,19 @@ impl Dossier {
         self.page.checksum(self.at)
     }
 
+    /// Of which page of which tessera the fragment is, and its place there.
+    pub(super) fn place(&self) -> (absent::Key, usize) {
+        let author = self.manifest.manifest().author;
+        ((AccountId::from(author), self.manifest.id(), self.page.hash), self.at)
+    }
+
     /// All of them, as they are stored.
-    pub(super) fn documents(&self) -> Vec<(DocumentKind, Bytes)> {
+    pub(super) fn documents(&self) -> Vec<Deposited> {
+        let deposited = |kind, hash, bytes: &Bytes| Deposited { kind, hash, bytes: bytes.clone() };
         vec![
-            (DocumentKind::Manifest, self.manifest.bytes().clone()),
-            (DocumentKind::Layout, self.layout.bytes().clone()),
-            (DocumentKind::LayoutPage, self.page.bytes().clone()),
+            deposited(DocumentKind::Manifest, self.manifest.hash, self.manifest.bytes()),
+            deposited(DocumentKind::Layout, self.layout.hash, self.layout.bytes()),
+            deposited(DocumentKind::LayoutPage, self.page.hash, self.page.bytes()),
         ]
     }
 
@@ -113,7 +129,8 @@ impl Drop for Charge {
 
 impl Default for Papers {
     fn default() -> Self {
-        Self { manifests: Shelf::new(), layouts: Shelf::new(), pages: Shelf::new() }
+        let absent = Mutex::new(LruCache::new(SHELF));
+        Self { manifests: Shelf::new(), layouts: Shelf::new(), pages: Shelf::new(), absent }
     }
 }
 
@@ -132,7 +149,7 @@ impl<T> Shelf<T> {
         if let Some(present) = shelf.get(&hash).filter(|_| !is_stored) {
             return present.clone();
         }
-        let paper = Arc::new(Paper { paper, is_paid: Arc::new(AtomicBool::new(is_stored)) });
+        let paper = Arc::new(Paper { paper, hash, is_paid: Arc::new(AtomicBool::new(is_stored)) });
         shelf.put(hash, paper.clone());
         paper
     }
@@ -212,7 +229,28 @@ impl Server {
             number.ok_or_else(|| RefusalKind::Forbidden.because("the layout has no such fragment"))?;
         let (number, at) = layout.layout().page_of(number);
         let page = self.page(id.tessera, &layout, number).await?;
-        Ok(Dossier { manifest, layout, page, at })
+        Ok(Dossier { manifest, layout, page, number, at })
+    }
+
+    /// Which fragments of the page are not here for the tessera's author.
+    pub(super) async fn absent(&self, dossier: &Dossier) -> Result<Arc<Absent>, Refusal> {
+        let (key, _) = dossier.place();
+        let known = || self.state.papers.absent.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(absent) = known().get(&key) {
+            return Ok(absent.clone());
+        }
+        let layout = dossier.layout.layout();
+        let first = dossier.number as u64 * LAYOUT_PAGE_CHECKSUMS_MAX as u64;
+        let from = layout.position(first).unwrap_or_default();
+        let checksums = self.storage.checksums_door();
+        let here = checksums.fragments_of(Side::Held(key.0), key.1, from, PAGE);
+        let here = here.await.map_err(|error| refusal(&error))?;
+        let present = here.iter().filter_map(|(stripe, index, _)| {
+            let (number, at) = layout.page_of(layout.number(*stripe, *index)?);
+            (number == dossier.number).then_some(at)
+        });
+        let absent = Arc::new(Absent::but(present));
+        Ok(known().get_or_insert(key, || absent).clone())
     }
 
     async fn manifest(&self, tessera: TesseraId) -> Result<Arc<Paper<SignedManifest>>, Refusal> {
@@ -282,6 +320,9 @@ const fn bytes_max(kind: DocumentKind) -> usize {
     }
 }
 
+/// Fragments of a page of a layout.
+const PAGE: u32 = 2048;
+const _: () = assert!(PAGE as usize == LAYOUT_PAGE_CHECKSUMS_MAX);
 /// Documents of a kind that are remembered.
 const SHELF: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 const LAYOUT_BYTES_MAX: usize = 256 << 10;

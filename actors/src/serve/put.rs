@@ -41,7 +41,8 @@ impl Server {
         let dossier = self.dossier(offer.id, offer.layout).await?;
         offer.check(&dossier)?;
         let author = dossier.manifest.manifest().author;
-        if self.has(author, &offer).await? {
+        let (absent, (_, at)) = (self.absent(&dossier).await?, dossier.place());
+        if !absent.is_absent(at) && self.has(author, &offer).await? {
             let receipt = self.receipt(author, stream.lease.node(), &offer)?;
             return Ok((Answer::Have { receipt }, Bytes::new()));
         }
@@ -57,6 +58,7 @@ impl Server {
         let kept = self.cache.deposit(author.into(), offer.id, fragment, dossier.documents()).await;
         let was_there = kept.map_err(|error| refusal(&error))? == PutOutcome::Held;
         charge.are_stored();
+        absent.came(at);
         // Blocked while it was written: whoever drops what is here may have looked before.
         if let Err(refusal) = self.refuse_blocked(offer.id.tessera) {
             let _ = self.cache.drop_fragment(author.into(), offer.id).await;

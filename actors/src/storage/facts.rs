@@ -106,7 +106,7 @@ pub(crate) fn document(row: &SqliteRow, at: usize) -> Result<DocumentRow, ActorE
     Ok(DocumentRow { place: place(row, at)?, suspect_at_ms: row.try_get(at + 3)? })
 }
 
-/// Loads one document and its tessera's own row.
+/// Loads one document.
 pub(crate) async fn load_document(
     connection: &mut SqliteConnection,
     view: &mut View,
@@ -123,7 +123,7 @@ pub(crate) async fn load_document(
     if let Some(row) = row {
         view.documents.load(key, document(&row, 0)?);
     }
-    load_tessera(connection, view, key.0).await
+    Ok(())
 }
 
 /// Loads a tessera's own row.

@@ -19,7 +19,7 @@ use super::{
     doubts::Doubts,
     jobs::Job,
     message::{Segments, StorageMsg, Usage},
-    ops::{Deposited, Op, Outcome, ScrubNote, Submission},
+    ops::{Op, Outcome, ScrubNote, Submission},
     prove::Proof,
     pulse::{Beats, Pulse},
     queries::TesseraRow,
@@ -29,7 +29,7 @@ use super::{
 use crate::{
     error::ActorError,
     metrics::StorageMetrics,
-    store::{FragmentRow, FragmentStore, PutOutcome},
+    store::{Deposited, FragmentRow, FragmentStore, PutOutcome},
     supervision::seat::Seat,
 };
 
@@ -182,16 +182,14 @@ impl FragmentStore for StorageHandle {
         account: AccountId,
         id: FragmentId,
         fragment: Fragment,
-        documents: Vec<(DocumentKind, Bytes)>,
+        documents: Vec<Deposited>,
     ) -> Result<PutOutcome, ActorError> {
-        let deposited = |(kind, bytes): (DocumentKind, Bytes)| {
+        for Deposited { kind, bytes, .. } in &documents {
             let (length, limit) = (bytes.len() as u64, DOCUMENT_BYTES_MAX as u64);
             if length > limit {
-                return Err(ProtoError::TooLong { what: kind.name(), length, limit });
+                return Err(ProtoError::TooLong { what: kind.name(), length, limit }.into());
             }
-            Ok(Deposited { kind, hash: Checksum::of(&bytes), bytes })
-        };
-        let documents = documents.into_iter().map(deposited).collect::<Result<_, _>>()?;
+        }
         let outcome =
             self.submit(Op::Put { account, id, fragment, outboard: Bytes::new(), documents }).await?;
         Ok(if outcome == Outcome::Held { PutOutcome::Held } else { PutOutcome::Stored })

@@ -8,6 +8,7 @@ use sqlx::SqliteConnection;
 use super::{
     facts::{self, Need},
     ops::{Op, Submission},
+    rows::DocumentKey,
     view::View,
 };
 use crate::error::ActorError;
@@ -29,7 +30,7 @@ pub(crate) async fn load(
 ) -> Result<Extra, ActorError> {
     view.forget_loaded();
     let mut needs: Vec<Need> = Vec::with_capacity(batch.len());
-    let mut documents = Vec::new();
+    let mut documents = Vec::<DocumentKey>::new();
     let mut invites = Vec::new();
     let mut extra = Extra::default();
     for Submission { op, .. } in batch {
@@ -46,8 +47,13 @@ pub(crate) async fn load(
             _ => {}
         }
     }
-    for key in documents {
-        facts::load_document(connection, view, key).await?;
+    // Fragments of one tessera come with the same documents.
+    let documents: HashSet<_> = documents.into_iter().collect();
+    for key in &documents {
+        facts::load_document(connection, view, *key).await?;
+    }
+    for tessera in documents.iter().map(|(tessera, ..)| *tessera).collect::<HashSet<_>>() {
+        facts::load_tessera(connection, view, tessera).await?;
     }
     for token in invites {
         facts::load_invite(connection, view, token).await?;

@@ -16,7 +16,7 @@ use super::{
     prove,
     rows::{DepositRow, DocumentKey, Place},
 };
-use crate::{error::ActorError, supervision::gate::Slot};
+use crate::{error::ActorError, store::Deposited, supervision::gate::Slot};
 
 /// One request to the writer. Answered when it is durable: in the log (see [`Op::is_logged`]) or in the index.
 #[derive(Debug)]
@@ -74,15 +74,6 @@ pub(crate) enum Op {
     Scrub(ScrubNote),
     /// What is to be kept of others: all of it, or nothing.
     Note(Arc<[Note]>),
-}
-
-/// A document that comes with a fragment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Deposited {
-    pub(crate) kind: DocumentKind,
-    /// BLAKE3 of the bytes.
-    pub(crate) hash: Checksum,
-    pub(crate) bytes: Bytes,
 }
 
 /// Something to be kept of scrubbing. Times in milliseconds since 1970.

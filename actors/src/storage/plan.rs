@@ -21,12 +21,12 @@ use super::{
     facts::Need,
     log::Tape,
     needed::Extra,
-    ops::{Deposited, Op, Outcome, ScrubNote},
+    ops::{Op, Outcome, ScrubNote},
     rows::{BlobState, DepositKey, DepositRow, DocumentKey, Place, ScrubRow},
     sessions::Sessions,
     view::View,
 };
-use crate::error::ActorError;
+use crate::{error::ActorError, store::Deposited};
 
 /// What the writer knows between batches.
 #[derive(Debug)]

@@ -30,9 +30,13 @@ fn documents() -> Vec<(DocumentKind, Bytes)> {
     ]
 }
 
+fn deposited(documents: Vec<(DocumentKind, Bytes)>) -> Vec<actors::Deposited> {
+    documents.into_iter().map(Into::into).collect()
+}
+
 async fn deposit(node: &Node, stripe: u32) -> PutOutcome {
     let fragment = fragment(stripe.into(), 500);
-    node.storage().deposit(account(1), id(1, stripe), fragment, documents()).await.unwrap()
+    node.storage().deposit(account(1), id(1, stripe), fragment, deposited(documents())).await.unwrap()
 }
 
 /// Lengths of the documents that are here.
@@ -82,7 +86,7 @@ async fn deposit_and_drop_in_one_batch_leave_no_document() {
     super::support::node::until("the sync waits", || node.disk.waiting() == 1).await;
     let (storage, other) = (node.storage().clone(), node.storage().clone());
     let both = tokio::spawn(async move {
-        let put = storage.deposit(account(1), id(1, 0), fragment(0, 500), documents());
+        let put = storage.deposit(account(1), id(1, 0), fragment(0, 500), deposited(documents()));
         let drop = other.drop_fragment(account(1), id(1, 0));
         tokio::join!(put, drop)
     });
@@ -158,10 +162,11 @@ async fn deposit_heals_a_document_that_is_damaged() {
 async fn deposit_that_is_refused_leaves_no_document() {
     let mut node = Node::started(6).await;
     node.storage().put(LOCAL, id(1, 0), fragment(77, 500)).await.unwrap();
-    let refused = node.storage().deposit(account(1), id(1, 0), fragment(0, 500), documents()).await;
+    let refused =
+        node.storage().deposit(account(1), id(1, 0), fragment(0, 500), deposited(documents())).await;
     assert!(matches!(refused, Err(ActorError::Conflict { .. })), "{refused:?}");
     let long = vec![(DocumentKind::Layout, Bytes::from(vec![0; (16 << 20) + 1]))];
-    let refused = node.storage().deposit(account(1), id(1, 1), fragment(1, 500), long).await;
+    let refused = node.storage().deposit(account(1), id(1, 1), fragment(1, 500), deposited(long)).await;
     assert!(matches!(refused, Err(ActorError::Proto(_))), "{refused:?}");
     assert_eq!(listed(&node).await, []);
     audit::check(&node).await;

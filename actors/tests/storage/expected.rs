@@ -62,7 +62,10 @@ impl Tessera {
 
     async fn deposit(&self, node: &Node, first: &Fragment, documents: Vec<(DocumentKind, Bytes)>) {
         let id = FragmentId { tessera: self.id(), stripe: 0, index: 0 };
-        node.storage().deposit(account(1), id, first.clone(), documents).await.unwrap();
+        node.storage()
+            .deposit(account(1), id, first.clone(), documents.into_iter().map(Into::into).collect())
+            .await
+            .unwrap();
     }
 }
 

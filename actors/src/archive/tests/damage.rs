@@ -132,7 +132,7 @@ impl FragmentStore for StuckStore {
         _: AccountId,
         _: FragmentId,
         _: Fragment,
-        _: Vec<(DocumentKind, Bytes)>,
+        _: Vec<Deposited>,
     ) -> Result<PutOutcome, ActorError> {
         std::future::pending().await
     }

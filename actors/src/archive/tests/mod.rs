@@ -24,7 +24,7 @@ use super::{tarball::Tarball, *};
 use crate::{
     error::ActorError,
     keys::Author,
-    store::{FragmentRow, FragmentStore, PutOutcome},
+    store::{Deposited, FragmentRow, FragmentStore, PutOutcome},
 };
 
 const NOW_MS: u64 = 1_750_000_000_000;
@@ -101,7 +101,7 @@ impl FragmentStore for MemoryStore {
         _: AccountId,
         _: FragmentId,
         _: Fragment,
-        _: Vec<(DocumentKind, Bytes)>,
+        _: Vec<Deposited>,
     ) -> Result<PutOutcome, ActorError> {
         unreachable!("the archive writes through sessions")
     }

@@ -71,7 +71,7 @@ impl Tessera {
                 (DocumentKind::Manifest, self.manifest.bytes().clone()),
                 (DocumentKind::Layout, self.layout.bytes().clone()),
             ];
-            signed.into_iter().chain(pages).collect()
+            signed.into_iter().chain(pages).map(Into::into).collect()
         };
         for (stripe, fragment) in self.fragments.iter().enumerate() {
             let (id, account) = (self.fragment(stripe), AccountId::LOCAL);

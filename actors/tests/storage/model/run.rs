@@ -102,7 +102,8 @@ async fn together(ops: &[Op], node: &Node, model: &mut Model) {
 async fn ask(op: &Op, storage: &StorageHandle) -> Answer {
     match op {
         Op::Put { account, key, content, laid_out } => {
-            let documents = laid_out.then(|| (DocumentKind::Layout, layout(key.0))).into_iter().collect();
+            let documents =
+                laid_out.then(|| (DocumentKind::Layout, layout(key.0)).into()).into_iter().collect();
             let (account, id) = (account_of(*account), id(key.0, key.1));
             let put = storage.deposit(account, id, content_of(*content), documents);
             answer(put.await.map(|outcome| match outcome {
