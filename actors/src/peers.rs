@@ -286,6 +286,9 @@ impl Peers {
         if !self.is_news(node, author, address.as_ref()) {
             return Ok(());
         }
+        if self.noted().get(&node).is_some_and(|(at, _)| at.elapsed() < NEWS_INTERVAL) {
+            lease.strike(&"it says something else of itself again and again");
+        }
         let said = (author, address.clone());
         let seen = Note::Seen { node, address, author, at_ms: clock::now_ms() };
         self.change(self.known_by_the_settings(node).into_iter().chain([seen]).collect()).await?;
@@ -424,6 +427,8 @@ fn configured(config: &NetworkConfig) -> PeerBook {
 
 /// How long it counts that a node could dial this one, or could not: others are asked to try three times meanwhile.
 const REACH_VALID: Duration = Duration::from_secs(3 * DIAL_BACK_INTERVAL.as_secs());
+/// Whoever has something new to say sooner than that again and again, has each time something written down, and is cut off.
+const NEWS_INTERVAL: Duration = Duration::from_secs(10);
 /// How often it is written down that a node was there, when it says nothing new.
 const SEEN_INTERVAL: Duration = Duration::from_secs(3600);
 

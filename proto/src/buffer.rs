@@ -58,9 +58,7 @@ impl Buffer {
         let start = self.length;
         self.length += now.len();
         match &mut self.memory {
-            Memory::Heap(heap) if self.length <= heap.capacity().max(LARGE_BYTES - 1) => {
-                heap.extend_from_slice(now)
-            }
+            Memory::Heap(heap) if self.length < LARGE_BYTES => heap.extend_from_slice(now),
             Memory::Heap(heap) => match Mapping::of(self.bytes_max) {
                 Some(mut map) => {
                     write(map.bytes_mut(), 0, heap);

@@ -29,6 +29,10 @@ pub(super) async fn ask(
     let frame = talk(&mut send, &mut receive, question, bulk).await.map_err(trouble)?;
     metrics.received(FRAME_HEAD_BYTES + frame.body.len());
     let answer = frames::answer(&frame).map_err(trouble)?;
+    // Before what follows it is read: a document of 16 MiB is no answer to an empty question.
+    if !is_answer(request, &answer) {
+        return Err(unexpected(&answer));
+    }
     let bulk = match answer.bulk_len() {
         0 => Bytes::new(),
         length if length < LONG_BYTES => {
@@ -98,6 +102,26 @@ fn trouble(error: FrameError) -> PeerTrouble {
         }
         FrameError::Malformed(error) => PeerTrouble::Malformed { what: error.to_string() },
         FrameError::Lost(error) => error.into(),
+    }
+}
+
+/// Whether an answer is one to this request, or a refusal.
+fn is_answer(request: &Request, answer: &Answer) -> bool {
+    match answer {
+        Answer::Refused(_) => true,
+        Answer::Hello { .. } => matches!(request, Request::Hello { .. }),
+        Answer::Done => matches!(request, Request::PutDocument { .. }),
+        Answer::Document { .. } => matches!(request, Request::GetDocument { .. }),
+        Answer::Have { .. } | Answer::Stored { .. } => matches!(request, Request::PutFragment { .. }),
+        Answer::Fragment { .. } => matches!(request, Request::GetFragment { .. }),
+        Answer::Dropped { .. } => matches!(request, Request::DropFragments { .. }),
+        Answer::Claim { .. } => matches!(request, Request::Attest { .. }),
+        Answer::Sums(_) | Answer::Tesseras { .. } | Answer::Fragments { .. } => {
+            matches!(request, Request::Compare { .. })
+        }
+        Answer::Proof { .. } => matches!(request, Request::Prove { .. }),
+        Answer::Peers(_) => matches!(request, Request::Peers),
+        _ => false,
     }
 }
 

@@ -106,8 +106,18 @@ pub(crate) fn document(row: &SqliteRow, at: usize) -> Result<DocumentRow, ActorE
     Ok(DocumentRow { place: place(row, at)?, suspect_at_ms: row.try_get(at + 3)? })
 }
 
-/// Loads one document.
+/// Loads one document and its tessera's own row.
 pub(crate) async fn load_document(
+    connection: &mut SqliteConnection,
+    view: &mut View,
+    key: DocumentKey,
+) -> Result<(), ActorError> {
+    load_document_alone(connection, view, key).await?;
+    load_tessera(connection, view, key.0).await
+}
+
+/// Loads one document. Its tessera's own row has to be loaded, too.
+pub(crate) async fn load_document_alone(
     connection: &mut SqliteConnection,
     view: &mut View,
     key: DocumentKey,

@@ -50,7 +50,7 @@ pub(crate) async fn load(
     // Fragments of one tessera come with the same documents.
     let documents: HashSet<_> = documents.into_iter().collect();
     for key in &documents {
-        facts::load_document(connection, view, *key).await?;
+        facts::load_document_alone(connection, view, *key).await?;
     }
     for tessera in documents.iter().map(|(tessera, ..)| *tessera).collect::<HashSet<_>>() {
         facts::load_tessera(connection, view, tessera).await?;

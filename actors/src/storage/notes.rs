@@ -213,7 +213,7 @@ impl Note {
     }
 
     /// How soon a snapshot should hold it; `None` for whenever the next one is taken. What somebody typed in is not
-    /// found out again by itself, and without a receipt bytes are sent once more.
+    /// found out again by itself.
     pub(crate) fn keep_aside_within(&self) -> Option<Duration> {
         match self {
             Self::Peer { origin: Origin::Introduced, .. } => None,
@@ -224,8 +224,10 @@ impl Note {
             | Self::Invite { .. }
             | Self::RemoveInvite { .. }
             | Self::TakeInvite { .. } => Some(Duration::ZERO),
-            Self::Receipt(_) => Some(RECEIPTS_WITHIN),
-            Self::Seen { .. }
+            // Receipts come by the thousand, and a snapshot holds all of them: with one every hour that would be all that an SD
+            // card does. What is lost of them is told again by the holders.
+            Self::Receipt(_)
+            | Self::Seen { .. }
             | Self::Score { .. }
             | Self::Claim { .. }
             | Self::Proof { .. }
@@ -284,5 +286,3 @@ impl Blocked {
 
 /// The most rows that notes kept together may be about: they are written in one transaction.
 pub const NOTE_ROWS_MAX: usize = 4096;
-/// Receipts come by the thousand: a snapshot for each of them would be all that the disk does.
-const RECEIPTS_WITHIN: Duration = Duration::from_secs(3600);

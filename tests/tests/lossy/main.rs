@@ -36,6 +36,9 @@ fn main() -> ExitCode {
         let talked = tokio::time::timeout(DEADLINE, talk()).await;
         talked.expect("it takes too long");
     });
+    let (lost, all) = (counted("lost"), counted("all"));
+    say(&format!("  {lost} of {all} packets were lost"));
+    assert!(lost * 100 >= all * LOST_PERCENT_MIN && lost > 0, "{lost} of {all} packets were lost");
     say(&format!("test two nodes with 30 % loss ... ok ({:.1} s)", begun.elapsed().as_secs_f32()));
     ExitCode::SUCCESS
 }
@@ -66,6 +69,14 @@ fn lose_packets() -> Result<(), String> {
     filter.stdin.take().unwrap().write_all(RULES.as_bytes()).map_err(|error| error.to_string())?;
     let status = filter.wait().map_err(|error| error.to_string())?;
     if status.success() { Ok(()) } else { Err("nft refuses the rule".to_owned()) }
+}
+
+/// Packets that one of the filter's counters has seen.
+fn counted(name: &str) -> u64 {
+    let listed = Command::new("nft").args(["list", "counter", "inet", "lossy", name]).output().unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let (_, packets) = listed.split_once("packets ").unwrap_or_else(|| panic!("no counter in {listed}"));
+    packets.split_whitespace().next().unwrap().parse().unwrap()
 }
 
 /// All that two nodes do with each other, over and over where it does not work at once.
@@ -112,12 +123,17 @@ fn say(line: &str) {
 }
 
 const RULES: &str = "table inet lossy {
+    counter all {}
+    counter lost {}
     chain input {
         type filter hook input priority 0;
-        meta l4proto udp numgen random mod 100 < 30 drop
+        meta l4proto udp counter name all
+        meta l4proto udp numgen random mod 100 < 30 counter name lost drop
     }
 }
 ";
+/// By chance it is not always three in ten.
+const LOST_PERCENT_MIN: u64 = 20;
 const UNSHARED: &str = "TESSERAS_TEST_UNSHARED";
 const PAUSE: Duration = Duration::from_millis(500);
 const DEADLINE: Duration = Duration::from_secs(240);

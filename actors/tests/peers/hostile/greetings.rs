@@ -136,3 +136,34 @@ async fn neither_one_way_streams_nor_datagrams_are_taken() {
     let sent = connection.send_datagram(b"hello".as_slice().into());
     assert_eq!(sent, Err(quinn::SendDatagramError::UnsupportedByPeer));
 }
+
+/// Each time something is written down.
+#[tokio::test(flavor = "multi_thread")]
+async fn caller_that_says_something_else_again_and_again_is_cut_off() {
+    let (b, caller) = (Node::start(2).await, raw(9));
+    b.knows_at(caller.node(), caller.address().unwrap(), None).await;
+    let connection = caller.dial(b.id(), b.address()).await.unwrap();
+    let hello = async |port: u16| -> Result<(), Box<dyn std::error::Error>> {
+        let (mut send, mut receive) = connection.open_bi().await?;
+        let request = Request::Hello {
+            software: "raw".to_owned(),
+            addresses: vec![format!("127.0.0.1:{port}")],
+            credential: None,
+            invite: None,
+            dial_back: false,
+        };
+        send.write_all(&request.frame()).await?;
+        send.finish()?;
+        answered(&receive.read_to_end(1000).await?)?;
+        Ok(())
+    };
+    for _ in 0..200 {
+        hello(1).await.unwrap();
+    }
+    let mut times = 0;
+    while hello(2 + times % 2).await.is_ok() {
+        times += 1;
+        assert!(times < 100, "it is still listened to");
+    }
+    assert!(times > 50, "{times}: a node may well move a few times");
+}
