@@ -197,8 +197,7 @@ pub(crate) fn max_storage_per_peer(r: &mut Reader) -> Size {
     r.read(
         "replication.max_storage_per_peer",
         Size(MAX_STORAGE_PER_PEER),
-        "The most that is held for a peer that has no allowance of its own (`peers add --allow`). Where any node may come \
-         (`network.accept`), strangers have it too, and all of them together 16 times that.",
+        "The most that is held for a peer that has no allowance of its own (`peers add --allow`), or for a stranger.",
     )
 }
 
