@@ -9,7 +9,7 @@ use proto::{
     limits::FRAME_HEAD_BYTES,
     wire::{Answer, Head, Request},
 };
-use quinn::{ConnectionError, ReadError, ReadExactError, RecvStream, SendStream, WriteError};
+use quinn::{ConnectionError, ReadError, ReadExactError, RecvStream, SendStream, VarInt, WriteError};
 use tokio::time::timeout;
 
 /// Why a frame or its bulk did not come, or did not go.
@@ -19,6 +19,8 @@ pub(crate) enum FrameError {
     Ended,
     /// It took longer than anybody has to wait.
     Slow,
+    /// It has made way for others, who had to wait for it.
+    GaveWay,
     /// What came is not a frame.
     Malformed(ProtoError),
     /// The connection is gone.
@@ -136,6 +138,7 @@ impl From<ReadError> for FrameError {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::ConnectionLost(error) => Self::Lost(error),
+            ReadError::Reset(code) if code == GAVE_WAY => Self::GaveWay,
             _ => Self::Ended,
         }
     }
@@ -167,3 +170,5 @@ pub(crate) const ANSWER_DEADLINE: Duration = Duration::from_secs(25);
 const CHUNKS: usize = 32;
 /// What follows a frame must come at least so fast, on average, in bytes per second.
 const SLOWEST_BYTES_PER_SECOND: u32 = 16 << 10;
+/// What a stream is given up with that was too slow, or made way for others: whoever reads it may ask again.
+pub(crate) const GAVE_WAY: VarInt = VarInt::from_u32(1);

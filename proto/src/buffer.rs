@@ -4,12 +4,11 @@
 //! handles many fragments at a time then holds up to twice what it uses, and no budget is true. So whatever is large is a
 //! mapping of its own, and of those only a few are kept.
 
-mod spare;
-
 use std::fmt;
 
 use bytes::Bytes;
-use spare::Mapping;
+
+use crate::spare::Mapping;
 
 /// Bytes that are being written, and the most they may be.
 pub struct Buffer {

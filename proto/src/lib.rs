@@ -64,6 +64,7 @@ pub mod proof;
 pub mod receipt;
 pub mod record;
 mod signed;
+mod spare;
 mod stripe;
 pub mod wire;
 

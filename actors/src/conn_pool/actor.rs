@@ -184,7 +184,12 @@ impl State {
         self.widen(link);
         self.serve(link);
         let loser = match self.links.get(&link.node) {
-            Some(present) if !reap::newcomer_wins(present.origin, link.origin) => link.clone(),
+            Some(present)
+                if present.connection.close_reason().is_none()
+                    && !reap::newcomer_wins(present.origin, link.origin) =>
+            {
+                link.clone()
+            }
             Some(_) | None => match self.links.insert(link.node, link.clone()) {
                 Some(present) => present,
                 None => return self.measure(),

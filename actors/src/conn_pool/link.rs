@@ -287,7 +287,7 @@ impl Clone for Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.0.touch();
-        if self.0.in_use.fetch_sub(1, Ordering::AcqRel) == 1 {
+        if self.0.in_use.fetch_sub(1, Ordering::AcqRel) & !RETIRED == 1 {
             self.0.unused.notify_waiters();
         }
     }

@@ -32,11 +32,12 @@ pub(super) fn expired(now_ms: u64, entries: &[Entry], idle_ms: u64, held_max: us
     expired.into_iter().chain(too_many).map(|entry| entry.node).collect()
 }
 
-/// The connection that makes room for a new one: the one that has been idle longest, of those that are not kept open
-/// first. `None` when all are in use.
+/// The connection that makes room for a new one: the one that has been idle longest, of those first that neither side holds
+/// open. `None` when all are in use.
 pub(super) fn victim(entries: &[Entry]) -> Option<NodeId> {
     let idle = entries.iter().filter(|entry| entry.in_use == 0);
-    idle.min_by_key(|entry| (entry.is_kept, entry.last_used_ms)).map(|entry| entry.node)
+    let is_held = |entry: &Entry| entry.is_kept || entry.held_ms.is_some();
+    idle.min_by_key(|entry| (is_held(entry), entry.last_used_ms)).map(|entry| entry.node)
 }
 
 /// Who dialled a connection, and when it was there.
@@ -120,6 +121,8 @@ mod tests {
         check(&[entry(1, 0, 7, false), entry(2, 1, 5, false)], Some(1));
         check(&[entry(1, 0, 7, false), entry(2, 0, 5, true)], Some(1));
         check(&[entry(1, 2, 7, false), entry(2, 0, 5, true)], Some(2));
+        let held = Entry { held_ms: Some(1), ..entry(2, 0, 5, false) };
+        check(&[entry(1, 0, 7, false), held], Some(1));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use proto::{
     limits::FRAME_HEAD_BYTES,
-    wire::{Answer, Request},
+    wire::{Answer, RefusalKind, Request},
 };
 use quinn::{RecvStream, SendStream, VarInt};
 
@@ -100,6 +100,10 @@ fn trouble(error: FrameError) -> PeerTrouble {
         FrameError::Slow => {
             PeerTrouble::Silent { what: "answer", seconds: (ANSWER_DEADLINE + FRAME_DEADLINE).as_secs() }
         }
+        FrameError::GaveWay => {
+            let kind = RefusalKind::Busy { retry_after_ms: RETRY_AFTER_MS };
+            PeerTrouble::Refused(kind.because("its answer made way for others, because it was taken slowly"))
+        }
         FrameError::Malformed(error) => PeerTrouble::Malformed { what: error.to_string() },
         FrameError::Lost(error) => error.into(),
     }
@@ -130,6 +134,8 @@ pub(super) fn unexpected(answer: &Answer) -> PeerTrouble {
     PeerTrouble::Malformed { what: format!("`{}` is no answer to what was asked", answer.name()) }
 }
 
+/// When to ask again what made way for others, in milliseconds.
+const RETRY_AFTER_MS: u32 = 1_000;
 /// What is as long comes in so many packets that it is read where these arrive: else each few of them are a hop between
 /// threads. In bytes.
 const LONG_BYTES: u32 = 128 << 10;

@@ -11,8 +11,8 @@ use proto::{AccountId, Checksum, TesseraId, limits::LAYOUT_PAGE_CHECKSUMS_MAX};
 /// Of the fragments of one page of a layout.
 pub(super) struct Absent(Mutex<Vec<bool>>);
 
-/// Of whose tessera, and of which page.
-pub(super) type Key = (AccountId, TesseraId, Checksum);
+/// Of whose tessera, by which layout, and of which page of it.
+pub(super) type Key = (AccountId, TesseraId, Checksum, usize);
 
 impl Absent {
     /// All but those that are here, by their place in the page.

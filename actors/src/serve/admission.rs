@@ -97,6 +97,8 @@ struct Known {
     used: Used,
     /// What was admitted since.
     admitted: u64,
+    /// What was refused when there was so much on its way.
+    refused: Option<(u64, u64)>,
 }
 
 impl Accounts {
@@ -110,6 +112,9 @@ impl Accounts {
     ) -> Result<Debt, Refusal> {
         let account = self.account(purse);
         let mut account = account.lock().await;
+        if let Some(known) = account.as_ref().filter(|known| known.refuses(purse, cost, &self.debts)) {
+            fits(purse, cost, allowance, known.now())?;
+        }
         if let Some(known) = account.as_mut().filter(|known| known.asked_at.elapsed() < ASKED_FOR)
             && fits(purse, cost, allowance, known.now()).is_ok()
         {
@@ -120,11 +125,13 @@ impl Accounts {
         let owed = self.debts.of(purse);
         let asked_at = Instant::now();
         let Used { bytes, room } = ask().await?;
+        let room = room.map(|room| room.saturating_sub(self.debts.total()));
         let used = Used { bytes: bytes.saturating_add(owed), room };
-        let mut known = Known { asked_at, used, admitted: 0 };
+        let mut known = Known { asked_at, used, admitted: 0, refused: None };
         let fits = fits(purse, cost, allowance, used);
-        if fits.is_ok() {
-            known.admitted = cost;
+        match &fits {
+            Ok(()) => known.admitted = cost,
+            Err(_) => known.refused = Some((cost, owed)),
         }
         *account = Some(known);
         fits.map(|()| self.debts.owe(purse, cost))
@@ -133,7 +140,7 @@ impl Accounts {
     /// What is on its way for all.
     #[cfg(feature = "faults")]
     pub(super) fn owed(&self) -> u64 {
-        self.debts.lock().values().sum()
+        self.debts.total()
     }
 
     fn account(&self, purse: Purse) -> Arc<Account> {
@@ -147,6 +154,15 @@ impl Accounts {
 }
 
 impl Known {
+    /// Whether as much was refused just now, and nothing has become free since. Only of the purse of all strangers: anybody
+    /// may offer something, and to ask for that one takes all accounts.
+    fn refuses(&self, purse: Purse, cost: u64, debts: &Debts) -> bool {
+        let is_fresh = self.asked_at.elapsed() < ASKED_FOR;
+        let is_as_much =
+            self.refused.is_some_and(|(refused, owed)| cost >= refused && debts.of(purse) >= owed);
+        purse == Purse::Strangers && is_fresh && is_as_much
+    }
+
     fn now(&self) -> Used {
         Used {
             bytes: self.used.bytes.saturating_add(self.admitted),
@@ -169,6 +185,11 @@ pub(super) struct Debt {
 }
 
 impl Debts {
+    /// What is on its way for all.
+    fn total(&self) -> u64 {
+        self.lock().values().sum()
+    }
+
     /// What is on its way.
     fn of(&self, purse: Purse) -> u64 {
         self.lock().get(&purse).copied().unwrap_or_default()

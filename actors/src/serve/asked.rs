@@ -61,6 +61,10 @@ impl Server {
                 }
             }
         }
+        // With the last fragment went the documents.
+        if self.storage.records().keepers(order.tessera).await.is_ok_and(|keepers| keepers.is_empty()) {
+            self.state.papers.dropped(order.tessera);
+        }
         Ok((Answer::Dropped { count }, Bytes::new()))
     }
 

@@ -7,6 +7,7 @@ use std::{
     collections::HashMap,
     hash::Hash,
     net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -25,13 +26,45 @@ pub(super) struct Delivered {
     networks: HashMap<Prefix, u64>,
 }
 
+/// Bytes of one transfer. What has not come is given back.
+pub(super) struct Delivery {
+    delivered: Arc<Mutex<Delivered>>,
+    comer: (NodeId, IpAddr),
+    bytes: u64,
+}
+
+impl Delivery {
+    /// Counts what a node is about to bring, or refuses it.
+    pub(super) fn begin(
+        delivered: &Arc<Mutex<Delivered>>,
+        comer: (NodeId, IpAddr),
+        bytes: u64,
+        each: u64,
+    ) -> Result<Self, Refusal> {
+        let mut counts = delivered.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.deliver(comer, bytes, each, Instant::now())?;
+        Ok(Self { delivered: delivered.clone(), comer, bytes })
+    }
+
+    pub(super) fn has_come(mut self) {
+        self.bytes = 0;
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        let mut counts = self.delivered.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.give_back(self.comer, self.bytes);
+    }
+}
+
 impl Delivered {
     pub(super) fn new(now: Instant) -> Self {
         Self { since: now, nodes: HashMap::new(), networks: HashMap::new() }
     }
 
     /// Counts so many bytes more, or refuses them. A node may bring `each` a day.
-    pub(super) fn deliver(
+    fn deliver(
         &mut self,
         (node, address): (NodeId, IpAddr),
         bytes: u64,
@@ -43,11 +76,27 @@ impl Delivered {
         }
         let network = Prefix::of(address);
         let of_network = each.saturating_mul(NETWORK_NODES);
+        let is_full = !self.networks.contains_key(&network) && self.networks.len() >= REMEMBERED_MAX;
+        if is_full {
+            let reason = "strangers of too many networks have brought something today; try again tomorrow";
+            return Err(RefusalKind::QuotaExceeded.because(reason));
+        }
         fits(&self.nodes, node, bytes, each, "this node has")?;
         fits(&self.networks, network, bytes, of_network, "the nodes of this network have")?;
-        *self.nodes.entry(node).or_default() += bytes;
         *self.networks.entry(network).or_default() += bytes;
+        // Keys have no end. What those have brought that are not remembered counts for their network.
+        if self.nodes.contains_key(&node) || self.nodes.len() < REMEMBERED_MAX {
+            *self.nodes.entry(node).or_default() += bytes;
+        }
         Ok(())
+    }
+
+    /// So many bytes did not come after all.
+    fn give_back(&mut self, (node, address): (NodeId, IpAddr), bytes: u64) {
+        let counts = [self.nodes.get_mut(&node), self.networks.get_mut(&Prefix::of(address))];
+        for count in counts.into_iter().flatten() {
+            *count = count.saturating_sub(bytes);
+        }
     }
 }
 
@@ -58,11 +107,7 @@ fn fits<K: Eq + Hash>(
     limit: u64,
     whose: &str,
 ) -> Result<(), Refusal> {
-    let before = match all.get(&who) {
-        Some(before) => *before,
-        None if all.len() >= REMEMBERED_MAX => limit,
-        None => 0,
-    };
+    let before = all.get(&who).copied().unwrap_or_default();
     if before.saturating_add(bytes) <= limit {
         return Ok(());
     }
@@ -73,7 +118,7 @@ fn fits<K: Eq + Hash>(
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// What a network may bring, in what a node may.
 const NETWORK_NODES: u64 = 4;
-/// Nodes and networks that are remembered for the day. Beyond these nothing is taken from new ones.
+/// Nodes and networks that are remembered for the day.
 const REMEMBERED_MAX: usize = 4096;
 
 #[cfg(test)]
@@ -110,14 +155,22 @@ mod tests {
     }
 
     #[test]
-    fn keys_without_end_are_not_remembered_without_end() {
+    fn keys_without_end_are_not_remembered_and_shut_out_nobody_else() {
         let mut delivered = Delivered::new(Instant::now());
-        let mut deliver = |node: u16| {
-            let network = u8::try_from(node % 256).unwrap();
-            delivered.deliver(comer(node, network), 1, 1000, Instant::now())
-        };
-        let taken = (0..5000).filter(|node| deliver(*node).is_ok()).count();
-        assert_eq!(taken, REMEMBERED_MAX);
-        assert!(deliver(0).is_ok());
+        let mut deliver = |node, network| delivered.deliver(comer(node, network), 1, 2000, Instant::now());
+        let taken = (0..10_000).filter(|node| deliver(*node, 7).is_ok()).count();
+        assert_eq!(taken, 8000, "what one network may bring");
+        assert!(deliver(10_001, 8).is_ok());
+        assert_eq!(delivered.nodes.len(), REMEMBERED_MAX);
+    }
+
+    #[test]
+    fn what_did_not_come_is_given_back() {
+        let mut delivered = Delivered::new(Instant::now());
+        for _ in 0..10 {
+            delivered.deliver(comer(1, 1), 100, 100, Instant::now()).unwrap();
+            assert!(delivered.deliver(comer(1, 1), 1, 100, Instant::now()).is_err());
+            delivered.give_back(comer(1, 1), 100);
+        }
     }
 }

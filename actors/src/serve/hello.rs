@@ -40,7 +40,12 @@ impl Server {
         let author = author.map(|credential| credential.author);
         if let Some(secret) = greeted.invite {
             let taken = self.peers.take_in(node, &secret, &greeted.addresses, author).await;
-            if !taken.map_err(|error| refusal(&error))? && !self.peers.book().peers.contains_key(&node) {
+            let is_new = taken.map_err(|error| refusal(&error))?;
+            // Perhaps it was used, and whoever used it was not told.
+            if !is_new && !self.peers.book().peers.contains_key(&node) {
+                self.peers.refresh().await.map_err(|error| refusal(&error))?;
+            }
+            if !is_new && !self.peers.book().peers.contains_key(&node) {
                 lease.strike(&"an invitation that is none");
                 return Err(
                     RefusalKind::NotKnown.because("that invitation is used up, has expired, or never was")

@@ -45,7 +45,7 @@ use crate::{
     cache::CacheHandle,
     conn_pool::{ConnPoolHandle, Inbound},
     error::ActorError,
-    frames::{self, FRAME_DEADLINE, FrameError},
+    frames::{self, FRAME_DEADLINE, FrameError, GAVE_WAY},
     metrics::RequestMetrics,
     peers::Peers,
     scrub::ScrubHandle,
@@ -81,7 +81,7 @@ pub(crate) struct State {
     /// What is used of each allowance.
     accounts: Accounts,
     /// What strangers have brought.
-    delivered: Mutex<Delivered>,
+    delivered: Arc<Mutex<Delivered>>,
     /// Memory for what is on its way, in or out: for nodes that the operator wants, and for the others.
     room: Room,
     guest_room: Room,
@@ -94,7 +94,7 @@ impl State {
         Self {
             papers: Papers::default(),
             accounts: Accounts::default(),
-            delivered: Mutex::new(Delivered::new(Instant::now())),
+            delivered: Arc::new(Mutex::new(Delivered::new(Instant::now()))),
             room: Room::new(transfer_bytes_max / 2),
             guest_room: Room::new(transfer_bytes_max / 2),
             draining: AtomicBool::new(false),
@@ -144,6 +144,8 @@ impl Server {
             Err(FrameError::Malformed(error @ ProtoError::NewerVersion { .. })) => {
                 (UNKNOWN, Err(RefusalKind::Unsupported.because(error.to_string())))
             }
+            // That is nobody's fault but this node's.
+            Err(FrameError::GaveWay) => (UNKNOWN, Err(busy("no memory is free for it at the moment"))),
             // Who opens streams and says nothing on them is no better than who talks nonsense.
             Err(error) => {
                 let Some(what) = malformed(error) else { return };
@@ -174,7 +176,7 @@ impl Server {
             // Almost every request is small. Memory for a large one is that for transfers.
             match head.body_len as usize {
                 length if length > SMALL_FRAME_BYTES => {
-                    let place = room.reserve(stream.lease.node(), length).await.ok_or(FrameError::Slow)?;
+                    let place = room.reserve(stream.lease.node(), length).await.ok_or(FrameError::GaveWay)?;
                     place.unless_it_stalls(frames::read_body(&mut stream.receive, head)).await
                 }
                 _ => frames::read_body(&mut stream.receive, head).await,
@@ -197,7 +199,11 @@ impl Server {
         match place {
             Some(place) => {
                 frames::write(&mut stream.send, frame, Bytes::new()).await?;
-                place.send(&mut stream.send, bulk).await?;
+                if let Err(error) = place.send(&mut stream.send, bulk).await {
+                    // Else it would end as if that were all.
+                    let _ = stream.send.reset(GAVE_WAY);
+                    return Err(error);
+                }
             }
             // Little goes into the connection's own window, and is not waited for.
             None => frames::write(&mut stream.send, frame, bulk).await?,
@@ -303,7 +309,7 @@ fn malformed(error: FrameError) -> Option<String> {
         FrameError::Malformed(error) => Some(error.to_string()),
         FrameError::Ended => Some("the request ended before it was whole".to_owned()),
         FrameError::Slow => Some(format!("the request did not come within {} s", FRAME_DEADLINE.as_secs())),
-        FrameError::Lost(_) => None,
+        FrameError::Lost(_) | FrameError::GaveWay => None,
     }
 }
 

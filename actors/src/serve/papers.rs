@@ -44,17 +44,19 @@ pub(super) struct Papers {
     layouts: Shelf<SignedLayout>,
     pages: Shelf<LayoutPage>,
     absent: Mutex<LruCache<absent::Key, Arc<Absent>>>,
+    /// Which documents are paid for, by their tessera: because they are stored here, or come with a fragment that is on its
+    /// way. What is not remembered is paid for once more.
+    paid: Mutex<LruCache<(TesseraId, Checksum), Arc<AtomicBool>>>,
 }
 
 /// The last few of a kind.
 struct Shelf<T>(Mutex<LruCache<Checksum, Arc<Paper<T>>>>);
 
-/// A document, and whether it is paid for: because it is stored here, or comes with a fragment that is on its way.
+/// A document, and its hash.
 pub(super) struct Paper<T> {
     paper: T,
     /// BLAKE3 of its bytes.
     hash: Checksum,
-    is_paid: Arc<AtomicBool>,
 }
 
 /// What documents cost that come with a fragment, until they are stored.
@@ -82,7 +84,7 @@ impl Dossier {
     /// Of which page of which tessera the fragment is, and its place there.
     pub(super) fn place(&self) -> (absent::Key, usize) {
         let author = self.manifest.manifest().author;
-        ((AccountId::from(author), self.manifest.id(), self.page.hash), self.at)
+        ((AccountId::from(author), self.manifest.id(), self.layout.hash, self.number), self.at)
     }
 
     /// All of them, as they are stored.
@@ -95,21 +97,45 @@ impl Dossier {
         ]
     }
 
-    /// Charges those that are not stored and that nobody else is being charged for.
-    pub(super) fn charge(&self) -> Charge {
-        let papers = [
-            (&self.manifest.is_paid, self.manifest.bytes().len()),
-            (&self.layout.is_paid, self.layout.bytes().len()),
-            (&self.page.is_paid, self.page.bytes().len()),
+    /// Which documents these are, and how long they are as they are stored.
+    fn lengths(&self) -> [(Checksum, usize); 3] {
+        let lengths = [
+            (self.manifest.hash, self.manifest.bytes().len()),
+            (self.layout.hash, self.layout.bytes().len()),
+            (self.page.hash, self.page.bytes().len()),
         ];
+        lengths.map(|(hash, length)| (hash, length + DOCUMENT_FIELDS_BYTES))
+    }
+}
+
+impl Papers {
+    /// Charges those documents that are not stored and that nobody else is being charged for.
+    pub(super) fn charge(&self, dossier: &Dossier) -> Charge {
+        let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
         let mut charge = Charge { bytes: 0, papers: Vec::new() };
-        for (is_paid, length) in papers {
+        for (hash, length) in dossier.lengths() {
+            let is_paid = paid.get_or_insert_mut((dossier.manifest.id(), hash), Arc::default);
             if !is_paid.swap(true, Ordering::Relaxed) {
-                charge.bytes += (length + DOCUMENT_FIELDS_BYTES) as u64;
+                charge.bytes += length as u64;
                 charge.papers.push(is_paid.clone());
             }
         }
         charge
+    }
+
+    /// Nothing of a tessera is here any more.
+    pub(super) fn dropped(&self, tessera: TesseraId) {
+        let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone: Vec<_> = paid.iter().map(|(key, _)| *key).filter(|(of, _)| *of == tessera).collect();
+        for key in gone {
+            paid.pop(&key);
+        }
+    }
+
+    /// A document of a tessera is stored here.
+    fn is_stored(&self, tessera: TesseraId, hash: Checksum) {
+        let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
+        paid.get_or_insert_mut((tessera, hash), Arc::default).store(true, Ordering::Relaxed);
     }
 }
 
@@ -130,7 +156,8 @@ impl Drop for Charge {
 impl Default for Papers {
     fn default() -> Self {
         let absent = Mutex::new(LruCache::new(SHELF));
-        Self { manifests: Shelf::new(), layouts: Shelf::new(), pages: Shelf::new(), absent }
+        let paid = Mutex::new(LruCache::new(PAID));
+        Self { manifests: Shelf::new(), layouts: Shelf::new(), pages: Shelf::new(), absent, paid }
     }
 }
 
@@ -143,14 +170,9 @@ impl<T> Shelf<T> {
         self.lock().get(&hash).cloned()
     }
 
-    /// One that came, or is stored here. What came and is here already stays as it was.
-    fn keep(&self, hash: Checksum, paper: T, is_stored: bool) -> Arc<Paper<T>> {
-        let mut shelf = self.lock();
-        if let Some(present) = shelf.get(&hash).filter(|_| !is_stored) {
-            return present.clone();
-        }
-        let paper = Arc::new(Paper { paper, hash, is_paid: Arc::new(AtomicBool::new(is_stored)) });
-        shelf.put(hash, paper.clone());
+    fn keep(&self, hash: Checksum, paper: T) -> Arc<Paper<T>> {
+        let paper = Arc::new(Paper { paper, hash });
+        self.lock().put(hash, paper.clone());
         paper
     }
 
@@ -180,7 +202,7 @@ impl Server {
         if paper.document != DocumentKind::Manifest {
             self.welcome(&*self.manifest(paper.tessera).await?)?;
         }
-        let bytes = self.receive(stream, paper.length).await?;
+        let (bytes, _memory) = self.receive(stream, paper.length).await?;
         let learnt = self.learn(&paper, bytes).await;
         if let Err(refusal) = &learnt
             && matches!(refusal.kind(), RefusalKind::Corrupt)
@@ -200,11 +222,11 @@ impl Server {
                     return Err(RefusalKind::Corrupt.because("that is the manifest of another tessera"));
                 }
                 self.welcome(&manifest)?;
-                papers.manifests.keep(hash, manifest, false);
+                papers.manifests.keep(hash, manifest);
             }
             DocumentKind::Layout => {
                 let manifest = self.manifest(paper.tessera).await?;
-                papers.layouts.keep(hash, SignedLayout::parse(bytes, &manifest).map_err(corrupt)?, false);
+                papers.layouts.keep(hash, SignedLayout::parse(bytes, &manifest).map_err(corrupt)?);
             }
             DocumentKind::LayoutPage => {
                 let manifest = self.manifest(paper.tessera).await?;
@@ -214,7 +236,7 @@ impl Server {
                 let number = layout.layout().pages().iter().position(|page| *page == hash);
                 let number = number
                     .ok_or_else(|| RefusalKind::Corrupt.because("that page is none of the layout's"))?;
-                papers.pages.keep(hash, layout.layout().page(number, bytes).map_err(corrupt)?, false);
+                papers.pages.keep(hash, layout.layout().page(number, bytes).map_err(corrupt)?);
             }
         }
         Ok(())
@@ -259,7 +281,7 @@ impl Server {
             return Ok(manifest);
         }
         let bytes = self.held(tessera, DocumentKind::Manifest, hash).await?;
-        Ok(self.state.papers.manifests.keep(hash, SignedManifest::parse(bytes).map_err(corrupt)?, true))
+        Ok(self.state.papers.manifests.keep(hash, SignedManifest::parse(bytes).map_err(corrupt)?))
     }
 
     async fn layout(
@@ -274,7 +296,7 @@ impl Server {
             return Ok(layout);
         }
         let bytes = self.held(tessera, DocumentKind::Layout, root).await?;
-        Ok(self.state.papers.layouts.keep(root, SignedLayout::parse(bytes, manifest).map_err(corrupt)?, true))
+        Ok(self.state.papers.layouts.keep(root, SignedLayout::parse(bytes, manifest).map_err(corrupt)?))
     }
 
     async fn page(
@@ -290,13 +312,16 @@ impl Server {
         }
         let bytes = self.held(tessera, DocumentKind::LayoutPage, hash).await?;
         // How many checksums there must be is the layout's to say.
-        Ok(self.state.papers.pages.keep(hash, layout.layout().page(number, bytes).map_err(corrupt)?, true))
+        Ok(self.state.papers.pages.keep(hash, layout.layout().page(number, bytes).map_err(corrupt)?))
     }
 
     /// A document that is stored here; without it the peer has to send it.
     async fn held(&self, tessera: TesseraId, kind: DocumentKind, hash: Checksum) -> Result<Bytes, Refusal> {
         match self.storage.document(tessera, kind, Some(hash)).await {
-            Ok(bytes) => Ok(bytes),
+            Ok(bytes) => {
+                self.state.papers.is_stored(tessera, hash);
+                Ok(bytes)
+            }
             // One that is damaged here is healed by the one that is sent.
             Err(ActorError::NotFound { .. } | ActorError::CorruptDocument { .. }) => {
                 Err(RefusalKind::NeedManifest.because(format!("send the {} first", kind.name())))
@@ -323,6 +348,8 @@ const fn bytes_max(kind: DocumentKind) -> usize {
 /// Fragments of a page of a layout.
 const PAGE: u32 = 2048;
 const _: () = assert!(PAGE as usize == LAYOUT_PAGE_CHECKSUMS_MAX);
+/// Documents that are known to be paid for.
+const PAID: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 /// Documents of a kind that are remembered.
 const SHELF: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 const LAYOUT_BYTES_MAX: usize = 256 << 10;

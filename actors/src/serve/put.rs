@@ -1,7 +1,5 @@
 //! `PutFragment`: a fragment that is to be kept for its author, whoever brings it.
 
-use std::{sync::PoisonError, time::Instant};
-
 use bytes::Bytes;
 use proto::{
     AccountId, AuthorId, Checksum, Fragment, FragmentId, NodeId,
@@ -14,8 +12,11 @@ use super::{
     Reply, Server, TURN,
     admission::{self, Debt, Offered, Purse, Used},
     busy,
+    delivered::Delivery,
     papers::Dossier,
-    refusal, too_fast,
+    refusal,
+    room::Joined,
+    too_fast,
 };
 use crate::{
     clock,
@@ -46,10 +47,11 @@ impl Server {
             let receipt = self.receipt(author, stream.lease.node(), &offer)?;
             return Ok((Answer::Have { receipt }, Bytes::new()));
         }
-        let charge = dossier.charge();
+        let charge = self.state.papers.charge(&dossier);
         let cost = u64::from(offer.length) + PLACE_BYTES + charge.bytes;
-        let _debts = self.admit(&stream.lease, &dossier, cost).await?;
-        let bytes = self.receive(stream, offer.length).await?;
+        let (_debts, delivery) = self.admit(&stream.lease, &dossier, cost).await?;
+        // Memory for it is given back when it is on the disk.
+        let (bytes, _memory) = self.receive(stream, offer.length).await?;
         let fragment = Fragment::check(offer.checksum, bytes).map_err(|error| {
             self.peers.scored(stream.lease.node(), Score::WrongBytes, &error);
             RefusalKind::Corrupt.because(error.to_string())
@@ -58,6 +60,7 @@ impl Server {
         let kept = self.cache.deposit(author.into(), offer.id, fragment, dossier.documents()).await;
         let was_there = kept.map_err(|error| refusal(&error))? == PutOutcome::Held;
         charge.are_stored();
+        delivery.into_iter().for_each(Delivery::has_come);
         absent.came(at);
         // Blocked while it was written: whoever drops what is here may have looked before.
         if let Err(refusal) = self.refuse_blocked(offer.id.tessera) {
@@ -78,7 +81,11 @@ impl Server {
     }
 
     /// Reads what follows a request, as soon as there is a place and memory for it.
-    pub(super) async fn receive(&self, stream: &mut Inbound, length: u32) -> Result<Bytes, Refusal> {
+    pub(super) async fn receive(
+        &self,
+        stream: &mut Inbound,
+        length: u32,
+    ) -> Result<(Bytes, Joined), Refusal> {
         self.throttles.download.pass(length as usize, TURN).await.map_err(too_fast)?;
         let room = self.room(stream.lease.node());
         let Some(place) = room.enter(&stream.lease, length as usize).await else {
@@ -87,9 +94,9 @@ impl Server {
         match place.receive(&mut stream.receive, length).await {
             Ok(bytes) => {
                 self.metrics.received(bytes.len());
-                Ok(bytes)
+                Ok((bytes, place.into_memory()))
             }
-            Err(FrameError::Slow) => Err(busy("it came too slowly")),
+            Err(FrameError::Slow | FrameError::GaveWay) => Err(busy("it came too slowly")),
             Err(error) => {
                 if matches!(error, FrameError::Ended) {
                     stream.lease.strike(&CUT_SHORT);
@@ -112,7 +119,12 @@ impl Server {
     }
 
     /// Decides whether a fragment is taken, and counts it as on its way.
-    async fn admit(&self, from: &Lease, dossier: &Dossier, cost: u64) -> Result<Vec<Debt>, Refusal> {
+    async fn admit(
+        &self,
+        from: &Lease,
+        dossier: &Dossier,
+        cost: u64,
+    ) -> Result<(Vec<Debt>, Option<Delivery>), Refusal> {
         let each = self.config.max_storage_per_peer_bytes;
         let book = self.peers.book();
         let author = dossier.manifest.manifest().author;
@@ -123,10 +135,11 @@ impl Server {
         if is_strange {
             let all = each.saturating_mul(STRANGERS);
             debts.push(accounts.admit(Purse::Strangers, cost, all, || self.used_by_strangers(&book)).await?);
-            let mut delivered = self.state.delivered.lock().unwrap_or_else(PoisonError::into_inner);
-            delivered.deliver((from.node(), from.address().ip()), cost, each, Instant::now())?;
+            let comer = (from.node(), from.address().ip());
+            let delivery = Delivery::begin(&self.state.delivered, comer, cost, each)?;
+            return Ok((debts, Some(delivery)));
         }
-        Ok(debts)
+        Ok((debts, None))
     }
 
     /// How many bytes may be kept for the author of a tessera, and whether that is a stranger; or why nothing is.

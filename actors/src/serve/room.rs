@@ -53,15 +53,26 @@ struct Transfer {
     /// Memory that it holds.
     kib: u32,
     moved_bytes: AtomicU64,
-    looked_at: Mutex<Looked>,
+    /// While it is under way.
+    looked: Mutex<Option<Looked>>,
     give_way: Notify,
 }
 
-/// When somebody who waits has last looked at how fast a transfer is, and how far it was then.
+/// When somebody who waits has last looked at how fast a transfer is, how far it was then, and how fast, if that can be told.
 #[derive(Debug, Clone, Copy)]
 struct Looked {
     at: Instant,
     moved_bytes: u64,
+    rate: Option<u64>,
+    has_given_way: bool,
+}
+
+/// What a peer's transfers come to.
+#[derive(Debug, Clone, Copy, Default)]
+struct Share {
+    held_kib: u32,
+    /// Bytes per second, all together. `None` when one of them is too young to tell.
+    rate: Option<u64>,
 }
 
 /// A transfer, until it is dropped.
@@ -141,7 +152,13 @@ impl Place {
     /// Reads the bytes that follow a frame.
     pub(super) async fn receive(&self, receive: &mut RecvStream, length: u32) -> Result<Bytes, FrameError> {
         let Joined { transfer, .. } = &self.joined;
-        self.joined.unless_it_stalls(frames::read_bulk(receive, length, |bytes| transfer.moved(bytes))).await
+        let read = frames::read_bulk(receive, length, |bytes| transfer.moved(bytes));
+        self.joined.unless_it_stalls(read).await
+    }
+
+    /// Memory for what came, without the turn: others may come while it is used.
+    pub(super) fn into_memory(self) -> Joined {
+        self.joined
     }
 
     /// Sends the bytes that follow a frame.
@@ -154,24 +171,34 @@ impl Place {
 impl Transfers {
     fn join(self: &Arc<Self>, node: NodeId, kib: u32, memory: OwnedSemaphorePermit) -> Joined {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let looked_at = Mutex::new(Looked { at: Instant::now(), moved_bytes: 0 });
-        let (moved_bytes, give_way) = (AtomicU64::new(0), Notify::new());
-        let transfer = Arc::new(Transfer { node, kib, moved_bytes, looked_at, give_way });
+        let (moved_bytes, looked) = (AtomicU64::new(0), Mutex::new(None));
+        let transfer = Arc::new(Transfer { node, kib, moved_bytes, looked, give_way: Notify::new() });
         self.lock().insert(id, transfer.clone());
         Joined { id, transfer, transfers: self.clone(), _memory: memory }
     }
 
-    /// Somebody waits: whoever is in the way is ended.
+    /// Somebody waits: whoever is in the way is ended. Of a peer that has only too much at a time it is its newest transfer,
+    /// one at a time, so that the others come to an end.
     fn press(&self, total_kib: u32) {
         let all = self.lock();
-        let mut held_kib = HashMap::<NodeId, u32>::new();
+        let mut shares = HashMap::<NodeId, Share>::new();
         for transfer in all.values() {
-            *held_kib.entry(transfer.node).or_default() += transfer.kib;
+            let rate = transfer.look();
+            let fresh = Share { held_kib: 0, rate: Some(0) };
+            let share = shares.entry(transfer.node).or_insert(fresh);
+            share.held_kib += transfer.kib;
+            share.rate = share.rate.zip(rate).map(|(all, one)| all.saturating_add(one));
         }
-        for transfer in all.values() {
-            let held_kib = held_kib.get(&transfer.node).copied().unwrap_or_default();
-            if transfer.look().is_some_and(|rate| gives_way(rate, held_kib, total_kib)) {
-                transfer.give_way.notify_one();
+        for (node, share) in shares {
+            let mut newest_first = all.values().rev().filter(|transfer| transfer.node == node);
+            match in_the_way(share, total_kib) {
+                Verdict::Stays => {}
+                Verdict::HasTooMuch => {
+                    newest_first.find(|transfer| transfer.give_way());
+                }
+                Verdict::Stalls => newest_first.for_each(|transfer| {
+                    transfer.give_way();
+                }),
             }
         }
     }
@@ -186,36 +213,69 @@ impl Transfer {
         self.moved_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// How fast it was since it was last looked at, in bytes per second; `None` when that is too short a time to tell.
+    fn looked(&self) -> MutexGuard<'_, Option<Looked>> {
+        self.looked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How fast it is, in bytes per second; `None` when it is not under way, or for too short a time to tell.
     fn look(&self) -> Option<u64> {
-        let mut looked = self.looked_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut looked = self.looked();
+        let looked = looked.as_mut()?;
         let passed_ms = u64::try_from(looked.at.elapsed().as_millis()).unwrap_or(u64::MAX);
-        if passed_ms < LOOK_MS {
-            return None;
+        if passed_ms >= LOOK_MS {
+            let moved_bytes = self.moved_bytes.load(Ordering::Relaxed);
+            let moved = moved_bytes.saturating_sub(looked.moved_bytes);
+            let rate = Some(moved.saturating_mul(1000) / passed_ms);
+            *looked = Looked { at: Instant::now(), moved_bytes, rate, ..*looked };
         }
-        let moved_bytes = self.moved_bytes.load(Ordering::Relaxed);
-        let rate = moved_bytes.saturating_sub(looked.moved_bytes).saturating_mul(1000) / passed_ms;
-        *looked = Looked { at: Instant::now(), moved_bytes };
-        Some(rate)
+        looked.rate
+    }
+
+    /// Ends it. `false` when that was done before, or it is not under way.
+    fn give_way(&self) -> bool {
+        let mut looked = self.looked();
+        let Some(looked) = looked.as_mut().filter(|looked| !looked.has_given_way) else { return false };
+        looked.has_given_way = true;
+        self.give_way.notify_one();
+        true
     }
 }
 
-/// Whether a transfer at this rate is in the way of others, when its peer holds so much of all the memory.
-fn gives_way(bytes_per_second: u64, held_kib: u32, total_kib: u32) -> bool {
-    let has_more_than_its_share = held_kib > total_kib / SHARE;
-    bytes_per_second < if has_more_than_its_share { FAIR_RATE } else { LEAST_RATE }
+/// What is done with a peer's transfers when others wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Stays,
+    /// It has more memory than is fair for one so slow.
+    HasTooMuch,
+    /// It hardly moves.
+    Stalls,
+}
+
+fn in_the_way(share: Share, total_kib: u32) -> Verdict {
+    match share.rate {
+        Some(rate) if rate < LEAST_RATE => Verdict::Stalls,
+        Some(rate) if rate < FAIR_RATE && share.held_kib > total_kib / SHARE => Verdict::HasTooMuch,
+        _ => Verdict::Stays,
+    }
 }
 
 impl Joined {
+    /// Does something with it, unless it has to make way for others. How fast it goes is told from here on, and not while
+    /// it waits for something else.
     pub(super) async fn unless_it_stalls<T>(
         &self,
         transfer: impl Future<Output = Result<T, FrameError>>,
     ) -> Result<T, FrameError> {
-        tokio::select! {
+        let moved_bytes = self.transfer.moved_bytes.load(Ordering::Relaxed);
+        let begun = Looked { at: Instant::now(), moved_bytes, rate: None, has_given_way: false };
+        *self.transfer.looked() = Some(begun);
+        let outcome = tokio::select! {
             biased;
             outcome = transfer => outcome,
-            () = self.transfer.give_way.notified() => Err(FrameError::Slow),
-        }
+            () = self.transfer.give_way.notified() => Err(FrameError::GaveWay),
+        };
+        *self.transfer.looked() = None;
+        outcome
     }
 }
 
@@ -243,10 +303,10 @@ const ADMISSION: Duration = Duration::from_secs(2);
 const PRESSURE_INTERVAL: Duration = Duration::from_millis(100);
 /// How fast a transfer is, is told over at least so long.
 const LOOK_MS: u64 = 1_000;
-/// Slower ones give way to whoever waits, in bytes per second: the slowest line that anybody is patient with.
+/// A slower peer gives way to whoever waits, in bytes per second: the slowest line that anybody is patient with.
 const LEAST_RATE: u64 = 16 << 10;
-/// The same for those of a peer that holds more than this part of all the memory.
-const FAIR_RATE: u64 = 512 << 10;
+/// A peer that is slower than this has at most this part of all the memory when others wait.
+const FAIR_RATE: u64 = 2 << 20;
 const SHARE: u32 = 4;
 
 #[cfg(test)]
@@ -258,15 +318,42 @@ mod tests {
     }
 
     #[test]
-    fn slow_ones_give_way_and_sooner_if_their_peer_has_much() {
+    fn slow_peers_give_way_and_sooner_if_they_have_much() {
         let check = |rate, held_kib, expected| {
-            assert_eq!(gives_way(rate, held_kib, 8 << 10), expected, "{rate} {held_kib}");
+            assert_eq!(in_the_way(Share { held_kib, rate }, 8 << 10), expected, "{rate:?} {held_kib}");
         };
-        check(0, 1, true);
-        check(LEAST_RATE - 1, 1, true);
-        check(LEAST_RATE, 2 << 10, false);
-        check(LEAST_RATE, (2 << 10) + 1, true);
-        check(FAIR_RATE, 8 << 10, false);
+        check(Some(0), 1, Verdict::Stalls);
+        check(Some(LEAST_RATE - 1), 1, Verdict::Stalls);
+        check(Some(LEAST_RATE), 2 << 10, Verdict::Stays);
+        check(Some(LEAST_RATE), (2 << 10) + 1, Verdict::HasTooMuch);
+        check(Some(FAIR_RATE), 8 << 10, Verdict::Stays);
+        check(None, 8 << 10, Verdict::Stays);
+    }
+
+    /// A fragment over a line that takes some seconds for it, asked for until it has come.
+    async fn slow_transfer(room: &Room, number: u8) {
+        loop {
+            let Some(place) = room.reserve(node(number), 1 << 20).await else { continue };
+            let transfer = place.transfer.clone();
+            let moves = async move {
+                for _ in 0..40 {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    transfer.moved(10 << 10);
+                }
+                Ok(())
+            };
+            if place.unless_it_stalls(moves).await.is_ok() {
+                return;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn slow_peers_do_not_keep_each_other_from_ever_ending() {
+        let room = Room::new(8 << 20);
+        let all = (0..16).map(|number| slow_transfer(&room, number % 2));
+        let ended = timeout(Duration::from_secs(60), futures::future::join_all(all)).await;
+        assert!(ended.is_ok(), "they hinder each other");
     }
 
     /// Whether somebody who waits gets memory while another has all of it and moves so many bytes every 50 ms.
@@ -282,7 +369,7 @@ mod tests {
         };
         let ends = async move {
             let outcome = slow.unless_it_stalls::<()>(moves).await;
-            assert!(matches!(outcome, Err(FrameError::Slow)));
+            assert!(matches!(outcome, Err(FrameError::GaveWay)));
         };
         let waits = room.reserve(node(2), 1);
         tokio::pin!(waits);

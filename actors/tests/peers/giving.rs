@@ -167,6 +167,11 @@ async fn documents_count_against_the_allowance() {
     a.system.remote.drop_fragments(b.id(), &a.author, tessera.id(), &[(0, 0)]).await.unwrap();
     let left = b.system.storage.records().account(AccountId::from(a.author.id())).await.unwrap();
     assert_eq!(left.charged(), cost - tessera.cost_of_documents() - PLACE - 8);
+    // And are paid for again when they come again: there is room for one, and not for its documents twice.
+    tessera.give(&a, b.id(), 0).await.unwrap();
+    let other = Tessera::new(&a.author, given, 8);
+    other.introduce(&a, b.id()).await.unwrap();
+    assert_eq!(refusal(other.give(&a, b.id(), 0).await), RefusalKind::QuotaExceeded);
 }
 
 #[tokio::test(flavor = "multi_thread")]

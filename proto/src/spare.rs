@@ -6,18 +6,18 @@ use std::sync::{Mutex, PoisonError};
 use memmap2::{MmapMut, MmapOptions};
 
 /// Memory of its own. Becomes a spare one when nobody uses it any more.
-pub(super) struct Mapping(Option<MmapMut>);
+pub(crate) struct Mapping(Option<MmapMut>);
 
 impl Mapping {
     /// Of so many bytes, whatever they are. `None` where the system has no more places: a process may have so many mappings
     /// only. The heap has room then.
-    pub(super) fn of(length: usize) -> Option<Self> {
+    pub(crate) fn of(length: usize) -> Option<Self> {
         let spare = SPARES.lock().unwrap_or_else(PoisonError::into_inner).take(length);
         let map = spare.or_else(|| MmapOptions::new().len(length).populate().map_anon().ok())?;
         Some(Self(Some(map)))
     }
 
-    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
         self.0.as_deref_mut().unwrap_or_default()
     }
 }
