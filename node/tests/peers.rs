@@ -122,6 +122,8 @@ fn invite_is_read_from_standard_input_and_one_of_no_use_changes_nothing() {
         std::fs::write(&letter, format!("{}\n  {}\n", &line[..70], &line[70..])).unwrap();
         command.args(more).stdin(std::fs::File::open(letter).unwrap()).output().unwrap()
     };
+    let nothing = ben.command(["join", "-"]).stdin(std::process::Stdio::null()).output().unwrap();
+    failed(&nothing, 2, "nothing came on standard input");
     let line = done(&ann, &["invite"]);
     let joined = follow(line.trim(), &["--name", "ann", "--allow", "2 GiB"]);
     assert_eq!(joined.status.code(), Some(0), "{}", stderr(&joined));

@@ -177,7 +177,7 @@ impl Picture {
     async fn peer(&self, node: &Node, id: NodeId) -> Result<Option<api::Peer>, ActorError> {
         let (Some(known), row) = (self.book.peers.get(&id), self.rows.get(&id)) else { return Ok(None) };
         let kept = match known.author {
-            Some(author) => node.system.storage.records().account(author.into()).await?.bytes,
+            Some(author) => node.system.storage.records().account(author.into()).await?.charged(),
             None => 0,
         };
         let in_settings = node.network.peers.iter().any(|peer| peer.node == id);

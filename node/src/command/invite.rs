@@ -194,6 +194,10 @@ fn from_stdin() -> Result<String, Failure> {
     let mut line = String::new();
     let read = io::stdin().take(LINE_BYTES_MAX).read_to_string(&mut line);
     read.map_err(|error| Failure::new(Kind::Io, format!("the line cannot be read: {error}")))?;
+    if line.trim().is_empty() {
+        let detail = "nothing came on standard input: give it the line that `invite` has printed";
+        return Err(Failure::new(Kind::Usage, detail));
+    }
     Ok(line)
 }
 
