@@ -63,7 +63,9 @@ impl Server {
         }
         // With the last fragment went the documents.
         if self.storage.records().keepers(order.tessera).await.is_ok_and(|keepers| keepers.is_empty()) {
-            self.state.papers.dropped(order.tessera);
+            for papers in [&self.state.papers, &self.state.guest_papers] {
+                papers.dropped(order.tessera);
+            }
         }
         Ok((Answer::Dropped { count }, Bytes::new()))
     }

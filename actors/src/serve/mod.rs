@@ -76,8 +76,9 @@ impl fmt::Debug for Server {
 
 /// What answering keeps in memory.
 pub(crate) struct State {
-    /// Documents of tesserae that fragments are coming of.
+    /// Documents of tesserae that fragments are coming of: from nodes that the operator wants, and from the others.
     papers: Papers,
+    guest_papers: Papers,
     /// What is used of each allowance.
     accounts: Accounts,
     /// What strangers have brought.
@@ -93,6 +94,7 @@ impl State {
     pub(crate) fn new(transfer_bytes_max: u64) -> Self {
         Self {
             papers: Papers::default(),
+            guest_papers: Papers::default(),
             accounts: Accounts::default(),
             delivered: Arc::new(Mutex::new(Delivered::new(Instant::now()))),
             room: Room::new(transfer_bytes_max / 2),
@@ -264,8 +266,16 @@ impl Server {
 
     /// The memory that a node's transfers share: that of those that the operator wants is apart, so that no guest takes it.
     fn room(&self, node: NodeId) -> &Room {
-        let is_wanted = self.peers.book().peers.get(&node).is_some_and(|peer| peer.is_configured);
-        if is_wanted { &self.state.room } else { &self.state.guest_room }
+        if self.is_wanted(node) { &self.state.room } else { &self.state.guest_room }
+    }
+
+    /// The documents that are remembered of what a node brings, apart for the same reason.
+    fn papers(&self, node: NodeId) -> &Papers {
+        if self.is_wanted(node) { &self.state.papers } else { &self.state.guest_papers }
+    }
+
+    fn is_wanted(&self, node: NodeId) -> bool {
+        self.peers.book().is_wanted(node)
     }
 
     async fn answer(&self, request: Request, stream: &mut Inbound) -> Reply {

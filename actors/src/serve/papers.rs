@@ -198,12 +198,13 @@ impl Server {
             return Err(RefusalKind::QuotaExceeded.because(reason));
         }
         self.refuse_blocked(paper.tessera)?;
+        let papers = self.papers(stream.lease.node());
         // Nobody's documents are read of whose tessera nothing would be kept.
         if paper.document != DocumentKind::Manifest {
-            self.welcome(&*self.manifest(paper.tessera).await?)?;
+            self.welcome(&*self.manifest(papers, paper.tessera).await?)?;
         }
         let (bytes, _memory) = self.receive(stream, paper.length).await?;
-        let learnt = self.learn(&paper, bytes).await;
+        let learnt = self.learn(papers, &paper, bytes).await;
         if let Err(refusal) = &learnt
             && matches!(refusal.kind(), RefusalKind::Corrupt)
         {
@@ -212,8 +213,7 @@ impl Server {
         learnt.map(|()| (Answer::Done, Bytes::new()))
     }
 
-    async fn learn(&self, paper: &Document, bytes: Bytes) -> Result<(), Refusal> {
-        let papers = &self.state.papers;
+    async fn learn(&self, papers: &Papers, paper: &Document, bytes: Bytes) -> Result<(), Refusal> {
         let hash = Checksum::of(&bytes);
         match paper.document {
             DocumentKind::Manifest => {
@@ -225,14 +225,14 @@ impl Server {
                 papers.manifests.keep(hash, manifest);
             }
             DocumentKind::Layout => {
-                let manifest = self.manifest(paper.tessera).await?;
+                let manifest = self.manifest(papers, paper.tessera).await?;
                 papers.layouts.keep(hash, SignedLayout::parse(bytes, &manifest).map_err(corrupt)?);
             }
             DocumentKind::LayoutPage => {
-                let manifest = self.manifest(paper.tessera).await?;
+                let manifest = self.manifest(papers, paper.tessera).await?;
                 let root =
                     paper.layout.ok_or_else(|| RefusalKind::Malformed.because("a page names its layout"))?;
-                let layout = self.layout(&manifest, root).await?;
+                let layout = self.layout(papers, &manifest, root).await?;
                 let number = layout.layout().pages().iter().position(|page| *page == hash);
                 let number = number
                     .ok_or_else(|| RefusalKind::Corrupt.because("that page is none of the layout's"))?;
@@ -243,21 +243,26 @@ impl Server {
     }
 
     /// The documents that say which checksum a fragment has to have.
-    pub(super) async fn dossier(&self, id: FragmentId, root: Checksum) -> Result<Dossier, Refusal> {
-        let manifest = self.manifest(id.tessera).await?;
-        let layout = self.layout(&manifest, root).await?;
+    pub(super) async fn dossier(
+        &self,
+        papers: &Papers,
+        id: FragmentId,
+        root: Checksum,
+    ) -> Result<Dossier, Refusal> {
+        let manifest = self.manifest(papers, id.tessera).await?;
+        let layout = self.layout(papers, &manifest, root).await?;
         let number = layout.layout().number(id.stripe, id.index);
         let number =
             number.ok_or_else(|| RefusalKind::Forbidden.because("the layout has no such fragment"))?;
         let (number, at) = layout.layout().page_of(number);
-        let page = self.page(id.tessera, &layout, number).await?;
+        let page = self.page(papers, id.tessera, &layout, number).await?;
         Ok(Dossier { manifest, layout, page, number, at })
     }
 
     /// Which fragments of the page are not here for the tessera's author.
-    pub(super) async fn absent(&self, dossier: &Dossier) -> Result<Arc<Absent>, Refusal> {
+    pub(super) async fn absent(&self, papers: &Papers, dossier: &Dossier) -> Result<Arc<Absent>, Refusal> {
         let (key, _) = dossier.place();
-        let known = || self.state.papers.absent.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = || papers.absent.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(absent) = known().get(&key) {
             return Ok(absent.clone());
         }
@@ -275,51 +280,61 @@ impl Server {
         Ok(known().get_or_insert(key, || absent).clone())
     }
 
-    async fn manifest(&self, tessera: TesseraId) -> Result<Arc<Paper<SignedManifest>>, Refusal> {
+    async fn manifest(
+        &self,
+        papers: &Papers,
+        tessera: TesseraId,
+    ) -> Result<Arc<Paper<SignedManifest>>, Refusal> {
         let hash = Checksum::from_bytes(*tessera.as_bytes());
-        if let Some(manifest) = self.state.papers.manifests.find(hash) {
+        if let Some(manifest) = papers.manifests.find(hash) {
             return Ok(manifest);
         }
-        let bytes = self.held(tessera, DocumentKind::Manifest, hash).await?;
-        Ok(self.state.papers.manifests.keep(hash, SignedManifest::parse(bytes).map_err(corrupt)?))
+        let bytes = self.held(papers, tessera, DocumentKind::Manifest, hash).await?;
+        Ok(papers.manifests.keep(hash, SignedManifest::parse(bytes).map_err(corrupt)?))
     }
 
     async fn layout(
         &self,
+        papers: &Papers,
         manifest: &SignedManifest,
         root: Checksum,
     ) -> Result<Arc<Paper<SignedLayout>>, Refusal> {
         let tessera = manifest.id();
-        if let Some(layout) =
-            self.state.papers.layouts.find(root).filter(|known| known.layout().tessera() == tessera)
-        {
+        if let Some(layout) = papers.layouts.find(root).filter(|known| known.layout().tessera() == tessera) {
             return Ok(layout);
         }
-        let bytes = self.held(tessera, DocumentKind::Layout, root).await?;
-        Ok(self.state.papers.layouts.keep(root, SignedLayout::parse(bytes, manifest).map_err(corrupt)?))
+        let bytes = self.held(papers, tessera, DocumentKind::Layout, root).await?;
+        Ok(papers.layouts.keep(root, SignedLayout::parse(bytes, manifest).map_err(corrupt)?))
     }
 
     async fn page(
         &self,
+        papers: &Papers,
         tessera: TesseraId,
         layout: &SignedLayout,
         number: usize,
     ) -> Result<Arc<Paper<LayoutPage>>, Refusal> {
         let hash = layout.layout().pages().get(number);
         let hash = *hash.ok_or_else(|| RefusalKind::Forbidden.because("the layout has no such page"))?;
-        if let Some(page) = self.state.papers.pages.find(hash) {
+        if let Some(page) = papers.pages.find(hash) {
             return Ok(page);
         }
-        let bytes = self.held(tessera, DocumentKind::LayoutPage, hash).await?;
+        let bytes = self.held(papers, tessera, DocumentKind::LayoutPage, hash).await?;
         // How many checksums there must be is the layout's to say.
-        Ok(self.state.papers.pages.keep(hash, layout.layout().page(number, bytes).map_err(corrupt)?))
+        Ok(papers.pages.keep(hash, layout.layout().page(number, bytes).map_err(corrupt)?))
     }
 
     /// A document that is stored here; without it the peer has to send it.
-    async fn held(&self, tessera: TesseraId, kind: DocumentKind, hash: Checksum) -> Result<Bytes, Refusal> {
+    async fn held(
+        &self,
+        papers: &Papers,
+        tessera: TesseraId,
+        kind: DocumentKind,
+        hash: Checksum,
+    ) -> Result<Bytes, Refusal> {
         match self.storage.document(tessera, kind, Some(hash)).await {
             Ok(bytes) => {
-                self.state.papers.is_stored(tessera, hash);
+                papers.is_stored(tessera, hash);
                 Ok(bytes)
             }
             // One that is damaged here is healed by the one that is sent.

@@ -39,15 +39,16 @@ impl Server {
     /// `PutFragment`.
     pub(super) async fn put_fragment(&self, stream: &mut Inbound, offer: Offer) -> Reply {
         self.refuse_blocked(offer.id.tessera)?;
-        let dossier = self.dossier(offer.id, offer.layout).await?;
+        let papers = self.papers(stream.lease.node());
+        let dossier = self.dossier(papers, offer.id, offer.layout).await?;
         offer.check(&dossier)?;
         let author = dossier.manifest.manifest().author;
-        let (absent, (_, at)) = (self.absent(&dossier).await?, dossier.place());
+        let (absent, (_, at)) = (self.absent(papers, &dossier).await?, dossier.place());
         if !absent.is_absent(at) && self.has(author, &offer).await? {
             let receipt = self.receipt(author, stream.lease.node(), &offer)?;
             return Ok((Answer::Have { receipt }, Bytes::new()));
         }
-        let charge = self.state.papers.charge(&dossier);
+        let charge = papers.charge(&dossier);
         let cost = u64::from(offer.length) + PLACE_BYTES + charge.bytes;
         let (_debts, delivery) = self.admit(&stream.lease, &dossier, cost).await?;
         // Memory for it is given back when it is on the disk.

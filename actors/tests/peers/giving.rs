@@ -204,6 +204,22 @@ async fn stranger_brings_no_more_for_having_many_keys() {
     tessera.give_all(&known, b.id()).await;
 }
 
+/// Documents are remembered until their first fragment comes; there are only so many places for them.
+#[tokio::test(flavor = "multi_thread")]
+async fn stranger_with_many_documents_displaces_none_of_a_wanted_node() {
+    let b = Node::with(2, |network| network.accept = Accept::Any).await;
+    let (stranger, known) = (Node::start(1).await, Node::start(3).await);
+    stranger.knows(&b).await;
+    b.knows(&known).await;
+    known.knows(&b).await;
+    let tessera = Tessera::new(&known.author, 1, 4096);
+    tessera.introduce(&known, b.id()).await.unwrap();
+    for seed in 0..100 {
+        Tessera::new(&stranger.author, seed, 8).introduce(&stranger, b.id()).await.unwrap();
+    }
+    tessera.give(&known, b.id(), 0).await.unwrap();
+}
+
 /// However many come, from wherever.
 #[tokio::test(flavor = "multi_thread")]
 async fn all_strangers_together_have_one_allowance() {
