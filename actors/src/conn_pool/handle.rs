@@ -27,7 +27,7 @@ impl ConnPoolHandle {
     }
 
     /// The use of a connection to a node: of the one that is there, else of a new one. It may have just ended: whoever
-    /// finds that asks for another with [`ConnPoolHandle::lease_anew`].
+    /// finds that asks the actor for another (`lease_anew`).
     ///
     /// Errors with [`ActorError::Peer`] when it cannot be reached, and with [`ActorError::Busy`] when all connections are
     /// in use.
