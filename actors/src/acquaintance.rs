@@ -61,9 +61,7 @@ impl Acquaintance {
     async fn greet_all(&self, done: &mut Done) {
         let Ok(status) = self.pool.status().await else { return };
         let book = self.peers.book();
-        let is_wanted = |connection: &&ConnectionStatus| {
-            book.peers.get(&connection.node).is_some_and(|peer| peer.is_configured)
-        };
+        let is_wanted = |connection: &&ConnectionStatus| book.is_configured(&connection.node);
         done.forget(|node| status.connections.iter().any(|connection| connection.node == *node));
         for connection in status.connections.iter().filter(is_wanted) {
             // Where this node is, it hears from the first that it greets.

@@ -19,8 +19,10 @@ pub(crate) enum FrameError {
     Ended,
     /// It took longer than anybody has to wait.
     Slow,
-    /// It has made way for others, who had to wait for it.
+    /// It has made way for others, who had to wait for it here.
     GaveWay,
+    /// The other side says that it has made way for others there.
+    GivenUp,
     /// What came is not a frame.
     Malformed(ProtoError),
     /// The connection is gone.
@@ -138,7 +140,7 @@ impl From<ReadError> for FrameError {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::ConnectionLost(error) => Self::Lost(error),
-            ReadError::Reset(code) if code == GAVE_WAY => Self::GaveWay,
+            ReadError::Reset(code) if code == GAVE_WAY => Self::GivenUp,
             _ => Self::Ended,
         }
     }

@@ -59,7 +59,7 @@ impl PeerBook {
 
     /// Whether a node is a peer that the operator wants, and has not blocked.
     pub fn is_wanted(&self, node: NodeId) -> bool {
-        self.peers.get(&node).is_some_and(|peer| peer.is_configured) && !self.blocked.contains_key(&node)
+        self.is_configured(&node) && !self.blocked.contains_key(&node)
     }
 
     /// Whether the operator wants a node.

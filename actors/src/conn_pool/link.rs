@@ -71,7 +71,8 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// A connection whose handshake is done. Must run on the endpoint's thread. `None` when it does not say who is at its other end.
+    /// A connection whose handshake is done. Must run on the endpoint's thread. `None` when it does not say who is at its
+    /// other end.
     pub(super) fn new(
         connection: Connection,
         dialler: Option<NodeId>,

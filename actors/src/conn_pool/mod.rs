@@ -3,8 +3,9 @@
 //! # Invariants
 //! 1. At most one connection per node is given out, and never more in all than the bound, those being dialled included.
 //! 2. A connection with a stream open is neither reaped nor evicted, even though handles take one that is there without
-//!    asking: one that is about to go is retired first, and only when nobody uses it. A newcomer from outside evicts nobody, unless the
-//!    operator wants it: then a guest makes way, and some places are kept for such nodes from the beginning.
+//!    asking: one that is about to go is retired first, and only when nobody uses it. A newcomer from outside evicts
+//!    nobody, unless the operator wants it: then a guest makes way, and some places are kept for such nodes from the
+//!    beginning.
 //! 3. A connection that a node holds open that the operator wants, from behind its router, is not reaped: this side could
 //!    not dial it again. No more are than there are places kept for such nodes, and guests hold none.
 //! 4. One dial per node at a time, however many wait for it; a node that did not answer is left alone for longer each

@@ -100,7 +100,7 @@ fn trouble(error: FrameError) -> PeerTrouble {
         FrameError::Slow => {
             PeerTrouble::Silent { what: "answer", seconds: (ANSWER_DEADLINE + FRAME_DEADLINE).as_secs() }
         }
-        FrameError::GaveWay => {
+        FrameError::GaveWay | FrameError::GivenUp => {
             let kind = RefusalKind::Busy { retry_after_ms: RETRY_AFTER_MS };
             PeerTrouble::Refused(kind.because("its answer made way for others, because it was taken slowly"))
         }

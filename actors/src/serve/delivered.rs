@@ -1,4 +1,4 @@
-//! What strangers have brought lately: pure, with the time as an argument.
+//! What strangers have brought lately: [`Delivered`] is pure, with the time as an argument.
 //!
 //! A key costs nothing, an address little, a network something: so what nobody here has asked for comes in so many bytes a
 //! day from one node, and so many from one network.

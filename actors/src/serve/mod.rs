@@ -317,7 +317,8 @@ impl Server {
 fn malformed(error: FrameError) -> Option<String> {
     match error {
         FrameError::Malformed(error) => Some(error.to_string()),
-        FrameError::Ended => Some("the request ended before it was whole".to_owned()),
+        // Whoever asks has nobody to make way for.
+        FrameError::Ended | FrameError::GivenUp => Some("the request ended before it was whole".to_owned()),
         FrameError::Slow => Some(format!("the request did not come within {} s", FRAME_DEADLINE.as_secs())),
         FrameError::Lost(_) | FrameError::GaveWay => None,
     }

@@ -99,7 +99,7 @@ impl Server {
             }
             Err(FrameError::Slow | FrameError::GaveWay) => Err(busy("it came too slowly")),
             Err(error) => {
-                if matches!(error, FrameError::Ended) {
+                if matches!(error, FrameError::Ended | FrameError::GivenUp) {
                     stream.lease.strike(&CUT_SHORT);
                 }
                 Err(RefusalKind::Malformed.because(CUT_SHORT))

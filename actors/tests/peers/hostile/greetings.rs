@@ -7,7 +7,7 @@ use std::{
 
 use actors::conn_pool::{PeerTrouble, raw::Raw};
 use proto::{NodeKey, wire::Request};
-use quinn::{ClientConfig, ConnectionError};
+use quinn::{ClientConfig, ConnectionError, VarInt};
 
 use super::verdict::answered;
 use crate::support::{Node, trouble};
@@ -166,4 +166,22 @@ async fn caller_that_says_something_else_again_and_again_is_cut_off() {
         assert!(times < 100, "it is still listened to");
     }
     assert!(times > 50, "{times}: a node may well move a few times");
+}
+
+/// Whatever it says of why.
+#[tokio::test(flavor = "multi_thread")]
+async fn caller_that_gives_up_half_of_each_request_is_cut_off() {
+    for code in [0, 1] {
+        let (b, caller) = (Node::start(2).await, raw(9));
+        b.knows_at(caller.node(), caller.address().unwrap(), None).await;
+        let connection = caller.dial(b.id(), b.address()).await.unwrap();
+        for _ in 0..500 {
+            let Ok((mut send, mut receive)) = connection.open_bi().await else { break };
+            let _ = send.write_all(&Request::Peers.frame()[..3]).await;
+            let _ = send.reset(VarInt::from_u32(code));
+            let _ = receive.read_to_end(1000).await;
+        }
+        let told = connection.close_reason();
+        assert!(matches!(told, Some(ConnectionError::ApplicationClosed(_))), "{code}: {told:?}");
+    }
 }
