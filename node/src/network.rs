@@ -28,7 +28,8 @@ pub(crate) struct Peer {
     pub(crate) in_settings: bool,
     /// How much may be kept here for it, in bytes.
     pub(crate) allow_bytes: u64,
-    /// How much is kept here for it, in bytes, as far as it has shown whom it acts for: with documents and 512 for each fragment.
+    /// How much is kept here for it, in bytes, as far as it has shown whom it acts for: with documents and 512 for each
+    /// fragment.
     pub(crate) kept_bytes: u64,
     /// When it came to be known, in milliseconds since 1970; absent when only the settings name it.
     pub(crate) added_at_ms: Option<i64>,

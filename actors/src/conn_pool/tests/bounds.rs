@@ -85,8 +85,8 @@ async fn oldest_idle_connection_makes_room_for_a_dial() {
     say(&also_used).await.unwrap();
 }
 
-#[tokio::test]
-async fn newcomer_from_outside_evicts_nobody_and_is_told_why() {
+/// A node that has one place, one that has it, and one that would like to.
+async fn full() -> (Node, Node, Node) {
     let a = Node::with(1, NetworkConfig { pool_max_connections: 1, ..config() }).await;
     let (b, c) = (Node::start(2).await, Node::start(3).await);
     for other in [&b, &c] {
@@ -94,6 +94,12 @@ async fn newcomer_from_outside_evicts_nobody_and_is_told_why() {
         other.knows(&[&a]);
     }
     say(&b.pool.lease(a.id).await.unwrap()).await.unwrap();
+    (a, b, c)
+}
+
+#[tokio::test]
+async fn newcomer_from_outside_evicts_nobody_and_is_told_why() {
+    let (a, b, c) = full().await;
     let told = say(&c.pool.lease(a.id).await.unwrap()).await.unwrap_err();
     assert!(matches!(&told, PeerTrouble::Lost { reason, .. } if reason.contains("are taken here")), "{told}");
     say(&b.pool.lease(a.id).await.unwrap()).await.unwrap();
@@ -120,13 +126,7 @@ async fn node_that_comes_again_takes_the_place_of_its_old_connection() {
 
 #[tokio::test]
 async fn node_that_is_full_is_left_alone_for_a_while() {
-    let a = Node::with(1, NetworkConfig { pool_max_connections: 1, ..config() }).await;
-    let (b, c) = (Node::start(2).await, Node::start(3).await);
-    for other in [&b, &c] {
-        a.knows_at(other.id, &[]);
-        other.knows(&[&a]);
-    }
-    say(&b.pool.lease(a.id).await.unwrap()).await.unwrap();
+    let (a, _b, c) = full().await;
     say(&c.pool.lease(a.id).await.unwrap()).await.unwrap_err();
     until("leaving it alone", async || {
         let waiting = c.pool.status().await.unwrap().waiting;
