@@ -37,7 +37,7 @@ pub(crate) const HANDSHAKES_UNVALIDATED_SHARE: usize = 8;
 /// Handshakes that one network may have waiting or under way: this part of those that may run.
 pub(crate) const HANDSHAKES_PREFIX_SHARE: usize = 4;
 /// After the work of a handshake, the next is not begun for so many times as long.
-pub(crate) const HANDSHAKE_PAUSE: u32 = 9;
+pub(crate) const HANDSHAKE_PAUSE: u32 = 29;
 /// Connections that nodes of one network may have, unless the operator wants them: this part of all.
 pub(crate) const PREFIX_SHARE: usize = 8;
 /// They may have so many in any case.
