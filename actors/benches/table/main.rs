@@ -8,6 +8,9 @@
 //! Targets are those of the project's first milestone. Whether each is met is said, never assumed.
 
 mod arguments;
+mod attack;
+#[path = "../../tests/peers/hostile/attackers/mod.rs"]
+mod attackers;
 mod baselines;
 mod child;
 mod daemon;
@@ -34,6 +37,9 @@ fn main() -> Result<()> {
     if let [child::NAME, files, work] = words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         let peak = runtime.block_on(child::create_and_export(Path::new(files), Path::new(work)))?;
         return Ok(writeln!(std::io::stdout(), "{peak}")?);
+    }
+    if let Some((attack::NAME, rest)) = words.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        return runtime.block_on(attack::run(rest));
     }
     let arguments = Arguments::parse(words)?;
     let report = runtime.block_on(measure(&arguments))?;

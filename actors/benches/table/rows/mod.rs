@@ -49,6 +49,8 @@ pub(crate) const ROWS: &[Entry] = &[
     Entry { name: "peer-compare-10k", run: |bench| Box::pin(network::few_tesserae(bench)) },
     Entry { name: "peer-compare-300k", run: |bench| Box::pin(network::many_tesserae(bench)) },
     Entry { name: "peer-proof", run: |bench| Box::pin(network::one(bench)) },
+    Entry { name: "peer-stalled", run: |bench| Box::pin(network::stalled(bench)) },
+    Entry { name: "peer-flooded", run: |bench| Box::pin(network::flooded(bench)) },
     Entry { name: "create-export-1g", run: |bench| Box::pin(archive::create_and_export(bench)) },
     Entry { name: "scrub", run: |bench| Box::pin(scrub::alone(bench)) },
     Entry { name: "scrub-beside", run: |bench| Box::pin(scrub::beside_others(bench)) },

@@ -1,6 +1,8 @@
 //! Peers that do everything wrong, and what that does to a node: it answers, refuses or hangs up, keeps nothing of it, and
 //! serves the others meanwhile.
 
+mod attack;
+mod attackers;
 mod churn;
 mod flood;
 mod frames;

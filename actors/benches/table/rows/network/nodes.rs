@@ -12,7 +12,7 @@ use std::{
 
 use actors::{System, SystemConfig};
 use bytes::Bytes;
-use config::{NetworkConfig, StorageConfig};
+use config::{Accept, NetworkConfig, StorageConfig};
 use futures::future::BoxFuture;
 use proto::{
     AuthorKey, Checksum, Fragment, FragmentId, NodeId, NodeKey, ProtoError, TesseraId,
@@ -40,12 +40,22 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
+    /// Two that want each other, and nobody else.
     pub(crate) async fn start(folder: &Path) -> Result<Self> {
+        Self::of(folder, Accept::Known).await
+    }
+
+    /// The same, but whoever comes is let in.
+    pub(crate) async fn open_to_all(folder: &Path) -> Result<Self> {
+        Self::of(folder, Accept::Any).await
+    }
+
+    async fn of(folder: &Path, accept: Accept) -> Result<Self> {
         let author = AuthorKey::from_seed([9; 32]);
         let disk = CountingDisk::default();
         let syncs = disk.syncs();
-        let holds = start(&folder.join("holds"), 1, &author, Some(disk)).await?;
-        let asks = start(&folder.join("asks"), 2, &author, None).await?;
+        let holds = start(&folder.join("holds"), 1, &author, accept, Some(disk)).await?;
+        let asks = start(&folder.join("asks"), 2, &author, accept, None).await?;
         let allow = Some(u64::MAX / 4);
         // Who is known dials at once: the other has to know it before.
         holds.peers.add(asks.peers.us(), &[asks.pool.address().try_into()?], allow, None).await?;
@@ -70,14 +80,20 @@ impl Pair {
     }
 }
 
-async fn start(folder: &Path, seed: u8, author: &AuthorKey, disk: Option<CountingDisk>) -> Result<System> {
+async fn start(
+    folder: &Path,
+    seed: u8,
+    author: &AuthorKey,
+    accept: Accept,
+    disk: Option<CountingDisk>,
+) -> Result<System> {
     std::fs::create_dir_all(folder)?;
     let key = NodeKey::from_seed([seed; 32]);
     let credential = Credential { author: author.id(), node: key.id(), made_at_ms: 0 };
     let listen_addr = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
     let storage = StorageConfig { min_free_bytes: 0, ..StorageConfig::with_defaults(folder) };
     let mut config = SystemConfig {
-        network: NetworkConfig { listen_addr, ..NetworkConfig::default() },
+        network: NetworkConfig { listen_addr, accept, ..NetworkConfig::default() },
         credential: Some(credential.sign(author)?),
         ..SystemConfig::new(storage, key)
     };

@@ -8,6 +8,7 @@ use proto::{Checksum, FragmentId, NodeId, TesseraId};
 use super::{
     bare::Bare,
     nodes::{Clients, Pair, Tessera},
+    pinned::Pinned,
 };
 use crate::{
     Result,
@@ -42,13 +43,24 @@ impl Get {
     }
 }
 
-/// A get of 4 KiB on a pooled connection, beside a handshake and the same.
+/// A get of 4 KiB on a pooled connection, beside a handshake and the same: where the system puts the threads, and on one
+/// core. Between cores a request is four wake-ups, which cost more than all that is done for it.
 pub(crate) async fn pooled(bench: &Bench) -> Result<Vec<Row>> {
     let pair = Pair::start(&bench.fresh("pair")?).await?;
     let tessera = Tessera::new(&pair.author, 1, 16, 4 << 10)?;
     pair.give(&tessera).await?;
+    let mut rows = vec![pooled_beside_fresh(bench, &pair, &tessera, "remote get, pooled").await?];
+    let pinned = Pinned::to_one_core()?;
+    rows.push(pooled_beside_fresh(bench, &pair, &tessera, "the same, all threads on one core").await?);
+    pinned.release()?;
+    pair.stop().await;
+    bench.clear()?;
+    Ok(rows)
+}
+
+async fn pooled_beside_fresh(bench: &Bench, pair: &Pair, tessera: &Tessera, operation: &str) -> Result<Row> {
     let contenders: Vec<Box<dyn Contender>> = vec![
-        Box::new(Clients::new("ours, pooled", 1, Get::new(&pair, &tessera)?, |get, n| Box::pin(get.run(n)))),
+        Box::new(Clients::new("ours, pooled", 1, Get::new(pair, tessera)?, |get, n| Box::pin(get.run(n)))),
         Box::new(Clients::new("fresh handshake + request", 1, Bare::start().await?, |bare, _| {
             Box::pin(async move { bare.fresh(4 << 10).await })
         })),
@@ -56,18 +68,15 @@ pub(crate) async fn pooled(bench: &Bench) -> Result<Vec<Row>> {
     let series = interleave(&bench.plan, &pair.syncs, contenders).await?;
     let [ours, fresh] = series.as_slice() else { return Err("two contenders were asked for".into()) };
     let time = Figure::new(1.0 / fresh.rate(), "s");
-    let row = Row {
-        operation: "remote get, pooled".to_owned(),
+    Ok(Row {
+        operation: operation.to_owned(),
         size: "4 KiB".to_owned(),
         clients: Some(1),
         figure: Figure::new(1.0 / ours.rate(), "s"),
         p50_seconds: ours.percentile(50),
         p99_seconds: ours.percentile(99),
         judgements: vec![Judgement::ratio(fresh.name, time, ours.over(fresh), Some(Target::AtLeast(8.0)))],
-    };
-    pair.stop().await;
-    bench.clear()?;
-    Ok(vec![row])
+    })
 }
 
 struct Claims {
