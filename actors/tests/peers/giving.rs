@@ -5,7 +5,7 @@ use bytes::Bytes;
 use config::{Accept, Hold, NetworkConfig};
 use proto::{AccountId, Checksum, Fragment, manifest::Visibility, record::DocumentKind, wire::RefusalKind};
 
-use crate::support::{Node, Tessera, pair, refusal};
+use crate::support::{Node, SlowDisk, Tessera, pair, refusal, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fragment_given_is_kept_for_its_author_and_comes_back() {
@@ -36,6 +36,28 @@ async fn fragment_given_survives_a_kill_of_its_holder() {
     }
     // Its documents are there too: one more fragment needs no introduction.
     assert!(tessera.give(&a, b.id(), 0).await.unwrap().was_there);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_of_a_fragment_is_held_until_it_is_on_the_disk() {
+    let disk = SlowDisk::default();
+    let (a, b) = (Node::start(1).await, Node::on_disk(2, disk.clone(), |_| ()).await);
+    b.knows(&a).await;
+    a.knows(&b).await;
+    let tessera = Tessera::new(&a.author, 1, 100_000);
+    tessera.introduce(&a, b.id()).await.unwrap();
+    disk.hold(true);
+    let checked = async {
+        until("a sync waits", async || disk.waiting() > 0).await;
+        let parked = b.system.parked();
+        disk.hold(false);
+        parked
+    };
+    let (given, parked) = tokio::join!(tessera.give(&a, b.id(), 0), checked);
+    given.unwrap();
+    let length = tessera.fragments[0].bytes().len() as u64;
+    assert!(parked.room_bytes >= length && parked.owed_bytes >= length, "{parked:?}");
+    until("nothing parked", async || b.system.parked().room_bytes == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -340,7 +362,7 @@ async fn what_is_blocked_is_dropped_at_the_next_start_if_it_was_not_before() {
     }
     b.kill_and_start().await;
     let is_gone = async || b.system.storage.records().tessera(blocked.id()).await.is_err();
-    crate::support::until("it is dropped", is_gone).await;
+    until("it is dropped", is_gone).await;
     assert_eq!(&b.system.storage.get(id).await.unwrap(), &own.fragments[0]);
 }
 

@@ -1,9 +1,11 @@
 //! Nodes on loopback, each in a folder of its own, and a tessera to give them.
 
+mod disk;
 mod tessera;
 
 use std::{
     net::SocketAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -12,6 +14,8 @@ use config::{NetworkConfig, StorageConfig};
 use proto::{AuthorKey, NodeId, NodeKey, credential::Credential, wire::RefusalKind};
 pub(crate) use tessera::Tessera;
 
+pub(crate) use self::disk::SlowDisk;
+
 /// A node that runs. Its author has the same seed.
 pub(crate) struct Node {
     pub(crate) system: System,
@@ -19,6 +23,7 @@ pub(crate) struct Node {
     seed: u8,
     network: NetworkConfig,
     folder: tempfile::TempDir,
+    disk: SlowDisk,
 }
 
 impl Node {
@@ -28,13 +33,18 @@ impl Node {
     }
 
     pub(crate) async fn with(seed: u8, change: impl FnOnce(&mut NetworkConfig)) -> Self {
+        Self::on_disk(seed, SlowDisk::default(), change).await
+    }
+
+    /// One whose disk may be slow.
+    pub(crate) async fn on_disk(seed: u8, disk: SlowDisk, change: impl FnOnce(&mut NetworkConfig)) -> Self {
         let listen_addr = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
         let mut network = NetworkConfig { listen_addr, ..NetworkConfig::default() };
         change(&mut network);
         let folder = tempfile::tempdir().unwrap();
         let author = AuthorKey::from_seed([seed; 32]);
-        let system = start(seed, &network, &folder).await;
-        Self { system, author, seed, network, folder }
+        let system = System::start(config(seed, &network, &folder, &disk)).await.unwrap();
+        Self { system, author, seed, network, folder, disk }
     }
 
     /// Ends it at once and starts it again, at the same address.
@@ -43,7 +53,7 @@ impl Node {
         self.system.clone().crash().await;
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let system = System::start(config(self.seed, &self.network, &self.folder)).await;
+            let system = System::start(config(self.seed, &self.network, &self.folder, &self.disk)).await;
             match system {
                 Ok(system) => break self.system = system,
                 Err(error) => assert!(Instant::now() < deadline, "{error}"),
@@ -104,15 +114,12 @@ pub(crate) async fn pair() -> (Node, Node) {
     (a, b)
 }
 
-async fn start(seed: u8, network: &NetworkConfig, folder: &tempfile::TempDir) -> System {
-    System::start(config(seed, network, folder)).await.unwrap()
-}
-
-fn config(seed: u8, network: &NetworkConfig, folder: &tempfile::TempDir) -> SystemConfig {
+fn config(seed: u8, network: &NetworkConfig, folder: &tempfile::TempDir, disk: &SlowDisk) -> SystemConfig {
     let storage = StorageConfig { min_free_bytes: 0, ..StorageConfig::with_defaults(folder.path()) };
     let (key, author) = (NodeKey::from_seed([seed; 32]), AuthorKey::from_seed([seed; 32]));
     let credential = Credential { author: author.id(), node: key.id(), made_at_ms: 0 };
     SystemConfig {
+        disk: Arc::new(disk.clone()),
         network: network.clone(),
         credential: Some(credential.sign(&author).unwrap()),
         ..SystemConfig::new(storage, key)
