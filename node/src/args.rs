@@ -36,12 +36,8 @@ impl Args {
     /// The whole command line, under the name that the program was called by: help, man pages and completions are of use
     /// only under the name that is typed. Packages install `node` as `tesseras`.
     pub(crate) fn under_its_name() -> clap::Command {
-        let called = client::program();
-        let name = Path::new(&called).file_name().map(|name| name.to_string_lossy().into_owned());
-        match name {
-            Some(name) => with_examples(Self::command(), &name).name(name),
-            None => with_examples(Self::command(), env!("CARGO_PKG_NAME")),
-        }
+        let name = program_name();
+        with_examples(Self::command(), &name).name(name)
     }
 }
 
@@ -96,6 +92,13 @@ impl Globals {
         let options = named.into_iter().filter_map(|(option, path)| Some((option, path.as_ref()?)));
         options.map(|(option, path)| format!(" {option} {}", human::quoted(path))).collect()
     }
+}
+
+/// What this program is called, wherever it lies: what somebody types on another machine.
+pub(crate) fn program_name() -> String {
+    let called = client::program();
+    let name = Path::new(&called).file_name().map(|name| name.to_string_lossy().into_owned());
+    name.unwrap_or_else(|| env!("CARGO_PKG_NAME").to_owned())
 }
 
 /// This program as it was called, with the options that say which node is meant: what to type before another command

@@ -50,6 +50,8 @@ fn invite_makes_two_nodes_known_to_each_other_once() {
     assert!(stderr(&ann.node(["peers", "list"])).contains("No other node is known"));
     let invited = ann.node(["invite", "--allow", "200 GB", "--name", "ben"]);
     assert!(stderr(&invited).contains("186.26 GiB"), "{}", stderr(&invited));
+    // On another machine nothing lies where it does here.
+    assert!(stderr(&invited).contains("They type `node join` and the line"), "{}", stderr(&invited));
     let line = stdout(&invited).trim();
     assert!(line.starts_with("invite1") && !line.contains('\n'), "{line}");
     // As a mail may break it.

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     api::{Invite as Row, Invited, Join as Joining, NewInvite, Ping},
-    args::this_node,
+    args::program_name,
     client::path,
     clock::now_ms,
     exit::Exit,
@@ -207,7 +207,7 @@ fn remark(invited: &Invited) -> String {
         "Send this line to whom you invite. They type `{} join` and the line: then their node is known here, and up to {} is \
          kept for it. It holds for one node, until {}, and tells them to come to {addresses}. Until it is used it is a \
          secret; `invite revoke` ends it.",
-        this_node().rsplit('/').next().unwrap_or_default(),
+        program_name(),
         human::bytes(invited.allow_bytes),
         human::moment(invited.expires_at_ms),
     )
