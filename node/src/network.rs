@@ -94,6 +94,7 @@ pub(crate) struct NewPeer {
     pub(crate) addresses: Vec<String>,
     /// How much may be kept here for it, in bytes; if absent what was said before, or `replication.max_storage_per_peer`.
     #[serde(default)]
+    #[schema(minimum = 1)]
     pub(crate) allow_bytes: Option<u64>,
     /// What to call it here; what it was called before if absent.
     #[serde(default)]
@@ -129,6 +130,7 @@ pub(crate) struct Ping {
 pub(crate) struct NewInvite {
     /// How much will be kept here for them, in bytes; `replication.max_storage_per_peer` if absent.
     #[serde(default)]
+    #[schema(minimum = 1)]
     pub(crate) allow_bytes: Option<u64>,
     /// What to call their node here.
     #[serde(default)]
@@ -183,6 +185,7 @@ pub(crate) struct Join {
     pub(crate) line: String,
     /// How much may be kept here for the node that invites, in bytes; `replication.max_storage_per_peer` if absent.
     #[serde(default)]
+    #[schema(minimum = 1)]
     pub(crate) allow_bytes: Option<u64>,
     /// What to call it here.
     #[serde(default)]

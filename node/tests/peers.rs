@@ -92,6 +92,28 @@ fn invite_makes_two_nodes_known_to_each_other_once() {
 }
 
 #[test]
+fn invite_and_peer_for_whom_nothing_is_kept_are_refused_as_the_command_line_does() {
+    let (ann, ben) = (Place::new(), Place::new());
+    let (a, _b) = (Daemon::start(&ann), Daemon::start(&ben));
+    let line = done(&ben, &["invite"]);
+    let peer = json!({ "node": id(&ben), "addresses": [address(&ben)], "allow_bytes": 0 });
+    let join = json!({ "line": line.trim(), "allow_bytes": 0 });
+    for (path, body) in [
+        ("/v1/invites", json!({ "allow_bytes": 0 })),
+        ("/v1/peers", peer),
+        ("/v1/join", join),
+        ("/v1/invites", json!([])),
+    ] {
+        let refused = post(&a, path, &body.to_string());
+        assert!(refused.starts_with("HTTP/1.1 400"), "{path}: {refused}");
+    }
+    let refused = post(&a, "/v1/invites", "");
+    assert!(refused.starts_with("HTTP/1.1 400") && refused.contains("there is no body"), "{refused}");
+    assert!(peers(&ann).is_empty() && stderr(&ann.node(["invite", "list"])).contains("Nobody is invited."));
+    failed(&ann.node(["invite", "--allow", "0 B"]), 2, "is no size");
+}
+
+#[test]
 fn invite_that_is_revoked_lets_nobody_in() {
     let (ann, ben) = (Place::new(), Place::new());
     let (_a, _b) = (Daemon::start(&ann), Daemon::start(&ben));

@@ -57,9 +57,10 @@ pub(super) async fn invite(
         return Err(Problem::new(Kind::BadRequest, detail));
     }
     let addresses = addresses(&node, &new.addresses).await?;
-    let allow_bytes = new.allow_bytes.unwrap_or(node.network.max_storage_per_peer_bytes);
+    let allowed = peers::allowed(new.allow_bytes)?;
     let name = peers::named(new.name.as_deref())?;
-    let token = node.system.peers.invite(new.allow_bytes, name, valid_for).await?;
+    let token = node.system.peers.invite(allowed, name, valid_for).await?;
+    let allow_bytes = allowed.unwrap_or(node.network.max_storage_per_peer_bytes);
     let valid_ms = u64::try_from(valid_for.as_millis()).unwrap_or(u64::MAX);
     let invite = Invite {
         node: node.keys.node.id(),
@@ -110,8 +111,9 @@ pub(super) async fn join(
     let invite = Invite::read(&join.line, now_ms())?;
     let addresses = peers::addresses(&invite.addresses)?;
     let name = peers::named(join.name.as_deref())?;
+    let allow_bytes = peers::allowed(join.allow_bytes)?;
     let let_in = node.system.remote.hello(invite.node, false, Some(invite.token));
-    node.system.peers.join(invite.node, &addresses, join.allow_bytes, name, let_in).await?;
+    node.system.peers.join(invite.node, &addresses, allow_bytes, name, let_in).await?;
     tracing::info!(node = %invite.node, "followed an invite");
     node.events.tell(Happening::PeerAdded { node: invite.node });
     let pinged = peers::asked(&node, invite.node).await;

@@ -59,7 +59,8 @@ pub(super) async fn add(
 ) -> Result<(StatusCode, Json<api::Peer>), Problem> {
     let addresses = addresses(&new.addresses)?;
     let name = named(new.name.as_deref())?;
-    node.system.peers.add(new.node, &addresses, new.allow_bytes, name).await?;
+    let allow_bytes = allowed(new.allow_bytes)?;
+    node.system.peers.add(new.node, &addresses, allow_bytes, name).await?;
     tracing::info!(node = %new.node, "made a node known");
     node.events.tell(Happening::PeerAdded { node: new.node });
     let peer = Picture::of(&node).await?.peer(&node, new.node).await?;
@@ -141,6 +142,18 @@ pub(super) async fn asked(node: &Node, id: NodeId) -> Result<api::Ping, ActorErr
 /// A name as it was given.
 pub(super) fn named(text: Option<&str>) -> Result<Option<String>, Problem> {
     text.map(name).transpose().map_err(|wrong| Problem::new(Kind::BadRequest, wrong))
+}
+
+/// How much may be kept for somebody, as it was given.
+pub(super) fn allowed(bytes: Option<u64>) -> Result<Option<u64>, Problem> {
+    match bytes {
+        Some(0) => {
+            let detail = "`allow_bytes` is 0, and a peer is somebody for whom something is kept: name more, or leave it out for \
+                replication.max_storage_per_peer";
+            Err(Problem::new(Kind::BadRequest, detail))
+        }
+        bytes => Ok(bytes),
+    }
 }
 
 /// Addresses as they were given.
