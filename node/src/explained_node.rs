@@ -123,10 +123,7 @@ fn there(facts: &NodeFacts) -> Option<Finding> {
     let named = facts.addresses.join(" or ");
     let (what, remedy) = match &facts.waits {
         Some((reason, again)) => (
-            format!(
-                "{seen}; dialling it ended with: {reason}. It is left alone for {}",
-                human::at_most(*again)
-            ),
+            format!("{seen}; dialling it ended with: {reason}. It is left alone for {}", human::wait(*again)),
             Some(format!("ask whoever runs it whether it runs, and whether {named} is still its address")),
         ),
         None if facts.addresses.is_empty() => (
@@ -208,12 +205,12 @@ mod tests {
 
     #[test]
     fn node_that_is_away_is_explained_with_how_it_was_looked_for() {
-        let waits = NodeFacts { waits: Some(("timed out".to_owned(), 90_000)), ..peer() };
+        let waits = NodeFacts { waits: Some(("timed out".to_owned(), 541)), ..peer() };
         check(
             &waits,
             false,
             "could not be reached",
-            &["ended with: timed out. It is left alone for 2 minutes"],
+            &["ended with: timed out. It is left alone for 1 second"],
             1,
         );
         let never = NodeFacts { seen: None, origin: Some(Origin::Invited), addresses: Vec::new(), ..peer() };

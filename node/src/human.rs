@@ -34,7 +34,15 @@ pub(crate) fn at_most(ms: u64) -> String {
     }
 }
 
-/// The same for what came before now: `the last 9 days`, `the last minute`.
+/// A wait that is over within so long: `1 second`. Seconds count where the shortest last half of one.
+pub(crate) fn wait(ms: u64) -> String {
+    match ms.div_ceil(SECOND_MS).max(1) {
+        seconds @ ..=119 => count(seconds, "second", "seconds"),
+        _ => at_most(ms),
+    }
+}
+
+/// The same as [`at_most`] for what came before now: `the last 9 days`, `the last minute`.
 pub(crate) fn the_last(ms: u64) -> String {
     let span = at_most(ms);
     format!("the last {}", span.strip_prefix("1 ").unwrap_or(&span))
@@ -109,6 +117,7 @@ pub(crate) fn visibility(visibility: Visibility) -> &'static str {
     }
 }
 
+const SECOND_MS: u64 = 1_000;
 const MINUTE_MS: u64 = 60_000;
 const DAY_SECS: u64 = 86_400;
 /// Spans from here to there are told in days.
@@ -149,6 +158,17 @@ mod tests {
     fn path_in_a_remedy_can_be_pasted_into_a_shell() {
         assert_eq!(quoted("/var/lib/tesseras"), "/var/lib/tesseras");
         assert_eq!(quoted("/tmp/it's mine"), r"'/tmp/it'\''s mine'");
+    }
+
+    #[test]
+    fn wait_is_told_in_seconds_until_it_is_two_minutes() {
+        let check = |ms, expected: &str| assert_eq!(wait(ms), expected);
+        check(0, "1 second");
+        check(541, "1 second");
+        check(1_001, "2 seconds");
+        check(119_000, "119 seconds");
+        check(119_001, "2 minutes");
+        check(600_000, "10 minutes");
     }
 
     #[test]

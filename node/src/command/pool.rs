@@ -81,7 +81,7 @@ fn others(pool: &Pool) -> Table<3> {
         table.row([node.to_string(), "now".to_owned(), "it is being dialled".to_owned()]);
     }
     for one in &pool.waiting {
-        table.row([one.node.to_string(), human::at_most(one.retry_after_ms), one.reason.clone()]);
+        table.row([one.node.to_string(), human::wait(one.retry_after_ms), one.reason.clone()]);
     }
     table
 }
@@ -121,7 +121,7 @@ mod tests {
                 Connection { kept: true, streams: 3, ..connection(3) },
             ],
             dialling: vec![node(4)],
-            waiting: vec![Waiting { node: node(5), reason: "timed out".to_owned(), retry_after_ms: 90_000 }],
+            waiting: vec![Waiting { node: node(5), reason: "timed out".to_owned(), retry_after_ms: 541 }],
         };
         let ends = |lines: Vec<String>, expected: &[&str]| {
             for (line, expected) in lines.iter().skip(1).zip(expected) {
@@ -139,7 +139,7 @@ mod tests {
                 "192.0.2.7:4433 | us | 60 minutes | 3 | in use | 850 µs",
             ],
         );
-        ends(others(&pool).lines().collect(), &["now | it is being dialled", "2 minutes | timed out"]);
+        ends(others(&pool).lines().collect(), &["now | it is being dialled", "1 second | timed out"]);
         assert_eq!(fields(&pool)[0].1, "nowhere: it only dials");
         assert_eq!(fields(&pool)[1].1, "3 of at most 64");
     }
