@@ -1,5 +1,6 @@
 //! How it stands with another node: what is known of it, why that is so, and what to do. Pure.
 
+use actors::conn_pool::PeerTrouble;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -33,8 +34,8 @@ pub(crate) struct NodeFacts {
     pub(crate) blocked: Option<String>,
     /// Whether there is a connection with it.
     pub(crate) is_connected: bool,
-    /// How dialling it ended, and when it is dialled again, in milliseconds from now.
-    pub(crate) waits: Option<(String, u64)>,
+    /// Why it is left alone, if it is.
+    pub(crate) waits: Option<Waits>,
     /// How long ago it was there, in milliseconds, and where.
     pub(crate) seen: Option<(u64, String)>,
     /// How often it gave other bytes than it should.
@@ -47,6 +48,89 @@ pub(crate) struct NodeFacts {
     pub(crate) kept_bytes: u64,
     /// How much may be, in bytes.
     pub(crate) allow_bytes: u64,
+}
+
+/// Why a node is left alone for a while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Waits {
+    /// By what can be done about it.
+    cause: Cause,
+    /// In the pool's words.
+    reason: String,
+    /// For how long still, in milliseconds.
+    again_ms: u64,
+}
+
+impl Waits {
+    /// For this reason, for so long.
+    pub(crate) fn new(reason: String, again_ms: u64) -> Self {
+        Self { cause: Cause::of(&reason), reason, again_ms }
+    }
+}
+
+/// How dialling a node ended, by what can be done about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    /// Nothing answers.
+    Away,
+    /// Another node does.
+    OtherKey,
+    /// It talks to nodes that it knows, and does not know this one.
+    NotKnown,
+    /// It has blocked this one.
+    BlocksUs,
+    /// It has answered, and ended the connection.
+    Lost,
+}
+
+impl Cause {
+    /// The pool keeps the sentence alone: how that begins tells what it is.
+    fn of(reason: &str) -> Self {
+        let mark = || MARK.to_owned();
+        let kinds = [
+            (PeerTrouble::WrongKey { address: mark() }, Self::OtherKey),
+            (PeerTrouble::NotKnown { reason: mark() }, Self::NotKnown),
+            (PeerTrouble::Blocked { reason: mark() }, Self::BlocksUs),
+            (PeerTrouble::Lost { reason: mark(), is_passing: false }, Self::Lost),
+        ];
+        let begins = |trouble: &PeerTrouble| {
+            trouble.to_string().split_once(MARK).is_some_and(|(begin, _)| reason.starts_with(begin))
+        };
+        kinds.iter().find(|(trouble, _)| begins(trouble)).map_or(Self::Away, |(_, cause)| *cause)
+    }
+
+    fn verdict(self) -> &'static str {
+        match self {
+            Self::Away | Self::Lost => "It could not be reached lately.",
+            Self::OtherKey => "Another node answers where it is said to be.",
+            Self::NotKnown => "It does not know this node, and does not talk to it.",
+            Self::BlocksUs => "It has blocked this node.",
+        }
+    }
+
+    fn remedy(self, addresses: &[String]) -> String {
+        let text = match self {
+            Self::Away if addresses.is_empty() => "ask whoever runs it whether it runs, and where",
+            Self::Away => {
+                let named = addresses.join(" or ");
+                return format!(
+                    "ask whoever runs it whether it runs, and whether {named} is still its address"
+                );
+            }
+            Self::OtherKey => {
+                "ask whoever runs it for its id and address: `peers add ID@HOST:PORT` if it is elsewhere; with a new id it is \
+                 another node, and this one is to be removed: `peers remove ID`"
+            }
+            Self::NotKnown => {
+                "ask whoever runs it for an `invite` to `join`, or to `peers add` this node: `id` says who it is"
+            }
+            Self::BlocksUs => {
+                "ask whoever runs it to `unblock` this node: `id` says who it is; `peers remove ID` if it is to stay so"
+            }
+            Self::Lost => "`peers ping ID` when that time is over",
+        };
+        text.to_owned()
+    }
 }
 
 impl NodeExplained {
@@ -73,7 +157,7 @@ fn verdict(facts: &NodeFacts) -> (String, bool) {
             so("It has given other bytes than it should: none of them was accepted.", false)
         }
         NodeFacts { is_connected: true, .. } => so("It is there, and connected.", true),
-        NodeFacts { waits: Some(_), .. } => so("It could not be reached lately.", false),
+        NodeFacts { waits: Some(waits), .. } => so(waits.cause.verdict(), false),
         NodeFacts { seen: None, .. } => so("It was never there so far.", false),
         NodeFacts { seen: Some((ago, _)), .. } => {
             (format!("It was there {} ago, and is not connected now.", human::span(ago / 1000)), true)
@@ -122,9 +206,10 @@ fn there(facts: &NodeFacts) -> Option<Finding> {
     };
     let named = facts.addresses.join(" or ");
     let (what, remedy) = match &facts.waits {
-        Some((reason, again)) => (
-            format!("{seen}; dialling it ended with: {reason}. It is left alone for {}", human::wait(*again)),
-            Some(format!("ask whoever runs it whether it runs, and whether {named} is still its address")),
+        Some(Waits { cause, reason, again_ms }) => (
+            // What others say stands at the end, with whatever it ends with.
+            format!("{seen}; it is left alone for {}, because {reason}", human::wait(*again_ms)),
+            Some(cause.remedy(&facts.addresses)),
         ),
         None if facts.addresses.is_empty() => (
             format!("{seen}; no address of it is known, so it has to come by itself"),
@@ -163,6 +248,9 @@ fn kept(facts: &NodeFacts) -> Option<Finding> {
         .then(|| "`peers add ID@HOST:PORT --allow SIZE` lets it keep more here".to_owned());
     Some(Finding { what: format!("{kept} are kept here for it, of at most {most}"), remedy })
 }
+
+/// In no sentence.
+const MARK: &str = "\0";
 
 #[cfg(test)]
 mod tests {
@@ -205,13 +293,33 @@ mod tests {
 
     #[test]
     fn node_that_is_away_is_explained_with_how_it_was_looked_for() {
-        let waits = NodeFacts { waits: Some(("timed out".to_owned(), 541)), ..peer() };
-        check(
-            &waits,
-            false,
+        let waits =
+            |trouble: PeerTrouble| NodeFacts { waits: Some(Waits::new(trouble.to_string(), 541)), ..peer() };
+        let said = |trouble: PeerTrouble, verdict: &str, remedy: &str| {
+            let expected = format!("it is left alone for 1 second, because {trouble}");
+            let facts = waits(trouble);
+            check(&facts, false, verdict, &[&expected], 1);
+            let explained = NodeExplained::new(&facts);
+            let remedies: Vec<_> = explained.findings.into_iter().filter_map(|one| one.remedy).collect();
+            assert!(remedies[0].contains(remedy), "{remedies:?}");
+        };
+        let reason = || "it lies".to_owned();
+        said(
+            PeerTrouble::Unreachable { reason: reason() },
             "could not be reached",
-            &["ended with: timed out. It is left alone for 1 second"],
-            1,
+            "whether example.org:4433 is still its address",
+        );
+        said(
+            PeerTrouble::WrongKey { address: "example.org:4433".to_owned() },
+            "Another node answers",
+            "`peers add ID@HOST:PORT` if it is elsewhere",
+        );
+        said(PeerTrouble::NotKnown { reason: reason() }, "does not know this node", "an `invite` to `join`");
+        said(PeerTrouble::Blocked { reason: reason() }, "has blocked this node", "to `unblock` this node");
+        said(
+            PeerTrouble::Lost { reason: reason(), is_passing: false },
+            "could not be reached",
+            "`peers ping ID`",
         );
         let never = NodeFacts { seen: None, origin: Some(Origin::Invited), addresses: Vec::new(), ..peer() };
         check(&never, false, "never there", &["an invite", "has to come by itself"], 1);

@@ -223,7 +223,7 @@ fn peer_that_the_settings_name_is_listed_and_removed_there() {
 #[test]
 fn what_is_blocked_is_listed_with_its_reason_until_it_is_not() {
     let (ann, ben) = (Place::new(), Place::new());
-    let (a, _b) = (Daemon::start(&ann), Daemon::start(&ben));
+    let (a, b) = (Daemon::start(&ann), Daemon::start(&ben));
     for (place, other) in [(&ann, &ben), (&ben, &ann)] {
         done(place, &["peers", "add", &format!("{}@{}", id(other), address(other)), "--name", "other"]);
     }
@@ -245,6 +245,11 @@ fn what_is_blocked_is_listed_with_its_reason_until_it_is_not() {
     assert!(blocked.contains("not ours to keep") && blocked.contains("it lies"), "{blocked}");
     failed(&ann.node(["peers", "ping", &id(&ben)]), 1, "blocked here (it lies)");
     failed(&ben.node(["peers", "ping", &id(&ann)]), 1, "it lies");
+    // It is left alone for half a second, which may be over by then.
+    b.until(|| {
+        ben.node(["peers", "ping", "other"]);
+        done(&ben, &["explain", "other"]).contains("ask whoever runs it to `unblock` this node")
+    });
     let explained = done(&ann, &["explain", &id(&ben)]);
     assert!(explained.contains("it is blocked because: it lies"), "{explained}");
     // What is peculiar to a terminal is not told to others.
