@@ -206,6 +206,9 @@ fn there(facts: &NodeFacts) -> Option<Finding> {
     };
     let named = facts.addresses.join(" or ");
     let (what, remedy) = match &facts.waits {
+        _ if facts.blocked.is_some() => {
+            (format!("{seen}; it is not dialled, and not let in when it comes, until it is unblocked"), None)
+        }
         Some(Waits { cause, reason, again_ms }) => (
             // What others say stands at the end, with whatever it ends with.
             format!("{seen}; it is left alone for {}, because {reason}", human::wait(*again_ms)),
@@ -229,7 +232,10 @@ fn wrong(facts: &NodeFacts) -> Option<Finding> {
             "{} it gave other bytes than it should: its disk is failing, or it lies",
             human::count(facts.wrong_bytes, "time", "times")
         ),
-        remedy: Some("tell whoever runs it to `scrub start`; `block ID` if it goes on".to_owned()),
+        remedy: facts
+            .blocked
+            .is_none()
+            .then(|| "tell whoever runs it to `scrub start`; `block ID` if it goes on".to_owned()),
     })
 }
 
@@ -244,7 +250,7 @@ fn failed(facts: &NodeFacts) -> Option<Finding> {
 fn kept(facts: &NodeFacts) -> Option<Finding> {
     facts.origin?;
     let (kept, most) = (human::bytes(facts.kept_bytes), human::bytes(facts.allow_bytes));
-    let remedy = (facts.kept_bytes >= facts.allow_bytes)
+    let remedy = (facts.kept_bytes >= facts.allow_bytes && facts.blocked.is_none())
         .then(|| "`peers add ID@HOST:PORT --allow SIZE` lets it keep more here".to_owned());
     Some(Finding { what: format!("{kept} are kept here for it, of at most {most}"), remedy })
 }
@@ -330,6 +336,16 @@ mod tests {
         check(&NodeFacts::default(), false, "not known", &["nobody has named it"], 1);
         let blocked = NodeFacts { blocked: Some("spam".to_owned()), is_connected: true, ..peer() };
         check(&blocked, false, "blocked", &["because: spam"], 1);
+        // There is one thing to do about it, however it else stands with it.
+        let cut_off = NodeFacts {
+            is_connected: false,
+            waits: Some(Waits::new("it was away".to_owned(), 541)),
+            wrong_bytes: 1,
+            kept_bytes: 1 << 30,
+            ..blocked
+        };
+        check(&cut_off, false, "neither answered nor asked", &["it is not dialled, and not let in"], 1);
+        assert!(NodeExplained::new(&cut_off).findings.iter().all(|one| !one.what.contains("left alone")));
         let liar = NodeFacts { wrong_bytes: 2, errors: 1, absences: 3, is_connected: true, ..peer() };
         let findings = ["2 times it gave other bytes", "1 time it failed; 3 times it was not there"];
         check(&liar, false, "other bytes", &findings, 1);

@@ -252,6 +252,7 @@ fn what_is_blocked_is_listed_with_its_reason_until_it_is_not() {
     });
     let explained = done(&ann, &["explain", &id(&ben)]);
     assert!(explained.contains("it is blocked because: it lies"), "{explained}");
+    assert!(explained.contains("`unblock node1") && !explained.contains("peers ping"), "{explained}");
     // What is peculiar to a terminal is not told to others.
     let unseen = json!({ "id": id(&ben), "reason": "it lies\u{1b}[2J" }).to_string();
     let refused = post(&a, "/v1/blocked", &unseen);
