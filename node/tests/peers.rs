@@ -313,7 +313,15 @@ fn holder_that_claims_nothing_is_told_and_proves_nothing() {
     failed(&ann.node(["prove", &tessera, "--peer", "nobody"]), 1, "no known node is called \"nobody\"");
     let proven = ann.node(["prove", &tessera, "--peer", "other"]);
     assert_eq!(proven.status.code(), Some(1));
+    let first =
+        format!("has claimed nothing of {tessera} so far: ask it first, with `attest {tessera} --peer ");
     assert!(stdout(&proven).contains("not proven"), "{}", stdout(&proven));
+    assert!(stdout(&proven).contains(&first), "{}", stdout(&proven));
+    // Nobody is another to themselves.
+    failed(&ann.node(["attest", &tessera, "--peer", &id(&ann)]), 1, "this node itself: `attest ID` without");
+    let own = ann.node(["prove", &tessera, "--peer", &id(&ann)]);
+    assert_eq!(own.status.code(), Some(1));
+    assert!(stdout(&own).contains("that is this node itself"), "{}", stdout(&own));
 }
 
 #[test]

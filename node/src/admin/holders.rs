@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
-use actors::storage;
+use actors::{
+    ActorError,
+    storage::{self, RecordsHandle},
+};
 use axum::{Json, extract::State};
 use proto::{NodeId, TesseraId};
 
 use super::{Node, extract::InPath};
 use crate::{
     api,
-    problem::Problem,
+    problem::{Kind, Problem},
     schema::{OfHolder, OfTessera},
 };
 
@@ -26,11 +29,7 @@ pub(super) async fn list(
     InPath(tessera): InPath<TesseraId>,
 ) -> Result<Json<Vec<api::Holder>>, Problem> {
     let records = node.system.storage.records();
-    let (holders, peers) = (records.holders(tessera).await?, records.peers().await?);
-    if holders.is_empty() {
-        // Nobody claims any of it, or nobody has ever heard of it.
-        records.tessera(tessera).await?;
-    }
+    let (holders, peers) = (claimants(&records, tessera).await?, records.peers().await?);
     let name = |id| peers.iter().find(|peer| peer.node == id).and_then(|peer| peer.name.clone());
     let book = node.system.peers.book();
     let described = |holder: storage::Holder| {
@@ -53,6 +52,7 @@ pub(super) async fn attest(
     State(node): State<Arc<Node>>,
     InPath((tessera, holder)): InPath<(TesseraId, NodeId)>,
 ) -> Result<Json<api::Audit>, Problem> {
+    refuse_own(&node, holder)?;
     Ok(Json(node.system.attestation.audit(holder, tessera).await?.into()))
 }
 
@@ -68,7 +68,34 @@ pub(super) async fn prove(
     State(node): State<Arc<Node>>,
     InPath((tessera, holder)): InPath<(TesseraId, NodeId)>,
 ) -> Result<Json<api::Proven>, Problem> {
+    refuse_own(&node, holder)?;
     let (records, checksums) = (node.system.storage.records(), node.system.storage.checksums_door());
+    if claimants(&records, tessera).await?.iter().all(|one| one.node != holder) {
+        let detail = format!(
+            "{holder}: it has claimed nothing of {tessera} so far: ask it first, with `attest {tessera} --peer {holder}`"
+        );
+        return Err(Problem::new(Kind::NotFound, detail));
+    }
     let proven = node.system.remote.prove_one(&records, &checksums, holder, tessera).await?;
     Ok(Json(api::Proven::new(holder, &proven)))
+}
+
+/// Those that claim something of a tessera. Errors with [`ActorError::NotFound`] when none does and it is not known here.
+async fn claimants(records: &RecordsHandle, tessera: TesseraId) -> Result<Vec<storage::Holder>, ActorError> {
+    let holders = records.holders(tessera).await?;
+    if holders.is_empty() {
+        records.tessera(tessera).await?;
+    }
+    Ok(holders)
+}
+
+/// Others are asked, and this node is not one of them.
+fn refuse_own(node: &Node, holder: NodeId) -> Result<(), Problem> {
+    if holder != node.keys.node.id() {
+        return Ok(());
+    }
+    let detail = format!(
+        "{holder}: that is this node itself: `attest ID` without `--peer` says what it claims, and `verify ID` reads that back"
+    );
+    Err(Problem::new(Kind::Refused, detail))
 }
