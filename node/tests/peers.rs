@@ -324,6 +324,55 @@ fn holder_that_claims_nothing_is_told_and_proves_nothing() {
     assert!(stdout(&own).contains("that is this node itself"), "{}", stdout(&own));
 }
 
+/// Has another node keep what this one does of a tessera, and returns where the fragments stand and their bytes.
+fn copy(from: &Place, to: &Place, tessera: &str) -> Vec<([String; 2], Vec<u8>)> {
+    let rows = json(&from.node(["attest", tessera, "--json"]));
+    let mut fragments = Vec::new();
+    for row in rows[0]["rows"].as_array().unwrap() {
+        let at = ["stripe", "index"].map(|key| row[key].to_string());
+        let bytes = from.node(["fragment", "get", tessera, &at[0], &at[1]]).stdout;
+        std::fs::write(to.path().join("bytes"), &bytes).unwrap();
+        done(to, &["fragment", "put", tessera, &at[0], &at[1], "bytes"]);
+        fragments.push((at, bytes));
+    }
+    fragments
+}
+
+#[test]
+fn proof_that_fails_names_the_fragment_and_whose_it_is() {
+    let (ann, ben) = (Place::new(), Place::new());
+    let (_a, _b) = (Daemon::start(&ann), Daemon::start(&ben));
+    for (place, other) in [(&ann, &ben), (&ben, &ann)] {
+        done(place, &["peers", "add", &format!("{}@{}", id(other), address(other)), "--name", "other"]);
+    }
+    let tessera = ann.keep("letter", b"We went to the sea.");
+    let fragments = copy(&ann, &ben, &tessera);
+    done(&ann, &["attest", &tessera, "--peer", "other"]);
+    let is_named = |said: &str| {
+        assert!(said.contains("not proven"), "{said}");
+        let named = |at: &[String; 2]| said.contains(&format!("fragment {} ", at.join("/")));
+        assert!(fragments.iter().any(|(at, _)| named(at)) && !said.contains(" here"), "{said}");
+    };
+    for (_, bytes) in &fragments {
+        ben.damage(bytes);
+    }
+    let damaged = ann.node(["prove", &tessera]);
+    assert_eq!(damaged.status.code(), Some(1));
+    is_named(stdout(&damaged));
+    assert!(
+        stdout(&damaged).contains("is damaged there, at the node that was asked"),
+        "{}",
+        stdout(&damaged)
+    );
+    for (at, _) in &fragments {
+        done(&ben, &["fragment", "drop", &tessera, &at[0], &at[1]]);
+    }
+    let gone = ann.node(["prove", &tessera]);
+    assert_eq!(gone.status.code(), Some(1));
+    is_named(stdout(&gone));
+    assert!(stdout(&gone).contains("any more, which it has claimed"), "{}", stdout(&gone));
+}
+
 #[test]
 fn claim_of_a_node_that_is_no_peer_any_more_is_no_copy() {
     let (ann, ben) = (Place::new(), Place::new());
@@ -335,13 +384,7 @@ fn claim_of_a_node_that_is_no_peer_any_more_is_no_copy() {
     };
     meet();
     let tessera = ann.keep("letter", b"We went to the sea.");
-    let rows = json(&ann.node(["attest", &tessera, "--json"]));
-    for row in rows[0]["rows"].as_array().unwrap() {
-        let at = ["stripe", "index"].map(|key| row[key].to_string());
-        let bytes = ann.node(["fragment", "get", &tessera, &at[0], &at[1]]).stdout;
-        std::fs::write(ben.path().join("bytes"), bytes).unwrap();
-        done(&ben, &["fragment", "put", &tessera, &at[0], &at[1], "bytes"]);
-    }
+    copy(&ann, &ben, &tessera);
     done(&ann, &["attest", &tessera, "--peer", "other"]);
     done(&ann, &["prove", &tessera]);
     // Both sides have counted it.
