@@ -70,7 +70,7 @@ impl Attest {
     }
 }
 
-/// What another node claims. That it claims what is not so is no success.
+/// What another node claims. That it claims what is not so is no success, nor is that it claims nothing.
 async fn audit(context: &Context, client: &Client, id: TesseraId, peer: NodeId) -> Result<Exit, Failure> {
     let at = path(["v1", "tesseras", &id.to_string(), "holders", &peer.to_string(), "attest"]);
     let audit: Audit = client.call(Method::POST, &at).await?;
@@ -78,9 +78,21 @@ async fn audit(context: &Context, client: &Client, id: TesseraId, peer: NodeId) 
         context.output.json(&audit)?;
     } else {
         context.output.fields(&fields(&audit))?;
-        context.output.remark("That speaks of its records: `prove` has it show the bytes.");
+        context.output.remark(match audit.held {
+            0 => "It is no copy: `prove` has nothing to ask it for.",
+            _ => "That speaks of its records: `prove` has it show the bytes.",
+        });
     }
-    Ok(if audit.wrong == 0 { Exit::Ok } else { Exit::Damaged })
+    Ok(exit(&audit))
+}
+
+/// As `prove` ends.
+fn exit(audit: &Audit) -> Exit {
+    match audit {
+        Audit { wrong: 1.., .. } => Exit::Damaged,
+        Audit { held: 0, .. } => Exit::Failure,
+        _ => Exit::Ok,
+    }
 }
 
 /// Those that were asked what they hold of a tessera.
@@ -98,7 +110,11 @@ fn fields(audit: &Audit) -> Vec<(&'static str, String)> {
         0 => None,
         wrong => Some(format!("{} that cannot be so: none of that counts", human::fragments(wrong))),
     };
-    let claims = format!("{}, all as the layout names them", human::fragments(audit.held));
+    let claims = match (audit.held, audit.wrong) {
+        (0, 0) => "to hold nothing of it".to_owned(),
+        (0, _) => "to hold nothing that there is".to_owned(),
+        (held, _) => format!("{}, all as the layout names them", human::fragments(held)),
+    };
     let all = [
         ("node", Some(audit.node.to_string())),
         ("claims", Some(claims)),
@@ -203,7 +219,14 @@ mod tests {
         check(&fresh, &[claims, ("read back", "1 fragment not since they came, it says")]);
         let none = Audit { held: 0, wrong: 2, verified_age_ms: None, ..audit };
         let wrong = ("wrong", "2 fragments that cannot be so: none of that counts");
-        check(&none, &[("claims", "0 fragments, all as the layout names them"), wrong]);
+        check(&none, &[("claims", "to hold nothing that there is"), wrong]);
+        let nothing = Audit { wrong: 0, ..none.clone() };
+        check(&nothing, &[("claims", "to hold nothing of it")]);
+        assert_eq!(
+            [&fresh, &none, &nothing].map(exit),
+            [Exit::Ok, Exit::Damaged, Exit::Failure],
+            "nothing is not all that is wanted"
+        );
     }
 
     #[test]
