@@ -298,6 +298,31 @@ impl Kind for Vec<HostPort> {
     }
 }
 
+/// Where this machine listens for other nodes, or `"off"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Listen(pub(crate) Option<SocketAddr>);
+
+impl Kind for Listen {
+    fn expected() -> String {
+        String::from(r#"an address of this machine and a port, such as "[::]:4433", or "off""#)
+    }
+    fn read(written: &Value) -> Option<Self> {
+        Option::read(written).map(Self)
+    }
+    fn instead(written: &Value) -> String {
+        let address = written.as_str().and_then(|text| text.parse::<HostPort>().ok());
+        match address.map(|address| address.host) {
+            Some(Host::Name(_)) => {
+                format!("{}: a name that others come to stands in `network.announce`", found(written))
+            }
+            _ => found(written),
+        }
+    }
+    fn to_toml(&self) -> String {
+        self.0.to_toml()
+    }
+}
+
 fn list(texts: impl Iterator<Item = String>) -> String {
     format!("[{}]", texts.map(|text| quoted(&text)).collect::<Vec<_>>().join(", "))
 }
@@ -412,6 +437,20 @@ mod tests {
             vec!["a:1", "A:1", "b:1"],
             Some(vec!["a:1".parse::<HostPort>().unwrap(), "b:1".parse().unwrap()]),
         );
+    }
+
+    #[test]
+    fn place_to_listen_is_an_address_of_this_machine_and_no_name() {
+        check("off", Some(Listen(None)));
+        check("[::]:4433", Some(Listen(Some(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 4433))))));
+        let instead = |text: &str| {
+            assert!(Listen::read(&text.into()).is_none());
+            Listen::instead(&text.into())
+        };
+        let name = "\"example.org:4433\": a name that others come to stands in `network.announce`";
+        assert_eq!(instead("example.org:4433"), name);
+        assert_eq!(instead("[::]"), "\"[::]\"");
+        assert!(Listen::expected().contains(":4433"), "{}", Listen::expected());
     }
 
     #[test]

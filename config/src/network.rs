@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use proto::limits::FRAGMENT_BYTES_MAX;
 
 use crate::{
-    address::{HostPort, PeerAddress},
+    address::{HostPort, Listen, PeerAddress},
     human,
     reader::Reader,
     value::{Choice, Rate, Size},
@@ -115,12 +115,13 @@ pub(crate) struct Pool {
 
 /// Reads `node.listen_addr`.
 pub(crate) fn listen_addr(r: &mut Reader) -> Option<SocketAddr> {
-    r.read(
+    let listen = r.read(
         "node.listen_addr",
-        Some(LISTEN_ADDR),
+        Listen(Some(LISTEN_ADDR)),
         "Where other nodes reach this one, by UDP; \"[::]\" is every address of this machine, \"0.0.0.0\" only those of\n\
          IPv4. \"off\" for a node that only dials: others reach it over the connections that it keeps to its peers.",
-    )
+    );
+    listen.0
 }
 
 /// Reads `[network]`.

@@ -242,6 +242,14 @@ fn network_that_cannot_work_is_refused() {
         ],
     );
     check_errors(
+        "[node]\nlisten_addr = 'example.org:4433'\n",
+        &[],
+        &[
+            "node.toml:2: `node.listen_addr` must be an address of this machine and a port, such as \"[::]:4433\", or \
+           \"off\", not \"example.org:4433\": a name that others come to stands in `network.announce`",
+        ],
+    );
+    check_errors(
         "[network]\npeers = ['node1x@a.example:4433']\nannounce = ['a.example']\n",
         &[],
         &[
