@@ -49,10 +49,13 @@ fn events(level: LogLevel) -> Targets {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => return Targets::new().with_default(LevelFilter::TRACE),
     };
-    ours(own).with_default(own.min(LevelFilter::WARN))
+    ours(own).with_default(own.min(LevelFilter::WARN)).with_target(SOCKETS, LevelFilter::ERROR)
 }
 
 const OUR_CRATES: [&str; 4] = ["proto", "config", "actors", "node"];
+
+/// Warns of each packet that the system does not send, in the system's words. Whoever dials there says so in ours.
+const SOCKETS: &str = "quinn_udp";
 
 #[cfg(test)]
 mod tests {
@@ -65,6 +68,11 @@ mod tests {
         assert!(!event(LogLevel::Debug, "sqlx::query", Level::INFO));
         assert!(event(LogLevel::Debug, "sqlx::query", Level::WARN));
         assert!(!event(LogLevel::Error, "sqlx::query", Level::WARN));
+        assert!(!event(LogLevel::Debug, "quinn_udp", Level::WARN));
+        assert!(
+            event(LogLevel::Error, "quinn_udp", Level::ERROR)
+                && event(LogLevel::Trace, "quinn_udp", Level::WARN)
+        );
         assert!(event(LogLevel::Trace, "sqlx::query", Level::TRACE));
     }
 
