@@ -16,6 +16,27 @@ pub(crate) fn addresses(listens_at: SocketAddr) -> Vec<HostPort> {
     elsewhere.filter_map(towards).filter_map(here).collect()
 }
 
+/// Whether an address means something in its own network only, or nowhere: who is elsewhere cannot come to it. A name may
+/// stand for any.
+pub(crate) fn is_local(address: &HostPort) -> bool {
+    match address.socket_addr().map(|address| address.ip()) {
+        None => false,
+        Some(IpAddr::V4(ip)) => {
+            let [first, second, ..] = ip.octets();
+            let is_behind_a_provider = first == 100 && second & 0b1100_0000 == 64;
+            ip.is_private()
+                || ip.is_loopback()
+                || ip.is_link_local()
+                || ip.is_documentation()
+                || is_behind_a_provider
+        }
+        Some(IpAddr::V6(ip)) => {
+            let is_documentation = ip.segments().starts_with(&[0x2001, 0xdb8]);
+            ip.is_unique_local() || ip.is_loopback() || ip.is_unicast_link_local() || is_documentation
+        }
+    }
+}
+
 /// The address from which something would be sent there: the system decides that when a socket is connected.
 fn towards(there: IpAddr) -> Option<IpAddr> {
     let any =
@@ -42,6 +63,29 @@ mod tests {
             |text: &str| addresses(text.parse().unwrap()).iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(only("192.0.2.7:4433"), ["192.0.2.7:4433"]);
         assert_eq!(only("[::1]:4433"), ["[::1]:4433"]);
+    }
+
+    #[test]
+    fn address_of_a_network_of_its_own_is_local() {
+        let local = |text: &str| is_local(&text.parse().unwrap());
+        for inside in [
+            "10.0.0.7:1",
+            "172.31.0.7:1",
+            "192.168.1.7:1",
+            "127.0.0.1:1",
+            "169.254.1.7:1",
+            "100.64.0.7:1",
+            "192.0.2.2:1",
+            "[fd00::2]:1",
+            "[::1]:1",
+            "[fe80::7]:1",
+            "[2001:db8::7]:1",
+        ] {
+            assert!(local(inside), "{inside}");
+        }
+        for outside in ["example.org:1", "8.8.8.8:1", "100.128.0.7:1", "172.32.0.7:1", "[2606:4700::7]:1"] {
+            assert!(!local(outside), "{outside}");
+        }
     }
 
     #[test]

@@ -52,6 +52,7 @@ fn invite_makes_two_nodes_known_to_each_other_once() {
     assert!(stderr(&invited).contains("186.26 GiB"), "{}", stderr(&invited));
     // On another machine nothing lies where it does here.
     assert!(stderr(&invited).contains("They type `node join` and the line"), "{}", stderr(&invited));
+    assert!(stderr(&invited).contains("nobody outside this machine's own network"), "{}", stderr(&invited));
     let line = stdout(&invited).trim();
     assert!(line.starts_with("invite1") && !line.contains('\n'), "{line}");
     // As a mail may break it.

@@ -21,7 +21,7 @@ use crate::{
     clock::now_ms,
     exit::Exit,
     failure::Failure,
-    human,
+    human, local,
     network::name,
     problem::Kind,
     table::{Align, Table},
@@ -99,6 +99,9 @@ impl Invite {
         } else {
             context.output.line(&invited.line)?;
             context.output.remark(&remark(&invited));
+        }
+        if let Some(warning) = warning(&invited.addresses) {
+            context.output.warning(&warning);
         }
         Ok(Exit::Ok)
     }
@@ -213,6 +216,18 @@ fn remark(invited: &Invited) -> String {
     )
 }
 
+/// That only whoever is near can come, if that is so.
+fn warning(addresses: &[String]) -> Option<String> {
+    let is_near = |address: &String| address.parse().is_ok_and(|address| local::is_local(&address));
+    addresses.iter().all(is_near).then(|| {
+        format!(
+            "nobody outside this machine's own network can come to {}: have its router forward a UDP port to this machine, \
+             and name that with --at HOST:PORT or in network.announce",
+            addresses.join(" or ")
+        )
+    })
+}
+
 fn span(text: &str) -> Result<Duration, String> {
     let span = config::human::parse_duration(text).filter(|span| (SPAN_MIN..=SPAN_MAX).contains(span));
     span.ok_or_else(|| format!("{text:?} is no span of time from \"1 min\" to \"90 days\""))
@@ -265,6 +280,18 @@ mod tests {
         assert!(chosen(&rows[..1], "").is_err());
         let lines: Vec<_> = table(&rows).lines().collect();
         assert!(lines[1].ends_with("ann        1.00 GiB  1970-01-02 00:00:00 UTC"), "{}", lines[1]);
+    }
+
+    #[test]
+    fn invite_that_only_neighbours_can_follow_is_told_to_be_one() {
+        let warned =
+            |addresses: &[&str]| warning(&addresses.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let near = warned(&["192.0.2.2:4433", "[fd00::2]:4433"]).unwrap();
+        assert!(
+            near.contains("192.0.2.2:4433 or [fd00::2]:4433") && near.contains("network.announce"),
+            "{near}"
+        );
+        assert_eq!(warned(&["10.0.0.7:4433", "example.org:4433"]), None);
     }
 
     #[test]
