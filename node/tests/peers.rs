@@ -144,7 +144,8 @@ fn invite_is_read_from_standard_input_and_one_of_no_use_changes_nothing() {
     let follow = |line: &str, more: &[&str]| {
         let mut command = ben.command(["join", "-"]);
         let letter = ben.path().join("letter.txt");
-        std::fs::write(&letter, format!("{}\n  {}\n", &line[..70], &line[70..])).unwrap();
+        let text = format!("Hello Ben,\nhere it is: {}\n  {}\nSee you!\n", &line[..70], &line[70..]);
+        std::fs::write(&letter, text).unwrap();
         command.args(more).stdin(std::fs::File::open(letter).unwrap()).output().unwrap()
     };
     let nothing = ben.command(["join", "-"]).stdin(std::process::Stdio::null()).output().unwrap();

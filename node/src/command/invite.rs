@@ -8,7 +8,7 @@ use std::{
 use clap::Subcommand;
 use config::HostPort;
 use hyper::Method;
-use proto::{Checksum, invite::Invite as Line};
+use proto::{Checksum, ProtoError, invite::Invite as Line};
 
 use super::{
     Context,
@@ -63,8 +63,8 @@ enum Made {
 /// Follow an invite: this node and the one that it is from know each other from then on
 #[derive(Debug, clap::Args)]
 pub(crate) struct Join {
-    /// The line that was sent to you; it may have been broken into several. `-` reads it from standard input: what is
-    /// typed here other users of this machine may see
+    /// The line that was sent to you; it may have been broken into several. `-` looks for it in what comes on standard
+    /// input, such as a whole letter: what is typed here other users of this machine may see
     #[arg(value_name = "LINE", required = true)]
     line: Vec<String>,
     /// How much may be kept here for them, such as "200 GB" [default: replication.max_storage_per_peer]
@@ -194,14 +194,52 @@ fn chosen<'a>(invites: &'a [Row], which: &str) -> Result<&'a Row, Failure> {
 }
 
 fn from_stdin() -> Result<String, Failure> {
-    let mut line = String::new();
-    let read = io::stdin().take(LINE_BYTES_MAX).read_to_string(&mut line);
+    // Whatever a letter is written in, an invite is in ASCII.
+    let mut letter = Vec::new();
+    let read = io::stdin().take(LETTER_BYTES_MAX).read_to_end(&mut letter);
     read.map_err(|error| Failure::new(Kind::Io, format!("the line cannot be read: {error}")))?;
-    if line.trim().is_empty() {
-        let detail = "nothing came on standard input: give it the line that `invite` has printed";
-        return Err(Failure::new(Kind::Usage, detail));
+    in_letter(&String::from_utf8_lossy(&letter)).map_err(|wrong| Failure::new(Kind::Usage, wrong))
+}
+
+/// The only invite in a letter, in one word, or in several as mails break and quote it.
+fn in_letter(letter: &str) -> Result<String, String> {
+    let bare = |word| str::trim_matches(word, |letter: char| !letter.is_ascii_alphanumeric());
+    let words: Vec<&str> = letter.split_whitespace().map(bare).filter(|word| !word.is_empty()).collect();
+    let begins = |word: &str| word.get(..BEGIN.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(BEGIN));
+    let mut found: Vec<String> = Vec::new();
+    for (at, _) in words.iter().enumerate().filter(|(_, word)| begins(word)) {
+        let line = whole(words.get(at..).unwrap_or_default());
+        if !found.contains(&line) {
+            found.push(line);
+        }
     }
-    Ok(line)
+    match found.as_slice() {
+        [only] => Ok(only.clone()),
+        [] if words.is_empty() => {
+            Err("nothing came on standard input: give it the line that `invite` has printed".to_owned())
+        }
+        [] => Err(format!(
+            "no word that came on standard input begins with `{BEGIN}`: give it the line that `invite` has printed"
+        )),
+        several => Err(format!("{} invites came on standard input: give it one of them", several.len())),
+    }
+}
+
+/// The invite that begins with the first of these words. One that is not whole is what may belong to it, for whoever says
+/// what is wrong with it.
+fn whole(words: &[&str]) -> String {
+    let mut line = String::new();
+    for word in words {
+        line.push_str(word);
+        if !matches!(Line::read(&line, 0), Err(ProtoError::BadId { .. })) {
+            return line;
+        }
+        if line.len() > LINE_BYTES_MAX {
+            break;
+        }
+    }
+    let may_belong = |(at, word): &(usize, &&str)| *at == 0 || word.len() >= PIECE_BYTES_MIN;
+    words.iter().enumerate().take_while(may_belong).map(|(_, word)| *word).collect()
 }
 
 fn remark(invited: &Invited) -> String {
@@ -234,8 +272,14 @@ fn span(text: &str) -> Result<Duration, String> {
 }
 
 const INVITES: &str = "/v1/invites";
-/// Far more than an invite has, in bytes.
-const LINE_BYTES_MAX: u64 = 64 << 10;
+/// What an invite begins with.
+const BEGIN: &str = "invite1";
+/// Far more than a letter has around an invite, in bytes.
+const LETTER_BYTES_MAX: u64 = 64 << 10;
+/// More than an invite has, in bytes.
+const LINE_BYTES_MAX: usize = 1 << 10;
+/// A line of a mail that is broken within an invite is longer than words are, in bytes.
+const PIECE_BYTES_MIN: usize = 20;
 const SPAN_MIN: Duration = Duration::from_secs(60);
 const SPAN_MAX: Duration = Duration::from_secs(90 * 86_400);
 
@@ -280,6 +324,41 @@ mod tests {
         assert!(chosen(&rows[..1], "").is_err());
         let lines: Vec<_> = table(&rows).lines().collect();
         assert!(lines[1].ends_with("ann        1.00 GiB  1970-01-02 00:00:00 UTC"), "{}", lines[1]);
+    }
+
+    #[test]
+    fn invite_is_found_in_a_letter_however_it_is_broken() {
+        let invite = |number| Line {
+            node: proto::NodeId::from_bytes([9; 32]),
+            addresses: vec!["example.org:4433".to_owned()],
+            token: [number; 32],
+            expires_at_ms: 1,
+            allowance_bytes: None,
+        };
+        let line = invite(1).to_line().unwrap();
+        let (begin, end) = line.split_at(70);
+        for letter in [
+            line.clone(),
+            format!("  {begin}\r\n\t{end}\n"),
+            format!("Hello Ben,\n\nhere it is: {line}.\nSee you soon\n"),
+            format!("> Hello Ben, as invited:\n> <{begin}\n> {end}>\n> see the sea"),
+            format!("{line}\nonce more: {line}"),
+        ] {
+            assert_eq!(in_letter(&letter).as_ref(), Ok(&line), "{letter}");
+        }
+        let loud = line.to_uppercase();
+        assert_eq!(in_letter(&format!("HELLO {loud} BEN")), Ok(loud));
+        // What is not whole is left to whoever reads it to say.
+        let cut_off = in_letter(&format!("Hello, {begin}\n{}\nAnn", &end[..30])).unwrap();
+        assert_eq!(cut_off, line[..100]);
+        let refused = |letter: &str, expected: &str| {
+            let wrong = in_letter(letter).unwrap_err();
+            assert!(wrong.contains(expected) && !wrong.contains("secret"), "{wrong}");
+        };
+        assert_eq!(in_letter("Hello, invite1qq and so on"), Ok("invite1qq".to_owned()));
+        refused(" \n", "nothing came");
+        refused("a secret letter without one", "no word");
+        refused(&format!("{line} {}", invite(2).to_line().unwrap()), "2 invites");
     }
 
     #[test]
