@@ -40,7 +40,8 @@ pub(crate) fn attack(node: &TestNode, examples: u32, seed: u64) {
     // It would leave its caches beside the hooks.
     command.env("PYTHONDONTWRITEBYTECODE", "1");
     let mut output = command.output().expect("schemathesis can be started");
-    // A fault of CPython 3.11 itself, seen once in some runs, that says nothing about the node.
+    // A fault of CPython 3.11 itself (gh-106905) that says nothing about the node: parsers in two threads, or one that is
+    // interrupted by the garbage collector, count their depth together. With one worker it is rare.
     if String::from_utf8_lossy(&output.stdout).contains("AST constructor recursion depth mismatch") {
         output = command.output().expect("schemathesis can be started");
     }
@@ -64,7 +65,7 @@ fn settings(hooks: &Path, ids: &[String], seed: u64) -> String {
         r#"
 hooks = {hooks:?}
 seed = {seed}
-workers = 2
+workers = 1
 color = false
 continue-on-failure = true
 [dictionaries]
