@@ -5,7 +5,7 @@
 //! it cannot.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -31,6 +31,8 @@ pub(crate) struct Acquaintance {
 /// What was done so far.
 #[derive(Default)]
 struct Done {
+    /// Those who were connected when that was last looked at.
+    connected: BTreeSet<NodeId>,
     /// Those who were greeted.
     greeted: BTreeMap<NodeId, Greeted>,
     /// When a peer was last asked to dial this node.
@@ -60,6 +62,11 @@ impl Acquaintance {
 
     async fn greet_all(&self, done: &mut Done) {
         let Ok(status) = self.pool.status().await else { return };
+        let connected: BTreeSet<_> = status.connections.iter().map(|connection| connection.node).collect();
+        let left: Vec<_> = done.connected.difference(&connected).copied().collect();
+        self.peers.saw(connected.iter().copied(), SEEN_INTERVAL).await;
+        self.peers.saw(left.into_iter(), LEFT_INTERVAL).await;
+        done.connected = connected;
         let book = self.peers.book();
         let is_wanted = |connection: &&ConnectionStatus| book.is_configured(&connection.node);
         done.forget(|node| status.connections.iter().any(|connection| connection.node == *node));
@@ -114,6 +121,10 @@ fn pause(failures: u32) -> Duration {
 
 /// How often connections are looked at. In memory: nothing is sent or written when there is nothing new.
 const INTERVAL: Duration = Duration::from_secs(5);
+/// How often it is written down that a node is there, as long as it is.
+pub(crate) const SEEN_INTERVAL: Duration = Duration::from_secs(3600);
+/// The same when it has gone: one that comes and goes all the time has little written.
+const LEFT_INTERVAL: Duration = Duration::from_secs(60);
 /// How often this node asks to be dialled.
 pub(crate) const DIAL_BACK_INTERVAL: Duration = Duration::from_secs(3600);
 /// The longest pause after greetings that have failed.

@@ -17,8 +17,8 @@ use tokio::time::timeout;
 pub(crate) enum FrameError {
     /// The other side ended the stream before all was there, or gave it up.
     Ended,
-    /// It took longer than anybody has to wait.
-    Slow,
+    /// It took longer than this, which is all that anybody has to wait.
+    Slow(Duration),
     /// It has made way for others, who had to wait for it here.
     GaveWay,
     /// The other side says that it has made way for others there.
@@ -133,7 +133,7 @@ pub(crate) async fn within<T>(
     deadline: Duration,
     work: impl Future<Output = Result<T, FrameError>>,
 ) -> Result<T, FrameError> {
-    timeout(deadline, work).await.unwrap_or(Err(FrameError::Slow))
+    timeout(deadline, work).await.unwrap_or(Err(FrameError::Slow(deadline)))
 }
 
 impl From<ReadError> for FrameError {

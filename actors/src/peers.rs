@@ -29,7 +29,7 @@ use proto::{
 use tokio::sync::watch;
 
 use crate::{
-    acquaintance::DIAL_BACK_INTERVAL,
+    acquaintance::{DIAL_BACK_INTERVAL, SEEN_INTERVAL},
     clock,
     conn_pool::{Known, Lease, PeerBook, PeerTrouble},
     error::ActorError,
@@ -50,8 +50,10 @@ struct Inner {
     config: NetworkConfig,
     records: RecordsHandle,
     book: watch::Sender<Arc<PeerBook>>,
-    /// When it was last noted that a node was there.
+    /// When it was last noted what a node says of itself.
     noted: Mutex<BTreeMap<NodeId, (Instant, Said)>>,
+    /// When it was last noted that a node is connected.
+    seen: Mutex<BTreeMap<NodeId, Instant>>,
     reach: watch::Sender<Reach>,
     joining: Joining,
     /// What is told in the log of peers that have misbehaved.
@@ -92,7 +94,7 @@ impl Peers {
         records: RecordsHandle,
     ) -> Self {
         let book = watch::Sender::new(Arc::new(configured(&config)));
-        let (noted, reach) = (Mutex::default(), watch::Sender::new(Reach::default()));
+        let (noted, seen, reach) = (Mutex::default(), Mutex::default(), watch::Sender::new(Reach::default()));
         let (asked, refreshing) = (AtomicU64::new(0), tokio::sync::Mutex::default());
         let (joining, misbehaved) = (Joining::default(), Seldom::new());
         Self(Arc::new(Inner {
@@ -102,6 +104,7 @@ impl Peers {
             records,
             book,
             noted,
+            seen,
             reach,
             joining,
             misbehaved,
@@ -194,16 +197,30 @@ impl Peers {
         allow_bytes: Option<u64>,
         name: Option<String>,
     ) -> Result<(), ActorError> {
+        self.add_as(Origin::Configured, node, addresses, allow_bytes, name).await
+    }
+
+    /// The same of one that came to be known in another way.
+    async fn add_as(
+        &self,
+        origin: Origin,
+        node: NodeId,
+        addresses: &[HostPort],
+        allow_bytes: Option<u64>,
+        name: Option<String>,
+    ) -> Result<(), ActorError> {
         if node == self.0.us {
             return Err(ActorError::Peer { node, trouble: PeerTrouble::Itself });
         }
         let known = self.0.records.peer(node).await?;
+        let before = known.as_ref().map(|peer| peer.origin);
         let note = Note::Peer {
             node,
             addresses: addresses.iter().map(ToString::to_string).collect(),
             author: known.as_ref().and_then(|peer| peer.author),
             allow_bytes: allow_bytes.or(known.and_then(|peer| peer.allow_bytes)),
-            origin: Origin::Configured,
+            // What the operator named stays so.
+            origin: before.filter(|before| *before == Origin::Configured).unwrap_or(origin),
             name,
             at_ms: clock::now_ms(),
         };
@@ -220,6 +237,8 @@ impl Peers {
         if self.0.records.peer(node).await?.is_none() {
             return Err(ActorError::not_found(node));
         }
+        self.noted().remove(&node);
+        self.seen().remove(&node);
         self.change(vec![Note::RemovePeer { node }]).await
     }
 
@@ -320,6 +339,27 @@ impl Peers {
         });
     }
 
+    /// These nodes are there, or were until now. Written down of those that are known, and of none that was lately.
+    pub(crate) async fn saw(&self, nodes: impl Iterator<Item = NodeId>, lately: Duration) {
+        let (book, at_ms) = (self.book(), clock::now_ms());
+        let seen: Vec<_> = {
+            let last = self.seen();
+            let is_due = |node: &NodeId| last.get(node).is_none_or(|at| at.elapsed() >= lately);
+            nodes.filter(|node| book.peers.contains_key(node) && is_due(node)).collect()
+        };
+        if seen.is_empty() {
+            return;
+        }
+        let notes = seen.iter().flat_map(|node| {
+            let seen = Note::Seen { node: *node, address: None, author: None, at_ms };
+            self.known_by_the_settings(*node).into_iter().chain([seen])
+        });
+        match self.0.records.note(notes.collect()).await {
+            Ok(_) => self.seen().extend(seen.into_iter().map(|node| (node, Instant::now()))),
+            Err(error) => tracing::debug!(%error, "that peers were seen is not written down"),
+        }
+    }
+
     fn is_news(&self, node: NodeId, author: Option<AuthorId>, address: Option<&String>) -> bool {
         // Nothing is written down of strangers, and of their keys there is no end.
         if !self.book().peers.contains_key(&node) || self.0.joining.contains(node) {
@@ -328,6 +368,10 @@ impl Peers {
         let said = (author, address.cloned());
         let is_old = |(at, before): &(Instant, _)| at.elapsed() >= SEEN_INTERVAL || *before != said;
         self.noted().get(&node).is_none_or(is_old)
+    }
+
+    fn seen(&self) -> MutexGuard<'_, BTreeMap<NodeId, Instant>> {
+        self.0.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn noted(&self) -> MutexGuard<'_, BTreeMap<NodeId, (Instant, Said)>> {
@@ -385,8 +429,17 @@ impl Peers {
 
     /// A node has given this one something that is not as it should be.
     pub(crate) fn scored(&self, node: NodeId, score: Score, what: &dyn std::fmt::Display) {
-        if let Some(passed_over) = self.0.misbehaved.is_due((node, score)) {
-            tracing::warn!(%node, %what, ?score, passed_over, "a peer has misbehaved");
+        let told = self.0.misbehaved.is_due((node, score));
+        match (score, told) {
+            // However many waited for it: it was not there once.
+            (Score::Absence, None) => return,
+            (Score::Absence, Some(_)) => {
+                tracing::info!(%node, %what, "a peer was not there when it was needed")
+            }
+            (_, Some(passed_over)) => {
+                tracing::warn!(%node, %what, ?score, passed_over, "a peer has misbehaved")
+            }
+            (_, None) => {}
         }
         if self.book().peers.contains_key(&node) {
             self.jot(node, Note::Score { node, score });
@@ -429,8 +482,6 @@ fn configured(config: &NetworkConfig) -> PeerBook {
 const REACH_VALID: Duration = Duration::from_secs(3 * DIAL_BACK_INTERVAL.as_secs());
 /// Whoever has something new to say sooner than that again and again, has each time something written down, and is cut off.
 const NEWS_INTERVAL: Duration = Duration::from_secs(10);
-/// How often it is written down that a node was there, when it says nothing new.
-const SEEN_INTERVAL: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]
 mod tests {

@@ -321,6 +321,7 @@ impl System {
     /// it does so soon.
     pub async fn drain(self) {
         self.server.drain();
+        let _ = timeout(LAST_LOOK, self.see_who_is_there()).await;
         self.pool.finish().await;
         let (done, stopped) = ractor::concurrency::oneshot();
         if self.supervisor.send_message(SupervisorMsg::Drain { done: done.into() }).is_ok() {
@@ -333,6 +334,14 @@ impl System {
     #[cfg(feature = "faults")]
     pub fn parked(&self) -> serve::Parked {
         self.server.parked()
+    }
+
+    /// Else it is written down only once in a while who is there.
+    async fn see_who_is_there(&self) {
+        if let Ok(status) = self.pool.status().await {
+            let connected = status.connections.iter().map(|connection| connection.node);
+            self.peers.saw(connected, Duration::ZERO).await;
+        }
     }
 
     /// Ends everything at once, as a crash would: nothing is finished, nothing is closed.
@@ -355,6 +364,8 @@ async fn supervise(
 
 /// The cache's cap where nothing is configured, in bytes.
 const CACHE_BYTES_MAX: u64 = 128 << 20;
+/// How long a stop may take to write down who is there.
+const LAST_LOOK: Duration = Duration::from_secs(1);
 /// How often it is tried again to read what is known of other nodes.
 const REFRESH_INTERVAL: Duration = Duration::from_millis(500);
 /// Fragments dropped at a time: what one batch takes.

@@ -136,7 +136,8 @@ fn treat(incoming: Incoming, wanted: &HashSet<IpAddr>, line: &mut Line<Incoming>
     }
 }
 
-fn not_known(link: &Link) -> String {
+/// What a node is told that may not come in.
+pub(super) fn not_known(link: &Link) -> String {
     format!(
         "it talks only to nodes that it knows; its operator can let this one in: peers add {}@HOST:PORT",
         link.node

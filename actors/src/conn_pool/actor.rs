@@ -13,7 +13,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    accept::Reception,
+    accept::{self, Reception},
     book::PeerBook,
     dialling::Budget,
     endpoint::{self, Port},
@@ -262,8 +262,21 @@ impl State {
             let reason = book.blocked.get(&link.node).map_or("", String::as_str);
             shut(link, Close::Blocked, reason);
         }
+        // Whom the operator removed is no guest that was let in.
+        let is_removed =
+            |node: &NodeId| self.known.peers.contains_key(node) && !book.peers.contains_key(node);
+        if !book.accepts_any {
+            for link in self.links.values().chain(&self.leaving).filter(|link| is_removed(&link.node)) {
+                shut(link, Close::NotKnown, &accept::not_known(link));
+            }
+        }
         for link in self.links.values().cloned().collect::<Vec<_>>() {
             self.widen(&link);
+        }
+        for (node, dialling) in &mut self.dials {
+            if book.is_news(&self.known, node) {
+                dialling.move_to(book.peers.get(node).map_or(&[], |peer| &peer.addresses));
+            }
         }
         // What is known of a node has changed: it may well be there now.
         self.backoffs.retain(|node, _| !book.is_news(&self.known, node));

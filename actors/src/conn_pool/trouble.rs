@@ -104,8 +104,12 @@ impl PeerTrouble {
 impl From<ConnectionError> for PeerTrouble {
     fn from(error: ConnectionError) -> Self {
         let ConnectionError::ApplicationClosed(ApplicationClose { error_code, reason }) = &error else {
-            // The other side has been started anew, or the way to it is gone.
-            let is_passing = matches!(error, ConnectionError::Reset | ConnectionError::TimedOut);
+            // The other side has been started anew, or the way to it is gone; or this side gave up on it, because of somebody
+            // else who was not answered.
+            let is_passing = matches!(
+                error,
+                ConnectionError::Reset | ConnectionError::TimedOut | ConnectionError::LocallyClosed
+            );
             return Self::Lost { reason: error.to_string(), is_passing };
         };
         let told = String::from_utf8_lossy(reason.get(..REASON_BYTES_MAX).unwrap_or(reason)).into_owned();

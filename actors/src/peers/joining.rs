@@ -16,6 +16,7 @@ use super::Peers;
 use crate::{
     conn_pool::{PeerBook, PeerTrouble},
     error::ActorError,
+    storage::Origin,
 };
 
 /// The nodes that are being asked to let this one in, and where they are.
@@ -63,7 +64,7 @@ impl Peers {
         self.refresh().await?;
         let told = ask.await;
         let added = match &told {
-            Ok(_) => self.add(node, addresses, allow_bytes, name).await,
+            Ok(_) => self.add_as(Origin::Invited, node, addresses, allow_bytes, name).await,
             Err(_) => Ok(()),
         };
         drop(attempt);

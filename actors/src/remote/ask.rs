@@ -11,7 +11,7 @@ use quinn::{RecvStream, SendStream, VarInt};
 
 use crate::{
     conn_pool::{Lease, PeerTrouble},
-    frames::{self, ANSWER_DEADLINE, FRAME_DEADLINE, Frame, FrameError},
+    frames::{self, ANSWER_DEADLINE, Frame, FrameError},
     metrics::RequestMetrics,
 };
 
@@ -97,9 +97,7 @@ async fn tell(send: &mut SendStream, question: Vec<u8>, bulk: Bytes) -> Result<(
 fn trouble(error: FrameError) -> PeerTrouble {
     match error {
         FrameError::Ended => PeerTrouble::Malformed { what: "it ended before it was whole".to_owned() },
-        FrameError::Slow => {
-            PeerTrouble::Silent { what: "answer", seconds: (ANSWER_DEADLINE + FRAME_DEADLINE).as_secs() }
-        }
+        FrameError::Slow(waited) => PeerTrouble::Silent { what: "answer", seconds: waited.as_secs() },
         FrameError::GaveWay | FrameError::GivenUp => {
             let kind = RefusalKind::Busy { retry_after_ms: RETRY_AFTER_MS };
             PeerTrouble::Refused(kind.because("its answer made way for others, because it was taken slowly"))

@@ -94,10 +94,15 @@ impl Remote {
     }
 }
 
-/// Whether another node has said that it has nothing of it.
+/// Whether another node has said that it gives nothing of it back: it has none, or has blocked it.
 pub(crate) fn is_not_there(error: &ActorError) -> bool {
-    let ActorError::Peer { trouble: PeerTrouble::Refused(refusal), .. } = error else { return false };
-    refusal.kind() == RefusalKind::NotFound
+    matches!(refused(error), Some(RefusalKind::NotFound | RefusalKind::Blocked))
+}
+
+/// What another node has refused a request with.
+fn refused(error: &ActorError) -> Option<RefusalKind> {
+    let ActorError::Peer { trouble: PeerTrouble::Refused(refusal), .. } = error else { return None };
+    Some(refusal.kind())
 }
 
 /// What is asked, and how.

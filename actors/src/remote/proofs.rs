@@ -1,8 +1,8 @@
 //! Having other nodes prove that they have what they claim. A claim speaks of records; only bytes prove anything.
 
-use proto::{FragmentId, NodeId, TesseraId, proof};
+use proto::{FragmentId, NodeId, TesseraId, proof, wire::RefusalKind};
 
-use super::Remote;
+use super::{Remote, refused};
 use crate::{
     clock,
     conn_pool::PeerTrouble,
@@ -48,10 +48,15 @@ impl Remote {
         if let Some(outcome) = outcome(&proof) {
             self.metrics.proof(outcome);
         }
+        let (fragment, at_ms) = (FragmentId { tessera, stripe, index }, clock::now_ms());
+        let note = match &proof {
+            Ok(_) => Some(Note::Proof { holder, fragment, checksum: row.checksum, at_ms }),
+            Err(error) => disproof(error, holder, fragment, at_ms),
+        };
+        if let Some(note) = note {
+            records.note(vec![note]).await?;
+        }
         let bytes = proof?;
-        let fragment = FragmentId { tessera, stripe, index };
-        let note = Note::Proof { holder, fragment, checksum: row.checksum, at_ms: clock::now_ms() };
-        records.note(vec![note]).await?;
         Ok(Proven { fragment, group, groups, bytes })
     }
 }
@@ -71,6 +76,22 @@ fn outcome(proof: &Result<usize, ActorError>) -> Option<&'static str> {
         PeerTrouble::BlockedHere { .. } | PeerTrouble::DialBudget { .. } | PeerTrouble::Itself => None,
         _ => Some("unreachable"),
     }
+}
+
+/// What is claimed no more after a proof that was not given. Whoever is only not there may still have it.
+fn disproof(error: &ActorError, holder: NodeId, fragment: FragmentId, at_ms: i64) -> Option<Note> {
+    match refused(error) {
+        Some(RefusalKind::NotFound | RefusalKind::Corrupt) => Some(Note::Disproven { holder, fragment }),
+        Some(RefusalKind::Blocked) => {
+            let (tessera, stripes) = (fragment.tessera, 0..u32::MAX);
+            Some(Note::Claim { holder, tessera, stripes, held: Vec::new(), at_ms })
+        }
+        _ => is_a_lie(error).then_some(Note::Disproven { holder, fragment }),
+    }
+}
+
+fn is_a_lie(error: &ActorError) -> bool {
+    matches!(error, ActorError::Peer { trouble: PeerTrouble::Lied { .. }, .. })
 }
 
 /// One of those that a node claims, at random.
@@ -103,8 +124,6 @@ const STRIPE_MAX: u32 = 64;
 
 #[cfg(test)]
 mod tests {
-    use proto::wire::RefusalKind;
-
     use super::*;
 
     #[test]

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use config::HostPort;
+use config::{Hold, HostPort};
 use proto::{
     AccountId,
     credential::SignedCredential,
@@ -79,8 +79,13 @@ impl Server {
         let each = self.config.max_storage_per_peer_bytes;
         let book = self.peers.book();
         let allowance = book.allowance(author, each).or(book.accepts_any.then_some(each)).unwrap_or_default();
+        if allowance == 0 || self.config.hold == Hold::None {
+            return Ok(0);
+        }
         let used = self.storage.records().account(AccountId::from(author)).await?.charged();
-        Ok(allowance.saturating_sub(used))
+        // No more than there is room for, whatever was promised.
+        let room = self.storage.usage().await?.room_bytes.unwrap_or(u64::MAX);
+        Ok(allowance.saturating_sub(used).min(room))
     }
 
     /// Where the node is dialled. A name is looked up only for a node that the operator wants: to others it would be a way to have

@@ -319,7 +319,9 @@ fn malformed(error: FrameError) -> Option<String> {
         FrameError::Malformed(error) => Some(error.to_string()),
         // Whoever asks has nobody to make way for.
         FrameError::Ended | FrameError::GivenUp => Some("the request ended before it was whole".to_owned()),
-        FrameError::Slow => Some(format!("the request did not come within {} s", FRAME_DEADLINE.as_secs())),
+        FrameError::Slow(deadline) => {
+            Some(format!("the request did not come within {} s", deadline.as_secs()))
+        }
         FrameError::Lost(_) | FrameError::GaveWay => None,
     }
 }

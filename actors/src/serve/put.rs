@@ -97,7 +97,7 @@ impl Server {
                 self.metrics.received(bytes.len());
                 Ok((bytes, place.into_memory()))
             }
-            Err(FrameError::Slow | FrameError::GaveWay) => Err(busy("it came too slowly")),
+            Err(FrameError::Slow(_) | FrameError::GaveWay) => Err(busy("it came too slowly")),
             Err(error) => {
                 if matches!(error, FrameError::Ended | FrameError::GivenUp) {
                     stream.lease.strike(&CUT_SHORT);

@@ -114,6 +114,13 @@ pub enum Note {
         /// When.
         at_ms: i64,
     },
+    /// A holder has not what it claimed: asked to show it, it said so or showed something else. What it signed stays.
+    Disproven {
+        /// Who does not have it.
+        holder: NodeId,
+        /// Which fragment.
+        fragment: FragmentId,
+    },
     /// A holder no longer has these fragments, as we wished: its receipts and claims for them go.
     Dropped {
         /// Who had them.
@@ -231,6 +238,7 @@ impl Note {
             | Self::Score { .. }
             | Self::Claim { .. }
             | Self::Proof { .. }
+            | Self::Disproven { .. }
             | Self::Dropped { .. }
             | Self::Forget { .. } => None,
         }

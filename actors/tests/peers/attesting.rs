@@ -1,6 +1,6 @@
 //! What others claim, compared with the layout.
 
-use actors::ActorError;
+use actors::{ActorError, storage::Blocked};
 use proto::Fragment;
 
 use crate::support::{Tessera, pair};
@@ -86,7 +86,43 @@ async fn holder_that_has_lost_the_bytes_claims_them_but_cannot_prove_them() {
     let (records, checksums) = (a.system.storage.records(), a.system.storage.checksums_door());
     let proven = a.system.remote.prove_one(&records, &checksums, b.id(), tessera.id()).await;
     assert_eq!(crate::support::refusal(proven), proto::wire::RefusalKind::Corrupt);
+    // So much for that claim of it.
+    assert_eq!(claimed(&a, &tessera).await, tessera.fragments.len() as u64 - 1);
     // What was found damaged is not even claimed any more.
     let audit = a.system.attestation.audit(b.id(), tessera.id()).await.unwrap();
     assert!(audit.held < tessera.fragments.len() as u64, "{audit:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn holder_that_has_let_go_of_it_is_no_holder_any_more_once_it_says_so() {
+    let (a, b) = pair().await;
+    let tessera = kept_by_both(&a, &b, 5_000).await;
+    let (records, checksums) = (a.system.storage.records(), a.system.storage.checksums_door());
+    a.system.attestation.audit(b.id(), tessera.id()).await.unwrap();
+    a.system.remote.prove_one(&records, &checksums, b.id(), tessera.id()).await.unwrap();
+    assert_eq!(claimed(&a, &tessera).await, tessera.fragments.len() as u64);
+    assert_eq!(b.system.drop_for_all(tessera.id()).await.unwrap(), tessera.fragments.len() as u64);
+    for _ in &tessera.fragments {
+        let proven = a.system.remote.prove_one(&records, &checksums, b.id(), tessera.id()).await;
+        assert_eq!(crate::support::refusal(proven), proto::wire::RefusalKind::NotFound);
+    }
+    assert_eq!(claimed(&a, &tessera).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn holder_that_has_blocked_it_is_no_holder_any_more_once_it_says_so() {
+    let (a, b) = pair().await;
+    let tessera = kept_by_both(&a, &b, 100_000).await;
+    a.system.attestation.audit(b.id(), tessera.id()).await.unwrap();
+    assert!(claimed(&a, &tessera).await > 1);
+    b.system.peers.block(Blocked::Tessera(tessera.id()), "not ours".to_owned()).await.unwrap();
+    let asked = a.system.attestation.audit(b.id(), tessera.id()).await;
+    assert_eq!(crate::support::refusal(asked), proto::wire::RefusalKind::Blocked);
+    assert_eq!(claimed(&a, &tessera).await, 0);
+}
+
+/// How much of a tessera others claim to hold, as far as this node knows.
+async fn claimed(a: &crate::support::Node, tessera: &Tessera) -> u64 {
+    let holders = a.system.storage.records().holders(tessera.id()).await.unwrap();
+    holders.iter().map(|holder| holder.claimed).sum()
 }

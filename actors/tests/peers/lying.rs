@@ -198,8 +198,10 @@ async fn answer_to_another_question_or_none_at_all_breaks_the_protocol() {
 #[tokio::test(flavor = "multi_thread")]
 async fn peer_that_says_nothing_is_given_up_and_counted_as_absent() {
     let scene = Scene::with(|_, _| None).await;
+    let begun = std::time::Instant::now();
     let told = trouble(scene.node.system.remote.fragment(scene.liar, id(), fragment().checksum()).await);
-    assert!(matches!(told, PeerTrouble::Silent { .. }), "{told}");
+    let PeerTrouble::Silent { seconds, .. } = told else { panic!("{told}") };
+    assert!(begun.elapsed().as_secs().abs_diff(seconds) <= 2, "{seconds} {:?}", begun.elapsed());
     scene.until_scored((0, 0, 1)).await;
 }
 

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use actors::conn_pool::PeerTrouble;
+use actors::conn_pool::{PeerTrouble, raw::Raw};
 use config::Accept;
+use proto::NodeKey;
 
 use crate::{
     log,
@@ -250,4 +251,75 @@ async fn peer_that_only_the_settings_name_may_store_and_is_counted() {
     let peer = b.system.storage.records().peer(a.id()).await.unwrap().unwrap();
     assert_eq!(peer.author, Some(a.author.id()));
     assert!(peer.seen_at_ms.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn node_that_keeps_nothing_says_so() {
+    let a = Node::with(1, |network| network.accept = Accept::Any).await;
+    let b = Node::with(2, |network| {
+        network.accept = Accept::Any;
+        network.hold = config::Hold::None;
+    })
+    .await;
+    a.knows(&b).await;
+    assert_eq!(a.system.remote.hello(b.id(), false, None).await.unwrap().allowance_bytes, 0);
+    b.knows(&a).await;
+    assert!(b.system.remote.hello(a.id(), false, None).await.unwrap().allowance_bytes > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn peer_that_is_removed_is_not_connected_any_more() {
+    let (a, b) = pair().await;
+    a.system.remote.hello(b.id(), false, None).await.unwrap();
+    b.system.peers.remove(a.id()).await.unwrap();
+    let connected = async |node: &Node| !node.system.pool.status().await.unwrap().connections.is_empty();
+    until("its leaving", async || !connected(&b).await && !connected(&a).await).await;
+    let told = trouble(a.system.remote.hello(b.id(), false, None).await);
+    assert!(told.to_string().contains("peers add"), "{told}");
+}
+
+/// Added anew over a connection that stays, it does not introduce itself again.
+#[tokio::test(flavor = "multi_thread")]
+async fn peer_that_is_connected_has_been_seen() {
+    let (a, b) = (Node::start(1).await, Node::with(2, |network| network.accept = Accept::Any).await);
+    a.knows(&b).await;
+    a.system.remote.hello(b.id(), false, None).await.unwrap();
+    b.knows_at(a.id(), a.address(), None).await;
+    until("its being seen", async || row(&b, &a).await.unwrap().seen_at_ms.is_some()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_follows_an_invitation_came_by_it() {
+    let (a, b) = (Node::start(1).await, Node::start(2).await);
+    let secret = a.system.peers.invite(None, None, Duration::from_secs(60)).await.unwrap();
+    let ask = b.system.remote.hello(a.id(), false, Some(secret));
+    let at = [a.address().try_into().unwrap()];
+    b.system.peers.join(a.id(), &at, None, None, ask).await.unwrap();
+    for (of, peer) in [(&a, &b), (&b, &a)] {
+        assert_eq!(row(of, peer).await.unwrap().origin, actors::storage::Origin::Invited);
+    }
+}
+
+/// However many wait for it: that says little of a peer, and is told of once.
+#[tokio::test(flavor = "multi_thread")]
+async fn peer_that_hangs_up_again_and_again_was_absent_once() {
+    let a = Node::start(1).await;
+    let raw =
+        Raw::bind(&NodeKey::from_seed([9; 32]), ([127, 0, 0, 1], 0).into(), Default::default()).unwrap();
+    a.knows_at(raw.node(), raw.address().unwrap(), None).await;
+    let node = raw.node();
+    let hangs_up = tokio::spawn(async move {
+        while let Some((_, connection)) = raw.accept().await {
+            connection.close(quinn::VarInt::from_u32(77), b"no time");
+        }
+    });
+    for _ in 0..3 {
+        let told = trouble(a.system.remote.peers_of(node).await);
+        assert!(matches!(told, PeerTrouble::Lost { is_passing: false, .. }), "{told}");
+    }
+    let absences = async || a.system.storage.records().peer(node).await.unwrap().unwrap().absences;
+    until("its being counted", async || absences().await > 0).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(absences().await, 1);
+    hangs_up.abort();
 }

@@ -34,9 +34,25 @@ pub(super) struct Failure {
 pub(super) struct Dialling {
     /// Those of its addresses that were not tried yet, the next one last.
     pub(super) addresses: Vec<HostPort>,
+    /// The others.
+    pub(super) tried: Vec<HostPort>,
     pub(super) waiting: Vec<(Slot, Reply<Lease>)>,
     pub(super) is_kept: bool,
     pub(super) begun: Instant,
+}
+
+impl Dialling {
+    /// A node whose addresses are these, the best first.
+    fn new(addresses: &[HostPort], waiting: Vec<(Slot, Reply<Lease>)>, is_kept: bool) -> Self {
+        let addresses = addresses.iter().rev().cloned().collect();
+        Self { addresses, tried: Vec::new(), waiting, is_kept, begun: Instant::now() }
+    }
+
+    /// It is said to be at these now.
+    pub(super) fn move_to(&mut self, addresses: &[HostPort]) {
+        let untried = addresses.iter().rev().filter(|address| !self.tried.contains(address));
+        self.addresses = untried.cloned().collect();
+    }
 }
 
 impl State {
@@ -91,10 +107,9 @@ impl State {
 
     /// Begins to dial a node whose addresses are known.
     fn begin(&mut self, node: NodeId, waiting: Vec<(Slot, Reply<Lease>)>, is_kept: bool) {
-        let mut addresses =
-            self.with.book.borrow().peers.get(&node).map(|peer| peer.addresses.clone()).unwrap_or_default();
-        addresses.reverse();
-        self.dials.insert(node, Dialling { addresses, waiting, is_kept, begun: Instant::now() });
+        let book = self.with.book.borrow().clone();
+        let addresses = book.peers.get(&node).map_or(&[][..], |peer| &peer.addresses);
+        self.dials.insert(node, Dialling::new(addresses, waiting, is_kept));
         self.dial_next(node, PeerTrouble::NoAddress);
     }
 
@@ -102,6 +117,7 @@ impl State {
     fn dial_next(&mut self, node: NodeId, trouble: PeerTrouble) {
         let Some(dialling) = self.dials.get_mut(&node) else { return };
         let Some(address) = dialling.addresses.pop() else { return self.give_up(node, trouble) };
+        dialling.tried.push(address.clone());
         if let Err(retry_after_ms) = self.budget.take(self.clock.now_ms()) {
             return self.tell_waiting(node, &PeerTrouble::DialBudget { retry_after_ms });
         }

@@ -45,6 +45,21 @@ async fn other_address_is_tried_when_the_first_does_not_answer() {
 }
 
 #[tokio::test]
+async fn address_that_is_learned_meanwhile_is_tried_too() {
+    let (a, b) = (Node::start(1).await, Node::start(2).await);
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let silent = silent.local_addr().unwrap().to_string();
+    a.knows_at(b.id, &[&silent]);
+    b.knows_at(a.id, &[]);
+    let learn = async {
+        until("its being dialled", async || !a.pool.status().await.unwrap().dialling.is_empty()).await;
+        a.knows_at(b.id, &[&silent, &b.address()]);
+    };
+    let (lease, ()) = tokio::join!(a.pool.lease(b.id), learn);
+    say(&lease.unwrap()).await.unwrap();
+}
+
+#[tokio::test]
 async fn node_that_is_not_there_is_left_alone_for_a_while() {
     let (a, absent) = (Node::start(1).await, NodeKey::from_seed([9; 32]).id());
     a.knows_at(absent, &["no-such-host.invalid:1"]);

@@ -96,6 +96,10 @@ impl Statements {
                 let place = (fragment.stripe, fragment.index);
                 self.row(PROOF, json!([tessera, place.0, place.1, holder, hex(checksum.as_bytes()), at_ms]));
             }
+            Note::Disproven { holder, fragment } => {
+                let (tessera, holder) = (hex(fragment.tessera.as_bytes()), hex(holder.as_bytes()));
+                self.row(DROP_CLAIM, json!([tessera, fragment.stripe, fragment.index, holder]));
+            }
             Note::Dropped { holder, tessera, fragments } => {
                 let (holder, tessera) = (hex(holder.as_bytes()), hex(tessera.as_bytes()));
                 for (stripe, idx) in fragments {
