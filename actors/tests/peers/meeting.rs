@@ -282,10 +282,13 @@ async fn peer_that_is_removed_is_not_connected_any_more() {
 #[tokio::test(flavor = "multi_thread")]
 async fn peer_that_is_connected_has_been_seen() {
     let (a, b) = (Node::start(1).await, Node::with(2, |network| network.accept = Accept::Any).await);
+    b.knows(&a).await;
     a.knows(&b).await;
-    a.system.remote.hello(b.id(), false, None).await.unwrap();
-    b.knows_at(a.id(), a.address(), None).await;
-    until("its being seen", async || row(&b, &a).await.unwrap().seen_at_ms.is_some()).await;
+    let is_seen = async || row(&b, &a).await.unwrap().seen_at_ms.is_some();
+    until("its being seen", is_seen).await;
+    b.system.peers.remove(a.id()).await.unwrap();
+    b.knows(&a).await;
+    until("its being seen again", is_seen).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
