@@ -52,8 +52,12 @@ pub(crate) struct Facts {
     pub(crate) verified_in_ms: Option<u64>,
     /// Other nodes that claim to hold some of it.
     pub(crate) holders: u64,
+    /// How long ago that was which was claimed longest ago, in milliseconds.
+    pub(crate) claimed_ms: u64,
     /// Those of them that have proven any of it.
     pub(crate) proven: u64,
+    /// How long ago any of them last did, in milliseconds.
+    pub(crate) proven_ms: u64,
     /// Others that have claimed to hold some of it, and are blocked or no peers any more.
     pub(crate) former: u64,
 }
@@ -179,7 +183,14 @@ fn copies(facts: &Facts, whole: bool) -> Option<Finding> {
     let Facts { holders, proven, .. } = *facts;
     if holders > 0 {
         let claim = human::count(holders, "other node claims", "other nodes claim");
-        let what = format!("{claim} to hold some of it, and {proven} of {holders} have proven some");
+        let asked = human::the_last(facts.claimed_ms);
+        let last = match proven {
+            0 => String::new(),
+            _ => format!(", the last time within {}", human::the_last(facts.proven_ms)),
+        };
+        let what = format!(
+            "{claim} to hold some of it, asked within {asked}, and {proven} of {holders} have proven some{last}"
+        );
         let remedy = (proven < holders).then(|| "`prove ID` has them show it".to_owned());
         return Some(Finding { what, remedy });
     }
@@ -239,7 +250,9 @@ mod tests {
             private: Some(true),
             verified_in_ms: Some(20 * DAY),
             holders: 0,
+            claimed_ms: 0,
             proven: 0,
+            proven_ms: 0,
             former: 0,
         }
     }
@@ -267,8 +280,11 @@ mod tests {
         );
         let public = Facts { private: Some(false), ..whole() };
         check(&public, true, "in order", &["no other machine"], 1);
-        let held = Facts { holders: 2, proven: 1, ..whole() };
-        check(&held, true, "in order: 10 fragments.", &["2 other nodes claim", "1 of 2 have proven"], 2);
+        let held = Facts { holders: 2, claimed_ms: 4 * DAY, proven: 1, proven_ms: 3 * DAY, ..whole() };
+        let findings =
+            ["2 other nodes claim to hold some of it, asked within the last 4 days, and 1 of 2 have proven \
+                         some, the last time within the last 3 days"];
+        check(&held, true, "in order: 10 fragments.", &findings, 2);
         let left = Facts { former: 1, ..whole() };
         let findings = ["no other machine", "1 node that is blocked, or no longer a peer, has claimed some"];
         check(&left, true, "on this machine only", &findings, 3);

@@ -57,8 +57,15 @@ pub(super) async fn explain(
         private: tessera.manifest.map(|about| about.visibility == Visibility::Private),
         verified_in_ms: scrub.outlook.begins_in_ms,
         holders: holders.len() as u64,
+        claimed_ms: holders.iter().map(|holder| since(holder.claimed_at_ms, now_ms)).max().unwrap_or(0),
         former: former.len() as u64,
         proven: holders.iter().filter(|holder| holder.proven > 0).count() as u64,
+        proven_ms: holders
+            .iter()
+            .filter_map(|holder| holder.proven_at_ms)
+            .map(|at_ms| since(at_ms, now_ms))
+            .min()
+            .unwrap_or(0),
     };
     let door = node.system.storage.checksums_door();
     let mut from = (0, 0);
