@@ -1,8 +1,11 @@
 //! The connections with other nodes, as JSON; the rest of the admin socket's JSON is in `api`.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
-use actors::conn_pool::{ConnectionStatus, PoolStatus, WaitingStatus};
+use actors::{
+    System,
+    conn_pool::{ConnectionStatus, PoolStatus, WaitingStatus},
+};
 use proto::NodeId;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -125,6 +128,23 @@ pub(crate) struct Reached {
 }
 
 impl Network {
+    /// As it is now; without the pool it cannot be said who is connected.
+    pub(crate) fn new(system: &System, pool: Option<&PoolStatus>, listens_at: Option<SocketAddr>) -> Self {
+        let book = system.peers.book();
+        let connected =
+            pool.map(|pool| pool.connections.iter().filter(|one| book.is_wanted(one.node)).count());
+        let all = pool.map_or(0, |pool| pool.connections.len());
+        let reached = system.peers.reach().tried.map(|(by, at_ms, worked)| Reached { by, at_ms, worked });
+        Self {
+            listens_at: listens_at.map(|address| address.to_string()),
+            addresses: system.peers.announced(),
+            peers: book.peers.keys().filter(|peer| book.is_wanted(**peer)).count(),
+            connected,
+            strangers: all - connected.unwrap_or_default(),
+            reached,
+        }
+    }
+
     /// What there is of it, in a line: `3 nodes known, 2 connected`.
     pub(crate) fn known(&self) -> String {
         let known = human::count(self.peers as u64, "node known", "nodes known");

@@ -17,6 +17,9 @@ use crate::{api, problem::Problem};
 pub(super) async fn status(State(node): State<Arc<Node>>) -> Result<Json<api::Status>, Problem> {
     let usage = node.system.storage.usage().await?;
     let scrub = node.system.scrub.status().await?.into();
+    // That the pool does not answer keeps nobody from what else there is.
+    let pool = node.system.pool.status().await;
+    let listens_at = node.network.listen_addr.map(|_| node.system.pool.address());
     Ok(Json(api::Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         node: node.keys.node.id(),
@@ -26,31 +29,9 @@ pub(super) async fn status(State(node): State<Arc<Node>>) -> Result<Json<api::St
         uptime_secs: node.started.elapsed().as_secs(),
         storage: usage.into(),
         scrub,
-        network: network(&node).await,
+        network: api::Network::new(&node.system, pool.as_ref().ok(), listens_at),
         metrics_trouble: node.not_watched.borrow().clone(),
     }))
-}
-
-/// That the pool does not answer keeps nobody from what else there is.
-async fn network(node: &Node) -> api::Network {
-    let system = &node.system;
-    let book = system.peers.book();
-    let (connected, strangers) = match system.pool.status().await {
-        Ok(pool) => {
-            let wanted = pool.connections.iter().filter(|one| book.is_wanted(one.node)).count();
-            (Some(wanted), pool.connections.len() - wanted)
-        }
-        Err(_) => (None, 0),
-    };
-    let reached = system.peers.reach().tried.map(|(by, at_ms, worked)| api::Reached { by, at_ms, worked });
-    api::Network {
-        listens_at: node.network.listen_addr.map(|_| system.pool.address().to_string()),
-        addresses: system.peers.announced(),
-        peers: book.peers.keys().filter(|peer| book.is_wanted(**peer)).count(),
-        connected,
-        strangers,
-        reached,
-    }
 }
 
 /// Every actor, and how it fares

@@ -31,6 +31,8 @@ pub(super) struct Facts {
     pub(super) scrub: Known<api::Scrub>,
     /// How much the cache holds.
     pub(super) cache: Known<CacheUsage>,
+    /// How it stands with other nodes.
+    pub(super) network: Known<api::Network>,
 }
 
 /// Asks the actors.
@@ -41,18 +43,20 @@ pub(super) struct Questions {
     storage: Question<api::Storage>,
     scrub: Question<api::Scrub>,
     cache: Question<CacheUsage>,
+    network: Question<api::Network>,
 }
 
 impl Questions {
     /// To a node that was started then.
     pub(super) fn new(health: Health, started: Instant) -> Self {
         let (storage, scrub, cache) = (Question::default(), Question::default(), Question::default());
-        Self { health, started, storage, scrub, cache }
+        Self { health, started, storage, scrub, cache, network: Question::default() }
     }
 
     /// Gathers what can be found out within [`DEADLINE`].
     pub(super) async fn ask(&self) -> Facts {
-        let (storage, scrub, cache) = tokio::join!(self.storage(), self.scrub(), self.cache());
+        let (storage, scrub, cache, network) =
+            tokio::join!(self.storage(), self.scrub(), self.cache(), self.network());
         let system = &self.health.system;
         let standing = system.standing.borrow().clone();
         let waiting = system.waiting();
@@ -71,6 +75,7 @@ impl Questions {
             storage,
             scrub,
             cache,
+            network,
         }
     }
 
@@ -92,6 +97,15 @@ impl Questions {
         let cache = self.health.system.cache.clone();
         let asked = async move { cache.usage().await };
         self.cache.ask(asked, DEADLINE).await.map_err(|why| shown(&why))
+    }
+
+    async fn network(&self) -> Known<api::Network> {
+        let system = self.health.system.clone();
+        let asked = async move {
+            let pool = system.pool.status().await?;
+            Ok(api::Network::new(&system, Some(&pool), pool.listens_at))
+        };
+        self.network.ask(asked, DEADLINE).await.map_err(|why| shown(&why))
     }
 }
 

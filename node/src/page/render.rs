@@ -35,6 +35,7 @@ pub(super) fn document(facts: &Facts, history: &History, now: Instant) -> Markup
                         (sections::verification(facts))
                         (sections::cache(facts, history))
                         (sections::repairs(facts))
+                        (sections::others(facts))
                     }
                     (sections::recovery(facts))
                     (sections::last_hour(history, now))

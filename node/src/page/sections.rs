@@ -97,6 +97,25 @@ pub(super) fn cache(facts: &Facts, history: &History) -> Markup {
     })
 }
 
+/// How it stands with other nodes. Who they are is nobody's business who may look at the page.
+pub(super) fn others(facts: &Facts) -> Markup {
+    card("Other nodes", &facts.network, |network| {
+        html! {
+            dl {
+                (row("Known", network.peers))
+                (row("Connected", network.connected.map_or_else(unknown, |connected| connected.to_string())))
+                @if network.strangers > 0 { (row("Strangers", network.strangers)) }
+                (row("Others can dial it", match &network.reached {
+                    _ if network.listens_at.is_none() => "no: it only dials".to_owned(),
+                    None => "not tried lately".to_owned(),
+                    Some(reached) if reached.worked => format!("yes, as of {}", human::ago(reached.at_ms)),
+                    Some(reached) => format!("no, as of {}: see `doctor`", human::ago(reached.at_ms)),
+                }))
+            }
+        }
+    })
+}
+
 /// What was found damaged and waits to be mended.
 pub(super) fn repairs(facts: &Facts) -> Markup {
     card("Repairs", &facts.storage, |storage| {

@@ -12,7 +12,7 @@ use config::StorageConfig;
 use http_body_util::BodyExt;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
-use proto::NodeKey;
+use proto::{NodeId, NodeKey};
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
@@ -80,6 +80,18 @@ pub(super) fn scrub() -> api::Scrub {
 }
 
 /// Of a node that is well.
+fn network() -> api::Network {
+    api::Network {
+        listens_at: Some("[::]:4433".to_owned()),
+        addresses: Vec::new(),
+        peers: 3,
+        connected: Some(2),
+        strangers: 0,
+        reached: Some(api::Reached { by: NodeId::from_bytes([7; 32]), at_ms: 0, worked: true }),
+    }
+}
+
+/// Of a node that is well.
 pub(super) fn facts() -> Facts {
     let actor = |name: &str| api::Actor {
         name: name.to_owned(),
@@ -99,6 +111,7 @@ pub(super) fn facts() -> Facts {
         storage: Ok(storage()),
         scrub: Ok(scrub()),
         cache: Ok(CacheUsage { entries: 30, bytes: 12 << 20, bytes_max: 128 << 20, loads: 0 }),
+        network: Ok(network()),
     }
 }
 
@@ -122,6 +135,9 @@ fn node_that_is_well_shows_all_it_knows() {
             "<title>In order · Tesseras</title>",
             "<h2>Space</h2>",
             "<dt>Room for</dt><dd>39.00 GiB more</dd>",
+            "<dt>Known</dt><dd>3</dd>",
+            "<dt>Connected</dt><dd>2</dd>",
+            "<dt>Others can dial it</dt><dd>yes, as of ",
             "<dt>Oldest</dt><dd>9 days ago</dd>",
             "<dt>Begins by itself</dt><dd>in 18 days</dd>",
             "<dt>In memory</dt><dd>12.00 MiB of 128.00 MiB</dd>",
@@ -284,7 +300,7 @@ async fn page_is_there_while_no_actor_answers() {
         body.contains("Not all is known: what is stored could not be found out (storage is being restarted"),
         "{body}"
     );
-    assert_eq!(body.matches("Could not be found out").count(), 4, "{body}");
+    assert_eq!(body.matches("Could not be found out").count(), 5, "{body}");
 }
 
 fn between<'a>(text: &'a str, from: &str, to: &str) -> &'a str {
