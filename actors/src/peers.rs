@@ -93,7 +93,7 @@ impl Peers {
         config: NetworkConfig,
         records: RecordsHandle,
     ) -> Self {
-        let book = watch::Sender::new(Arc::new(configured(&config)));
+        let book = watch::Sender::new(Arc::new(configured(&config, us)));
         let (noted, seen, reach) = (Mutex::default(), Mutex::default(), watch::Sender::new(Reach::default()));
         let (asked, refreshing) = (AtomicU64::new(0), tokio::sync::Mutex::default());
         let (joining, misbehaved) = (Joining::default(), Seldom::new());
@@ -156,7 +156,7 @@ impl Peers {
 
     async fn read_again(&self) -> Result<(), ActorError> {
         let records = &self.0.records;
-        let mut book = configured(&self.0.config);
+        let mut book = configured(&self.0.config, self.0.us);
         for peer in records.peers().await? {
             let known = book.peers.entry(peer.node).or_default();
             let addresses = peer.addresses.iter().chain(&peer.last_address);
@@ -212,6 +212,7 @@ impl Peers {
         if node == self.0.us {
             return Err(ActorError::Peer { node, trouble: PeerTrouble::Itself });
         }
+        self.must_be_free(&name, node).await?;
         let known = self.0.records.peer(node).await?;
         let before = known.as_ref().map(|peer| peer.origin);
         let note = Note::Peer {
@@ -225,6 +226,22 @@ impl Peers {
             at_ms: clock::now_ms(),
         };
         self.change(vec![note]).await
+    }
+
+    /// Errors with [`ActorError::Conflict`] when another node is called so.
+    async fn must_be_free(&self, name: &Option<String>, node: NodeId) -> Result<(), ActorError> {
+        let (Some(other), Some(name)) = (self.called(name, node).await?, name) else { return Ok(()) };
+        let what = format!("{other} is called {name:?} already: call this one otherwise");
+        Err(ActorError::Conflict { what })
+    }
+
+    /// Another node that is called so.
+    async fn called(&self, name: &Option<String>, but: NodeId) -> Result<Option<NodeId>, ActorError> {
+        if name.is_none() {
+            return Ok(None);
+        }
+        let peers = self.0.records.peers().await?;
+        Ok(peers.into_iter().find(|peer| peer.node != but && peer.name == *name).map(|peer| peer.node))
     }
 
     /// Forgets a peer. Errors with [`ActorError::NotFound`], and with [`ActorError::Conflict`] for one that the settings
@@ -464,16 +481,17 @@ pub(crate) fn software() -> String {
     software.get(..SOFTWARE_BYTES_MAX).unwrap_or(software).to_owned()
 }
 
-/// What the settings say alone.
-fn configured(config: &NetworkConfig) -> PeerBook {
+/// What the settings say alone. Nodes that share them find themselves in there.
+fn configured(config: &NetworkConfig, us: NodeId) -> PeerBook {
     let known = |peer: &config::PeerAddress| Known {
         addresses: peer.addresses.clone(),
         is_configured: true,
         ..Known::default()
     };
+    let others = config.peers.iter().filter(|peer| peer.node != us);
     PeerBook {
         accepts_any: config.accept == Accept::Any,
-        peers: config.peers.iter().map(|peer| (peer.node, known(peer))).collect(),
+        peers: others.map(|peer| (peer.node, known(peer))).collect(),
         ..PeerBook::default()
     }
 }

@@ -49,7 +49,11 @@ impl Peers {
         author: Option<AuthorId>,
     ) -> Result<bool, ActorError> {
         let (token, at_ms) = (Checksum::of(secret), clock::now_ms());
-        let Some(invite) = self.0.records.invite(token).await? else { return Ok(false) };
+        let Some(mut invite) = self.0.records.invite(token).await? else { return Ok(false) };
+        // Whoever invited may have called two so.
+        if self.called(&invite.name, node).await?.is_some() {
+            invite.name = None;
+        }
         let known = self.0.records.peer(node).await?;
         let peer = invited(node, invite, known, addresses, author, at_ms);
         let noted = self.0.records.note(vec![Note::TakeInvite { token, at_ms }, peer]).await?;

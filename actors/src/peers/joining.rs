@@ -60,6 +60,7 @@ impl Peers {
         if node == self.us() {
             return Err(ActorError::Peer { node, trouble: PeerTrouble::Itself });
         }
+        self.must_be_free(&name, node).await?;
         let attempt = Attempt::begin(self, node, addresses)?;
         self.refresh().await?;
         let told = ask.await;

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use actors::conn_pool::{PeerTrouble, raw::Raw};
+use actors::{
+    ActorError,
+    conn_pool::{PeerTrouble, raw::Raw},
+};
 use config::Accept;
 use proto::NodeKey;
 
@@ -178,7 +181,7 @@ async fn node_that_is_asked_is_not_known_any_more_when_nobody_waits_for_it() {
     let address = [config::HostPort::try_from(a.address()).unwrap()];
     let (peers, id) = (b.system.peers.clone(), a.id());
     let asking = tokio::spawn(async move {
-        let never = std::future::pending::<Result<(), actors::ActorError>>();
+        let never = std::future::pending::<Result<(), ActorError>>();
         peers.join(id, &address, None, None, never).await
     });
     until("asking", async || b.system.peers.book().peers.contains_key(&id)).await;
@@ -325,4 +328,34 @@ async fn peer_that_hangs_up_again_and_again_was_absent_once() {
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(absences().await, 1);
     hangs_up.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_two_nodes_are_called_the_same() {
+    let (a, b, c) = (Node::start(1).await, Node::start(2).await, Node::start(3).await);
+    let ben = || Some("ben".to_owned());
+    let at = |node: &Node| [node.address().try_into().unwrap()];
+    a.system.peers.add(b.id(), &at(&b), None, ben()).await.unwrap();
+    // The same one again.
+    a.system.peers.add(b.id(), &at(&b), None, ben()).await.unwrap();
+    let other = a.system.peers.add(c.id(), &at(&c), None, ben()).await;
+    assert!(matches!(&other, Err(ActorError::Conflict { what }) if what.contains("\"ben\"")), "{other:?}");
+    let asked = std::future::pending::<Result<(), ActorError>>();
+    let other = a.system.peers.join(c.id(), &at(&c), None, ben(), asked).await;
+    assert!(matches!(other, Err(ActorError::Conflict { .. })), "{other:?}");
+    // One who was invited under a name that is taken comes in without it.
+    let secret = a.system.peers.invite(None, ben(), Duration::from_secs(60)).await.unwrap();
+    c.knows(&a).await;
+    c.system.remote.hello(a.id(), false, Some(secret)).await.unwrap();
+    assert_eq!(row(&a, &c).await.unwrap().name, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn node_that_the_settings_name_is_not_its_own_peer() {
+    let id = NodeKey::from_seed([1; 32]).id();
+    let itself = config::PeerAddress { node: id, addresses: vec!["127.0.0.1:9".parse().unwrap()] };
+    let a = Node::with(1, |network| network.peers = vec![itself]).await;
+    assert!(a.id() == id && a.system.peers.book().peers.is_empty());
+    a.system.peers.refresh().await.unwrap();
+    assert!(a.system.peers.book().peers.is_empty());
 }
