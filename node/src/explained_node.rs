@@ -62,9 +62,9 @@ pub(crate) struct Waits {
 }
 
 impl Waits {
-    /// For this reason, for so long.
-    pub(crate) fn new(reason: String, again_ms: u64) -> Self {
-        Self { cause: Cause::of(&reason), reason, again_ms }
+    /// Because dialling it ended so, for so long.
+    pub(crate) fn new(trouble: &PeerTrouble, again_ms: u64) -> Self {
+        Self { cause: Cause::of(trouble), reason: trouble.to_string(), again_ms }
     }
 }
 
@@ -84,19 +84,14 @@ enum Cause {
 }
 
 impl Cause {
-    /// The pool keeps the sentence alone: how that begins tells what it is.
-    fn of(reason: &str) -> Self {
-        let mark = || MARK.to_owned();
-        let kinds = [
-            (PeerTrouble::WrongKey { address: mark() }, Self::OtherKey),
-            (PeerTrouble::NotKnown { reason: mark() }, Self::NotKnown),
-            (PeerTrouble::Blocked { reason: mark() }, Self::BlocksUs),
-            (PeerTrouble::Lost { reason: mark(), is_passing: false }, Self::Lost),
-        ];
-        let begins = |trouble: &PeerTrouble| {
-            trouble.to_string().split_once(MARK).is_some_and(|(begin, _)| reason.starts_with(begin))
-        };
-        kinds.iter().find(|(trouble, _)| begins(trouble)).map_or(Self::Away, |(_, cause)| *cause)
+    fn of(trouble: &PeerTrouble) -> Self {
+        match trouble {
+            PeerTrouble::WrongKey { .. } => Self::OtherKey,
+            PeerTrouble::NotKnown { .. } => Self::NotKnown,
+            PeerTrouble::Blocked { .. } => Self::BlocksUs,
+            PeerTrouble::Lost { .. } => Self::Lost,
+            _ => Self::Away,
+        }
     }
 
     fn verdict(self) -> &'static str {
@@ -255,9 +250,6 @@ fn kept(facts: &NodeFacts) -> Option<Finding> {
     Some(Finding { what: format!("{kept} are kept here for it, of at most {most}"), remedy })
 }
 
-/// In no sentence.
-const MARK: &str = "\0";
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -299,11 +291,10 @@ mod tests {
 
     #[test]
     fn node_that_is_away_is_explained_with_how_it_was_looked_for() {
-        let waits =
-            |trouble: PeerTrouble| NodeFacts { waits: Some(Waits::new(trouble.to_string(), 541)), ..peer() };
+        let waits = |trouble: &PeerTrouble| NodeFacts { waits: Some(Waits::new(trouble, 541)), ..peer() };
         let said = |trouble: PeerTrouble, verdict: &str, remedy: &str| {
             let expected = format!("it is left alone for 1 second, because {trouble}");
-            let facts = waits(trouble);
+            let facts = waits(&trouble);
             check(&facts, false, verdict, &[&expected], 1);
             let explained = NodeExplained::new(&facts);
             let remedies: Vec<_> = explained.findings.into_iter().filter_map(|one| one.remedy).collect();
@@ -339,7 +330,7 @@ mod tests {
         // There is one thing to do about it, however it else stands with it.
         let cut_off = NodeFacts {
             is_connected: false,
-            waits: Some(Waits::new("it was away".to_owned(), 541)),
+            waits: Some(Waits::new(&PeerTrouble::NoAddress, 541)),
             wrong_bytes: 1,
             kept_bytes: 1 << 30,
             ..blocked

@@ -92,8 +92,8 @@ impl From<ConnectionStatus> for Connection {
 
 impl From<WaitingStatus> for Waiting {
     fn from(status: WaitingStatus) -> Self {
-        let WaitingStatus { node, reason, retry_after } = status;
-        Self { node, reason, retry_after_ms: ms(retry_after) }
+        let WaitingStatus { node, trouble, retry_after } = status;
+        Self { node, reason: trouble.to_string(), retry_after_ms: ms(retry_after) }
     }
 }
 

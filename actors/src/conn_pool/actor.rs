@@ -320,7 +320,7 @@ impl State {
         connections.sort_by_key(|connection| connection.node);
         let waiting = self.backoffs.iter().filter_map(|(node, failure)| {
             let retry_after = Duration::from_millis(failure.backoff.wait_ms(now_ms)?);
-            Some(WaitingStatus { node: *node, reason: failure.reason.clone(), retry_after })
+            Some(WaitingStatus { node: *node, trouble: failure.trouble.clone(), retry_after })
         });
         let mut waiting: Vec<_> = waiting.collect();
         waiting.sort_by_key(|waiting| waiting.node);

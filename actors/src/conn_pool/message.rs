@@ -103,7 +103,7 @@ pub struct WaitingStatus {
     /// The node.
     pub node: NodeId,
     /// How it ended the last time.
-    pub reason: String,
+    pub trouble: PeerTrouble,
     /// For how long still.
     pub retry_after: Duration,
 }

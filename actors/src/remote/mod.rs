@@ -27,7 +27,7 @@ use crate::{
 
 pub use compare::{Compared, Difference};
 pub use holdings::{Greeting, Kept};
-pub use proofs::Proven;
+pub use proofs::{Proven, Unproven};
 
 /// Asks other nodes.
 #[derive(Debug, Clone)]

@@ -23,9 +23,25 @@ pub struct Proven {
     pub bytes: usize,
 }
 
+/// Why a node has not proven what it claims.
+#[derive(Debug)]
+pub struct Unproven {
+    /// What it was asked for; `None` when it was not asked.
+    pub fragment: Option<FragmentId>,
+    /// Why not.
+    pub error: ActorError,
+}
+
+impl From<ActorError> for Unproven {
+    fn from(error: ActorError) -> Self {
+        Self { fragment: None, error }
+    }
+}
+
 impl Remote {
     /// Has a node prove one of the fragments of a tessera that it claims, with a group of it: both picked at random, so
-    /// that it cannot keep just what it will be asked for. Notes the proof.
+    /// that it cannot keep just what it will be asked for. Notes the proof; or that it claims this fragment no more, if it
+    /// has none.
     ///
     /// Errors with [`ActorError::NotFound`] when it claims none, or no layout of the tessera is here.
     pub async fn prove_one(
@@ -34,7 +50,7 @@ impl Remote {
         checksums: &ChecksumHandle,
         holder: NodeId,
         tessera: TesseraId,
-    ) -> Result<Proven, ActorError> {
+    ) -> Result<Proven, Unproven> {
         let claimed = pick(records, holder, tessera).await?;
         let (stripe, index) = (claimed.stripe, claimed.index);
         let expected = checksums.expected(tessera, stripe..stripe.saturating_add(1), STRIPE_MAX).await?;
@@ -56,7 +72,7 @@ impl Remote {
         if let Some(note) = note {
             records.note(vec![note]).await?;
         }
-        let bytes = proof?;
+        let bytes = proof.map_err(|error| Unproven { fragment: Some(fragment), error })?;
         Ok(Proven { fragment, group, groups, bytes })
     }
 }

@@ -143,7 +143,7 @@ pub enum Note {
 pub enum Origin {
     /// The operator named it.
     Configured,
-    /// It had an invite.
+    /// An invite made it known, given or followed.
     Invited,
     /// Another peer named it.
     Introduced,

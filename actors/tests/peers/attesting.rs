@@ -1,9 +1,9 @@
 //! What others claim, compared with the layout.
 
-use actors::{ActorError, storage::Blocked};
+use actors::{ActorError, remote::Unproven, storage::Blocked};
 use proto::Fragment;
 
-use crate::support::{Tessera, pair};
+use crate::support::{Tessera, pair, refusal};
 
 /// Both have the documents; the first has the fragments too.
 async fn kept_by_both(a: &crate::support::Node, b: &crate::support::Node, length: usize) -> Tessera {
@@ -67,7 +67,7 @@ async fn holder_proves_what_it_claims_and_that_is_noted_apart() {
     let remote = &a.system.remote;
     // Who claims nothing has nothing to prove.
     let early = remote.prove_one(&records, &checksums, b.id(), tessera.id()).await;
-    assert!(matches!(early, Err(ActorError::NotFound { .. })), "{early:?}");
+    assert!(matches!(early.unwrap_err().error, ActorError::NotFound { .. }));
     a.system.attestation.audit(b.id(), tessera.id()).await.unwrap();
     for _ in 0..10 {
         let proven = remote.prove_one(&records, &checksums, b.id(), tessera.id()).await.unwrap();
@@ -85,7 +85,7 @@ async fn holder_that_has_lost_the_bytes_claims_them_but_cannot_prove_them() {
     b.damage(&tessera.fragments);
     let (records, checksums) = (a.system.storage.records(), a.system.storage.checksums_door());
     let proven = a.system.remote.prove_one(&records, &checksums, b.id(), tessera.id()).await;
-    assert_eq!(crate::support::refusal(proven), proto::wire::RefusalKind::Corrupt);
+    assert_eq!(refusal(proven.map_err(|unproven| unproven.error)), proto::wire::RefusalKind::Corrupt);
     // So much for that claim of it.
     assert_eq!(claimed(&a, &tessera).await, tessera.fragments.len() as u64 - 1);
     // What was found damaged is not even claimed any more.
@@ -104,7 +104,8 @@ async fn holder_that_has_let_go_of_it_is_no_holder_any_more_once_it_says_so() {
     assert_eq!(b.system.drop_for_all(tessera.id()).await.unwrap(), tessera.fragments.len() as u64);
     for _ in &tessera.fragments {
         let proven = a.system.remote.prove_one(&records, &checksums, b.id(), tessera.id()).await;
-        assert_eq!(crate::support::refusal(proven), proto::wire::RefusalKind::NotFound);
+        let Err(Unproven { fragment: Some(_), error }) = proven else { panic!("{proven:?}") };
+        assert_eq!(refusal(Err::<(), _>(error)), proto::wire::RefusalKind::NotFound);
     }
     assert_eq!(claimed(&a, &tessera).await, 0);
 }
@@ -117,7 +118,7 @@ async fn holder_that_has_blocked_it_is_no_holder_any_more_once_it_says_so() {
     assert!(claimed(&a, &tessera).await > 1);
     b.system.peers.block(Blocked::Tessera(tessera.id()), "not ours".to_owned()).await.unwrap();
     let asked = a.system.attestation.audit(b.id(), tessera.id()).await;
-    assert_eq!(crate::support::refusal(asked), proto::wire::RefusalKind::Blocked);
+    assert_eq!(refusal(asked), proto::wire::RefusalKind::Blocked);
     assert_eq!(claimed(&a, &tessera).await, 0);
 }
 

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use actors::{
     ActorError,
     conn_pool::PeerTrouble,
+    remote::Unproven,
     storage::{self, RecordsHandle},
 };
 use axum::{Json, extract::State};
-use proto::{Checksum, NodeId, TesseraId, wire::RefusalKind};
+use proto::{FragmentId, NodeId, TesseraId, wire::RefusalKind};
 
 use super::{Node, extract::InPath};
 use crate::{
@@ -77,10 +78,9 @@ pub(super) async fn prove(
         );
         return Err(Problem::new(Kind::NotFound, detail));
     }
-    match node.system.remote.prove_one(&records, &checksums, holder, tessera).await {
-        Ok(proven) => Ok(Json(api::Proven::new(holder, &proven))),
-        Err(error) => Err(unproven(&records, holder, tessera, error).await),
-    }
+    let proven = node.system.remote.prove_one(&records, &checksums, holder, tessera).await;
+    let proven = proven.map_err(|why| unproven(holder, why))?;
+    Ok(Json(api::Proven::new(holder, &proven)))
 }
 
 /// Those that claim something of a tessera. Errors with [`ActorError::NotFound`] when none does and it is not known here.
@@ -93,57 +93,24 @@ async fn claimants(records: &RecordsHandle, tessera: TesseraId) -> Result<Vec<st
 }
 
 /// Why a node has not proven what it claims. It is asked by a checksum and knows no more; here the fragment has a place.
-async fn unproven(records: &RecordsHandle, holder: NodeId, tessera: TesseraId, error: ActorError) -> Problem {
-    let ActorError::Peer { trouble: PeerTrouble::Refused(refusal), .. } = &error else { return error.into() };
-    let found = match checksum_in(refusal.reason()) {
-        Some(checksum) => place(records, holder, tessera, checksum).await,
-        None => Ok(None),
+fn unproven(holder: NodeId, Unproven { fragment, error }: Unproven) -> Problem {
+    let (ActorError::Peer { trouble: PeerTrouble::Refused(refusal), .. }, Some(id)) = (&error, fragment)
+    else {
+        return error.into();
     };
-    let which = match found {
-        Ok(Some((stripe, index))) => format!("fragment {stripe}/{index}"),
-        Ok(None) => "a fragment of it".to_owned(),
-        Err(error) => return error.into(),
-    };
+    let FragmentId { tessera, stripe, index } = id;
     let detail = match refusal.kind() {
         RefusalKind::NotFound => format!(
-            "{holder}: it does not have {which} any more, which it has claimed: ask what it still has, with \
-             `attest {tessera} --peer {holder}`"
+            "{holder}: it does not have fragment {stripe}/{index} any more, which it has claimed: ask what it still has, \
+             with `attest {tessera} --peer {holder}`"
         ),
         RefusalKind::Corrupt => format!(
-            "{holder}: {which} is damaged there, at the node that was asked, and waits there for its repair: tell whoever \
-             runs it to look at `jobs` and `doctor`"
+            "{holder}: fragment {stripe}/{index} is damaged there, at the node that was asked, and waits there for its \
+             repair: tell whoever runs it to look at `jobs` and `doctor`"
         ),
         _ => return error.into(),
     };
     Problem::new(Problem::from(error).kind(), detail)
-}
-
-/// Where a fragment with this checksum stands among those that a node claims.
-async fn place(
-    records: &RecordsHandle,
-    holder: NodeId,
-    tessera: TesseraId,
-    checksum: Checksum,
-) -> Result<Option<(u32, u16)>, ActorError> {
-    let holders = records.holders(tessera).await?;
-    let mut left = holders.iter().find(|one| one.node == holder).map_or(0, |one| one.claimed);
-    let mut from = 0_u32;
-    while left > 0 && from < u32::MAX {
-        let to = from.saturating_add(STRIPES);
-        let claims = records.claims(tessera, from..to).await?;
-        for claim in claims.iter().filter(|claim| claim.holder == holder) {
-            if claim.checksum == checksum {
-                return Ok(Some((claim.stripe, claim.index)));
-            }
-            left = left.saturating_sub(1);
-        }
-        from = to;
-    }
-    Ok(None)
-}
-
-fn checksum_in(sentence: &str) -> Option<Checksum> {
-    sentence.split(|letter: char| !letter.is_ascii_hexdigit()).find_map(|word| word.parse().ok())
 }
 
 /// Others are asked, and this node is not one of them.
@@ -155,23 +122,4 @@ fn refuse_own(node: &Node, holder: NodeId) -> Result<(), Problem> {
         "{holder}: that is this node itself: `attest ID` without `--peer` says what it claims, and `verify ID` reads that back"
     );
     Err(Problem::new(Kind::Refused, detail))
-}
-
-/// Stripes that are looked at together.
-const STRIPES: u32 = 1024;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn checksum_is_found_in_what_another_node_says() {
-        let checksum = Checksum::of(b"a fragment");
-        for error in
-            [ActorError::not_found(format!("the bytes of {checksum}")), ActorError::CorruptBlob { checksum }]
-        {
-            assert_eq!(checksum_in(&error.to_string()), Some(checksum), "{error}");
-        }
-        assert_eq!(checksum_in("the bytes of a707b0 are not there"), None);
-    }
 }

@@ -231,7 +231,7 @@ impl Picture {
 
 fn facts(is_own: bool, peer: Option<api::Peer>, book: &PeerBook, pool: &PoolStatus, id: NodeId) -> NodeFacts {
     let waits = pool.waiting.iter().find(|one| one.node == id);
-    let waits = waits.map(|one| Waits::new(one.reason.clone(), us(one.retry_after) / 1000));
+    let waits = waits.map(|one| Waits::new(&one.trouble, us(one.retry_after) / 1000));
     let is_connected = pool.connections.iter().any(|one| one.node == id);
     let blocked = book.blocked.get(&id).cloned();
     let Some(peer) = peer else {

@@ -15,7 +15,7 @@ use super::{
     peers::{show, size},
 };
 use crate::{
-    api::{Invite as Row, Invited, Join as Joining, NewInvite, Ping},
+    api::{Invite as Row, Invited, Join as Joining, NewInvite, Ping, Status},
     args::program_name,
     client::path,
     clock::now_ms,
@@ -93,7 +93,8 @@ impl Invite {
             valid_for_secs: Some(self.span.as_secs()),
             addresses,
         };
-        let invited: Invited = context.client()?.post(INVITES, &new).await?;
+        let client = context.client()?;
+        let invited: Invited = client.post(INVITES, &new).await?;
         if context.output.json {
             context.output.json(&invited)?;
         } else {
@@ -102,6 +103,15 @@ impl Invite {
         }
         if let Some(warning) = warning(&invited.addresses) {
             context.output.warning(&warning);
+        }
+        if let Some(allow) = self.allow {
+            let status: Status = client.get(STATUS).await?;
+            if let Some(room) = status.storage.room().filter(|room| *room < allow) {
+                context.output.warning(&format!(
+                    "that is more than there is room for here, which is {}: `status` says of what",
+                    human::bytes(room)
+                ));
+            }
         }
         Ok(Exit::Ok)
     }
@@ -271,6 +281,7 @@ fn span(text: &str) -> Result<Duration, String> {
     span.ok_or_else(|| format!("{text:?} is no span of time from \"1 min\" to \"90 days\""))
 }
 
+const STATUS: &str = "/v1/status";
 const INVITES: &str = "/v1/invites";
 /// What an invite begins with.
 const BEGIN: &str = "invite1";

@@ -22,10 +22,9 @@ use super::{
 use crate::{error::ActorError, supervision::gate::Slot};
 
 /// A node that could not be reached, and why.
-#[derive(Default)]
 pub(super) struct Failure {
     pub(super) backoff: Backoff,
-    pub(super) reason: String,
+    pub(super) trouble: PeerTrouble,
     /// Whether the pool had dialled it by itself: then it is tried at once when somebody asks for it.
     pub(super) was_kept: bool,
 }
@@ -92,11 +91,11 @@ impl State {
         if book.peers.get(&node).is_none_or(|peer| peer.addresses.is_empty()) {
             return refuse(PeerTrouble::NoAddress);
         }
-        if let Some(Failure { backoff, reason, was_kept }) = self.backoffs.get(&node)
+        if let Some(Failure { backoff, trouble, was_kept }) = self.backoffs.get(&node)
             && (is_kept || !was_kept)
             && let Some(retry_after_ms) = backoff.wait_ms(self.clock.now_ms())
         {
-            return refuse(PeerTrouble::Waiting { reason: reason.clone(), retry_after_ms });
+            return refuse(PeerTrouble::Waiting { reason: trouble.to_string(), retry_after_ms });
         }
         // First: nobody goes for a dial that there is not.
         if let Err(retry_after_ms) = self.budget.ask(self.clock.now_ms()) {
@@ -186,10 +185,10 @@ impl State {
     }
 
     pub(super) fn back_off(&mut self, node: NodeId, trouble: &PeerTrouble, was_kept: bool) {
-        let failure = self.backoffs.entry(node).or_default();
-        failure.backoff.failed(self.clock.now_ms(), fastrand::f64());
-        failure.reason = trouble.to_string();
-        failure.was_kept = was_kept;
+        let before = self.backoffs.remove(&node);
+        let mut backoff = before.map(|failure| failure.backoff).unwrap_or_default();
+        backoff.failed(self.clock.now_ms(), fastrand::f64());
+        self.backoffs.insert(node, Failure { backoff, trouble: trouble.clone(), was_kept });
     }
 
     fn tell_waiting(&mut self, node: NodeId, trouble: &PeerTrouble) {

@@ -130,7 +130,9 @@ async fn node_that_is_full_is_left_alone_for_a_while() {
     say(&c.pool.lease(a.id).await.unwrap()).await.unwrap_err();
     until("leaving it alone", async || {
         let waiting = c.pool.status().await.unwrap().waiting;
-        waiting.iter().any(|waiting| waiting.node == a.id && waiting.reason.contains("are taken here"))
+        waiting
+            .iter()
+            .any(|waiting| waiting.node == a.id && waiting.trouble.to_string().contains("are taken here"))
     })
     .await;
     let told = trouble(c.pool.lease(a.id).await.unwrap_err());

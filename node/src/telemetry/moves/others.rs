@@ -89,7 +89,10 @@ async fn prove(driven: &Driven, friend: &System) {
     records.note(vec![Note::Claim { holder, tessera, stripes: 0..1, held, at_ms: 0 }]).await.unwrap();
     eventually(async || {
         let proven = driven.system.remote.prove_one(&records, &checksums, holder, tessera).await;
-        matches!(proven, Err(ActorError::Peer { trouble: PeerTrouble::Refused(_), .. }))
+        matches!(
+            proven.map_err(|why| why.error),
+            Err(ActorError::Peer { trouble: PeerTrouble::Refused(_), .. })
+        )
     })
     .await;
 }
