@@ -36,8 +36,8 @@ pub(crate) struct NodeFacts {
     pub(crate) is_connected: bool,
     /// Why it is left alone, if it is.
     pub(crate) waits: Option<Waits>,
-    /// How long ago it was there, in milliseconds, and where.
-    pub(crate) seen: Option<(u64, String)>,
+    /// How long ago it was there, in milliseconds, and where, if it has said that.
+    pub(crate) seen: Option<(u64, Option<String>)>,
     /// How often it gave other bytes than it should.
     pub(crate) wrong_bytes: u64,
     /// How often it failed.
@@ -196,7 +196,10 @@ fn blocked(facts: &NodeFacts) -> Option<Finding> {
 fn there(facts: &NodeFacts) -> Option<Finding> {
     facts.origin.filter(|_| !facts.is_connected)?;
     let seen = match &facts.seen {
-        Some((ago, at)) => format!("it was last there {} ago, at {at}", human::span(ago / 1000)),
+        Some((ago, at)) => {
+            let at = at.as_ref().map_or_else(String::new, |at| format!(", at {at}"));
+            format!("it was last there {} ago{at}", human::span(ago / 1000))
+        }
         None => "it was never there so far".to_owned(),
     };
     let named = facts.addresses.join(" or ");
@@ -258,7 +261,7 @@ mod tests {
         NodeFacts {
             origin: Some(Origin::Configured),
             addresses: vec!["example.org:4433".to_owned()],
-            seen: Some((7_200_000, "192.0.2.7:4433".to_owned())),
+            seen: Some((7_200_000, Some("192.0.2.7:4433".to_owned()))),
             allow_bytes: 1 << 30,
             ..NodeFacts::default()
         }
@@ -285,6 +288,8 @@ mod tests {
         check(&there, true, "connected", &["network.peers names it; it acts for author1x"], 0);
         let full = NodeFacts { is_connected: true, kept_bytes: 1 << 30, ..peer() };
         check(&full, true, "connected", &["1.00 GiB are kept here for it, of at most 1.00 GiB"], 1);
+        let nowhere = NodeFacts { seen: Some((7_200_000, None)), ..peer() };
+        check(&nowhere, true, "was there 2 hours ago", &["last there 2 hours ago; it is dialled"], 1);
         let own = NodeFacts { is_own: true, ..NodeFacts::default() };
         check(&own, true, "this node itself", &[], 0);
     }

@@ -46,6 +46,10 @@ pub struct Metadata {
 impl Metadata {
     /// Reads and checks `tessera.json`.
     pub(crate) fn parse(json: &[u8]) -> Result<Self, ArchiveError> {
+        // By itself serde also takes the values in their order, without names.
+        if json.trim_ascii_start().first() != Some(&b'{') {
+            return Err(bad("it must be a JSON object".to_owned()));
+        }
         let metadata: Self = serde_json::from_slice(json).map_err(|error| bad(error.to_string()))?;
         metadata.check()?;
         Ok(metadata)
@@ -155,6 +159,7 @@ mod tests {
         let error = Metadata::parse(br#"{"pubic": true}"#).unwrap_err().to_string();
         assert!(error.contains("`pubic`"), "{error}");
         assert!(Metadata::parse(br#"{"title": "a", "title": "b"}"#).is_err());
+        assert!(Metadata::parse(b"[true]").unwrap_err().to_string().contains("object"));
     }
 
     #[test]

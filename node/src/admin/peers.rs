@@ -247,7 +247,7 @@ fn facts(is_own: bool, peer: Option<api::Peer>, book: &PeerBook, pool: &PoolStat
         blocked,
         is_connected,
         waits,
-        seen: peer.seen_at_ms.map(|at_ms| (ago(at_ms), peer.last_address.unwrap_or_default())),
+        seen: peer.seen_at_ms.map(|at_ms| (ago(at_ms), peer.last_address)),
         wrong_bytes: peer.wrong_bytes,
         errors: peer.errors,
         absences: peer.absences,
