@@ -245,8 +245,9 @@ impl State {
         self.remove(link);
         self.window_bytes_left += link.granted_bytes();
         let told = link.connection.close_reason().as_ref().and_then(Close::told);
-        // Whoever has come by itself is not dialled, and need not be remembered.
-        if told.is_some_and(Close::is_rebuff) && !link.is_inbound() {
+        // A stranger that has come by itself is not dialled, and need not be remembered.
+        let is_dialled = !link.is_inbound() || self.known.may_be_kept(&node);
+        if is_dialled && told.is_some_and(Close::is_rebuff) {
             self.back_off(node, trouble, link.is_kept);
         } else {
             // It was there, so it may be dialled again.

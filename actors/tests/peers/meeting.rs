@@ -272,13 +272,19 @@ async fn node_that_keeps_nothing_says_so() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn peer_that_is_removed_is_not_connected_any_more() {
-    let (a, b) = pair().await;
-    a.system.remote.hello(b.id(), false, None).await.unwrap();
-    b.system.peers.remove(a.id()).await.unwrap();
     let connected = async |node: &Node| !node.system.pool.status().await.unwrap().connections.is_empty();
-    until("its leaving", async || !connected(&b).await && !connected(&a).await).await;
-    let told = trouble(a.system.remote.hello(b.id(), false, None).await);
-    assert!(told.to_string().contains("peers add"), "{told}");
+    // Whichever of them has dialled.
+    for is_turned in [false, true] {
+        let (a, b) = pair().await;
+        a.system.remote.hello(b.id(), false, None).await.unwrap();
+        let (removed, by) = if is_turned { (&b, &a) } else { (&a, &b) };
+        by.system.peers.remove(removed.id()).await.unwrap();
+        until("its leaving", async || !connected(by).await && !connected(removed).await).await;
+        let waiting = removed.system.pool.status().await.unwrap().waiting;
+        assert!(waiting.iter().any(|one| matches!(one.trouble, PeerTrouble::NotKnown { .. })), "{waiting:?}");
+        let told = trouble(removed.system.remote.hello(by.id(), false, None).await);
+        assert!(told.to_string().contains("peers add"), "{told}");
+    }
 }
 
 /// Added anew over a connection that stays, it does not introduce itself again.
