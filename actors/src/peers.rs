@@ -58,6 +58,8 @@ struct Inner {
     joining: Joining,
     /// What is told in the log of peers that have misbehaved.
     misbehaved: Seldom<(NodeId, Score)>,
+    /// Whose absence was counted lately.
+    absent: Seldom<NodeId>,
     /// How many times it was asked to read again, and how many of these are served.
     asked: AtomicU64,
     refreshing: tokio::sync::Mutex<u64>,
@@ -96,7 +98,7 @@ impl Peers {
         let book = watch::Sender::new(Arc::new(configured(&config, us)));
         let (noted, seen, reach) = (Mutex::default(), Mutex::default(), watch::Sender::new(Reach::default()));
         let (asked, refreshing) = (AtomicU64::new(0), tokio::sync::Mutex::default());
-        let (joining, misbehaved) = (Joining::default(), Seldom::new());
+        let (joining, misbehaved, absent) = (Joining::default(), Seldom::new(), Seldom::new());
         Self(Arc::new(Inner {
             us,
             credential,
@@ -108,6 +110,7 @@ impl Peers {
             reach,
             joining,
             misbehaved,
+            absent,
             asked,
             refreshing,
         }))
@@ -254,9 +257,11 @@ impl Peers {
         if self.0.records.peer(node).await?.is_none() {
             return Err(ActorError::not_found(node));
         }
+        let removed = self.change(vec![Note::RemovePeer { node }]).await;
+        // Afterwards: what is noted meanwhile goes with its row.
         self.noted().remove(&node);
         self.seen().remove(&node);
-        self.change(vec![Note::RemovePeer { node }]).await
+        removed
     }
 
     /// Never again deals with a node or a tessera. What of it is here remains to be dropped. Returns when that was, in
@@ -371,9 +376,12 @@ impl Peers {
             let seen = Note::Seen { node: *node, address: None, author: None, at_ms };
             self.known_by_the_settings(*node).into_iter().chain([seen])
         });
-        match self.0.records.note(notes.collect()).await {
-            Ok(_) => self.seen().extend(seen.into_iter().map(|node| (node, Instant::now()))),
-            Err(error) => tracing::debug!(%error, "that peers were seen is not written down"),
+        let notes = notes.collect();
+        // Before: whoever is removed meanwhile is forgotten here, too.
+        self.seen().extend(seen.iter().map(|node| (*node, Instant::now())));
+        if let Err(error) = self.0.records.note(notes).await {
+            tracing::debug!(%error, "that peers were seen is not written down");
+            self.seen().retain(|node, _| !seen.contains(node));
         }
     }
 
@@ -446,17 +454,14 @@ impl Peers {
 
     /// A node has given this one something that is not as it should be.
     pub(crate) fn scored(&self, node: NodeId, score: Score, what: &dyn std::fmt::Display) {
-        let told = self.0.misbehaved.is_due((node, score));
-        match (score, told) {
+        if score == Score::Absence {
             // However many waited for it: it was not there once.
-            (Score::Absence, None) => return,
-            (Score::Absence, Some(_)) => {
-                tracing::info!(%node, %what, "a peer was not there when it was needed")
+            if self.0.absent.is_due(node).is_none() {
+                return;
             }
-            (_, Some(passed_over)) => {
-                tracing::warn!(%node, %what, ?score, passed_over, "a peer has misbehaved")
-            }
-            (_, None) => {}
+            tracing::info!(%node, %what, "a peer was not there when it was needed");
+        } else if let Some(passed_over) = self.0.misbehaved.is_due((node, score)) {
+            tracing::warn!(%node, %what, ?score, passed_over, "a peer has misbehaved");
         }
         if self.book().peers.contains_key(&node) {
             self.jot(node, Note::Score { node, score });

@@ -1,10 +1,14 @@
 //! Attackers in a process of their own, which takes only what nobody else needs of this machine.
 
 use std::{
-    io::{Read, stdin},
+    io::{Read, Write, stdin, stdout},
     net::SocketAddr,
-    process::{Child, ChildStdin, Command, Stdio},
-    sync::{Arc, atomic::AtomicBool},
+    process::{Child, Command, Stdio, exit},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
 };
 
 use actors::conn_pool::raw::Raw;
@@ -12,7 +16,11 @@ use proto::{Checksum, FragmentId, NodeKey, wire::Request};
 
 use crate::{
     Result,
-    attackers::{Victim, callers, forgers, stallers},
+    attackers::{
+        Victim, callers,
+        forgers::{self, Traffic},
+        stallers,
+    },
 };
 
 /// The first word of the command line of such a process.
@@ -26,12 +34,8 @@ pub(crate) enum Kind {
     Forge,
 }
 
-/// Goes on until it is dropped, or whoever began it is gone.
-pub(crate) struct Attack {
-    process: Child,
-    /// As long as it is open they go on.
-    _go_on: Option<ChildStdin>,
-}
+/// Goes on until it is ended, or whoever began it is gone: as long as its standard input is open.
+pub(crate) struct Attack(Child);
 
 impl Attack {
     /// Attacks a node that has this fragment.
@@ -46,17 +50,18 @@ impl Attack {
         command.args(["--idle", "0"]).arg(std::env::current_exe()?);
         command.args([NAME, kind.name(), &victim.node.to_string(), &victim.address.to_string()]);
         command.args([fragment.tessera.to_string(), checksum.to_string()]);
-        let process = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn();
-        let mut process = process.map_err(|error| format!("chrt, of util-linux: {error}"))?;
-        let go_on = process.stdin.take();
-        Ok(Self { process, _go_on: go_on })
+        let process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        Ok(Self(process.map_err(|error| format!("chrt, of util-linux: {error}"))?))
     }
-}
 
-impl Drop for Attack {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+    /// Ends it: how many handshakes they have done, or bytes that they have sent.
+    pub(crate) fn end(self) -> Result<u64> {
+        // Closes its standard input first.
+        let output = self.0.wait_with_output()?;
+        if !output.status.success() {
+            return Err(format!("the attack failed: {}", output.status).into());
+        }
+        Ok(String::from_utf8(output.stdout)?.trim().parse()?)
     }
 }
 
@@ -66,26 +71,27 @@ pub(crate) async fn run(words: &[String]) -> Result<()> {
     let victim = Victim { node: node.parse()?, address: address.parse()? };
     let fragment = FragmentId { tessera: tessera.parse()?, stripe: 0, index: 0 };
     let request = Request::GetFragment { fragment, checksum: Some(checksum.parse()?) };
-    let attack = async move {
-        match Kind::named(kind)? {
-            Kind::Stall => stallers::stall(victim, request.frame()).await,
-            Kind::Call => callers::call(victim, Arc::default()).await,
-            Kind::Forge => tokio::task::spawn_blocking(move || forge(victim.address)).await?,
-        }
-    };
-    let over = tokio::task::spawn_blocking(|| stdin().read_to_end(&mut Vec::new()));
-    tokio::select! {
-        ended = attack => ended,
-        _ = over => Ok(()),
+    let (handshakes, traffic) = (Arc::<AtomicU64>::default(), Arc::<Traffic>::default());
+    let (called, sent) = (handshakes.clone(), traffic.clone());
+    thread::spawn(move || {
+        let _ = stdin().read_to_end(&mut Vec::new());
+        let done = called.load(Ordering::Relaxed) + sent.to.load(Ordering::Relaxed);
+        let _ = writeln!(stdout(), "{done}");
+        exit(0);
+    });
+    match Kind::named(kind)? {
+        Kind::Stall => stallers::stall(victim, request.frame()).await,
+        Kind::Call => callers::call(victim, handshakes).await,
+        Kind::Forge => tokio::task::spawn_blocking(move || forge(victim.address, &traffic)).await?,
     }
 }
 
-fn forge(address: SocketAddr) -> Result<()> {
+fn forge(address: SocketAddr, traffic: &Traffic) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let _inside = runtime.enter();
     let raw = Raw::bind(&NodeKey::from_seed([9; 32]), ([127, 0, 0, 1], 0).into(), Default::default())?;
     let packets = forgers::first_packets(&raw)?;
-    forgers::forge(address, &packets, &Default::default(), &AtomicBool::new(false))
+    forgers::forge(address, &packets, traffic, &AtomicBool::new(false))
 }
 
 impl Kind {

@@ -18,7 +18,7 @@ use tokio::{
 use super::{
     book::{PeerBook, Welcome},
     identity,
-    limits::{HANDSHAKE, HANDSHAKE_PAUSE},
+    limits::{HANDSHAKE, HANDSHAKE_PAUSE, HANDSHAKE_PAUSE_MAX},
     line::{Comer, Line, Treatment},
     link::{Clock, Close, Link},
     message::PoolMsg,
@@ -75,7 +75,7 @@ impl Reception {
                     let (under_way, begun) = (UnderWay { comer, ended: ended.clone() }, Instant::now());
                     // Most of the work of a handshake is done in here.
                     let accepted = incoming.accept();
-                    next_at = Instant::now() + begun.elapsed() * HANDSHAKE_PAUSE;
+                    next_at = Instant::now() + (begun.elapsed() * HANDSHAKE_PAUSE).min(HANDSHAKE_PAUSE_MAX);
                     if let Ok(connecting) = accepted {
                         tokio::spawn(self.clone().receive(connecting, under_way, begun));
                     }

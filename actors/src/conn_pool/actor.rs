@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::{
     accept::{self, Reception},
-    book::PeerBook,
+    book::{PeerBook, Welcome},
     dialling::Budget,
     endpoint::{self, Port},
     link::{Clock, Close, Lease, Link},
@@ -24,7 +24,7 @@ use super::{
     trouble::PeerTrouble,
     windows,
 };
-use crate::{error::ActorError, metrics::PoolMetrics, seldom::Seldom};
+use crate::{clock, error::ActorError, metrics::PoolMetrics, seldom::Seldom};
 
 /// The actor. All state is in [`State`].
 pub(super) struct ConnPoolActor;
@@ -161,6 +161,9 @@ impl State {
         if self.is_finishing {
             return shut(&link, Close::Stopping, endpoint::STOPPING);
         }
+        if self.is_unwelcome(&link) {
+            return;
+        }
         if let Err(reason) = self.make_place(&link) {
             self.with.metrics.turned_away(Close::Full);
             return shut(&link, Close::Full, reason);
@@ -170,6 +173,17 @@ impl State {
             let waiting = std::mem::take(&mut dialling.waiting);
             self.answer(node, waiting, &link);
         }
+    }
+
+    /// Whether a node was blocked or removed while its connection was made; then that is closed.
+    fn is_unwelcome(&self, link: &Link) -> bool {
+        let book = self.with.book.borrow();
+        match book.welcome(&link.node, clock::now_ms()) {
+            Welcome::Known | Welcome::Stranger => return false,
+            Welcome::Blocked(reason) => shut(link, Close::Blocked, &reason),
+            Welcome::NotKnown => shut(link, Close::NotKnown, &accept::not_known(link)),
+        }
+        true
     }
 
     fn remove(&mut self, link: &Arc<Link>) {
@@ -276,7 +290,7 @@ impl State {
         }
         for (node, dialling) in &mut self.dials {
             if book.is_news(&self.known, node) {
-                dialling.move_to(book.peers.get(node).map_or(&[], |peer| &peer.addresses));
+                dialling.move_to(book.addresses(node));
             }
         }
         // What is known of a node has changed: it may well be there now.

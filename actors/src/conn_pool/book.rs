@@ -57,6 +57,14 @@ impl PeerBook {
         }
     }
 
+    /// Where a node may be dialled, the best first.
+    pub(super) fn addresses(&self, node: &NodeId) -> &[HostPort] {
+        match self.peers.get(node) {
+            Some(peer) if !self.blocked.contains_key(node) => &peer.addresses,
+            _ => &[],
+        }
+    }
+
     /// Whether a node is a peer that the operator wants, and has not blocked.
     pub fn is_wanted(&self, node: NodeId) -> bool {
         self.is_configured(&node) && !self.blocked.contains_key(&node)

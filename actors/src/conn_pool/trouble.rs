@@ -104,13 +104,13 @@ impl PeerTrouble {
 impl From<ConnectionError> for PeerTrouble {
     fn from(error: ConnectionError) -> Self {
         let ConnectionError::ApplicationClosed(ApplicationClose { error_code, reason }) = &error else {
-            // The other side has been started anew, or the way to it is gone; or this side gave up on it, because of somebody
-            // else who was not answered.
-            let is_passing = matches!(
-                error,
-                ConnectionError::Reset | ConnectionError::TimedOut | ConnectionError::LocallyClosed
-            );
-            return Self::Lost { reason: error.to_string(), is_passing };
+            // The other side has been started anew, or the way to it is gone.
+            let is_passing = matches!(error, ConnectionError::Reset | ConnectionError::TimedOut);
+            let reason = match error {
+                ConnectionError::LocallyClosed => "this node has closed it meanwhile".to_owned(),
+                error => error.to_string(),
+            };
+            return Self::Lost { reason, is_passing };
         };
         let told = String::from_utf8_lossy(reason.get(..REASON_BYTES_MAX).unwrap_or(reason)).into_owned();
         match Close::from_code(*error_code) {

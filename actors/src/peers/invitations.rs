@@ -74,20 +74,18 @@ fn invited(
     author: Option<AuthorId>,
     at_ms: i64,
 ) -> Note {
-    let told = addresses.to_vec();
     // Whom it acts for is fixed by what it has shown first.
     let author = known.as_ref().and_then(|peer| peer.author).or(author);
-    let (origin, addresses, allow_bytes, name) = match known {
-        Some(peer) if peer.origin == Origin::Configured => (
-            Origin::Configured,
-            if peer.addresses.is_empty() { told } else { peer.addresses },
-            peer.allow_bytes.or(invite.allow_bytes),
-            peer.name.or(invite.name),
-        ),
-        Some(peer) => (Origin::Invited, told, peer.allow_bytes.max(invite.allow_bytes), invite.name),
-        None => (Origin::Invited, told, invite.allow_bytes, invite.name),
+    let (origin, allow_bytes) = match &known {
+        Some(peer) if peer.origin == Origin::Configured => {
+            (Origin::Configured, peer.allow_bytes.or(invite.allow_bytes))
+        }
+        Some(peer) => (Origin::Invited, peer.allow_bytes.max(invite.allow_bytes)),
+        None => (Origin::Invited, invite.allow_bytes),
     };
-    Note::Peer { node, addresses, author, allow_bytes, origin, name, at_ms }
+    let (before, name) = known.map_or_else(Default::default, |peer| (peer.addresses, peer.name));
+    let addresses = if before.is_empty() { addresses.to_vec() } else { before };
+    Note::Peer { node, addresses, author, allow_bytes, origin, name: name.or(invite.name), at_ms }
 }
 
 #[cfg(test)]
@@ -119,5 +117,33 @@ mod tests {
         };
         check(peer.clone(), Some(first));
         check(Peer { author: None, ..peer }, Some(AuthorId::from_bytes([3; 32])));
+    }
+
+    #[test]
+    fn invitation_does_not_change_what_was_typed_when_its_sender_was_joined() {
+        let node = NodeId::from_bytes([1; 32]);
+        let typed = Peer {
+            node,
+            addresses: vec!["example.org:1".to_owned()],
+            author: None,
+            allow_bytes: Some(7),
+            origin: Origin::Invited,
+            added_at_ms: 0,
+            seen_at_ms: None,
+            last_address: None,
+            wrong_bytes: 0,
+            errors: 0,
+            absences: 0,
+            name: Some("ann".to_owned()),
+        };
+        let invite = Invite { allow_bytes: Some(9), expires_at_ms: 9, name: Some("other".to_owned()) };
+        let Note::Peer { addresses, allow_bytes, name, .. } =
+            invited(node, invite, Some(typed), &[], None, 0)
+        else {
+            panic!("a peer was expected");
+        };
+        assert_eq!((addresses, name), (vec!["example.org:1".to_owned()], Some("ann".to_owned())));
+        // Nobody is promised more without getting it.
+        assert_eq!(allow_bytes, Some(9));
     }
 }

@@ -65,7 +65,12 @@ impl Peers {
         self.refresh().await?;
         let told = ask.await;
         let added = match &told {
-            Ok(_) => self.add_as(Origin::Invited, node, addresses, allow_bytes, name).await,
+            Ok(_) => {
+                // Somebody may have been called so meanwhile; the line is used up all the same.
+                let is_free = self.called(&name, node).await?.is_none();
+                let name = name.filter(|_| is_free);
+                self.add_as(Origin::Invited, node, addresses, allow_bytes, name).await
+            }
             Err(_) => Ok(()),
         };
         drop(attempt);

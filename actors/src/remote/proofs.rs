@@ -65,14 +65,19 @@ impl Remote {
             self.metrics.proof(outcome);
         }
         let (fragment, at_ms) = (FragmentId { tessera, stripe, index }, clock::now_ms());
-        let note = match &proof {
-            Ok(_) => Some(Note::Proof { holder, fragment, checksum: row.checksum, at_ms }),
-            Err(error) => disproof(error, holder, fragment, at_ms),
+        let bytes = match proof {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                // It says so itself. Whoever gives wrong bytes or none at all may still have the right ones.
+                if matches!(refused(&error), Some(RefusalKind::NotFound | RefusalKind::Corrupt))
+                    && let Err(error) = records.note(vec![Note::Disproven { holder, fragment }]).await
+                {
+                    tracing::warn!(%holder, %fragment, %error, "it is not written down that it was not proven");
+                }
+                return Err(Unproven { fragment: Some(fragment), error });
+            }
         };
-        if let Some(note) = note {
-            records.note(vec![note]).await?;
-        }
-        let bytes = proof.map_err(|error| Unproven { fragment: Some(fragment), error })?;
+        records.note(vec![Note::Proof { holder, fragment, checksum: row.checksum, at_ms }]).await?;
         Ok(Proven { fragment, group, groups, bytes })
     }
 }
@@ -92,22 +97,6 @@ fn outcome(proof: &Result<usize, ActorError>) -> Option<&'static str> {
         PeerTrouble::BlockedHere { .. } | PeerTrouble::DialBudget { .. } | PeerTrouble::Itself => None,
         _ => Some("unreachable"),
     }
-}
-
-/// What is claimed no more after a proof that was not given. Whoever is only not there may still have it.
-fn disproof(error: &ActorError, holder: NodeId, fragment: FragmentId, at_ms: i64) -> Option<Note> {
-    match refused(error) {
-        Some(RefusalKind::NotFound | RefusalKind::Corrupt) => Some(Note::Disproven { holder, fragment }),
-        Some(RefusalKind::Blocked) => {
-            let (tessera, stripes) = (fragment.tessera, 0..u32::MAX);
-            Some(Note::Claim { holder, tessera, stripes, held: Vec::new(), at_ms })
-        }
-        _ => is_a_lie(error).then_some(Note::Disproven { holder, fragment }),
-    }
-}
-
-fn is_a_lie(error: &ActorError) -> bool {
-    matches!(error, ActorError::Peer { trouble: PeerTrouble::Lied { .. }, .. })
 }
 
 /// One of those that a node claims, at random.

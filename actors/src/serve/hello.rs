@@ -78,14 +78,18 @@ impl Server {
     async fn allowance_left(&self, author: proto::AuthorId) -> Result<u64, ActorError> {
         let each = self.config.max_storage_per_peer_bytes;
         let book = self.peers.book();
-        let allowance = book.allowance(author, each).or(book.accepts_any.then_some(each)).unwrap_or_default();
+        let granted = book.allowance(author, each);
+        let allowance = granted.or(book.accepts_any.then_some(each)).unwrap_or_default();
         if allowance == 0 || self.config.hold == Hold::None {
             return Ok(0);
         }
         let used = self.storage.records().account(AccountId::from(author)).await?.charged();
-        // No more than there is room for, whatever was promised.
-        let room = self.storage.usage().await?.room_bytes.unwrap_or(u64::MAX);
-        Ok(allowance.saturating_sub(used).min(room))
+        // No more than there is room for, whatever was promised. That is not looked up for strangers, who can ask for ever.
+        let room = match granted {
+            Some(_) => self.storage.usage().await.ok().and_then(|usage| usage.room_bytes),
+            None => None,
+        };
+        Ok(allowance.saturating_sub(used).min(room.unwrap_or(u64::MAX)))
     }
 
     /// Where the node is dialled. A name is looked up only for a node that the operator wants: to others it would be a way to have

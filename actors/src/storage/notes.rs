@@ -114,7 +114,7 @@ pub enum Note {
         /// When.
         at_ms: i64,
     },
-    /// A holder has not what it claimed: asked to show it, it said so or showed something else. What it signed stays.
+    /// A holder has not what it claimed: asked to show it, it said so. What it signed stays.
     Disproven {
         /// Who does not have it.
         holder: NodeId,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use actors::{
     ActorError,
     conn_pool::{PeerTrouble, raw::Raw},
+    storage::Blocked,
 };
 use config::Accept;
 use proto::NodeKey;
@@ -280,8 +281,11 @@ async fn peer_that_is_removed_is_not_connected_any_more() {
         let (removed, by) = if is_turned { (&b, &a) } else { (&a, &b) };
         by.system.peers.remove(removed.id()).await.unwrap();
         until("its leaving", async || !connected(by).await && !connected(removed).await).await;
-        let waiting = removed.system.pool.status().await.unwrap().waiting;
-        assert!(waiting.iter().any(|one| matches!(one.trouble, PeerTrouble::NotKnown { .. })), "{waiting:?}");
+        until("its being left alone", async || {
+            let waiting = removed.system.pool.status().await.unwrap().waiting;
+            waiting.iter().any(|one| matches!(one.trouble, PeerTrouble::NotKnown { .. }))
+        })
+        .await;
         let told = trouble(removed.system.remote.hello(by.id(), false, None).await);
         assert!(told.to_string().contains("peers add"), "{told}");
     }
@@ -364,4 +368,20 @@ async fn node_that_the_settings_name_is_not_its_own_peer() {
     assert!(a.id() == id && a.system.peers.book().peers.is_empty());
     a.system.peers.refresh().await.unwrap();
     assert!(a.system.peers.book().peers.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn node_that_is_blocked_while_it_is_dialled_is_not_connected() {
+    let a = Node::start(1).await;
+    let raw =
+        Raw::bind(&NodeKey::from_seed([9; 32]), ([127, 0, 0, 1], 0).into(), Default::default()).unwrap();
+    let node = raw.node();
+    a.knows_at(node, raw.address().unwrap(), None).await;
+    // It is dialled at once, and takes its time.
+    let incoming = raw.endpoint().accept().await.unwrap();
+    a.system.peers.block(Blocked::Node(node), "it is slow".to_owned()).await.unwrap();
+    let connection = incoming.await.unwrap();
+    let closed = tokio::time::timeout(Duration::from_secs(10), connection.closed()).await.unwrap();
+    assert!(closed.to_string().contains("it is slow"), "{closed}");
+    assert!(a.system.pool.status().await.unwrap().connections.is_empty());
 }

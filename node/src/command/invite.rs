@@ -104,14 +104,15 @@ impl Invite {
         if let Some(warning) = warning(&invited.addresses) {
             context.output.warning(&warning);
         }
-        if let Some(allow) = self.allow {
-            let status: Status = client.get(STATUS).await?;
-            if let Some(room) = status.storage.room().filter(|room| *room < allow) {
-                context.output.warning(&format!(
-                    "that is more than there is room for here, which is {}: `status` says of what",
-                    human::bytes(room)
-                ));
-            }
+        if let Some(allow) = self.allow
+            // The invite is made, whether this can be found out or not.
+            && let Ok(status) = client.get::<Status>(STATUS).await
+            && let Some(room) = status.storage.room().filter(|room| *room < allow)
+        {
+            context.output.warning(&format!(
+                "that is more than there is room for here, which is {}: `status` says of what",
+                human::bytes(room)
+            ));
         }
         Ok(Exit::Ok)
     }

@@ -107,8 +107,7 @@ impl State {
     /// Begins to dial a node whose addresses are known.
     fn begin(&mut self, node: NodeId, waiting: Vec<(Slot, Reply<Lease>)>, is_kept: bool) {
         let book = self.with.book.borrow().clone();
-        let addresses = book.peers.get(&node).map_or(&[][..], |peer| &peer.addresses);
-        self.dials.insert(node, Dialling::new(addresses, waiting, is_kept));
+        self.dials.insert(node, Dialling::new(book.addresses(&node), waiting, is_kept));
         self.dial_next(node, PeerTrouble::NoAddress);
     }
 
@@ -165,6 +164,12 @@ impl State {
     pub(super) fn dialled(&mut self, node: NodeId, outcome: Result<Arc<Link>, PeerTrouble>) {
         match outcome {
             Err(trouble) => self.dial_next(node, trouble),
+            Ok(link) if self.is_unwelcome(&link) => {
+                let reason = self.with.book.borrow().blocked.get(&node).cloned();
+                let trouble =
+                    reason.map_or(PeerTrouble::NoAddress, |reason| PeerTrouble::BlockedHere { reason });
+                self.tell_waiting(node, &trouble);
+            }
             Ok(link) => {
                 let Some(dialling) = self.dials.remove(&node) else {
                     return shut(&link, Close::Stopping, endpoint::STOPPING);

@@ -87,7 +87,10 @@ impl Measured {
         let attack = Attack::begin(kind, victim, tessera.fragment(0)?, first.checksum())?;
         settled(&pair, kind).await?;
         let meanwhile = honest(bench, &pair, &tessera, "attacked", clients).await?;
-        drop(attack);
+        let done = attack.end()?;
+        if done == 0 && !matches!(kind, Kind::Stall) {
+            return Err("the attackers have done nothing".into());
+        }
         sleep(AFTERWARDS).await;
         let after = honest(bench, &pair, &tessera, "after", clients).await?;
         pair.stop().await;
