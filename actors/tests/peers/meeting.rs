@@ -9,6 +9,7 @@ use actors::{
 };
 use config::Accept;
 use proto::NodeKey;
+use tokio::time::timeout;
 
 use crate::{
     log,
@@ -281,11 +282,12 @@ async fn peer_that_is_removed_is_not_connected_any_more() {
         let (removed, by) = if is_turned { (&b, &a) } else { (&a, &b) };
         by.system.peers.remove(removed.id()).await.unwrap();
         until("its leaving", async || !connected(by).await && !connected(removed).await).await;
-        until("its being left alone", async || {
+        // Long before the reaper would have dialled it again.
+        let left_alone = until("its being left alone", async || {
             let waiting = removed.system.pool.status().await.unwrap().waiting;
             waiting.iter().any(|one| matches!(one.trouble, PeerTrouble::NotKnown { .. }))
-        })
-        .await;
+        });
+        timeout(Duration::from_secs(10), left_alone).await.unwrap();
         let told = trouble(removed.system.remote.hello(by.id(), false, None).await);
         assert!(told.to_string().contains("peers add"), "{told}");
     }
@@ -381,7 +383,7 @@ async fn node_that_is_blocked_while_it_is_dialled_is_not_connected() {
     let incoming = raw.endpoint().accept().await.unwrap();
     a.system.peers.block(Blocked::Node(node), "it is slow".to_owned()).await.unwrap();
     let connection = incoming.await.unwrap();
-    let closed = tokio::time::timeout(Duration::from_secs(10), connection.closed()).await.unwrap();
+    let closed = timeout(Duration::from_secs(10), connection.closed()).await.unwrap();
     assert!(closed.to_string().contains("it is slow"), "{closed}");
     assert!(a.system.pool.status().await.unwrap().connections.is_empty());
 }
