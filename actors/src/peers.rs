@@ -215,7 +215,7 @@ impl Peers {
         if node == self.0.us {
             return Err(ActorError::Peer { node, trouble: PeerTrouble::Itself });
         }
-        self.must_be_free(&name, node).await?;
+        self.must_be_free(name.as_deref(), node).await?;
         let known = self.0.records.peer(node).await?;
         let before = known.as_ref().map(|peer| peer.origin);
         let note = Note::Peer {
@@ -232,19 +232,20 @@ impl Peers {
     }
 
     /// Errors with [`ActorError::Conflict`] when another node is called so.
-    async fn must_be_free(&self, name: &Option<String>, node: NodeId) -> Result<(), ActorError> {
+    async fn must_be_free(&self, name: Option<&str>, node: NodeId) -> Result<(), ActorError> {
         let (Some(other), Some(name)) = (self.called(name, node).await?, name) else { return Ok(()) };
         let what = format!("{other} is called {name:?} already: call this one otherwise");
         Err(ActorError::Conflict { what })
     }
 
     /// Another node that is called so.
-    async fn called(&self, name: &Option<String>, but: NodeId) -> Result<Option<NodeId>, ActorError> {
+    async fn called(&self, name: Option<&str>, but: NodeId) -> Result<Option<NodeId>, ActorError> {
         if name.is_none() {
             return Ok(None);
         }
         let peers = self.0.records.peers().await?;
-        Ok(peers.into_iter().find(|peer| peer.node != but && peer.name == *name).map(|peer| peer.node))
+        let other = peers.iter().find(|peer| peer.node != but && peer.name.as_deref() == name);
+        Ok(other.map(|peer| peer.node))
     }
 
     /// Forgets a peer. Errors with [`ActorError::NotFound`], and with [`ActorError::Conflict`] for one that the settings

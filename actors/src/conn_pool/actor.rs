@@ -161,7 +161,7 @@ impl State {
         if self.is_finishing {
             return shut(&link, Close::Stopping, endpoint::STOPPING);
         }
-        if self.is_unwelcome(&link) {
+        if self.has_turned_out(&link) {
             return;
         }
         if let Err(reason) = self.make_place(&link) {
@@ -175,8 +175,8 @@ impl State {
         }
     }
 
-    /// Whether a node was blocked or removed while its connection was made; then that is closed.
-    fn is_unwelcome(&self, link: &Link) -> bool {
+    /// Closes a connection with a node that was blocked or removed while it was made, and says whether it has.
+    fn has_turned_out(&self, link: &Link) -> bool {
         let book = self.with.book.borrow();
         match book.welcome(&link.node, clock::now_ms()) {
             Welcome::Known | Welcome::Stranger => return false,

@@ -38,7 +38,7 @@ pub(crate) const HANDSHAKES_UNVALIDATED_SHARE: usize = 8;
 pub(crate) const HANDSHAKES_PREFIX_SHARE: usize = 4;
 /// After the work of a handshake, the next is not begun for so many times as long.
 pub(crate) const HANDSHAKE_PAUSE: u32 = 29;
-/// But never for longer: as many as may wait begin before those who dial give up.
+/// But never for longer: as many as may wait, unless the settings say otherwise, begin before those who dial give up.
 pub(crate) const HANDSHAKE_PAUSE_MAX: Duration = Duration::from_millis(60);
 const _: () = assert!(64 * HANDSHAKE_PAUSE_MAX.as_millis() < HANDSHAKE.as_millis());
 /// Connections that nodes of one network may have, unless the operator wants them: this part of all.

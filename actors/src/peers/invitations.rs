@@ -51,7 +51,7 @@ impl Peers {
         let (token, at_ms) = (Checksum::of(secret), clock::now_ms());
         let Some(mut invite) = self.0.records.invite(token).await? else { return Ok(false) };
         // Whoever invited may have called two so.
-        if self.called(&invite.name, node).await?.is_some() {
+        if self.called(invite.name.as_deref(), node).await?.is_some() {
             invite.name = None;
         }
         let known = self.0.records.peer(node).await?;
@@ -92,14 +92,12 @@ fn invited(
 mod tests {
     use super::*;
 
-    #[test]
-    fn invitation_does_not_change_whom_a_peer_acts_for() {
-        let (node, first) = (NodeId::from_bytes([1; 32]), AuthorId::from_bytes([2; 32]));
-        let invite = Invite { allow_bytes: None, expires_at_ms: 9, name: None };
-        let peer = Peer {
+    /// One that has come by an invitation before, and of which nothing else is known.
+    fn peer(node: NodeId) -> Peer {
+        Peer {
             node,
             addresses: Vec::new(),
-            author: Some(first),
+            author: None,
             allow_bytes: None,
             origin: Origin::Invited,
             added_at_ms: 0,
@@ -109,7 +107,14 @@ mod tests {
             errors: 0,
             absences: 0,
             name: None,
-        };
+        }
+    }
+
+    #[test]
+    fn invitation_does_not_change_whom_a_peer_acts_for() {
+        let (node, first) = (NodeId::from_bytes([1; 32]), AuthorId::from_bytes([2; 32]));
+        let invite = Invite { allow_bytes: None, expires_at_ms: 9, name: None };
+        let peer = Peer { author: Some(first), ..peer(node) };
         let check = |known, expected| {
             let shown = Some(AuthorId::from_bytes([3; 32]));
             let note = invited(node, invite.clone(), Some(known), &[], shown, 0);
@@ -123,18 +128,10 @@ mod tests {
     fn invitation_does_not_change_what_was_typed_when_its_sender_was_joined() {
         let node = NodeId::from_bytes([1; 32]);
         let typed = Peer {
-            node,
             addresses: vec!["example.org:1".to_owned()],
-            author: None,
             allow_bytes: Some(7),
-            origin: Origin::Invited,
-            added_at_ms: 0,
-            seen_at_ms: None,
-            last_address: None,
-            wrong_bytes: 0,
-            errors: 0,
-            absences: 0,
             name: Some("ann".to_owned()),
+            ..peer(node)
         };
         let invite = Invite { allow_bytes: Some(9), expires_at_ms: 9, name: Some("other".to_owned()) };
         let Note::Peer { addresses, allow_bytes, name, .. } =

@@ -60,14 +60,14 @@ impl Peers {
         if node == self.us() {
             return Err(ActorError::Peer { node, trouble: PeerTrouble::Itself });
         }
-        self.must_be_free(&name, node).await?;
+        self.must_be_free(name.as_deref(), node).await?;
         let attempt = Attempt::begin(self, node, addresses)?;
         self.refresh().await?;
         let told = ask.await;
         let added = match &told {
             Ok(_) => {
                 // Somebody may have been called so meanwhile; the line is used up all the same.
-                let is_free = self.called(&name, node).await?.is_none();
+                let is_free = self.called(name.as_deref(), node).await?.is_none();
                 let name = name.filter(|_| is_free);
                 self.add_as(Origin::Invited, node, addresses, allow_bytes, name).await
             }

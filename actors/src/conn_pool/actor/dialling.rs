@@ -164,7 +164,7 @@ impl State {
     pub(super) fn dialled(&mut self, node: NodeId, outcome: Result<Arc<Link>, PeerTrouble>) {
         match outcome {
             Err(trouble) => self.dial_next(node, trouble),
-            Ok(link) if self.is_unwelcome(&link) => {
+            Ok(link) if self.has_turned_out(&link) => {
                 let reason = self.with.book.borrow().blocked.get(&node).cloned();
                 let trouble =
                     reason.map_or(PeerTrouble::NoAddress, |reason| PeerTrouble::BlockedHere { reason });
