@@ -6,7 +6,6 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    thread,
     time::{Duration, Instant},
 };
 
@@ -61,7 +60,7 @@ async fn under_flood(flood: impl FnOnce(Victim) -> Attack) {
     let idle = best_p99(&a, &b, &tessera);
     let before = Vitals::now();
     let flood = flood(Victim { node: b.id(), address: b.address() });
-    thread::sleep(RAMP);
+    tokio::time::sleep(RAMP).await;
     let flooded = best_p99(&a, &b, &tessera);
     let came_in = Instant::now();
     b.knows(&c).await;
