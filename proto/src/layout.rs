@@ -6,6 +6,10 @@
 //! then parity, without gaps. Their checksums stand in that order in pages of at most 2048, which are plain
 //! concatenations of 32-byte BLAKE3 values; the signed root pins each page by its BLAKE3.
 //!
+//! A tessera may have several layouts at once: that of a whole copy, one that holders keep, and one that they are moving
+//! to. Fragments are named by stripe and index alone, so each layout numbers its stripes from where it begins, and those
+//! of one tessera do not overlap.
+//!
 //! | field | holds |
 //! |---|---|
 //! | 0 | version, 1 |
@@ -16,11 +20,14 @@
 //! | 5 | fragment length in bytes, a power of two |
 //! | 6 | content length in bytes |
 //! | 7 | BLAKE3 of each page one after another, one byte string |
+//! | 8 | the number of the first stripe; absent for 0 |
+
+use std::ops::Range;
 
 use bytes::Bytes;
 use minicbor::Decoder;
 
-pub use crate::stripe::{Code, Stripe};
+pub use crate::stripe::{Code, Stripe, Wanted};
 use crate::{
     cbor::{self, Fields, Writer},
     error::ProtoError,
@@ -41,6 +48,7 @@ pub struct Layout {
     code: Code,
     fragment_len: u32,
     content_len: u64,
+    first_stripe: u32,
     stripes: u32,
     pages: Vec<Checksum>,
 }
@@ -65,6 +73,16 @@ impl Layout {
         let pages: Vec<_> = checksums.chunks(LAYOUT_PAGE_CHECKSUMS_MAX).map(join).collect();
         layout.pages = pages.iter().map(|page| Checksum::of(page)).collect();
         Ok((layout, pages))
+    }
+
+    /// The same with other numbers for its stripes. Errors with [`ProtoError::Malformed`] when the last of them does not fit
+    /// 32 bits.
+    pub fn beginning_at(self, first_stripe: u32) -> Result<Self, ProtoError> {
+        if first_stripe.checked_add(self.stripes).is_none() {
+            let reason = format!("{} stripes from {first_stripe} on do not fit 32 bits", self.stripes);
+            return Err(ProtoError::malformed(WHAT, reason));
+        }
+        Ok(Self { first_stripe, ..self })
     }
 
     /// Makes the document. Errors with [`ProtoError::TooLong`].
@@ -103,14 +121,19 @@ impl Layout {
         self.stripes
     }
 
+    /// The numbers of the stripes.
+    pub fn stripe_numbers(&self) -> Range<u32> {
+        self.first_stripe..self.first_stripe + self.stripes
+    }
+
     /// How many fragments there are, data and parity.
     pub fn fragments(&self) -> u64 {
         self.chunks() + u64::from(self.stripes) * u64::from(self.code.m())
     }
 
-    /// The shape of a stripe; `None` behind the last.
+    /// The shape of a stripe; `None` for a number that none has.
     pub fn stripe(&self, stripe: u32) -> Option<Stripe> {
-        let last = self.stripes.checked_sub(1)?;
+        let (stripe, last) = (stripe.checked_sub(self.first_stripe)?, self.stripes.checked_sub(1)?);
         let (k, chunk_len) = (self.code.k(), self.fragment_len);
         if stripe < last {
             return Some(Stripe::new(k, self.code.m(), chunk_len, chunk_len));
@@ -121,7 +144,7 @@ impl Layout {
         (stripe == last).then(|| Stripe::new(data, self.code.m(), chunk_len, last_len))
     }
 
-    /// Data and parity fragments of a stripe; none behind the last.
+    /// Data and parity fragments of a stripe; none for a number that no stripe has.
     pub fn stripe_width(&self, stripe: u32) -> (u16, u16) {
         self.stripe(stripe).map_or((0, 0), |stripe| (stripe.data(), stripe.parity()))
     }
@@ -134,13 +157,14 @@ impl Layout {
     /// Stripe and index of the fragment with this number; `None` behind the last.
     pub fn position(&self, number: u64) -> Option<(u32, u16)> {
         let (stripe, index) = (number / self.code.width(), number % self.code.width());
-        (number < self.fragments()).then_some((u32::try_from(stripe).ok()?, u16::try_from(index).ok()?))
+        let stripe = self.first_stripe + u32::try_from(stripe).ok()?;
+        (number < self.fragments()).then_some((stripe, u16::try_from(index).ok()?))
     }
 
     /// The number of the fragment at this place; `None` where there is none.
     pub fn number(&self, stripe: u32, index: u16) -> Option<u64> {
         let here = index < self.stripe(stripe)?.width();
-        here.then(|| u64::from(stripe) * self.code.width() + u64::from(index))
+        here.then(|| u64::from(stripe - self.first_stripe) * self.code.width() + u64::from(index))
     }
 
     /// The page that the checksum of a fragment stands in, and its place there.
@@ -192,7 +216,7 @@ impl Layout {
         let stripes = u32::try_from(stripes).map_err(|_| {
             ProtoError::malformed(WHAT, format!("{stripes} stripes are more than 32 bits count"))
         })?;
-        Ok(Self { tessera, code, fragment_len, content_len, stripes, pages: Vec::new() })
+        Ok(Self { tessera, code, fragment_len, content_len, first_stripe: 0, stripes, pages: Vec::new() })
     }
 
     fn chunks(&self) -> u64 {
@@ -208,6 +232,9 @@ impl Layout {
         out.unsigned(5, self.fragment_len);
         out.unsigned(6, self.content_len);
         out.bytes(7, &join(&self.pages));
+        if self.first_stripe > 0 {
+            out.unsigned(8, self.first_stripe);
+        }
         out.finish()
     }
 
@@ -224,7 +251,8 @@ impl Layout {
         let fragment_len = fields.required(5, Decoder::u32)?;
         let content_len = fields.required(6, Decoder::u64)?;
         let pages = split(fields.required(7, Decoder::bytes)?)?;
-        let mut layout = Self::empty(tessera, code, fragment_len, content_len)?;
+        let first_stripe = fields.optional(8, Decoder::u32)?.unwrap_or_default();
+        let mut layout = Self::empty(tessera, code, fragment_len, content_len)?.beginning_at(first_stripe)?;
         let needed = layout.fragments().div_ceil(LAYOUT_PAGE_CHECKSUMS_MAX as u64);
         if pages.len() as u64 != needed {
             return Err(ProtoError::malformed(WHAT, format!("{} pages instead of {needed}", pages.len())));
@@ -419,6 +447,26 @@ mod tests {
             assert_eq!(layout.number(layout.stripes(), 0), None);
             assert_eq!(layout.number(0, layout.code().k() + layout.code().m()), None);
         }
+    }
+
+    #[test]
+    fn layouts_of_one_tessera_name_no_fragment_alike() {
+        let content_len = 4096 * 7 + 100;
+        let (whole, _) = built(1, 0, content_len);
+        let (coded, pages) = built(3, 2, content_len);
+        let coded = coded.beginning_at(whole.stripe_numbers().end).unwrap();
+        let places = |layout: &Layout| (0..).map_while(|at| layout.position(at)).collect::<Vec<_>>();
+        assert_eq!((whole.stripe_numbers(), coded.stripe_numbers()), (0..8, 8..11));
+        assert!(places(&coded).iter().all(|place| !places(&whole).contains(place)));
+        assert_eq!((coded.stripe(7), coded.number(7, 0), coded.position(0)), (None, None, Some((8, 0))));
+        assert_eq!((coded.stripe_width(10), coded.number(10, 1)), ((2, 2), Some(11)));
+
+        let signed = coded.sign(&key()).unwrap();
+        let parsed = SignedLayout::parse(signed.bytes().clone(), &manifest(content_len)).unwrap();
+        assert_eq!(parsed.layout(), &coded);
+        assert!(coded.page(0, pages[0].clone()).is_ok());
+        let error = coded.beginning_at(u32::MAX - 2).unwrap_err().to_string();
+        assert!(error.contains("do not fit 32 bits"), "{error}");
     }
 
     #[test]

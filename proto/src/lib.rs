@@ -1,5 +1,5 @@
-//! What two Tesseras nodes must agree on, and nothing else: ids, limits, documents, layout, erasure code,
-//! attestation, proof, comparison, the frames they send each other, and the codec of the records that make up a segment.
+//! What two Tesseras nodes must agree on, and nothing else: ids, limits, documents, layout, erasure code, placement,
+//! guarantee, repair, attestation, proof, comparison, the frames they send each other, and the codec of the records that make up a segment.
 //!
 //! # Invariants
 //! 1. Pure: no runtime, no I/O, no clock. Time and randomness are arguments.
@@ -52,6 +52,7 @@ pub mod credential;
 pub mod erasure;
 pub mod error;
 pub mod fragment;
+pub mod guarantee;
 pub mod ids;
 pub mod invite;
 pub mod keys;
@@ -59,10 +60,12 @@ pub mod layout;
 pub mod limits;
 pub mod manifest;
 pub mod order;
+pub mod placement;
 pub mod prefix;
 pub mod proof;
 pub mod receipt;
 pub mod record;
+pub mod repair;
 mod signed;
 mod spare;
 mod stripe;

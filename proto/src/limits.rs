@@ -34,6 +34,10 @@ pub const REASON_BYTES_MAX: usize = 256;
 pub const RECEIPT_BYTES_MAX: usize = 1 << 10;
 /// The longest credential, signature included, in bytes.
 pub const CREDENTIAL_BYTES_MAX: usize = 1 << 10;
+/// The longest placement, signature included, in bytes.
+pub const PLACEMENT_BYTES_MAX: usize = 1 << 10;
+/// The most holders of a tessera in one network, as long as there are enough others.
+pub const NETWORK_HOLDERS_MAX: u16 = 2;
 /// The longest order to drop, signature included, in bytes.
 pub const DROP_ORDER_BYTES_MAX: usize = 16 << 10;
 /// The most fragments in one order to drop.

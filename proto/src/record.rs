@@ -19,8 +19,8 @@ use crate::{
     fragment::FragmentId,
     ids::{AccountId, Checksum, TesseraId},
     limits::{
-        DOCUMENT_BYTES_MAX, FRAME_BYTES_MAX, MANIFEST_BYTES_MAX, RECORD_ALIGN_BYTES, RECORD_HEADER_BYTES,
-        RECORD_PAYLOAD_BYTES_MAX,
+        DOCUMENT_BYTES_MAX, FRAME_BYTES_MAX, MANIFEST_BYTES_MAX, PLACEMENT_BYTES_MAX, RECORD_ALIGN_BYTES,
+        RECORD_HEADER_BYTES, RECORD_PAYLOAD_BYTES_MAX,
     },
 };
 
@@ -77,10 +77,12 @@ pub enum DocumentKind {
     Layout,
     /// A page of checksums under the layout's root.
     LayoutPage,
+    /// Who keeps the fragments. It changes, so it is sent like the others and stands in no segment.
+    Placement,
 }
 
 impl DocumentKind {
-    const ALL: [Self; 3] = [Self::Manifest, Self::Layout, Self::LayoutPage];
+    const ALL: [Self; 4] = [Self::Manifest, Self::Layout, Self::LayoutPage, Self::Placement];
 
     /// The number that stands for it in a record and in the index.
     pub const fn code(self) -> u8 {
@@ -88,6 +90,8 @@ impl DocumentKind {
             Self::Manifest => 1,
             Self::Layout => 2,
             Self::LayoutPage => 3,
+            // The vectors have 4 as a kind that nobody knows, and are kept for ever.
+            Self::Placement => 5,
         }
     }
 
@@ -97,6 +101,7 @@ impl DocumentKind {
             Self::Manifest => "manifest",
             Self::Layout => "layout",
             Self::LayoutPage => "layout page",
+            Self::Placement => "placement",
         }
     }
 
@@ -106,6 +111,7 @@ impl DocumentKind {
             Self::Manifest => MANIFEST_BYTES_MAX,
             Self::Layout => DOCUMENT_BYTES_MAX,
             Self::LayoutPage => FRAME_BYTES_MAX,
+            Self::Placement => PLACEMENT_BYTES_MAX,
         }
     }
 
@@ -307,6 +313,7 @@ impl Record {
                 let tessera = TesseraId::from_bytes(take.array()?);
                 let [code, ..] = take.array::<8>()?;
                 let kind = DocumentKind::from_code(code)
+                    .filter(|kind| *kind != DocumentKind::Placement)
                     .ok_or_else(|| ProtoError::malformed(WHAT, format!("unknown document kind {code}")))?;
                 let bytes = payload.slice(DOCUMENT_FIELDS_BYTES..);
                 return Ok(Self::Document { session, tessera, kind, bytes });

@@ -30,6 +30,21 @@ impl Code {
         Err(ProtoError::malformed("layout", reason))
     }
 
+    /// The code for so many machines, which follows their number and not the size of what they keep: as many fragments as
+    /// there are machines, of which a third is parity, or as many as are to be lost if these are more.
+    pub fn for_machines(machines: usize, wanted: &Wanted) -> Self {
+        let machines = u16::try_from(machines).unwrap_or(u16::MAX).min(STRIPE_TOTAL_MAX);
+        let Some(others) = machines.checked_sub(1) else { return Self::WHOLE };
+        let k_max = wanted.k_max.clamp(1, STRIPE_DATA_MAX);
+        let survive = wanted.survive.min(others);
+        let mut m = wanted.survive.max(machines.div_ceil(3)).min(others);
+        let k = |m: u16| (machines - m).min(k_max);
+        while m > survive && u32::from(k(m) + m) * 100 > u32::from(k(m)) * wanted.overhead_max_percent {
+            m -= 1;
+        }
+        Self { k: k(m), m }
+    }
+
     /// Data fragments of a stripe.
     pub fn k(self) -> u16 {
         self.k
@@ -44,6 +59,18 @@ impl Code {
     pub(crate) fn width(self) -> u64 {
         u64::from(self.k) + u64::from(self.m)
     }
+}
+
+/// What is wanted of a code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// How many machines may be lost.
+    pub survive: u16,
+    /// How much all fragments together may take, in hundredths of the content. What [`Wanted::survive`] asks for is done
+    /// whatever it takes.
+    pub overhead_max_percent: u32,
+    /// The most data fragments of a stripe: a machine that has little memory codes narrower stripes.
+    pub k_max: u16,
 }
 
 impl fmt::Display for Code {
@@ -167,5 +194,37 @@ mod tests {
         check(Stripe::new(2, 1, 4096, 1), &[4096, 1, 4096]);
         check(Stripe::new(1, 2, 4096, 65), &[65, 128, 128]);
         check(Stripe::new(1, 0, 4096, 65), &[65]);
+    }
+
+    fn check(machines: usize, survive: u16, overhead_max_percent: u32, k_max: u16, expected: &str) {
+        let wanted = Wanted { survive, overhead_max_percent, k_max };
+        let code = Code::for_machines(machines, &wanted);
+        assert_eq!(code.to_string(), expected, "{machines} {wanted:?}");
+        assert_eq!(Code::new(code.k(), code.m()), Ok(code));
+    }
+
+    #[test]
+    fn code_follows_the_number_of_machines() {
+        for (machines, expected) in
+            [(0, "1+0"), (1, "1+0"), (2, "1+1"), (3, "1+2"), (4, "2+2"), (5, "3+2"), (7, "4+3"), (24, "16+8")]
+        {
+            check(machines, 2, 250, 16, expected);
+        }
+        check(usize::MAX, 2, 250, 16, "16+8");
+    }
+
+    #[test]
+    fn small_machine_has_narrower_stripes() {
+        check(24, 2, 250, 8, "8+8");
+        check(7, 2, 250, 8, "4+3");
+        check(24, 2, 150, 8, "8+4");
+    }
+
+    #[test]
+    fn what_must_survive_is_done_whatever_it_takes() {
+        check(6, 5, 250, 16, "1+5");
+        check(3, 9, 250, 16, "1+2");
+        check(24, 12, 150, 16, "12+12");
+        check(24, 0, 100, 16, "16+0");
     }
 }

@@ -194,10 +194,13 @@ proptest! {
     }
 
     #[test]
-    fn number_and_position_are_inverse(code in code(), content_len in 0..3_000_000_u64, at in any::<Index>()) {
+    fn number_and_position_are_inverse(
+        code in code(), content_len in 0..3_000_000_u64, first in 0..u32::MAX - 1000, at in any::<Index>(),
+    ) {
         let (layout, pages, checksums) = layout(TesseraId::from_bytes([0; 32]), code, content_len);
+        let layout = layout.beginning_at(first).unwrap();
         let (mut number, mut bytes) = (0, 0);
-        for stripe in 0..layout.stripes() {
+        for stripe in layout.stripe_numbers() {
             let (data, parity) = layout.stripe_width(stripe);
             for index in 0..data + parity {
                 prop_assert_eq!(layout.number(stripe, index), Some(number));

@@ -11,6 +11,7 @@ use proto::{
     credential::{Credential, SignedCredential},
     limits::{FRAME_BYTES_MAX, FRAME_HEAD_BYTES, PROOF_GROUP_BYTES},
     order::{DropOrder, SignedDropOrder},
+    placement::{Placement, SignedPlacement},
     proof::{self, Outboard},
     receipt::{Receipt, SignedReceipt},
     record::DocumentKind,
@@ -56,6 +57,7 @@ fn document() -> impl Strategy<Value = (DocumentKind, Option<Checksum>, u32)> {
         (1..=65_536_u32).prop_map(|length| (DocumentKind::Manifest, None, length)),
         (1..=16_u32 << 20).prop_map(|length| (DocumentKind::Layout, None, length)),
         page.prop_map(|(layout, length)| (DocumentKind::LayoutPage, Some(layout), length)),
+        (1..=1024_u32).prop_map(|length| (DocumentKind::Placement, None, length)),
     ]
 }
 
@@ -291,6 +293,24 @@ proptest! {
         let signed = credential.sign(&key).unwrap();
         prop_assert_eq!(SignedCredential::verify(signed.bytes(), node), Ok(credential));
         prop_assert!(SignedCredential::verify(&changed(signed.bytes(), at, flip), node).is_err());
+    }
+
+    #[test]
+    fn placement_is_read_as_written_and_in_no_other_way(
+        tessera in tessera(), layout in checksum(), version in 0..=i64::MAX as u64, is_repaired: bool,
+        holders in vec(option::of(any::<[u8; 32]>()), 1..25), at in any::<Index>(), flip in 1..=u8::MAX,
+    ) {
+        let (author, repairer) = (AuthorKey::from_seed([1; 32]), NodeKey::from_seed([2; 32]));
+        let holders = holders.into_iter().map(|holder| holder.map(NodeId::from_bytes)).collect();
+        let by = is_repaired.then_some(repairer.id());
+        let placement = Placement { tessera, layout, version, holders, repairer: by };
+        let signed = if is_repaired { placement.sign_as_repairer(&repairer) } else { placement.sign(&author) };
+        let signed = signed.unwrap();
+        let parse = |bytes| SignedPlacement::parse(bytes, tessera, author.id());
+        prop_assert_eq!(signed.placement(), &placement);
+        prop_assert_eq!(parse(signed.bytes().clone()), Ok(signed.clone()));
+        prop_assert!(parse(changed(signed.bytes(), at, flip).into()).is_err());
+        prop_assert!(parse(signed.bytes().slice(..at.index(signed.bytes().len()))).is_err());
     }
 
     #[test]

@@ -38,7 +38,7 @@ fn holds_together(layout: &Layout) {
         assert!(layout.page_of(number).0 < layout.pages().len());
     }
     assert_eq!(layout.position(last + 1), None);
-    assert!(layout.stripe(layout.stripes()).is_none());
+    assert!(layout.stripe(layout.stripe_numbers().end).is_none());
 }
 
 fn manifest(content_len: u64) -> Option<SignedManifest> {

@@ -8,6 +8,7 @@
 
 mod answers;
 mod between_nodes;
+mod placing;
 mod requests;
 
 use std::{fmt::Write as _, fs, path::PathBuf};
@@ -84,6 +85,7 @@ fn every_file_of_vectors_is_checked() {
         "invites.json",
         "layouts.json",
         "manifests.json",
+        "placements.json",
         "prefixes.json",
         "proofs.json",
         "receipts.json",
@@ -269,6 +271,9 @@ fn layout_vectors_hold() {
         let fragment_len = read(&input["fragment_len"]);
         let (layout, pages) =
             Layout::build(manifest.id(), code, fragment_len, content_len, &checksums).unwrap();
+        let layout = layout
+            .beginning_at(if input["first_stripe"].is_null() { 0 } else { read(&input["first_stripe"]) })
+            .unwrap();
         let signed = layout.sign(&author(vector)).unwrap();
         json!({
             "file": hex(signed.bytes()),
@@ -286,13 +291,17 @@ fn layout_vectors_hold() {
         let (page, at) = layout.page_of(layout.fragments() - 1);
         assert_eq!((page + 1, at + 1), (layout.pages().len(), last.len()));
         assert_eq!(last.checksum(at), Some(Checksum::of(&(layout.fragments() - 1).to_le_bytes())));
-        json!({
+        let mut read = json!({
             "manifest": hex(manifest.bytes()),
             "k": layout.code().k(),
             "m": layout.code().m(),
             "fragment_len": layout.fragment_len(),
             "fragments": layout.fragments(),
-        })
+        });
+        if layout.stripe_numbers().start > 0 {
+            read["first_stripe"] = json!(layout.stripe_numbers().start);
+        }
+        read
     }
     Codec { file: "layouts.json", encode, decode }.check();
 }
