@@ -7,6 +7,8 @@ use libsqlite3_sys::{
 };
 use proto::{Checksum, FragmentId, ProtoError};
 
+use crate::archive::error::ArchiveError;
+
 /// Why an actor did not do what it was asked. `Clone`, because many may wait for the same thing.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -190,6 +192,17 @@ impl ActorError {
 impl From<sqlx::Error> for ActorError {
     fn from(source: sqlx::Error) -> Self {
         Self::Sqlite(Arc::new(source))
+    }
+}
+
+impl From<ArchiveError> for ActorError {
+    /// What an actor says of an archive that it could not read.
+    fn from(error: ArchiveError) -> Self {
+        match error {
+            ArchiveError::Store(error) => error,
+            ArchiveError::Proto(error) => error.into(),
+            error => Self::Conflict { what: error.to_string() },
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 mod acquaintance;
 pub mod archive;
 pub mod attestation;
+pub mod budget;
 pub mod cache;
 mod clock;
 pub mod conn_pool;
@@ -15,6 +16,7 @@ pub mod keys;
 pub mod metrics;
 pub mod peers;
 pub mod remote;
+pub mod replication;
 pub mod scrub;
 mod seldom;
 mod serve;

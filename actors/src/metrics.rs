@@ -2,6 +2,7 @@
 //! closed sets.
 
 mod network;
+mod replication;
 
 use opentelemetry::{
     KeyValue,
@@ -9,6 +10,7 @@ use opentelemetry::{
 };
 
 pub use network::{PoolMetrics, RequestMetrics};
+pub use replication::ReplicationMetrics;
 
 use crate::{
     attestation, cache, conn_pool,
@@ -31,6 +33,8 @@ pub struct Metrics {
     pub pool: PoolMetrics,
     /// Asking and answering other nodes.
     pub requests: RequestMetrics,
+    /// Having tesserae kept by other nodes.
+    pub replication: ReplicationMetrics,
     /// Supervision.
     pub actors: ActorMetrics,
 }
@@ -111,6 +115,7 @@ impl Metrics {
             scrub: ScrubMetrics::new(&make),
             pool: PoolMetrics::new(&make),
             requests: RequestMetrics::new(&make),
+            replication: ReplicationMetrics::new(&make),
             actors: ActorMetrics::new(&make),
         }
     }

@@ -314,8 +314,14 @@ impl Peers {
         });
     }
 
-    /// Keeps what a holder has signed.
+    /// Keeps what a holder has signed, which it claims therewith.
     pub(crate) async fn keep_receipt(&self, kept: &Kept) -> Result<(), ActorError> {
+        let claimed = Note::Claimed {
+            holder: kept.receipt.holder,
+            fragment: kept.receipt.fragment,
+            checksum: kept.receipt.checksum,
+            at_ms: clock::now_ms(),
+        };
         let receipt = Receipt {
             holder: kept.receipt.holder,
             fragment: kept.receipt.fragment,
@@ -325,7 +331,7 @@ impl Peers {
             held_at_ms: i64::try_from(kept.receipt.held_at_ms).unwrap_or(i64::MAX),
             signed: kept.signed.clone(),
         };
-        self.0.records.note(vec![Note::Receipt(receipt)]).await.map(drop)
+        self.0.records.note(vec![Note::Receipt(receipt), claimed]).await.map(drop)
     }
 
     /// A holder has dropped these on its author's order, if it had them.

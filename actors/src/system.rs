@@ -24,6 +24,7 @@ use crate::{
     metrics::{ActorMetrics, Metrics},
     peers::Peers,
     remote::Remote,
+    replication::{self, ReplicationHandle},
     scrub::{self, ScrubHandle},
     serve::{self, Server},
     storage::{
@@ -53,6 +54,8 @@ pub struct SystemConfig {
     pub credential: Option<SignedCredential>,
     /// Who the other nodes are, and what they may.
     pub network: NetworkConfig,
+    /// How tesserae are spread over them.
+    pub replication: replication::Settings,
     /// Memory for what is on its way to and from other nodes, in bytes.
     pub transfer_bytes_max: u64,
     /// How often an actor may fall.
@@ -80,6 +83,8 @@ pub struct System {
     pub pool: ConnPoolHandle,
     /// Asking them.
     pub remote: Remote,
+    /// Having tesserae kept by them.
+    pub replication: ReplicationHandle,
     server: Arc<Server>,
     /// Which actors run, and whether the process must end.
     pub standing: watch::Receiver<Standing>,
@@ -105,6 +110,7 @@ impl SystemConfig {
             cache_bytes_max: CACHE_BYTES_MAX,
             node_key,
             credential: None,
+            replication: replication::Settings::default(),
             network: NetworkConfig { listen_addr: None, ..NetworkConfig::default() },
             transfer_bytes_max: TRANSFER_BYTES_MAX,
             budget: RestartBudget::default(),
@@ -144,8 +150,15 @@ impl System {
         let segments = storage.segments_door();
         let (scrub, verifier) =
             scrub::Starter::new(config.integrity, segments, metrics.scrub, actors.clone());
-        let children: Vec<Box<dyn Child>> =
-            vec![Box::new(store), Box::new(shelves), Box::new(witness), Box::new(verifier), Box::new(port)];
+        let (replication, publisher) = replication::Starter::new(
+            config.replication,
+            replication::Doors { storage: storage.clone(), pool: pool.clone(), remote: remote.clone() },
+            peers.clone(),
+            metrics.replication,
+            actors.clone(),
+        );
+        let mut children: Vec<Box<dyn Child>> = vec![Box::new(store), Box::new(shelves), Box::new(witness)];
+        children.extend([Box::new(verifier) as Box<dyn Child>, Box::new(port), Box::new(publisher)]);
         let (supervisor, standing) = supervise(children, config.budget, actors.clone()).await?;
         let server = Arc::new(Server {
             key,
@@ -169,6 +182,7 @@ impl System {
             peers,
             pool,
             remote,
+            replication,
             server,
             standing,
             supervisor,
@@ -281,25 +295,27 @@ impl System {
     }
 
     /// Requests waiting or running in each actor.
-    pub fn waiting(&self) -> [(&'static str, usize); 5] {
+    pub fn waiting(&self) -> [(&'static str, usize); 6] {
         [
             (storage::NAME, self.storage.load().0),
             (cache::NAME, self.cache.load().0),
             (attestation::NAME, self.attestation.load().0),
             (scrub::NAME, self.scrub.load().0),
             (conn_pool::NAME, self.pool.load().0),
+            (replication::NAME, self.replication.load().0),
         ]
     }
 
     /// Those that do not answer within so long, the supervisor among them: they are down or stuck. All are asked at
     /// once, past their gates: busy is not dead.
     pub async fn silent(&self, deadline: Duration) -> Vec<&'static str> {
-        let asked: [(&'static str, BoxFuture<'_, bool>); 6] = [
+        let asked: [(&'static str, BoxFuture<'_, bool>); 7] = [
             (storage::NAME, self.storage.answers().boxed()),
             (cache::NAME, self.cache.answers().boxed()),
             (attestation::NAME, self.attestation.answers().boxed()),
             (scrub::NAME, self.scrub.answers().boxed()),
             (conn_pool::NAME, self.pool.answers().boxed()),
+            (replication::NAME, self.replication.answers().boxed()),
             (supervisor::NAME, self.supervisor_answers().boxed()),
         ];
         let within = asked.map(async |(name, answer)| {

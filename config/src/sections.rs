@@ -9,7 +9,7 @@ use proto::limits::{
 };
 
 use crate::{
-    IntegrityConfig, NetworkConfig, StorageConfig,
+    IntegrityConfig, NetworkConfig, ReplicationConfig, StorageConfig,
     collector::Collector,
     error::ConfigError,
     integrity,
@@ -18,6 +18,7 @@ use crate::{
     paths,
     profile::{Profile, ProfileChoice},
     reader::Reader,
+    replication,
     value::{Choice, Kind, Size},
 };
 
@@ -60,6 +61,8 @@ pub struct Config {
     pub integrity: IntegrityConfig,
     /// Other nodes.
     pub network: NetworkConfig,
+    /// Spreading tesserae over them.
+    pub replication: ReplicationConfig,
     /// Metrics and logs.
     pub observability: ObservabilityConfig,
 }
@@ -180,6 +183,7 @@ pub(crate) fn read(r: &mut Reader, around: &Surroundings<'_>) -> Config {
     let location_map_bytes = memory.budget_bytes / LOCATION_MAP_DIVISOR;
     let storage = storage(r);
     let integrity = integrity::read(r);
+    let replication = replication::read(r, node.profile);
     let max_storage_per_peer = network::max_storage_per_peer(r);
     let observability = observability(r);
     relations(r, &admin, &memory, &storage);
@@ -198,7 +202,7 @@ pub(crate) fn read(r: &mut Reader, around: &Surroundings<'_>) -> Config {
         snapshot_interval: storage.snapshot_interval,
         snapshots: storage.snapshots,
     };
-    Config { node, admin, memory, storage, integrity, network, observability }
+    Config { node, admin, memory, storage, integrity, network, replication, observability }
 }
 
 fn node(r: &mut Reader, around: &Surroundings<'_>) -> (NodeConfig, Option<Size>) {

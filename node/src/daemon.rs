@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actors::{Metrics as Instruments, System, SystemConfig};
+use actors::{Metrics as Instruments, System, SystemConfig, budget::Budget, replication};
 use config::{Config, FILE_NAME, Loaded, Sources, TRANSFERS_BYTES};
 use tokio::{
     sync::watch,
@@ -65,8 +65,10 @@ pub(crate) async fn run(context: &Context) -> Result<Exit, Failure> {
 }
 
 /// What the actors are started with.
-fn actors(config: &Config, keys: &Keys, metrics: &Metrics) -> Result<SystemConfig, Failure> {
+fn actors(config: &Config, keys: &Keys, metrics: &Metrics, working: Budget) -> Result<SystemConfig, Failure> {
+    let author = Some(keys.author.key().clone());
     Ok(SystemConfig {
+        replication: replication::Settings { config: config.replication, author, working },
         integrity: config.integrity.clone(),
         cache_bytes_max: config.memory.fragment_cache_bytes,
         credential: Some(keys.credential()?),
@@ -151,12 +153,13 @@ impl Daemon {
             data_dir: config.node.data_dir.clone(),
         };
         let socket = Socket::bind(&place).await?;
-        let system = System::start(actors(config, &keys, &metrics)?).await?;
+        let working = Budget::new(config.memory.requests_bytes);
+        let system = System::start(actors(config, &keys, &metrics, working.clone())?).await?;
         let health = Health {
             draining: draining.clone(),
             metrics: metrics.clone(),
             system: system.clone(),
-            memory: Memory::new(config.memory.requests_bytes),
+            memory: Memory::new(working),
         };
         let events = Events::new(draining.clone());
         let running = Running { log, scrub: system.scrub.clone(), events: events.clone() };

@@ -5,11 +5,61 @@ use proto::{Checksum, TesseraId, record};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{api::State, schema};
+use crate::{api::State, published::Publication, schema};
 
-/// One of `GET /v1/jobs`: damaged bytes that wait for their repair.
+/// One of `GET /v1/jobs`.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub(crate) struct Job {
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub(crate) enum Job {
+    /// A tessera is given to other nodes, or was.
+    Publish(Publication),
+    /// Damaged bytes wait to be mended.
+    Mend(Mend),
+}
+
+impl Job {
+    /// What is done with other nodes, if it is that.
+    pub(crate) fn publication(&self) -> Option<&Publication> {
+        match self {
+            Self::Publish(publication) => Some(publication),
+            Self::Mend(_) => None,
+        }
+    }
+
+    /// What waits to be mended, if it is that.
+    pub(crate) fn mend(&self) -> Option<&Mend> {
+        match self {
+            Self::Mend(mend) => Some(mend),
+            Self::Publish(_) => None,
+        }
+    }
+}
+
+/// Names a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum JobId {
+    /// Its number.
+    Number(u64),
+    /// What is damaged.
+    Checksum(Checksum),
+}
+
+impl<'de> Deserialize<'de> for JobId {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(from)?;
+        if text.len() <= NUMBER_DIGITS_MAX {
+            let wrong = |_| {
+                serde::de::Error::custom(format!("{text:?} is neither the number of a job nor a checksum"))
+            };
+            return text.parse().map(Self::Number).map_err(wrong);
+        }
+        text.parse().map(Self::Checksum).map_err(serde::de::Error::custom)
+    }
+}
+
+/// Damaged bytes that wait for their repair.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Mend {
     /// Their checksum, which names the job.
     #[schema(value_type = schema::Checksum)]
     pub(crate) checksum: Checksum,
@@ -57,6 +107,8 @@ pub(crate) enum DocumentKind {
     Layout,
     /// A page of checksums.
     LayoutPage,
+    /// Who keeps it, signed.
+    Placement,
 }
 
 impl DocumentKind {
@@ -66,6 +118,7 @@ impl DocumentKind {
             Self::Manifest => "manifest",
             Self::Layout => "layout",
             Self::LayoutPage => "layout page",
+            Self::Placement => "placement",
         }
     }
 }
@@ -83,7 +136,7 @@ pub(crate) struct Cache {
     pub(crate) loads: u64,
 }
 
-impl From<storage::Job> for Job {
+impl From<storage::Job> for Mend {
     fn from(job: storage::Job) -> Self {
         let storage::Job { checksum, state, length, queued_at_ms, fragments, documents } = job;
         let place = |id: proto::FragmentId| Place { tessera: id.tessera, stripe: id.stripe, index: id.index };
@@ -100,6 +153,7 @@ impl From<record::DocumentKind> for DocumentKind {
             record::DocumentKind::Manifest => Self::Manifest,
             record::DocumentKind::Layout => Self::Layout,
             record::DocumentKind::LayoutPage => Self::LayoutPage,
+            record::DocumentKind::Placement => Self::Placement,
         }
     }
 }
@@ -108,5 +162,24 @@ impl From<cache::CacheUsage> for Cache {
     fn from(usage: cache::CacheUsage) -> Self {
         let cache::CacheUsage { entries, bytes, bytes_max, loads } = usage;
         Self { fragments: entries, bytes, bytes_max, loads }
+    }
+}
+
+/// Those of the largest number.
+const NUMBER_DIGITS_MAX: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn job_is_named_by_its_number_or_by_a_checksum() {
+        let read = |text: &str| serde_json::from_value::<JobId>(text.into());
+        assert_eq!(read("17").unwrap(), JobId::Number(17));
+        let digits = "1".repeat(64);
+        assert_eq!(read(&digits).unwrap(), JobId::Checksum(digits.parse().unwrap()));
+        for wrong in ["", "-1", "x", "18446744073709551616", &"g".repeat(64), &"1".repeat(63)] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
     }
 }

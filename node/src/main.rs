@@ -40,6 +40,7 @@ mod pooled;
 mod printable;
 mod problem;
 mod progress;
+mod published;
 mod rebuilt;
 mod reload;
 mod schema;

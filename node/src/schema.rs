@@ -46,6 +46,8 @@ texts! {
     AuthorId = bech32("author", "AUTHOR", "58"), "A person: the Ed25519 public key that signs, in bech32m";
     /// [`proto::Checksum`].
     Checksum = "^[0-9a-fA-F]{64}$", "BLAKE3, in hexadecimal";
+    /// [`crate::jobs::JobId`].
+    JobId = "^([0-9]{1,19}|[0-9a-fA-F]{64})$", "The number of a job, or a BLAKE3 in hexadecimal";
 }
 
 /// Either case will do, but not a mixture (BIP 173).
@@ -160,8 +162,8 @@ pub(crate) struct OfFragment {
 #[into_params(parameter_in = Path)]
 #[expect(dead_code, reason = "only its schema is used")]
 pub(crate) struct OfJob {
-    /// The checksum of what is damaged
-    id: Checksum,
+    /// Its number, or the checksum of what is damaged
+    id: JobId,
 }
 
 /// The file that a path names.

@@ -126,9 +126,14 @@ impl Layout {
         self.first_stripe..self.first_stripe + self.stripes
     }
 
+    /// How many data fragments there are: the chunks that the content is cut into.
+    pub fn data_fragments(&self) -> u64 {
+        self.content_len.div_ceil(self.fragment_len.into())
+    }
+
     /// How many fragments there are, data and parity.
     pub fn fragments(&self) -> u64 {
-        self.chunks() + u64::from(self.stripes) * u64::from(self.code.m())
+        self.data_fragments() + u64::from(self.stripes) * u64::from(self.code.m())
     }
 
     /// The shape of a stripe; `None` for a number that none has.
@@ -138,8 +143,8 @@ impl Layout {
         if stripe < last {
             return Some(Stripe::new(k, self.code.m(), chunk_len, chunk_len));
         }
-        let data = u16::try_from(self.chunks() - u64::from(last) * u64::from(k)).ok()?;
-        let before = (self.chunks() - 1) * u64::from(chunk_len);
+        let data = u16::try_from(self.data_fragments() - u64::from(last) * u64::from(k)).ok()?;
+        let before = (self.data_fragments() - 1) * u64::from(chunk_len);
         let last_len = u32::try_from(self.content_len - before).ok()?;
         (stripe == last).then(|| Stripe::new(data, self.code.m(), chunk_len, last_len))
     }
@@ -159,6 +164,13 @@ impl Layout {
         let (stripe, index) = (number / self.code.width(), number % self.code.width());
         let stripe = self.first_stripe + u32::try_from(stripe).ok()?;
         (number < self.fragments()).then_some((stripe, u16::try_from(index).ok()?))
+    }
+
+    /// Stripe and index of this chunk of the content, from 0; `None` behind the last.
+    pub fn chunk(&self, number: u64) -> Option<(u32, u16)> {
+        let (stripe, index) = (number / u64::from(self.code.k()), number % u64::from(self.code.k()));
+        let stripe = self.first_stripe + u32::try_from(stripe).ok()?;
+        (number < self.data_fragments()).then_some((stripe, u16::try_from(index).ok()?))
     }
 
     /// The number of the fragment at this place; `None` where there is none.
@@ -217,10 +229,6 @@ impl Layout {
             ProtoError::malformed(WHAT, format!("{stripes} stripes are more than 32 bits count"))
         })?;
         Ok(Self { tessera, code, fragment_len, content_len, first_stripe: 0, stripes, pages: Vec::new() })
-    }
-
-    fn chunks(&self) -> u64 {
-        self.content_len.div_ceil(self.fragment_len.into())
     }
 
     fn encode(&self) -> Vec<u8> {
@@ -460,6 +468,8 @@ mod tests {
         assert!(places(&coded).iter().all(|place| !places(&whole).contains(place)));
         assert_eq!((coded.stripe(7), coded.number(7, 0), coded.position(0)), (None, None, Some((8, 0))));
         assert_eq!((coded.stripe_width(10), coded.number(10, 1)), ((2, 2), Some(11)));
+        let chunks: Vec<_> = [0, 2, 3, 7, 8].into_iter().map(|number| coded.chunk(number)).collect();
+        assert_eq!(chunks, [Some((8, 0)), Some((8, 2)), Some((9, 0)), Some((10, 1)), None]);
 
         let signed = coded.sign(&key()).unwrap();
         let parsed = SignedLayout::parse(signed.bytes().clone(), &manifest(content_len)).unwrap();

@@ -27,7 +27,7 @@ mod check;
 mod content;
 mod create;
 mod entries;
-mod error;
+pub(crate) mod error;
 mod listing;
 mod metadata;
 mod mtime;
@@ -36,7 +36,7 @@ mod pieces;
 mod pour;
 mod rebuilt;
 mod seal;
-mod source;
+pub(crate) mod source;
 mod tarball;
 #[cfg(test)]
 mod tests;

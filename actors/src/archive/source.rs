@@ -2,12 +2,18 @@
 
 use bytes::Bytes;
 use proto::{
-    Checksum, Fragment, FragmentId, TesseraId, layout::SignedLayout, limits::LAYOUT_PAGE_CHECKSUMS_MAX,
-    manifest::SignedManifest, record::DocumentKind,
+    Checksum, Fragment, FragmentId, TesseraId,
+    layout::{Code, Layout, SignedLayout},
+    limits::LAYOUT_PAGE_CHECKSUMS_MAX,
+    manifest::SignedManifest,
+    record::DocumentKind,
 };
 
 use super::error::ArchiveError;
 use crate::{cache::CacheHandle, error::ActorError, storage::StorageHandle, store::FragmentStore};
+
+/// What there is of the layouts of a tessera.
+type Layouts = Vec<Result<SignedLayout, ActorError>>;
 
 /// A store that also holds the documents of tesserae.
 pub trait TesseraStore: FragmentStore {
@@ -19,6 +25,9 @@ pub trait TesseraStore: FragmentStore {
         kind: DocumentKind,
         hash: Option<Checksum>,
     ) -> impl Future<Output = Result<Bytes, ActorError>> + Send;
+
+    /// The layouts of a tessera, the newest first. Errors as [`StorageHandle::layouts`].
+    fn layouts(&self, tessera: TesseraId) -> impl Future<Output = Result<Layouts, ActorError>> + Send;
 }
 
 impl TesseraStore for StorageHandle {
@@ -30,6 +39,10 @@ impl TesseraStore for StorageHandle {
     ) -> Result<Bytes, ActorError> {
         Self::document(self, tessera, kind, hash).await
     }
+
+    async fn layouts(&self, tessera: TesseraId) -> Result<Layouts, ActorError> {
+        Self::layouts(self, tessera).await
+    }
 }
 
 impl<S: TesseraStore> TesseraStore for CacheHandle<S> {
@@ -40,6 +53,10 @@ impl<S: TesseraStore> TesseraStore for CacheHandle<S> {
         hash: Option<Checksum>,
     ) -> Result<Bytes, ActorError> {
         self.store().document(tessera, kind, hash).await
+    }
+
+    async fn layouts(&self, tessera: TesseraId) -> Result<Layouts, ActorError> {
+        self.store().layouts(tessera).await
     }
 }
 
@@ -74,7 +91,7 @@ pub enum Named {
 /// What the layout of its tessera says of a fragment. Errors with [`ArchiveError::Store`] when that could not be read.
 pub async fn named<S: TesseraStore>(store: S, id: FragmentId) -> Result<Named, ArchiveError> {
     let looked = async {
-        let source = Source::open(store, id.tessera).await?;
+        let source = Source::naming(store, id).await?;
         let layout = source.layout.layout();
         let Some(number) = layout.number(id.stripe, id.index) else { return Ok(Named::Nowhere) };
         let places = source.places(layout.page_of(number).0).await?;
@@ -92,16 +109,39 @@ pub async fn named<S: TesseraStore>(store: S, id: FragmentId) -> Result<Named, A
 }
 
 impl<S: TesseraStore> Source<S> {
-    /// Reads manifest and layout. Errors with [`ArchiveError::Store`], [`ArchiveError::Proto`] and
-    /// [`ArchiveError::Damaged`].
+    /// Reads manifest and layout: of several layouts the one by which its content is here. Errors with
+    /// [`ArchiveError::Store`], [`ArchiveError::Proto`] and [`ArchiveError::Damaged`].
     pub(crate) async fn open(store: S, tessera: TesseraId) -> Result<Self, ArchiveError> {
-        let manifest = SignedManifest::parse(store.document(tessera, DocumentKind::Manifest, None).await?)?;
-        if manifest.id() != tessera {
-            let what = format!("the manifest stored for {tessera} is that of {}", manifest.id());
-            return Err(ArchiveError::Damaged { what });
+        let manifest = manifest(&store, tessera).await?;
+        let mut layouts = store.layouts(tessera).await?;
+        // A whole copy stands by itself; what is kept for others of the same tessera says nothing about it.
+        layouts.sort_by_key(|layout| {
+            layout.as_ref().map_or(2, |it| u8::from(it.layout().code() != Code::WHOLE))
+        });
+        let mut at = 0;
+        if layouts.len() > 1 {
+            for (this, layout) in layouts.iter().enumerate() {
+                if let Ok(layout) = layout
+                    && is_here(&store, layout.layout()).await?
+                {
+                    at = this;
+                    break;
+                }
+            }
         }
-        let layout = store.document(tessera, DocumentKind::Layout, None).await?;
-        let layout = SignedLayout::parse(layout, &manifest)?;
+        let layout = layouts.swap_remove(at)?;
+        Ok(Self { store, manifest, layout })
+    }
+
+    /// Reads manifest and layout: of several layouts the one that names a fragment, if any does.
+    async fn naming(store: S, id: FragmentId) -> Result<Self, ArchiveError> {
+        let manifest = manifest(&store, id.tessera).await?;
+        let mut layouts = store.layouts(id.tessera).await?;
+        let names = |layout: &Result<SignedLayout, ActorError>| {
+            layout.as_ref().is_ok_and(|it| it.layout().number(id.stripe, id.index).is_some())
+        };
+        let at = layouts.iter().position(names).unwrap_or_default();
+        let layout = layouts.swap_remove(at)?;
         Ok(Self { store, manifest, layout })
     }
 
@@ -136,4 +176,20 @@ impl<S: TesseraStore> Source<S> {
         let what = format!("fragment {} is not the one its layout names ({})", place.id, place.checksum);
         Err(ArchiveError::Damaged { what })
     }
+}
+
+async fn manifest<S: TesseraStore>(store: &S, tessera: TesseraId) -> Result<SignedManifest, ArchiveError> {
+    let manifest = SignedManifest::parse(store.document(tessera, DocumentKind::Manifest, None).await?)?;
+    if manifest.id() != tessera {
+        let what = format!("the manifest stored for {tessera} is that of {}", manifest.id());
+        return Err(ArchiveError::Damaged { what });
+    }
+    Ok(manifest)
+}
+
+/// Whether the content begins to be here by this layout.
+async fn is_here<S: TesseraStore>(store: &S, layout: &Layout) -> Result<bool, ActorError> {
+    let Some(first) = layout.position(0) else { return Ok(true) };
+    let rows = store.checksums(layout.tessera(), first, 1).await?;
+    Ok(rows.first().is_some_and(|row| (row.stripe, row.index) == first))
 }

@@ -22,7 +22,7 @@ pub const FAULTS_NAMED_MAX: usize = 1000;
 pub struct VerifyReport {
     /// The tessera. The signatures of its documents are valid, else there is no report.
     pub tessera: TesseraId,
-    /// Fragments its layout names.
+    /// Fragments that should be here: all that the content was cut into, and what there is of parity.
     pub fragments: u64,
     /// Fragments that are here and right.
     pub ok: u64,
@@ -93,7 +93,7 @@ pub async fn verify<S: TesseraStore>(
     let hashing = spawn_blocking(move || read_through(&mut checked));
     let mut report = VerifyReport {
         tessera: id,
-        fragments: source.layout.layout().fragments(),
+        fragments: source.layout.layout().data_fragments(),
         ok: 0,
         missing: 0,
         damaged: 0,
@@ -127,6 +127,10 @@ async fn verify_page<S: TesseraStore>(
     let fragments = stream::iter(places).map(|place| async move { (place, source.fragment(place).await) });
     let mut fragments = pin!(fragments.buffered(FRAGMENTS_AHEAD));
     while let Some((place, fragment)) = fragments.next().await {
+        match &fragment {
+            Err(ArchiveError::Store(ActorError::NotFound { .. })) if !place.is_data => continue,
+            _ => report.fragments += u64::from(!place.is_data),
+        }
         let fault = match fragment {
             Ok(fragment) => {
                 report.ok += 1;

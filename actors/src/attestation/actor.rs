@@ -130,9 +130,9 @@ impl Witness {
         self.doors.records.note(vec![note]).await.map(drop)
     }
 
-    /// What the layout says of the fragments that a claim names. They may be far apart.
+    /// What the layouts say of the fragments that a claim names. They may be far apart.
     async fn expected(&self, claim: &Claim) -> Result<Expected, ActorError> {
-        let mut expected = Expected::new();
+        let mut expected = Expected::default();
         let mut rest = claim.fragments.as_slice();
         while let Some(first) = rest.first() {
             let end = first.stripe.saturating_add(STRIPES_AT_ONCE);
@@ -140,8 +140,9 @@ impl Witness {
             let last = these.last().map_or(first.stripe, |last| last.stripe);
             let stripes = first.stripe..last.saturating_add(1);
             let rows = self.doors.checksums.expected(claim.tessera, stripes, EXPECTED_MAX).await?;
+            expected.stripes = rows.layouts.into_iter().map(|(_, stripes)| stripes).collect();
             let rows = rows.fragments.into_iter();
-            expected.extend(rows.map(|row| ((row.stripe, row.index), (row.checksum, row.length))));
+            expected.fragments.extend(rows.map(|row| ((row.stripe, row.index), (row.checksum, row.length))));
             rest = others;
         }
         Ok(expected)

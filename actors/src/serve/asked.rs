@@ -24,7 +24,12 @@ impl Server {
         hash: Option<Checksum>,
     ) -> Reply {
         self.refuse_blocked(tessera)?;
-        let bytes = self.storage.document(tessera, document, hash).await.map_err(|error| refusal(&error))?;
+        let bytes = match (document, hash) {
+            (DocumentKind::Placement, hash) => self.placement(tessera, hash).await,
+            (DocumentKind::Layout, None) => self.newest_layout(tessera).await,
+            (document, hash) => self.storage.document(tessera, document, hash).await,
+        };
+        let bytes = bytes.map_err(|error| refusal(&error))?;
         Ok((Answer::Document { length: length(&bytes) }, bytes))
     }
 

@@ -17,6 +17,7 @@ mod delivered;
 mod finishing;
 mod hello;
 mod papers;
+mod placement;
 mod put;
 mod room;
 

@@ -17,7 +17,7 @@ use lru::LruCache;
 use proto::{
     AccountId, Checksum, FragmentId, ProtoError, TesseraId,
     layout::{LayoutPage, SignedLayout},
-    limits::{FRAME_BYTES_MAX, LAYOUT_PAGE_CHECKSUMS_MAX, MANIFEST_BYTES_MAX},
+    limits::{FRAME_BYTES_MAX, LAYOUT_PAGE_CHECKSUMS_MAX, MANIFEST_BYTES_MAX, PLACEMENT_BYTES_MAX},
     manifest::SignedManifest,
     record::{DOCUMENT_FIELDS_BYTES, DocumentKind},
     wire::{Answer, Refusal, RefusalKind},
@@ -238,6 +238,10 @@ impl Server {
                     .ok_or_else(|| RefusalKind::Corrupt.because("that page is none of the layout's"))?;
                 papers.pages.keep(hash, layout.layout().page(number, bytes).map_err(corrupt)?);
             }
+            DocumentKind::Placement => {
+                let manifest = self.manifest(papers, paper.tessera).await?;
+                self.keep_placement(&manifest, bytes).await?;
+            }
         }
         Ok(())
     }
@@ -357,6 +361,7 @@ const fn bytes_max(kind: DocumentKind) -> usize {
         DocumentKind::Layout => LAYOUT_BYTES_MAX,
         DocumentKind::Manifest => MANIFEST_BYTES_MAX,
         DocumentKind::LayoutPage => FRAME_BYTES_MAX,
+        DocumentKind::Placement => PLACEMENT_BYTES_MAX,
     }
 }
 

@@ -8,6 +8,8 @@ use std::{ops::Range, time::Duration};
 use bytes::Bytes;
 use proto::{AuthorId, Checksum, FragmentId, NodeId, TesseraId};
 
+use super::replication::{KeptPlacement, ReplicationJob};
+
 /// Something to be kept of others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
@@ -103,6 +105,17 @@ pub enum Note {
         /// When.
         at_ms: i64,
     },
+    /// A holder has just said of one fragment that it has it. What it claims of others stays.
+    Claimed {
+        /// Who says so.
+        holder: NodeId,
+        /// Which fragment.
+        fragment: FragmentId,
+        /// Its checksum.
+        checksum: Checksum,
+        /// When.
+        at_ms: i64,
+    },
     /// A holder has shown that it has a fragment. Counts for what it claims with this checksum.
     Proof {
         /// Who has shown it.
@@ -135,6 +148,12 @@ pub enum Note {
         /// Which tessera.
         tessera: TesseraId,
     },
+    /// Who keeps a tessera. Counts unless what is known for this layout has a higher version, or the same and is the
+    /// author's. It goes with the last fragment of the tessera.
+    Placement(KeptPlacement),
+    /// Something is done about a tessera with other nodes, or how that stands has changed. Of those that are finished the
+    /// last [`FINISHED_JOBS_MAX`] are kept.
+    Job(ReplicationJob),
 }
 
 /// How a peer came to be known, strongest first.
@@ -237,6 +256,9 @@ impl Note {
             | Self::Seen { .. }
             | Self::Score { .. }
             | Self::Claim { .. }
+            | Self::Claimed { .. }
+            | Self::Placement(_)
+            | Self::Job(_)
             | Self::Proof { .. }
             | Self::Disproven { .. }
             | Self::Dropped { .. }
@@ -292,5 +314,7 @@ impl Blocked {
     }
 }
 
+/// Finished jobs that are kept.
+pub(crate) const FINISHED_JOBS_MAX: u64 = 1000;
 /// The most rows that notes kept together may be about: they are written in one transaction.
 pub const NOTE_ROWS_MAX: usize = 4096;

@@ -12,6 +12,7 @@ use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use super::{
     message::Reply,
     notes::{Blocked, Invite, Origin, Receipt},
+    replication::{Jobs, KeptPlacement, ReplicationJob},
 };
 use crate::{error::ActorError, supervision::gate::Slot};
 
@@ -39,6 +40,10 @@ pub(super) enum Question {
     Receipts { holder: NodeId, tessera: TesseraId, from: (u32, u16), limit: u32, reply: Reply<Vec<Receipt>> },
     /// The documents of a tessera.
     Documents { tessera: TesseraId, reply: Reply<Vec<HeldDocument>> },
+    /// Who keeps a tessera, as was signed.
+    Placements { tessera: TesseraId, reply: Reply<Vec<KeptPlacement>> },
+    /// What is done about tesserae with other nodes.
+    ReplicationJobs { which: Jobs, reply: Reply<Vec<ReplicationJob>> },
     /// For which accounts anything of a tessera is kept.
     Keepers { tessera: TesseraId, reply: Reply<Vec<AccountId>> },
     /// How much is kept for an account.

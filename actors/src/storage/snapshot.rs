@@ -284,6 +284,10 @@ async fn apply(
     if sqlx::query_scalar(knows_others).fetch_one(&mut *transaction).await? {
         sqlx::raw_sql(OTHERS).execute(&mut *transaction).await?;
     }
+    let knows_replication = "SELECT EXISTS (SELECT 1 FROM kept.sqlite_schema WHERE name = 'placements')";
+    if sqlx::query_scalar(knows_replication).fetch_one(&mut *transaction).await? {
+        sqlx::raw_sql(REPLICATION).execute(&mut *transaction).await?;
+    }
     transaction.commit().await?;
     Ok(Restored { taken_at_ms, segments, tesseras, lost_documents, missing })
 }
@@ -353,6 +357,8 @@ const COPY: &str = "BEGIN; \
      CREATE TABLE invites AS SELECT * FROM live.invites ORDER BY token; \
      CREATE TABLE receipts AS SELECT * FROM live.receipts ORDER BY holder, tessera, stripe, idx; \
      CREATE TABLE claims AS SELECT * FROM live.claims ORDER BY tessera, stripe, idx, holder; \
+     CREATE TABLE placements AS SELECT * FROM live.placements ORDER BY tessera, layout; \
+     CREATE TABLE replication_jobs AS SELECT * FROM live.replication_jobs ORDER BY id; \
      COMMIT;";
 const SEGMENTS: &str = "UPDATE segments SET written_at = kept.segments.written_at, verified_at = kept.segments.verified_at \
      FROM kept.segments WHERE kept.segments.id = main.segments.id AND kept.segments.bytes = main.segments.bytes";
@@ -372,5 +378,10 @@ const OTHERS: &str = "INSERT OR IGNORE INTO peers (node, addresses, author, allo
      INSERT OR IGNORE INTO claims (tessera, stripe, idx, holder, checksum, claimed_at, proven_at) \
      SELECT tessera, stripe, idx, holder, checksum, claimed_at, proven_at FROM kept.claims; \
      UPDATE records SET sums_due = 1;";
+const REPLICATION: &str = "INSERT OR IGNORE INTO placements (tessera, layout, version, by_author, signed) \
+     SELECT tessera, layout, version, by_author, signed FROM kept.placements \
+     WHERE tessera IN (SELECT tessera FROM main.tesseras); \
+     INSERT OR IGNORE INTO replication_jobs (id, kind, tessera, state, began_at, changed_at, told) \
+     SELECT id, kind, tessera, state, began_at, changed_at, told FROM kept.replication_jobs;";
 const SCRUB: &str = "UPDATE scrub SET before = kept.scrub.before, paused_until = kept.scrub.paused_until, \
      index_at = 0, seal = NULL FROM kept.scrub";

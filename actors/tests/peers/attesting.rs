@@ -66,8 +66,8 @@ async fn holder_proves_what_it_claims_and_that_is_noted_apart() {
     let (records, checksums) = (a.system.storage.records(), a.system.storage.checksums_door());
     let remote = &a.system.remote;
     // Who claims nothing has nothing to prove.
-    let early = remote.prove_one(&records, &checksums, b.id(), tessera.id()).await;
-    assert!(matches!(early.unwrap_err().error, ActorError::NotFound { .. }));
+    let nobody = remote.prove_one(&records, &checksums, a.id(), tessera.id()).await;
+    assert!(matches!(nobody.unwrap_err().error, ActorError::NotFound { .. }));
     a.system.attestation.audit(b.id(), tessera.id()).await.unwrap();
     for _ in 0..10 {
         let proven = remote.prove_one(&records, &checksums, b.id(), tessera.id()).await.unwrap();

@@ -9,5 +9,6 @@ mod hostile;
 mod log;
 mod lying;
 mod meeting;
+mod publishing;
 mod stopping;
 mod support;

@@ -84,7 +84,7 @@ async fn layout_names_the_fragments_of_any_stripes() {
     assert!(matches!(absent, Err(ActorError::NotFound { .. })), "{absent:?}");
     tessera.deposit(&node, &first, tessera.documents()).await;
     let all = door.expected(tessera.id(), 0..u32::MAX, u32::MAX).await.unwrap();
-    assert_eq!((all.layout, all.stripes), (tessera.layout.checksum(), 750));
+    assert_eq!(all.layouts, [(tessera.layout.checksum(), 0..750)]);
     let checksums: Vec<_> = all.fragments.iter().map(|fragment| fragment.checksum).collect();
     assert_eq!(checksums, tessera.checksums);
     let some = door.expected(tessera.id(), 748..750, 9).await.unwrap();
@@ -116,7 +116,8 @@ async fn newest_layout_counts_and_all_of_it_must_be_here() {
     before.deposit(&node, &first, before.documents()).await;
     after.deposit(&node, &first, after.documents()).await;
     let door = node.storage().checksums_door();
-    assert_eq!(door.expected(after.id(), 0..1, 9).await.unwrap().layout, after.layout.checksum());
+    let layouts = door.expected(after.id(), 0..1, 9).await.unwrap().layouts;
+    assert_eq!(layouts, [(after.layout.checksum(), after.layout.layout().stripe_numbers())]);
     node.storage()
         .drop_fragment(account(1), FragmentId { tessera: after.id(), stripe: 0, index: 0 })
         .await

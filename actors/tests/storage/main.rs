@@ -40,6 +40,8 @@ mod records;
 #[cfg(test)]
 mod recovery;
 #[cfg(test)]
+mod replication;
+#[cfg(test)]
 mod scrubbing;
 #[cfg(test)]
 mod session_races;

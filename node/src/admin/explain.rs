@@ -1,4 +1,4 @@
-//! `/v1/tesseras/{id}/explain`, `/v1/jobs` and `/v1/cache`: why things are as they are, and what waits to be repaired.
+//! `/v1/tesseras/{id}/explain` and `/v1/cache`: why things are as they are.
 
 use std::sync::Arc;
 
@@ -7,14 +7,14 @@ use actors::{
     storage::{BlobState, losses},
 };
 use axum::{Json, extract::State};
-use proto::{Checksum, TesseraId, manifest::Visibility};
+use proto::{TesseraId, manifest::Visibility};
 
 use super::{Node, extract::InPath, tesseras};
 use crate::{
     api::{self, Explained, Facts},
     clock, human,
     problem::{Kind, Problem},
-    schema::{OfJob, OfTessera},
+    schema::OfTessera,
 };
 
 /// Why a tessera is as it is; no blob is read
@@ -108,35 +108,6 @@ async fn gone(node: &Node, id: TesseraId) -> Option<Problem> {
     Some(Problem::new(Kind::NotFound, detail))
 }
 
-/// Damaged fragments and documents that wait for their repair, the longest first; at most 1,000
-#[utoipa::path(
-    get, path = "/v1/jobs", operation_id = "list_jobs", tag = "node",
-    responses(
-        (status = 200, description = "What waits", body = Vec<api::Job>),
-    )
-)]
-pub(super) async fn jobs(State(node): State<Arc<Node>>) -> Result<Json<Vec<api::Job>>, Problem> {
-    let jobs = node.system.storage.jobs(JOBS_MAX).await?;
-    Ok(Json(jobs.into_iter().map(api::Job::from).collect()))
-}
-
-/// One of them, by the checksum of what is damaged
-#[utoipa::path(
-    get, path = "/v1/jobs/{id}", operation_id = "show_job", tag = "node",
-    params(OfJob),
-    responses(
-        (status = 200, description = "What waits", body = api::Job),
-    )
-)]
-pub(super) async fn job(
-    State(node): State<Arc<Node>>,
-    InPath(id): InPath<Checksum>,
-) -> Result<Json<api::Job>, Problem> {
-    let job = node.system.storage.job(id).await?;
-    let absent = || Problem::new(Kind::NotFound, format!("no job waits for {id}: it was done, or never was"));
-    job.map(|job| Json(job.into())).ok_or_else(absent)
-}
-
 /// How much the fragment cache holds
 #[utoipa::path(
     get, path = "/v1/cache", operation_id = "cache", tag = "node",
@@ -158,4 +129,3 @@ fn since(at_ms: i64, now_ms: i64) -> u64 {
 }
 
 const PAGE: u32 = 4096;
-const JOBS_MAX: u32 = 1000;

@@ -3,20 +3,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
-};
+use actors::budget::Budget;
+use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 
 use super::pace::{Pace, Paces};
 use crate::problem::{Kind, Problem};
 
-/// What requests may hold together.
+/// What requests may hold together, and whatever else shares the budget.
 #[derive(Debug, Clone)]
 pub(crate) struct Memory {
-    /// A permit is a MiB.
-    free: Arc<Semaphore>,
-    total: u32,
+    budget: Budget,
     paces: Paces,
 }
 
@@ -55,22 +51,20 @@ impl Released {
 }
 
 impl Memory {
-    /// So many bytes.
-    pub(crate) fn new(bytes: u64) -> Self {
-        let total = u32::try_from(bytes / MIB).unwrap_or(u32::MAX).clamp(1, PERMITS_MAX);
-        Self { free: Arc::new(Semaphore::new(total as usize)), total, paces: Paces::default() }
+    /// Out of this budget.
+    pub(crate) fn new(budget: Budget) -> Self {
+        Self { budget, paces: Paces::default() }
     }
 
     /// Waits until so many bytes are free. Fails with [`Kind::Busy`] when that takes too long. What needs more than
     /// there is gets all of it.
     pub(crate) async fn reserve(&self, bytes: usize) -> Result<Reserved, Problem> {
-        self.reserve_mib(u32::try_from((bytes as u64).div_ceil(MIB)).unwrap_or(u32::MAX).min(self.total))
-            .await
+        self.reserve_mib(self.budget.permits(bytes as u64)).await
     }
 
     /// How much is spoken for.
     pub(crate) fn held_bytes(&self) -> u64 {
-        (u64::from(self.total).saturating_sub(self.free.available_permits() as u64)) * MIB
+        self.budget.held_bytes()
     }
 
     async fn reserve_mib(&self, wanted: u32) -> Result<Reserved, Problem> {
@@ -80,14 +74,14 @@ impl Memory {
         }
     }
 
-    /// Waits for so much, and makes others give way meanwhile. The semaphore is never closed.
+    /// Waits for so much, and makes others give way meanwhile.
     async fn free(&self, wanted: u32) -> Option<OwnedSemaphorePermit> {
-        let free = Arc::clone(&self.free).acquire_many_owned(wanted);
+        let free = self.budget.reserve(wanted);
         tokio::pin!(free);
         loop {
             tokio::select! {
                 biased;
-                permits = free.as_mut() => return permits.ok(),
+                permits = free.as_mut() => return permits,
                 () = tokio::time::sleep(PRESSURE_INTERVAL) => self.paces.cut_slowest(),
             }
         }
@@ -103,9 +97,6 @@ fn busy(wanted: u32) -> Problem {
     Problem::new(Kind::Busy, detail)
 }
 
-const MIB: u64 = 1 << 20;
-/// More than any machine has; within what a semaphore counts.
-const PERMITS_MAX: u32 = 1 << 28;
 /// Whoever waits makes one more give way each time.
 const PRESSURE_INTERVAL: Duration = Duration::from_millis(250);
 /// How long a request waits for admission.
@@ -117,7 +108,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn request_that_finds_no_memory_waits_and_is_then_refused_as_busy() {
-        let memory = Memory::new(10 << 20);
+        let memory = Memory::new(Budget::new(10 << 20));
         let first = memory.reserve(6 << 20).await.unwrap();
         assert_eq!(memory.reserve(5 << 20).await.unwrap_err().kind(), Kind::Busy);
         let waiting = memory.reserve(5 << 20);
@@ -128,13 +119,13 @@ mod tests {
 
     #[tokio::test]
     async fn request_for_more_than_there_is_gets_all() {
-        let memory = Memory::new(10 << 20);
+        let memory = Memory::new(Budget::new(10 << 20));
         assert!(memory.reserve(1 << 30).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn whoever_is_slow_gives_way_to_those_who_wait() {
-        let memory = Memory::new(10 << 20);
+        let memory = Memory::new(Budget::new(10 << 20));
         let slow = memory.reserve(10 << 20).await.unwrap();
         let pace = slow.pace(Duration::from_secs(5));
         let held = async {
@@ -143,8 +134,8 @@ mod tests {
         };
         let ((outcome, released), second) = tokio::join!(held, memory.reserve(1));
         assert!(outcome.is_none() && second.is_ok());
-        assert_eq!(memory.free.available_permits(), 9);
+        assert_eq!(memory.held_bytes(), 1 << 20);
         let (again, ()) = tokio::join!(released.reserve(), async { drop(second) });
-        assert!(again.is_ok() && memory.free.available_permits() == 0, "as much as before");
+        assert!(again.is_ok() && memory.held_bytes() == 10 << 20, "as much as before");
     }
 }

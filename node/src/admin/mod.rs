@@ -27,6 +27,7 @@ pub(crate) mod health;
 mod holders;
 mod index;
 mod invites;
+mod jobs;
 mod look;
 pub(crate) mod memory;
 mod openapi;
@@ -119,8 +120,8 @@ fn endpoints() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(settings::show))
         .routes(routes!(settings::reload))
         .routes(routes!(explain::explain))
-        .routes(routes!(explain::jobs))
-        .routes(routes!(explain::job))
+        .routes(routes!(jobs::list))
+        .routes(routes!(jobs::show, jobs::cancel))
         .routes(routes!(explain::cache))
         .routes(routes!(index::rebuild))
         .routes(routes!(index::snapshot))
@@ -136,6 +137,7 @@ fn endpoints() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(fragments::list))
         .routes(routes!(fragments::get, fragments::put, fragments::drop))
         .routes(routes!(verify::verify))
+        .routes(routes!(jobs::publish))
         .routes(routes!(attest::attest))
         .routes(routes!(holders::list))
         .routes(routes!(holders::attest))

@@ -12,7 +12,7 @@ use utoipa::{
 
 use crate::{
     problem::{MEDIA_TYPE, Problem},
-    schema::{Checksum, NodeId, TesseraId, TesseraOrNodeId, TesseraPrefix},
+    schema::{Checksum, JobId, NodeId, TesseraId, TesseraOrNodeId, TesseraPrefix},
 };
 
 /// What stands above the endpoints. Version and licence are those of the package.
@@ -29,7 +29,7 @@ use crate::{
         (name = "health", description = "For those who watch; over TCP, too"),
     ),
     // What no body refers to is not found by itself.
-    components(schemas(Problem, TesseraId, TesseraPrefix, NodeId, TesseraOrNodeId, Checksum))
+    components(schemas(Problem, TesseraId, TesseraPrefix, NodeId, TesseraOrNodeId, Checksum, JobId))
 )]
 pub(super) struct Preamble;
 

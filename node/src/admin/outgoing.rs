@@ -129,7 +129,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn answer_that_nobody_takes_gives_its_memory_back_and_goes_on_later() {
-        let memory = Memory::new(1 << 20);
+        let memory = Memory::new(actors::budget::Budget::new(1 << 20));
         let opened = Arc::new(AtomicU64::new(0));
         let again = {
             let opened = Arc::clone(&opened);

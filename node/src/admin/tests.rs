@@ -55,7 +55,7 @@ impl Server {
             draining: draining.clone(),
             metrics: metrics.clone(),
             system: System::start(actors).await.unwrap(),
-            memory: Memory::new(1 << 20),
+            memory: Memory::new(actors::budget::Budget::new(1 << 20)),
         };
         let router = router.merge(health::router(health)).fallback(problems::no_endpoint);
         let task = tokio::spawn(connections::serve(socket, router, bounds, metrics, draining.clone()));

@@ -9,7 +9,13 @@ use hyper::{Method, body::Frame};
 use indicatif::ProgressBar;
 
 use super::{Context, off_thread};
-use crate::{api, client::Upload, exit::Exit, failure::Failure, pipe, progress};
+use crate::{
+    api,
+    client::{Client, Upload},
+    exit::Exit,
+    failure::Failure,
+    pipe, progress,
+};
 
 /// Make a tessera of files and folders, and print its id
 #[derive(Debug, clap::Args)]
@@ -49,7 +55,17 @@ pub(crate) struct Create {
 impl Create {
     /// Does it.
     pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let client = context.client()?;
+        let created = self.make(context, &context.client()?).await?;
+        if context.output.json {
+            context.output.json(&created)?
+        } else {
+            context.output.line(created.id.to_string())?
+        }
+        Ok(Exit::Ok)
+    }
+
+    /// Makes it.
+    pub(super) async fn make(self, context: &Context, client: &Client) -> Result<api::Created, Failure> {
         let metadata = self.metadata();
         metadata.check()?;
         let special = if self.skip_special { Special::Skip } else { Special::Refuse };
@@ -67,13 +83,7 @@ impl Create {
         let body: Upload = BodyExt::boxed(StreamBody::new(pieces.map_ok(Frame::data)));
         let (created, read) = tokio::join!(client.upload(Method::POST, "/v1/tesseras", body), reading);
         bar.finish_and_clear();
-        let created: api::Created = settle(created, read?)?;
-        if context.output.json {
-            context.output.json(&created)?
-        } else {
-            context.output.line(created.id.to_string())?
-        }
-        Ok(Exit::Ok)
+        settle(created, read?)
     }
 
     fn metadata(&self) -> Metadata {

@@ -1,17 +1,16 @@
-//! `explain`: why a tessera is as it is, and how it stands with a node. `jobs`: what waits to be repaired. `cache`: what is held in memory.
+//! `explain`: why a tessera is as it is, and how it stands with a node. `cache`: what is held in memory.
 
 use hyper::Method;
 
 use super::{Context, target::Subject};
 use crate::{
-    api::{Cache, Explained, Job, NodeExplained},
+    api::{Cache, Explained, NodeExplained},
     client::path,
     exit::Exit,
     explained::Finding,
     failure::Failure,
     human,
     output::Tone,
-    table::{Align, Table},
 };
 
 /// Say why a tessera is as it is, or how it stands with a node, and what to do
@@ -21,10 +20,6 @@ pub(crate) struct Explain {
     #[arg(value_name = "ID|NODE", value_parser = Subject::parse)]
     what: Subject,
 }
-
-/// List damaged fragments and documents that wait for their repair
-#[derive(Debug, clap::Args)]
-pub(crate) struct Jobs;
 
 /// Show what is held in memory of what is read again and again
 #[derive(Debug, clap::Args)]
@@ -78,21 +73,6 @@ fn show(
     Ok(())
 }
 
-impl Jobs {
-    /// Does it.
-    pub(crate) async fn run(&self, context: &Context) -> Result<Exit, Failure> {
-        let jobs: Vec<Job> = context.client()?.call(Method::GET, "/v1/jobs").await?;
-        if context.output.json {
-            context.output.json(&jobs)?;
-        } else if jobs.is_empty() {
-            context.output.remark("Nothing waits to be repaired.");
-        } else {
-            context.output.table(&table(&jobs))?;
-        }
-        Ok(Exit::Ok)
-    }
-}
-
 impl ShowCache {
     /// Does it.
     pub(crate) async fn run(&self, context: &Context) -> Result<Exit, Failure> {
@@ -106,37 +86,4 @@ impl ShowCache {
         }
         Ok(Exit::Ok)
     }
-}
-
-fn table(jobs: &[Job]) -> Table<5> {
-    let mut table = Table::new([
-        ("TESSERA", Align::Left),
-        ("WHAT", Align::Left),
-        ("BYTES", Align::Right),
-        ("STATE", Align::Left),
-        ("SINCE", Align::Left),
-    ]);
-    for job in jobs {
-        let (state, since) = (human::state(job.state).to_owned(), human::ago(job.queued_at_ms));
-        let fragments = job.fragments.iter();
-        let fragments =
-            fragments.map(|place| (place.tessera, format!("fragment {}/{}", place.stripe, place.index)));
-        let documents =
-            job.documents.iter().map(|document| (document.tessera, document.kind.name().to_owned()));
-        if job.fragments.is_empty() && job.documents.is_empty() {
-            // There are too many to say whose each is.
-            table.row([
-                String::new(),
-                job.checksum.to_string(),
-                job.length.to_string(),
-                state.clone(),
-                since.clone(),
-            ]);
-        }
-        for (tessera, what) in fragments.chain(documents) {
-            let length = job.length.to_string();
-            table.row([tessera.to_string(), what, length, state.clone(), since.clone()]);
-        }
-    }
-    table
 }

@@ -23,6 +23,7 @@ mod man;
 mod peers;
 mod pool;
 mod prove;
+mod publish;
 mod rebuild;
 mod run;
 mod scrub;
@@ -69,7 +70,9 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Fragment(fragment::Fragments),
     Explain(explain::Explain),
-    Jobs(explain::Jobs),
+    Publish(publish::Publish),
+    Preserve(publish::Preserve),
+    Jobs(publish::Jobs),
     /// See the nodes that this one knows, make one known, or look whether it answers
     #[command(subcommand)]
     Peers(peers::Peers),
@@ -122,6 +125,8 @@ impl Command {
             Self::Prove(prove) => prove.run(context).await,
             Self::Fragment(fragments) => fragments.run(context).await,
             Self::Explain(explain) => explain.run(context).await,
+            Self::Publish(publish) => publish.run(context).await,
+            Self::Preserve(preserve) => preserve.run(context).await,
             Self::Jobs(jobs) => jobs.run(context).await,
             Self::Peers(peers) => peers.run(context).await,
             Self::Invite(invite) => invite.run(context).await,

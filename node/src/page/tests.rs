@@ -251,7 +251,7 @@ impl Served {
                 draining,
                 metrics,
                 system: system.clone(),
-                memory: crate::admin::memory::Memory::new(1 << 20),
+                memory: crate::admin::memory::Memory::new(actors::budget::Budget::new(1 << 20)),
             },
             Instant::now(),
         );

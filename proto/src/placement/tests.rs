@@ -1,3 +1,5 @@
+//! Who is chosen, and what a record of it says.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;

@@ -122,14 +122,16 @@ fn doors(folder: &str, files: &[File]) -> Names {
     let code: Vec<String> = own.filter(|file| !is_test(file)).map(File::code).collect();
     let code = code.join("\n");
     let defined = |name: &str| code.contains(&format!("struct {name}"));
-    let handles =
-        words(&code).filter(|word| word.ends_with("Handle") && *word != "Handle" && *word != "JoinHandle");
+    let handles = words(&code).filter(|word| word.ends_with("Handle") && !OF_TOKIO.contains(word));
     let mut doors: Names = handles.filter(|name| !defined(name)).map(str::to_owned).collect();
     if code.contains(&format!(": {STORE_TRAIT}")) {
         doors.insert(STORE_TRAIT.to_owned());
     }
     doors
 }
+
+/// Handles that are none of an actor.
+const OF_TOKIO: [&str; 3] = ["Handle", "JoinHandle", "AbortHandle"];
 
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')

@@ -8,7 +8,7 @@ use std::{
 
 use proto::{
     chunks::{Chunker, Cut},
-    layout::{Code, Layout},
+    layout::{Code, Layout, SignedLayout},
 };
 
 use super::*;
@@ -158,6 +158,10 @@ impl TesseraStore for StuckStore {
         hash: Option<Checksum>,
     ) -> Result<Bytes, ActorError> {
         self.0.document(tessera, kind, hash).await
+    }
+
+    async fn layouts(&self, tessera: TesseraId) -> Result<Vec<Result<SignedLayout, ActorError>>, ActorError> {
+        self.0.layouts(tessera).await
     }
 }
 

@@ -17,7 +17,8 @@ use std::{
 use bytes::Bytes;
 use futures::StreamExt;
 use proto::{
-    AccountId, Checksum, Fragment, FragmentId, TesseraId, manifest::SignedManifest, record::DocumentKind,
+    AccountId, Checksum, Fragment, FragmentId, TesseraId, layout::SignedLayout, manifest::SignedManifest,
+    record::DocumentKind,
 };
 
 use super::{tarball::Tarball, *};
@@ -130,6 +131,11 @@ impl TesseraStore for MemoryStore {
         hash: Option<Checksum>,
     ) -> Result<Bytes, ActorError> {
         self.inner().document(tessera, kind, hash).ok_or(ActorError::not_found(tessera))
+    }
+
+    async fn layouts(&self, tessera: TesseraId) -> Result<Vec<Result<SignedLayout, ActorError>>, ActorError> {
+        let layout = self.document(tessera, DocumentKind::Layout, None).await?;
+        Ok(vec![SignedLayout::parse(layout, &self.manifest(tessera)).map_err(ActorError::from)])
     }
 }
 

@@ -6,6 +6,7 @@ use super::State;
 use crate::storage::{
     message::StorageMsg,
     records::{self, Question, RecordsMsg},
+    replication,
 };
 
 impl State {
@@ -42,6 +43,12 @@ impl State {
                     index.about(tessera, async |index| records::documents(index, tessera).await).await
                 });
             }
+            Question::Placements { tessera, reply } => self.answer(me, slot, reply, async move {
+                index.as_it_is(async |index| replication::placements(index, tessera).await).await
+            }),
+            Question::ReplicationJobs { which, reply } => self.answer(me, slot, reply, async move {
+                index.as_it_is(async |index| replication::jobs(index, which).await).await
+            }),
             Question::Keepers { tessera, reply } => self.answer(me, slot, reply, async move {
                 index.about(tessera, async |index| records::keepers(index, tessera).await).await
             }),

@@ -1,5 +1,5 @@
-//! What should be there by a tessera's layout, through the checksum door: what others claim is held against it. Manifest,
-//! layout and pages are documents, so no blob is read; each is checked, down from the tessera's id.
+//! What should be there by a tessera's layouts, through the checksum door: what others claim is held against it. Manifest,
+//! layouts and pages are documents, so no blob is read; each is checked, down from the tessera's id.
 
 use std::ops::Range;
 
@@ -16,10 +16,8 @@ use crate::error::ActorError;
 /// What should be there of some stripes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expected {
-    /// BLAKE3 of the layout that says so.
-    pub layout: Checksum,
-    /// How many stripes it has.
-    pub stripes: u32,
+    /// The layouts that say so, each with the stripes that it names.
+    pub layouts: Vec<(Checksum, Range<u32>)>,
     /// The fragments, in order.
     pub fragments: Vec<ExpectedFragment>,
 }
@@ -27,7 +25,7 @@ pub struct Expected {
 /// A fragment that should be there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExpectedFragment {
-    /// The stripe, from 0.
+    /// The stripe.
     pub stripe: u32,
     /// The place in the stripe, from 0.
     pub index: u16,
@@ -38,8 +36,7 @@ pub struct ExpectedFragment {
 }
 
 impl ChecksumHandle {
-    /// The fragments of some stripes of a tessera by the newest layout of it that is here, in order, at most `limit` of
-    /// them. The newest is the one that stands last in the log.
+    /// The fragments of some stripes of a tessera by the layouts of it that are here, in order, at most `limit` of them.
     ///
     /// Errors with [`ActorError::NotFound`] when manifest, layout or a page is not here, with
     /// [`ActorError::CorruptDocument`] when one is damaged, and with [`ActorError::Proto`] when they do not fit each other.
@@ -49,38 +46,76 @@ impl ChecksumHandle {
         stripes: Range<u32>,
         limit: u32,
     ) -> Result<Expected, ActorError> {
-        let signed = newest_layout(&self.0, tessera).await?;
-        let layout = signed.layout();
-        let first = layout.number(stripes.start, 0).unwrap_or(layout.fragments());
-        let end = layout.number(stripes.end, 0).unwrap_or(layout.fragments());
+        let layouts = self.0.layouts(tessera).await?.into_iter().collect::<Result<_, _>>()?;
+        let mut layouts = apart(layouts);
+        layouts.sort_by_key(|signed| signed.layout().stripe_numbers().start);
         let mut fragments = Vec::new();
-        let mut open: Option<(usize, LayoutPage)> = None;
-        for number in (first..end).take(limit as usize) {
-            let (at, place) = layout.page_of(number);
-            let page = match open.take() {
-                Some((opened, page)) if opened == at => page,
-                _ => page(&self.0, layout, at).await?,
-            };
-            if let (Some((stripe, index)), Some(checksum)) = (layout.position(number), page.checksum(place)) {
-                let length = layout.fragment_len_at(stripe, index);
-                fragments.push(ExpectedFragment { stripe, index, checksum, length });
+        for signed in &layouts {
+            let (layout, left) = (signed.layout(), limit as usize - fragments.len());
+            let known = layout.stripe_numbers();
+            let number =
+                |stripe: u32| layout.number(stripe.max(known.start), 0).unwrap_or(layout.fragments());
+            let mut open: Option<(usize, LayoutPage)> = None;
+            for number in (number(stripes.start)..number(stripes.end)).take(left) {
+                let (at, place) = layout.page_of(number);
+                let page = match open.take() {
+                    Some((opened, page)) if opened == at => page,
+                    _ => page(&self.0, layout, at).await?,
+                };
+                if let (Some((stripe, index)), Some(checksum)) =
+                    (layout.position(number), page.checksum(place))
+                {
+                    let length = layout.fragment_len_at(stripe, index);
+                    fragments.push(ExpectedFragment { stripe, index, checksum, length });
+                }
+                open = Some((at, page));
             }
-            open = Some((at, page));
         }
-        Ok(Expected { layout: signed.checksum(), stripes: layout.stripes(), fragments })
+        let layouts = layouts.iter().map(|signed| (signed.checksum(), signed.layout().stripe_numbers()));
+        Ok(Expected { layouts: layouts.collect(), fragments })
     }
 }
 
-async fn newest_layout(storage: &StorageHandle, tessera: TesseraId) -> Result<SignedLayout, ActorError> {
-    // Its hash is the id, so it is the right one.
-    let hash = Checksum::from_bytes(*tessera.as_bytes());
-    let manifest = storage.document(tessera, DocumentKind::Manifest, Some(hash)).await?;
-    let manifest = SignedManifest::parse(manifest)?;
-    let documents = storage.records().documents(tessera).await?;
-    let newest = documents.iter().rfind(|document| document.kind == DocumentKind::Layout);
-    let newest = newest.ok_or_else(|| ActorError::not_found(format!("the layout of {tessera}")))?;
-    let layout = storage.document(tessera, DocumentKind::Layout, Some(newest.hash)).await?;
-    Ok(SignedLayout::parse(layout, &manifest)?)
+impl StorageHandle {
+    /// The layouts of a tessera that are here, the newest first: the one that stands last in the log. Of each either what it
+    /// says, or why that cannot be told: [`ActorError::CorruptDocument`] or [`ActorError::Proto`].
+    ///
+    /// Errors with [`ActorError::NotFound`] when the manifest or any layout is not here, and when the manifest is damaged.
+    pub async fn layouts(
+        &self,
+        tessera: TesseraId,
+    ) -> Result<Vec<Result<SignedLayout, ActorError>>, ActorError> {
+        // Its hash is the id, so it is the right one.
+        let hash = Checksum::from_bytes(*tessera.as_bytes());
+        let manifest = self.document(tessera, DocumentKind::Manifest, Some(hash)).await?;
+        let manifest = SignedManifest::parse(manifest)?;
+        let mut layouts = Vec::new();
+        let documents = self.records().documents(tessera).await?;
+        for known in documents.iter().rev().filter(|document| document.kind == DocumentKind::Layout) {
+            let bytes = self.document(tessera, DocumentKind::Layout, Some(known.hash)).await;
+            layouts.push(bytes.and_then(|bytes| Ok(SignedLayout::parse(bytes, &manifest)?)));
+        }
+        if layouts.is_empty() {
+            return Err(ActorError::not_found(format!("the layout of {tessera}")));
+        }
+        Ok(layouts)
+    }
+}
+
+/// Without those that name fragments as a newer one does.
+fn apart(newest_first: Vec<SignedLayout>) -> Vec<SignedLayout> {
+    let mut kept: Vec<SignedLayout> = Vec::new();
+    for signed in newest_first {
+        let Range { start, end } = signed.layout().stripe_numbers();
+        let meets = |other: &SignedLayout| {
+            let other = other.layout().stripe_numbers();
+            start < other.end && other.start < end
+        };
+        if !kept.iter().any(meets) {
+            kept.push(signed);
+        }
+    }
+    kept
 }
 
 async fn page(storage: &StorageHandle, layout: &Layout, at: usize) -> Result<LayoutPage, ActorError> {

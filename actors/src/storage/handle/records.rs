@@ -13,6 +13,7 @@ use crate::{
         notes::{Blocked, Invite, NOTE_ROWS_MAX, Note, Noted, Receipt},
         ops::{Op, Outcome},
         records::{AccountTotals, Block, Claimed, HeldDocument, Holder, Peer, Question, RecordsMsg},
+        replication::{Jobs, KeptPlacement, ReplicationJob},
     },
 };
 
@@ -92,6 +93,16 @@ impl RecordsHandle {
     /// moves them, so that is the order in which they came only as long as all of them are in segments as old as they are.
     pub async fn documents(&self, tessera: TesseraId) -> Result<Vec<HeldDocument>, ActorError> {
         self.ask(|reply| Question::Documents { tessera, reply }).await
+    }
+
+    /// Who keeps a tessera, as was signed: one placement for each layout of it.
+    pub async fn placements(&self, tessera: TesseraId) -> Result<Vec<KeptPlacement>, ActorError> {
+        self.ask(|reply| Question::Placements { tessera, reply }).await
+    }
+
+    /// What is done about tesserae with other nodes.
+    pub async fn replication_jobs(&self, which: Jobs) -> Result<Vec<ReplicationJob>, ActorError> {
+        self.ask(|reply| Question::ReplicationJobs { which, reply }).await
     }
 
     /// The accounts for which anything of a tessera is kept here, in the order of their ids.

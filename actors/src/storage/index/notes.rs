@@ -12,7 +12,10 @@ use sqlx::{SqliteConnection, sqlite::SqliteArguments};
 use super::{add, placed};
 use crate::{
     error::ActorError,
-    storage::notes::{Note, Score},
+    storage::{
+        notes::{FINISHED_JOBS_MAX, Note, Score},
+        replication::{KeptPlacement, ReplicationJob},
+    },
 };
 
 /// Writes notes, within a transaction.
@@ -77,6 +80,22 @@ impl Statements {
             }
             // Beside it stands what all of them come to.
             Note::Receipt(_) => {}
+            Note::Placement(KeptPlacement { tessera, layout, version, is_by_author, signed }) => {
+                let (tessera, layout) = (hex(tessera.as_bytes()), hex(layout.as_bytes()));
+                self.row(PLACEMENT, json!([tessera, layout, version, is_by_author, hex_of(signed)]));
+            }
+            Note::Job(ReplicationJob { id, kind, tessera, state, began_at_ms, changed_at_ms, told }) => {
+                let (tessera, kind, state) = (hex(tessera.as_bytes()), kind.code(), state.code());
+                self.row(JOB, json!([id, kind, tessera, state, began_at_ms, changed_at_ms, told]));
+                self.row(OLD_JOBS, json!([FINISHED_JOBS_MAX]));
+            }
+            note => self.holder(note),
+        }
+    }
+
+    /// What holders say, and what came of it.
+    fn holder(&mut self, note: &Note) {
+        match note {
             Note::Claim { holder, tessera, stripes, held, at_ms } => {
                 let (holder, tessera) = (hex(holder.as_bytes()), hex(tessera.as_bytes()));
                 let rows = held.iter().filter(|(stripe, ..)| stripes.contains(stripe));
@@ -90,6 +109,11 @@ impl Statements {
                 let page = json!([tessera, stripes.start, stripes.end, holder, places]);
                 self.0.push((UNCLAIM, vec![page]));
                 rows.into_iter().for_each(|row| self.row(CLAIM, row));
+            }
+            Note::Claimed { holder, fragment, checksum, at_ms } => {
+                let (tessera, holder) = (hex(fragment.tessera.as_bytes()), hex(holder.as_bytes()));
+                let place = (fragment.stripe, fragment.index);
+                self.row(CLAIM, json!([tessera, place.0, place.1, holder, hex(checksum.as_bytes()), at_ms]));
             }
             Note::Proof { holder, fragment, checksum, at_ms } => {
                 let (tessera, holder) = (hex(fragment.tessera.as_bytes()), hex(holder.as_bytes()));
@@ -107,6 +131,7 @@ impl Statements {
                 }
             }
             Note::Forget { tessera } => self.row(FORGET_CLAIMS, json!([hex(tessera.as_bytes())])),
+            _ => {}
         }
     }
 }
@@ -179,6 +204,14 @@ const PROOF: &str = "UPDATE claims SET proven_at = proof.at FROM (SELECT unhex(v
      max(value ->> 5) AS at FROM json_each(?) GROUP BY 1, 2, 3, 4, 5) AS proof \
      WHERE claims.tessera = proof.tessera AND claims.stripe = proof.stripe AND claims.idx = proof.idx \
      AND claims.holder = proof.holder AND claims.checksum = proof.checksum";
+const PLACEMENT: &str = "INSERT INTO placements SELECT unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, \
+     unhex(value ->> 4) FROM json_each(?) WHERE true ON CONFLICT DO UPDATE SET version = excluded.version, by_author = excluded.by_author, signed = excluded.signed \
+     WHERE (excluded.version, excluded.by_author) > (version, by_author)";
+const JOB: &str = "INSERT INTO replication_jobs SELECT value ->> 0, value ->> 1, unhex(value ->> 2), value ->> 3, \
+     value ->> 4, value ->> 5, value ->> 6 FROM json_each(?) WHERE true \
+     ON CONFLICT DO UPDATE SET state = excluded.state, changed_at = excluded.changed_at, told = excluded.told";
+const OLD_JOBS: &str = "DELETE FROM replication_jobs WHERE state <> 1 AND id <= (SELECT max(id) FROM replication_jobs) \
+     - (SELECT max(value ->> 0) FROM json_each(?))";
 const DROP_CLAIM: &str = "DELETE FROM claims WHERE (tessera, stripe, idx, holder) IN ( \
      SELECT unhex(value ->> 0), value ->> 1, value ->> 2, unhex(value ->> 3) FROM json_each(?))";
 const FORGET_CLAIMS: &str =

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actors::{ActorError, System, SystemConfig, conn_pool::PeerTrouble};
+use actors::{ActorError, System, SystemConfig, conn_pool::PeerTrouble, replication};
 use config::{NetworkConfig, StorageConfig};
 use proto::{AuthorKey, NodeId, NodeKey, credential::Credential, wire::RefusalKind};
 pub(crate) use tessera::Tessera;
@@ -38,12 +38,26 @@ impl Node {
 
     /// One whose disk may be slow.
     pub(crate) async fn on_disk(seed: u8, disk: SlowDisk, change: impl FnOnce(&mut NetworkConfig)) -> Self {
+        Self::of_author(seed, seed, disk, change).await
+    }
+
+    /// One more machine of the author with this seed.
+    pub(crate) async fn of(seed: u8, author: u8) -> Self {
+        Self::of_author(seed, author, SlowDisk::default(), |_| ()).await
+    }
+
+    async fn of_author(
+        seed: u8,
+        author: u8,
+        disk: SlowDisk,
+        change: impl FnOnce(&mut NetworkConfig),
+    ) -> Self {
         let listen_addr = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
         let mut network = NetworkConfig { listen_addr, ..NetworkConfig::default() };
         change(&mut network);
         let folder = tempfile::tempdir().unwrap();
-        let author = AuthorKey::from_seed([seed; 32]);
-        let system = System::start(config(seed, &network, &folder, &disk)).await.unwrap();
+        let author = AuthorKey::from_seed([author; 32]);
+        let system = System::start(config(seed, &author, &network, &folder, &disk)).await.unwrap();
         Self { system, author, seed, network, folder, disk }
     }
 
@@ -53,7 +67,8 @@ impl Node {
         self.system.clone().crash().await;
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let system = System::start(config(self.seed, &self.network, &self.folder, &self.disk)).await;
+            let system =
+                System::start(config(self.seed, &self.author, &self.network, &self.folder, &self.disk)).await;
             match system {
                 Ok(system) => break self.system = system,
                 Err(error) => assert!(Instant::now() < deadline, "{error}"),
@@ -114,14 +129,21 @@ pub(crate) async fn pair() -> (Node, Node) {
     (a, b)
 }
 
-fn config(seed: u8, network: &NetworkConfig, folder: &tempfile::TempDir, disk: &SlowDisk) -> SystemConfig {
+fn config(
+    seed: u8,
+    author: &AuthorKey,
+    network: &NetworkConfig,
+    folder: &tempfile::TempDir,
+    disk: &SlowDisk,
+) -> SystemConfig {
     let storage = StorageConfig { min_free_bytes: 0, ..StorageConfig::with_defaults(folder.path()) };
-    let (key, author) = (NodeKey::from_seed([seed; 32]), AuthorKey::from_seed([seed; 32]));
+    let key = NodeKey::from_seed([seed; 32]);
     let credential = Credential { author: author.id(), node: key.id(), made_at_ms: 0 };
     SystemConfig {
         disk: Arc::new(disk.clone()),
         network: network.clone(),
-        credential: Some(credential.sign(&author).unwrap()),
+        credential: Some(credential.sign(author).unwrap()),
+        replication: replication::Settings { author: Some(author.clone()), ..Default::default() },
         ..SystemConfig::new(storage, key)
     }
 }

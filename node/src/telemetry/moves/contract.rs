@@ -33,7 +33,7 @@ impl Row {
     }
 }
 
-const ACTORS: &[&str] = &["storage", "cache", "attestation", "scrub", "pool"];
+const ACTORS: &[&str] = &["storage", "cache", "attestation", "scrub", "pool", "replication"];
 const REASONS: &[&str] = &["get", "compact", "scrub", "prove"];
 const KINDS: &[&str] = &words();
 const REFUSALS: &[&str] = &refusals();
@@ -108,6 +108,8 @@ pub(super) const CONTRACT: &[Row] = &[
     row("tesseras_process_resident_memory_bytes", Gauge),
     row("tesseras_process_start_time_seconds", Gauge).constant(),
     row("tesseras_proofs_total", Counter).by(&[("outcome", &["ok", "wrong", "refused", "unreachable"])]),
+    row("tesseras_publish_bytes_total", Counter),
+    row("tesseras_publish_jobs_total", Counter).by(&[("outcome", &["done", "degraded", "failed"])]),
     row("tesseras_refusals_total", Counter).by(&[("reason", REFUSALS)]),
     row("tesseras_repairs_queued", Gauge),
     row("tesseras_request_duration_seconds", Histogram)

@@ -14,7 +14,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actors::{FragmentStore, Metrics as Instruments, System, SystemConfig, supervision::RestartBudget};
+use actors::{
+    FragmentStore, Metrics as Instruments, System, SystemConfig, replication, supervision::RestartBudget,
+};
 use bytes::Bytes;
 use config::{Flags, IntegrityConfig, Sources, StorageConfig};
 use http_body_util::{BodyExt, Full};
@@ -85,6 +87,11 @@ impl Driven {
             integrity: INTEGRITY,
             cache_bytes_max: CACHE_BYTES,
             network: others::network(),
+            credential: Some(keys.credential().unwrap()),
+            replication: replication::Settings {
+                author: Some(keys.author.key().clone()),
+                ..replication::Settings::default()
+            },
             budget: RestartBudget { restarts_max: usize::MAX, ..RestartBudget::default() },
             ..SystemConfig::new(storage(dir.path().to_owned()), keys.node.clone())
         };
@@ -94,7 +101,7 @@ impl Driven {
             &loaded,
             Running { log, scrub: system.scrub.clone(), events: Events::new(CancellationToken::new()) },
         );
-        let memory = Memory::new(1 << 30);
+        let memory = Memory::new(actors::budget::Budget::new(1 << 30));
         let watched = Health { draining: CancellationToken::new(), metrics, system, memory };
         let client = serve(dir.path().to_owned(), watched.clone(), keys, reload).await;
         let Health { system, memory, .. } = watched;
@@ -311,6 +318,7 @@ async fn fall(driven: &mut Driven) {
     driven.system.attestation.panic();
     driven.system.scrub.panic();
     driven.system.pool.panic();
+    driven.system.replication.panic();
     let is_back = |driven: &Driven| {
         let standing = driven.system.standing.borrow();
         standing.actors.iter().all(|actor| actor.running && actor.restarts > 0)
@@ -383,7 +391,11 @@ fn fragment(number: u32) -> Bytes {
 
 /// Series that have to move each by itself.
 const ALL_SEEN: &[(&str, &str, &[&str])] = &[
-    ("tesseras_actor_restarts_total", "actor", &["storage", "cache", "attestation", "scrub", "pool"]),
+    (
+        "tesseras_actor_restarts_total",
+        "actor",
+        &["storage", "cache", "attestation", "scrub", "pool", "replication"],
+    ),
     ("tesseras_attestations_total", "outcome", &["ok", "refused"]),
     ("tesseras_audits_total", "outcome", &["none"]),
     ("tesseras_memory_bytes", "part", &["cache", "locations", "requests"]),
@@ -392,6 +404,7 @@ const ALL_SEEN: &[(&str, &str, &[&str])] = &[
     ("tesseras_network_bytes_total", "direction", &["in", "out"]),
     ("tesseras_admin_refusals_total", "reason", &["busy", "damaged", "not-found"]),
     ("tesseras_proofs_total", "outcome", &["refused"]),
+    ("tesseras_publish_jobs_total", "outcome", &["degraded"]),
     ("tesseras_refusals_total", "reason", &["not_found"]),
     ("tesseras_request_duration_seconds", "side", &["asked", "served"]),
     ("tesseras_request_duration_seconds", "verb", &["hello", "get_fragment", "prove"]),

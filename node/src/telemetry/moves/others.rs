@@ -62,6 +62,7 @@ pub(super) async fn talk(driven: &mut Driven) {
     })
     .await;
     driven.scrape().await;
+    publish(driven, &friend).await;
     friend.drain().await;
     stranger.drain().await;
 }
@@ -81,7 +82,8 @@ async fn prove(driven: &Driven, friend: &System) {
     tar.append_data(&mut header, "letter.txt", letter.as_slice()).unwrap();
     let body = Full::from(tar.into_inner().unwrap()).map_err(|never| match never {}).boxed();
     let created: Value = driven.client.upload(Method::POST, "/v1/tesseras", body).await.unwrap();
-    let (tessera, holder) = (created["id"].as_str().unwrap().parse().unwrap(), friend.peers.us());
+    let (tessera, holder): (TesseraId, _) =
+        (created["id"].as_str().unwrap().parse().unwrap(), friend.peers.us());
     let storage = &driven.system.storage;
     let (records, checksums) = (storage.records(), storage.checksums_door());
     let row = checksums.checksums(tessera, (0, 0), 1).await.unwrap().remove(0);
@@ -95,6 +97,23 @@ async fn prove(driven: &Driven, friend: &System) {
         )
     })
     .await;
+}
+
+/// The other keeps what is here.
+async fn publish(driven: &mut Driven, friend: &System) {
+    let ours = driven.system.clone();
+    for (one, other) in [(friend, &ours), (&ours, friend)] {
+        let address = other.pool.address().try_into().unwrap();
+        one.peers.add(other.peers.us(), &[address], None, None).await.unwrap();
+    }
+    let (first, last) = (TesseraId::from_bytes([0; 32]), TesseraId::from_bytes([255; 32]));
+    let own = ours.storage.records().tesseras(first, last, 99).await.unwrap();
+    for tessera in own {
+        let at = format!("/v1/tesseras/{}/publish", tessera.id);
+        let _: Value = driven.client.call(Method::POST, &at).await.unwrap();
+    }
+    driven.until_moved("tesseras_publish_jobs_total").await;
+    driven.until_moved("tesseras_publish_bytes_total").await;
 }
 
 /// Of what one asks, something is there and something is not.

@@ -1,0 +1,46 @@
+//! What replication counts.
+
+use opentelemetry::{KeyValue, metrics::Counter};
+
+use super::{Label, Make};
+use crate::storage::{JobKind, JobState};
+
+/// What jobs count that have tesserae kept by others.
+#[derive(Debug, Clone)]
+pub struct ReplicationMetrics {
+    published: Counter<u64>,
+    sent: Counter<u64>,
+}
+
+impl ReplicationMetrics {
+    pub(super) fn new(make: &Make<'_>) -> Self {
+        Self {
+            published: make.count_by(
+                PUBLISHED,
+                "publish_jobs",
+                "Tesserae that were given to other nodes, by whether they are as safe as asked, less, or it failed.",
+            ),
+            sent: make.count_bytes("publish", "Bytes of fragments that other nodes have taken."),
+        }
+    }
+
+    /// A job has ended.
+    pub(crate) fn ended(&self, kind: JobKind, state: JobState) {
+        let outcome = match state {
+            JobState::Done => "done",
+            JobState::Degraded => "degraded",
+            JobState::Failed => "failed",
+            JobState::Pending | JobState::Cancelled => return,
+        };
+        match kind {
+            JobKind::Publish => self.published.add(1, &[KeyValue::new("outcome", outcome)]),
+        }
+    }
+
+    /// Another node has taken a fragment.
+    pub(crate) fn sent(&self, bytes: u64) {
+        self.sent.add(bytes, &[]);
+    }
+}
+
+const PUBLISHED: Label = ("outcome", &["done", "degraded", "failed"]);

@@ -1,0 +1,56 @@
+//! The way to have tesserae kept by others.
+
+use proto::TesseraId;
+use tokio::sync::watch;
+
+use super::message::{Order, Progress, ReplicationMsg};
+use crate::{
+    error::ActorError,
+    storage::{JobKind, ReplicationJob},
+    supervision::seat::Seat,
+};
+
+/// Asks the replication actor.
+#[derive(Debug, Clone)]
+pub struct ReplicationHandle {
+    seat: Seat<ReplicationMsg>,
+}
+
+impl ReplicationHandle {
+    pub(super) fn new(seat: Seat<ReplicationMsg>) -> Self {
+        Self { seat }
+    }
+
+    /// Has a tessera kept by other nodes: as many as it takes, or as there are. Returns when that is written down; it goes
+    /// on by itself, after a restart too. While it is not finished, asking again returns the same job.
+    pub async fn publish(&self, tessera: TesseraId) -> Result<ReplicationJob, ActorError> {
+        let order = Order { kind: JobKind::Publish, tessera };
+        self.seat.call(|slot, reply| ReplicationMsg::Begin { order, slot, reply }).await
+    }
+
+    /// How far a job is, as long as it is under way: the channel ends with it.
+    pub async fn watch(&self, id: u64) -> Result<Option<watch::Receiver<Progress>>, ActorError> {
+        self.seat.call(|slot, reply| ReplicationMsg::Watch { id, slot, reply }).await
+    }
+
+    /// Gives a job up. What was sent stays where it is. `false` when it was not under way.
+    pub async fn cancel(&self, id: u64) -> Result<bool, ActorError> {
+        self.seat.call(|slot, reply| ReplicationMsg::Cancel { id, slot, reply }).await
+    }
+
+    /// Requests waiting or running, and how many there may be.
+    pub fn load(&self) -> (usize, usize) {
+        (self.seat.gate().taken(), self.seat.gate().limit())
+    }
+
+    /// Whether the actor is there and takes messages.
+    pub(crate) async fn answers(&self) -> bool {
+        self.seat.answers(ReplicationMsg::Ping).await
+    }
+
+    /// Makes the actor fall.
+    #[cfg(feature = "faults")]
+    pub fn panic(&self) {
+        self.seat.tell(ReplicationMsg::Panic);
+    }
+}

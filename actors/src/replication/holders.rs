@@ -1,0 +1,140 @@
+//! Who keeps which index of a tessera, and who was turned down: pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proto::{
+    NodeId, TesseraId,
+    placement::{Candidate, fill},
+};
+
+use super::told::Turned;
+
+/// The holders of a tessera while it is being published.
+#[derive(Debug)]
+pub(super) struct Holders {
+    tessera: TesseraId,
+    /// Nobody keeps two.
+    once: bool,
+    candidates: Vec<Candidate>,
+    by_index: Vec<Option<NodeId>>,
+    turned: BTreeMap<NodeId, String>,
+}
+
+impl Holders {
+    /// Of stripes with so many data and parity fragments. Those that were placed before stay; every other index is given to
+    /// a candidate.
+    pub(super) fn new(
+        tessera: TesseraId,
+        (data, parity): (u16, u16),
+        candidates: Vec<Candidate>,
+        before: &[Option<NodeId>],
+    ) -> Self {
+        let width = usize::from(data + parity);
+        // A second copy of the same bytes on one machine is of no use.
+        let once = data == 1;
+        let mut by_index: Vec<_> = before.iter().copied().take(width).collect();
+        by_index.resize(width, None);
+        let mut holders = Self { tessera, once, candidates, by_index, turned: BTreeMap::new() };
+        holders.fill();
+        holders
+    }
+
+    /// The holder of each index.
+    pub(super) fn by_index(&self) -> &[Option<NodeId>] {
+        &self.by_index
+    }
+
+    /// The nodes that keep anything.
+    pub(super) fn nodes(&self) -> BTreeSet<NodeId> {
+        self.by_index.iter().flatten().copied().collect()
+    }
+
+    /// The indices of a node.
+    pub(super) fn indices(&self, node: NodeId) -> impl Iterator<Item = u16> + '_ {
+        let all = (0..).zip(&self.by_index);
+        all.filter_map(move |(index, holder)| (*holder == Some(node)).then_some(index))
+    }
+
+    /// Whether a node has been turned down.
+    pub(super) fn is_turned(&self, node: NodeId) -> bool {
+        self.turned.contains_key(&node)
+    }
+
+    /// A node does not keep it: what it was to keep goes to the next, once [`Holders::replace`] is called.
+    pub(super) fn turn(&mut self, node: NodeId, reason: String) {
+        self.turned.entry(node).or_insert(reason);
+    }
+
+    /// Gives the indices of those that were turned down to the next candidates. Whether anything has changed.
+    pub(super) fn replace(&mut self) -> bool {
+        let before = self.by_index.clone();
+        let Self { by_index, turned, .. } = self;
+        let holders = by_index.iter_mut();
+        holders
+            .filter(|holder| holder.is_some_and(|node| turned.contains_key(&node)))
+            .for_each(|holder| *holder = None);
+        self.fill();
+        self.by_index != before
+    }
+
+    /// Those that were turned down, and why.
+    pub(super) fn turned(&self) -> Vec<Turned> {
+        let turned = self.turned.iter();
+        turned.map(|(node, reason)| Turned { node: *node, reason: reason.clone() }).collect()
+    }
+
+    fn fill(&mut self) {
+        let left = self.candidates.iter().filter(|one| !self.turned.contains_key(&one.node));
+        let left: Vec<_> = left.copied().collect();
+        fill(self.tessera, &left, &mut self.by_index, self.once);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(number: u8) -> NodeId {
+        NodeId::from_bytes([number; 32])
+    }
+
+    fn holders(k: u16, m: u16, candidates: u8, before: &[Option<NodeId>]) -> Holders {
+        let candidates = (1..=candidates).map(|n| Candidate { node: node(n), operator: None, network: None });
+        Holders::new(TesseraId::from_bytes([9; 32]), (k, m), candidates.collect(), before)
+    }
+
+    #[test]
+    fn whoever_is_turned_down_is_replaced_for_all_its_indices_and_never_asked_again() {
+        let mut holders = holders(3, 2, 7, &[]);
+        let before = holders.by_index().to_vec();
+        let gone = before[1].unwrap();
+        holders.turn(gone, "full".to_owned());
+        holders.turn(gone, "later".to_owned());
+        assert!(holders.replace() && !holders.nodes().contains(&gone));
+        let changed: Vec<_> = (0..5).filter(|at| holders.by_index()[*at] != before[*at]).collect();
+        assert_eq!(changed, [1]);
+        assert_eq!(holders.turned(), [Turned { node: gone, reason: "full".to_owned() }]);
+        assert!(!holders.replace(), "nothing more is to be done");
+    }
+
+    #[test]
+    fn index_has_no_holder_when_nobody_is_left() {
+        let mut copies = holders(1, 2, 3, &[]);
+        copies.turn(copies.by_index()[0].unwrap(), "full".to_owned());
+        assert!(copies.replace());
+        assert_eq!(copies.by_index().iter().flatten().count(), 2);
+        let mut coded = holders(2, 1, 3, &[]);
+        coded.turn(coded.by_index()[0].unwrap(), "full".to_owned());
+        assert!(coded.replace());
+        assert_eq!((coded.by_index().iter().flatten().count(), coded.nodes().len()), (3, 2));
+    }
+
+    #[test]
+    fn those_of_before_stay() {
+        let before = [Some(node(77)), None, Some(node(1))];
+        let holders = holders(2, 1, 3, &before);
+        assert_eq!((holders.by_index()[0], holders.by_index()[2]), (before[0], before[2]));
+        assert!(holders.by_index()[1].is_some_and(|node| node != before[2].unwrap()));
+        assert_eq!(holders.indices(node(77)).collect::<Vec<_>>(), [0]);
+    }
+}

@@ -1,0 +1,165 @@
+//! ReplicationActor: has tesserae kept by other nodes, and says how safe they are.
+//!
+//! # Invariants
+//! 1. A job is written down before it is acknowledged and goes on after a restart. What was done of it is what there are
+//!    receipts for: no fragment with a receipt is sent again.
+//! 2. The guarantee is computed from what holders say that they have, never from what was planned.
+//! 3. Memory for a stripe is reserved before it is read, out of what is shared by all that work; at most half of that.
+//! 4. Fragments are read from storage and not through the cache: a scan would empty it.
+//! 5. Absent on purpose: connections (the pool's), what is known of others (the peers'), signing as the node.
+
+mod actor;
+mod coding;
+mod copy;
+mod handle;
+mod holders;
+mod message;
+mod publish;
+mod sending;
+mod standing;
+mod survey;
+mod told;
+
+use std::sync::Arc;
+
+use config::ReplicationConfig;
+use futures::future::BoxFuture;
+use proto::AuthorKey;
+use ractor::{Actor, ActorCell, ActorRef, SpawnErr};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+pub use handle::ReplicationHandle;
+pub use message::{Progress, Step};
+pub use standing::Guarantee;
+pub use told::{Told, Turned};
+
+use crate::{
+    budget::Budget,
+    conn_pool::ConnPoolHandle,
+    metrics::{ActorMetrics, ReplicationMetrics},
+    peers::Peers,
+    remote::Remote,
+    storage::StorageHandle,
+    supervision::{gate::Gate, seat::Seat, supervisor::Child},
+};
+
+/// What a job needs.
+struct Tools {
+    config: ReplicationConfig,
+    /// Signs layouts and placements of what is its own.
+    author: Option<AuthorKey>,
+    storage: StorageHandle,
+    peers: Peers,
+    pool: ConnPoolHandle,
+    remote: Remote,
+    metrics: ReplicationMetrics,
+    memory: Memory,
+    /// Fragments that may be on their way.
+    transfers: Arc<Semaphore>,
+    coders: coding::Coders,
+}
+
+/// What replication is to do, and with what.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How tesserae are spread over other nodes.
+    pub config: ReplicationConfig,
+    /// The author's key: it signs who keeps what of the author's tesserae. Without it none is published.
+    pub author: Option<AuthorKey>,
+    /// Memory that is shared by all that work on something large.
+    pub working: Budget,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let working = Budget::new(WORKING_BYTES);
+        Self { config: ReplicationConfig::default(), author: None, working }
+    }
+}
+
+/// Whom replication asks.
+pub(crate) struct Doors {
+    pub(crate) storage: StorageHandle,
+    pub(crate) pool: ConnPoolHandle,
+    pub(crate) remote: Remote,
+}
+
+/// Memory for stripes: a part of what all that work share.
+struct Memory {
+    shared: Budget,
+    own: Budget,
+}
+
+/// Memory that is spoken for, until it is dropped.
+struct Reserved {
+    _own: Option<OwnedSemaphorePermit>,
+    _shared: Option<OwnedSemaphorePermit>,
+}
+
+impl Memory {
+    /// At most half of this, but enough for the widest stripe.
+    fn new(shared: Budget) -> Self {
+        let own = Budget::new((shared.total_bytes() / 2).max(STRIPE_BYTES_MAX));
+        Self { shared, own }
+    }
+
+    /// Waits until so many bytes are free.
+    async fn reserve(&self, bytes: u64) -> Reserved {
+        let own = self.own.reserve(self.own.permits(bytes)).await;
+        let shared = self.shared.reserve(self.shared.permits(bytes)).await;
+        Reserved { _own: own, _shared: shared }
+    }
+}
+
+/// What the supervisor starts replication with, every time.
+pub(crate) struct Starter {
+    arguments: actor::Arguments,
+    seat: watch::Sender<Option<ActorRef<message::ReplicationMsg>>>,
+}
+
+impl Starter {
+    /// A handle, and what starts the actor behind it.
+    pub(crate) fn new(
+        Settings { config, author, working }: Settings,
+        Doors { storage, pool, remote }: Doors,
+        peers: Peers,
+        metrics: ReplicationMetrics,
+        actors: ActorMetrics,
+    ) -> (ReplicationHandle, Self) {
+        let (seat, sender) = Seat::new(Gate::new(NAME, REQUESTS_MAX), actors);
+        let (memory, coders) = (Memory::new(working), coding::Coders::default());
+        let transfers = Arc::new(Semaphore::new(config.max_concurrent_transfers));
+        let tools =
+            Tools { config, author, storage, peers, pool, remote, metrics, memory, transfers, coders };
+        (ReplicationHandle::new(seat), Self { arguments: Arc::new(tools), seat: sender })
+    }
+}
+
+impl Child for Starter {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn start(&self, supervisor: ActorCell) -> BoxFuture<'_, Result<ActorCell, SpawnErr>> {
+        Box::pin(async {
+            let (actor, arguments) = (actor::ReplicationActor, self.arguments.clone());
+            let (actor, _) = Actor::spawn_linked(None, actor, arguments, supervisor).await?;
+            self.seat.send_replace(Some(actor.clone()));
+            Ok(actor.get_cell())
+        })
+    }
+
+    fn vacate(&self) {
+        self.seat.send_replace(None);
+    }
+}
+
+/// The actor's name in errors, metrics and on the status page.
+pub const NAME: &str = "replication";
+/// Requests waiting or running at a time. Jobs are none: they are written down and wait there.
+const REQUESTS_MAX: usize = 64;
+/// Memory to work in, where nothing is configured, in bytes.
+const WORKING_BYTES: u64 = 64 << 20;
+/// The fragments of the widest stripe, in bytes.
+const STRIPE_BYTES_MAX: u64 =
+    proto::limits::STRIPE_TOTAL_MAX as u64 * proto::limits::FRAGMENT_BYTES_MAX as u64;

@@ -1,0 +1,342 @@
+//! Sending fragments to their holders: stripe by stripe, those that there is no receipt for.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use futures::{StreamExt, TryStreamExt, stream};
+use proto::{Fragment, FragmentId, NodeId, layout::SignedLayout, record::DocumentKind, wire::RefusalKind};
+use tokio::sync::{OnceCell, mpsc, watch};
+
+use super::{Reserved, Tools, coding::chunks_of, copy::Copy, holders::Holders, message::Progress};
+use crate::{conn_pool::PeerTrouble, error::ActorError, storage::RecordsHandle};
+
+/// A tessera on its way to its holders.
+pub(super) struct Shipment<'a> {
+    pub(super) tools: &'a Tools,
+    pub(super) copy: &'a Copy,
+    pub(super) layout: &'a SignedLayout,
+    pub(super) progress: &'a watch::Sender<Progress>,
+    /// Which node has been given which documents: the page of a layout, or what all fragments need.
+    pub(super) introduced: Mutex<Introduced>,
+}
+
+/// Which node has been given which documents, or is just being given them.
+pub(super) type Introduced = HashMap<(NodeId, Paper), Arc<OnceCell<()>>>;
+
+/// Documents that go together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Paper {
+    /// Manifest and layout.
+    Root,
+    /// A page of the layout.
+    Page(usize),
+}
+
+/// Fragments of a stripe, ready to be sent.
+struct Ready {
+    stripe: u32,
+    fragments: Vec<(u16, Fragment)>,
+    memory: Arc<Reserved>,
+}
+
+/// Which fragments there are receipts for, by index and then by stripe, counted from the first of the layout.
+struct Delivered(Vec<Vec<bool>>);
+
+/// What is to be done after a node has not taken something.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Ask it again, after so long.
+    Again(Duration),
+    /// Give it the documents once more.
+    Introduce,
+    /// Another has to keep it.
+    Turn(String),
+}
+
+impl Shipment<'_> {
+    /// Sends each holder what there is no receipt of it for. Whoever does not take it is turned down, and has to be replaced.
+    pub(super) async fn send_missing(&self, holders: &mut Holders) -> Result<(), ActorError> {
+        let delivered = self.delivered(holders).await?;
+        self.pass(&delivered, &Mutex::new(holders)).await
+    }
+
+    /// Looks up what there are receipts for, and counts it as done.
+    async fn delivered(&self, holders: &Holders) -> Result<Delivered, ActorError> {
+        let (layout, records) = (self.layout.layout(), self.tools.storage.records());
+        let stripes = usize::try_from(layout.stripes()).unwrap_or(usize::MAX);
+        let mut delivered = Delivered(vec![vec![false; stripes]; holders.by_index().len()]);
+        for node in holders.nodes() {
+            self.receipts_of(&records, node, holders, &mut delivered).await?;
+        }
+        let done: u64 = (0..).zip(&delivered.0).map(|(index, stripes)| self.bytes(index, stripes)).sum();
+        self.progress.send_modify(|progress| progress.done_bytes = done);
+        Ok(delivered)
+    }
+
+    async fn receipts_of(
+        &self,
+        records: &RecordsHandle,
+        node: NodeId,
+        holders: &Holders,
+        delivered: &mut Delivered,
+    ) -> Result<(), ActorError> {
+        let layout = self.layout.layout();
+        let known = layout.stripe_numbers();
+        let mut from = (known.start, 0);
+        loop {
+            let page = records.receipts(node, layout.tessera(), from, RECEIPTS).await?;
+            for receipt in page.iter().filter(|receipt| known.contains(&receipt.fragment.stripe)) {
+                let FragmentId { stripe, index, .. } = receipt.fragment;
+                let at = usize::try_from(stripe - known.start).unwrap_or(usize::MAX);
+                let place = delivered.0.get_mut(usize::from(index)).and_then(|stripes| stripes.get_mut(at));
+                if let Some(place) = place
+                    && holders.indices(node).any(|one| one == index)
+                {
+                    *place = true;
+                }
+            }
+            match page.last().map(|last| last.fragment) {
+                Some(last) if page.len() == RECEIPTS as usize && last.stripe < known.end => {
+                    from = (last.stripe, last.index.saturating_add(1));
+                }
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// The bytes of one index that are delivered.
+    fn bytes(&self, index: u16, stripes: &[bool]) -> u64 {
+        let layout = self.layout.layout();
+        let numbers = layout.stripe_numbers().zip(stripes).filter(|(_, is_there)| **is_there);
+        numbers.map(|(stripe, _)| u64::from(layout.fragment_len_at(stripe, index))).sum()
+    }
+
+    /// Once through all stripes: one is read and coded while the one before is sent.
+    async fn pass(&self, delivered: &Delivered, holders: &Mutex<&mut Holders>) -> Result<(), ActorError> {
+        let (ready, mut received) = mpsc::channel(1);
+        let preparing = async move {
+            for (at, stripe) in (0..).zip(self.layout.layout().stripe_numbers()) {
+                let missing = self.missing(at, stripe, delivered, holders);
+                // Whoever receives them has failed, and says why.
+                if !missing.is_empty() && ready.send(self.prepare(at, stripe, missing).await?).await.is_err()
+                {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        let sending = async {
+            let stripes = stream::poll_fn(move |context| received.poll_recv(context));
+            let fragments = stripes.flat_map(|Ready { stripe, fragments, memory }| {
+                stream::iter(fragments)
+                    .map(move |(index, fragment)| (stripe, index, fragment, memory.clone()))
+            });
+            let limit = self.tools.config.max_concurrent_transfers;
+            fragments.map(Ok).try_for_each_concurrent(limit, |one| self.send_one(one, holders)).await
+        };
+        tokio::try_join!(preparing, sending).map(|((), ())| ())
+    }
+
+    /// The indices of a stripe whose holder has to be given its fragment.
+    fn missing(
+        &self,
+        at: usize,
+        stripe: u32,
+        delivered: &Delivered,
+        holders: &Mutex<&mut Holders>,
+    ) -> Vec<u16> {
+        let (data, parity) = self.layout.layout().stripe_width(stripe);
+        let holders = lock(holders);
+        let is_missing = |index: u16| {
+            let holder = holders.by_index().get(usize::from(index)).copied().flatten();
+            let there = delivered.0.get(usize::from(index)).and_then(|stripes| stripes.get(at)).copied();
+            holder.is_some_and(|node| !holders.is_turned(node)) && there != Some(true)
+        };
+        (0..data + parity).filter(|index| is_missing(*index)).collect()
+    }
+
+    /// Reads what it takes, and computes parity if any of it is missing.
+    async fn prepare(&self, at: usize, stripe: u32, missing: Vec<u16>) -> Result<Ready, ActorError> {
+        let layout = self.layout.layout();
+        let (data, parity) = layout.stripe_width(stripe);
+        let at = u32::try_from(at).unwrap_or(u32::MAX);
+        let chunks = chunks_of(at, layout.code(), layout.data_fragments());
+        let needs_parity = missing.iter().any(|index| *index >= data);
+        let count = if needs_parity { usize::from(data + parity) } else { missing.len() };
+        let memory = self.tools.memory.reserve(count as u64 * u64::from(layout.fragment_len())).await;
+        let fragments = if needs_parity {
+            let stripe = self.tools.coders.encode(self.copy.chunks(chunks).await?, parity).await?;
+            let all = (0..).zip(stripe);
+            all.filter(|(index, _)| missing.contains(index)).collect()
+        } else {
+            let wanted = missing.iter().filter_map(|index| chunks.get(usize::from(*index)).copied());
+            missing.iter().copied().zip(self.copy.chunks(wanted.collect()).await?).collect()
+        };
+        Ok(Ready { stripe, fragments, memory: Arc::new(memory) })
+    }
+
+    async fn send_one(
+        &self,
+        (stripe, index, fragment, _memory): (u32, u16, Fragment, Arc<Reserved>),
+        holders: &Mutex<&mut Holders>,
+    ) -> Result<(), ActorError> {
+        self.send(stripe, index, &fragment, holders).await
+    }
+
+    /// Sends one fragment to its holder, or turns that down. Errors only with what is wrong here.
+    async fn send(
+        &self,
+        stripe: u32,
+        index: u16,
+        fragment: &Fragment,
+        holders: &Mutex<&mut Holders>,
+    ) -> Result<(), ActorError> {
+        let layout = self.layout.layout();
+        let Some(node) = lock(holders).by_index().get(usize::from(index)).copied().flatten() else {
+            return Ok(());
+        };
+        let id = FragmentId { tessera: layout.tessera(), stripe, index };
+        let begun = Instant::now();
+        loop {
+            if lock(holders).is_turned(node) {
+                return Ok(());
+            }
+            let error = match self.try_to_send(node, id, fragment).await {
+                Ok(()) => {
+                    let length = fragment.bytes().len() as u64;
+                    self.tools.metrics.sent(length);
+                    self.progress.send_modify(|progress| progress.done_bytes += length);
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            match verdict(&error, begun.elapsed()) {
+                None => return Err(error),
+                Some(Verdict::Again(after)) => tokio::time::sleep(after).await,
+                Some(Verdict::Introduce) => self.forget_introduction(node),
+                Some(Verdict::Turn(reason)) => {
+                    tracing::info!(%node, tessera = %id.tessera, reason, "another has to keep it");
+                    lock(holders).turn(node, reason);
+                }
+            }
+        }
+    }
+
+    async fn try_to_send(&self, node: NodeId, id: FragmentId, fragment: &Fragment) -> Result<(), ActorError> {
+        // Never closed.
+        let _turn = self.tools.transfers.acquire().await;
+        let layout = self.layout.layout();
+        let number = layout.number(id.stripe, id.index).unwrap_or_default();
+        self.introduce(node, Paper::Root).await?;
+        self.introduce(node, Paper::Page(layout.page_of(number).0)).await?;
+        let author = self.copy.manifest().manifest().author;
+        let (remote, root) = (&self.tools.remote, self.layout.checksum());
+        remote.put_fragment(node, author, id, root, fragment).await.map(drop)
+    }
+
+    /// Gives a node documents, once.
+    async fn introduce(&self, node: NodeId, paper: Paper) -> Result<(), ActorError> {
+        let cell = self.introductions().entry((node, paper)).or_default().clone();
+        cell.get_or_try_init(|| self.give(node, paper)).await.map(|_| ())
+    }
+
+    async fn give(&self, node: NodeId, paper: Paper) -> Result<(), ActorError> {
+        let (remote, tessera) = (&self.tools.remote, self.layout.layout().tessera());
+        match paper {
+            Paper::Root => {
+                let manifest = self.copy.manifest().bytes().clone();
+                remote.put_document(node, tessera, DocumentKind::Manifest, None, manifest).await?;
+                let layout = self.layout.bytes().clone();
+                remote.put_document(node, tessera, DocumentKind::Layout, None, layout).await
+            }
+            Paper::Page(number) => {
+                let (kind, hash) = (DocumentKind::LayoutPage, self.layout.layout().pages().get(number));
+                let page = self.tools.storage.document(tessera, kind, hash.copied()).await?;
+                remote.put_document(node, tessera, kind, Some(self.layout.checksum()), page).await
+            }
+        }
+    }
+
+    fn forget_introduction(&self, node: NodeId) {
+        self.introductions().retain(|(of, _), _| *of != node);
+    }
+
+    fn introductions(&self) -> MutexGuard<'_, Introduced> {
+        self.introduced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is to be done after a node has not taken something for so long; `None` for what is wrong here.
+pub(super) fn verdict(error: &ActorError, waited: Duration) -> Option<Verdict> {
+    let ActorError::Peer { trouble, .. } = error else { return None };
+    let turn = || Some(Verdict::Turn(trouble.to_string()));
+    let again = |ms: u64, patience: Duration| {
+        let after = Duration::from_millis(ms).max(AGAIN_MIN);
+        if waited + after < patience { Some(Verdict::Again(after)) } else { turn() }
+    };
+    match trouble {
+        PeerTrouble::Refused(refusal) => match refusal.kind() {
+            RefusalKind::Busy { retry_after_ms } => again(retry_after_ms.into(), BUSY_PATIENCE),
+            RefusalKind::Restarting => again(RESTARTING_MS, ABSENT_PATIENCE),
+            RefusalKind::NeedManifest if waited < ABSENT_PATIENCE => Some(Verdict::Introduce),
+            _ => turn(),
+        },
+        // It was there a moment ago: it may just be started again.
+        PeerTrouble::Lost { .. } | PeerTrouble::Silent { .. } | PeerTrouble::Unreachable { .. } => {
+            again(RESTARTING_MS, ABSENT_PATIENCE)
+        }
+        PeerTrouble::Waiting { retry_after_ms, .. } => again(*retry_after_ms, ABSENT_PATIENCE),
+        PeerTrouble::DialBudget { retry_after_ms } => again(*retry_after_ms, BUSY_PATIENCE),
+        _ => turn(),
+    }
+}
+
+fn lock<'a, 'b>(holders: &'a Mutex<&'b mut Holders>) -> MutexGuard<'a, &'b mut Holders> {
+    holders.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Receipts that are looked up together.
+const RECEIPTS: u32 = 1024;
+/// How long a node may be busy before another has to keep it.
+const BUSY_PATIENCE: Duration = Duration::from_secs(120);
+/// How long a node may be away that was there.
+const ABSENT_PATIENCE: Duration = Duration::from_secs(20);
+const AGAIN_MIN: Duration = Duration::from_millis(50);
+/// When to ask again whoever is just being started, in milliseconds.
+const RESTARTING_MS: u64 = 500;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_is_busy_is_asked_again_and_whoever_does_not_want_it_is_not() {
+        let check = |trouble, waited_secs, expected: Option<Verdict>| {
+            let error = ActorError::Peer { node: NodeId::from_bytes([1; 32]), trouble };
+            let found = verdict(&error, Duration::from_secs(waited_secs));
+            match (&found, &expected) {
+                (Some(Verdict::Turn(_)), Some(Verdict::Turn(_))) => {}
+                _ => assert_eq!(found, expected, "{error}"),
+            }
+        };
+        let refused = |kind: RefusalKind| PeerTrouble::Refused(kind.because("a reason"));
+        let turn = || Some(Verdict::Turn(String::new()));
+        let busy = || refused(RefusalKind::Busy { retry_after_ms: 400 });
+        let again = |ms| Some(Verdict::Again(Duration::from_millis(ms)));
+        check(busy(), 119, again(400));
+        check(busy(), 120, turn());
+        check(refused(RefusalKind::Busy { retry_after_ms: 0 }), 0, Some(Verdict::Again(AGAIN_MIN)));
+        check(refused(RefusalKind::NeedManifest), 1, Some(Verdict::Introduce));
+        check(refused(RefusalKind::NeedManifest), 20, turn());
+        check(refused(RefusalKind::QuotaExceeded), 0, turn());
+        check(refused(RefusalKind::Blocked), 0, turn());
+        check(PeerTrouble::Unreachable { reason: String::new() }, 19, again(RESTARTING_MS));
+        check(PeerTrouble::Unreachable { reason: String::new() }, 20, turn());
+        check(PeerTrouble::Waiting { reason: String::new(), retry_after_ms: 30_000 }, 0, turn());
+        check(PeerTrouble::NoAddress, 0, turn());
+        assert_eq!(verdict(&ActorError::ReadOnly { reason: String::new() }, Duration::ZERO), None);
+    }
+}

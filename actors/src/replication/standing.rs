@@ -1,0 +1,282 @@
+//! How safe a tessera is: computed from what holders claim and have proven.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use proto::{AuthorId, NodeId, guarantee::Standing, layout::Layout, placement::Domain};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    conn_pool::PeerBook,
+    error::ActorError,
+    storage::{Claimed, RecordsHandle},
+};
+
+/// How safe a tessera is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Guarantee {
+    /// How many machines may be lost, whichever these are; `None` when something is lost already, or was never kept by
+    /// others.
+    pub survives: Option<u16>,
+    /// Of how many: nodes of one operator are one.
+    pub machines: u16,
+    /// The nodes that keep any of it.
+    pub nodes: u16,
+    /// Fragments beyond those that are needed, of the stripe that is worst off; negative when there are too few.
+    pub margin: i32,
+    /// Nodes that have proven lately that they have what they claim, by one fragment.
+    pub proven_nodes: u16,
+    /// The claim that is longest ago, in milliseconds since 1970.
+    pub oldest_claim_ms: Option<i64>,
+}
+
+impl Guarantee {
+    /// In one sentence.
+    pub fn sentence(&self, asked: u16) -> String {
+        let of = match self.machines {
+            1 => "1 machine".to_owned(),
+            machines => format!("{machines} machines"),
+        };
+        match self.survives {
+            None if self.machines == 0 => "Not safe: no other machine has it.".to_owned(),
+            None => format!("Not safe: what {of} have of it is too little to bring it back."),
+            Some(survives) if survives >= asked => {
+                format!("Safe: survives the loss of any {survives} of {of}.")
+            }
+            Some(0) => format!("Less safe than asked: kept by {of}, and survives the loss of none of them."),
+            Some(survives) => {
+                format!("Less safe than asked: survives the loss of any {survives} of {of}, not of {asked}.")
+            }
+        }
+    }
+}
+
+/// What counts as being there: when it was claimed or proven last. In milliseconds since 1970.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Since {
+    pub(super) claimed_ms: i64,
+    pub(super) proven_ms: i64,
+}
+
+impl Since {
+    /// As of now.
+    pub(super) fn now(now_ms: i64) -> Self {
+        let before =
+            |span: Duration| now_ms.saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX));
+        Self { claimed_ms: before(CLAIMED_WITHIN), proven_ms: before(PROVEN_WITHIN) }
+    }
+
+    fn is_alive(&self, claimed: &Claimed) -> bool {
+        claimed.claimed_at_ms >= self.claimed_ms || self.is_proven(claimed)
+    }
+
+    fn is_proven(&self, claimed: &Claimed) -> bool {
+        claimed.proven_at_ms.is_some_and(|at_ms| at_ms >= self.proven_ms)
+    }
+}
+
+/// Whom nodes act for, as far as that is known; and which node is this one, whose own copy never counts.
+#[derive(Debug)]
+pub(super) struct Operators {
+    us: NodeId,
+    of: BTreeMap<NodeId, AuthorId>,
+    blocked: BTreeSet<NodeId>,
+}
+
+impl Operators {
+    pub(super) fn new(us: NodeId, book: &PeerBook) -> Self {
+        let of = book.peers.iter().filter_map(|(node, known)| Some((*node, known.author?)));
+        Self { us, of: of.collect(), blocked: book.blocked.keys().copied().collect() }
+    }
+
+    fn domain(&self, node: NodeId) -> Domain {
+        self.of.get(&node).map_or(Domain::Node(node), |author| Domain::Operator(*author))
+    }
+
+    fn counts(&self, node: NodeId) -> bool {
+        node != self.us && !self.blocked.contains(&node)
+    }
+}
+
+/// How safe a tessera is by this layout.
+pub(super) async fn guarantee(
+    records: &RecordsHandle,
+    layout: &Layout,
+    operators: &Operators,
+    since: Since,
+) -> Result<Guarantee, ActorError> {
+    let mut tally = Tally::default();
+    let all = layout.stripe_numbers();
+    let mut from = all.start;
+    while from < all.end {
+        let to = from.saturating_add(STRIPES).min(all.end);
+        let claims = records.claims(layout.tessera(), from..to).await?;
+        let mut rest = claims.as_slice();
+        for stripe in from..to {
+            let (these, others) = rest.split_at(rest.partition_point(|claimed| claimed.stripe == stripe));
+            rest = others;
+            tally.stripe(layout.stripe_width(stripe).0, these, operators, since);
+        }
+        from = to;
+    }
+    Ok(tally.guarantee())
+}
+
+/// What was found of some stripes.
+#[derive(Debug, Default)]
+struct Tally {
+    standing: Option<Standing>,
+    domains: BTreeSet<Domain>,
+    nodes: BTreeSet<NodeId>,
+    proven: BTreeSet<NodeId>,
+    oldest_claim_ms: Option<i64>,
+}
+
+impl Tally {
+    /// One stripe, of which this is claimed.
+    fn stripe(&mut self, k: u16, claims: &[Claimed], operators: &Operators, since: Since) {
+        let alive = claims.iter().filter(|it| operators.counts(it.holder) && since.is_alive(it));
+        let mut holders = BTreeMap::<u16, Vec<Domain>>::new();
+        for claimed in alive {
+            let domain = operators.domain(claimed.holder);
+            self.domains.insert(domain);
+            self.nodes.insert(claimed.holder);
+            if since.is_proven(claimed) {
+                self.proven.insert(claimed.holder);
+            }
+            let oldest = self.oldest_claim_ms.unwrap_or(i64::MAX).min(claimed.claimed_at_ms);
+            self.oldest_claim_ms = Some(oldest);
+            holders.entry(claimed.index).or_default().push(domain);
+        }
+        let here = Standing::of(k, spread(holders).into_values());
+        self.standing = Some(self.standing.map_or(here, |before| before.and(here)));
+    }
+
+    fn guarantee(&self) -> Guarantee {
+        let count = |length: usize| u16::try_from(length).unwrap_or(u16::MAX);
+        // Content of no bytes has no stripe, and nothing to lose.
+        let standing = self.standing.unwrap_or(Standing { margin: 0, survives: Some(u16::MAX) });
+        Guarantee {
+            survives: standing.survives,
+            machines: count(self.domains.len()),
+            nodes: count(self.nodes.len()),
+            margin: standing.margin,
+            proven_nodes: count(self.proven.len()),
+            oldest_claim_ms: self.oldest_claim_ms,
+        }
+    }
+}
+
+/// How many different fragments each domain counts for. Second copies do not count: a fragment that several have is that of
+/// the one that counts for the fewest so far, the fragments that only one has first.
+fn spread(holders: BTreeMap<u16, Vec<Domain>>) -> BTreeMap<Domain, u16> {
+    let mut fragments: Vec<_> = holders.into_values().collect();
+    fragments.sort_by_key(Vec::len);
+    let mut counts = BTreeMap::<Domain, u16>::new();
+    for domains in fragments {
+        let least = domains.into_iter().min_by_key(|domain| counts.get(domain).copied().unwrap_or_default());
+        least.into_iter().for_each(|domain| *counts.entry(domain).or_default() += 1);
+    }
+    counts
+}
+
+/// Stripes that are looked at together.
+const STRIPES: u32 = 1024;
+/// A claim counts for so long: two sweeps.
+const CLAIMED_WITHIN: Duration = Duration::from_secs(2 * 24 * 3600);
+/// A proof counts for so long.
+const PROVEN_WITHIN: Duration = Duration::from_secs(7 * 24 * 3600);
+
+#[cfg(test)]
+mod tests {
+    use proto::Checksum;
+
+    use super::*;
+
+    const NOW_MS: i64 = 1_700_000_000_000;
+    const DAY_MS: i64 = 24 * 3_600_000;
+
+    fn node(number: u8) -> NodeId {
+        NodeId::from_bytes([number; 32])
+    }
+
+    /// Claimed a moment ago, never proven.
+    fn claimed(index: u16, holder: u8) -> Claimed {
+        Claimed {
+            holder: node(holder),
+            stripe: 0,
+            index,
+            checksum: Checksum::of(b""),
+            claimed_at_ms: NOW_MS - 1000,
+            proven_at_ms: None,
+        }
+    }
+
+    /// Nodes 11 to 19 are of one operator; node 99 is this one.
+    fn operators() -> Operators {
+        let author = AuthorId::from_bytes([1; 32]);
+        let of = (11..20).map(|number| (node(number), author)).collect();
+        Operators { us: node(99), of, blocked: BTreeSet::from([node(66)]) }
+    }
+
+    fn of(k: u16, claims: &[Claimed]) -> Guarantee {
+        let mut tally = Tally::default();
+        tally.stripe(k, claims, &operators(), Since::now(NOW_MS));
+        tally.guarantee()
+    }
+
+    fn check(k: u16, holders: &[(u16, u8)], survives: Option<u16>, machines: u16) {
+        let claims: Vec<_> = holders.iter().map(|(index, holder)| claimed(*index, *holder)).collect();
+        let found = of(k, &claims);
+        assert_eq!((found.survives, found.machines), (survives, machines), "{k} {holders:?}");
+    }
+
+    #[test]
+    fn machines_of_one_operator_are_lost_together() {
+        check(3, &[(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)], Some(2), 5);
+        check(3, &[(0, 1), (1, 11), (2, 12), (3, 4), (4, 5)], Some(1), 4);
+    }
+
+    #[test]
+    fn own_copy_second_copies_and_blocked_nodes_do_not_count() {
+        check(2, &[(0, 1), (1, 2), (2, 99)], Some(0), 2);
+        check(2, &[(0, 1), (0, 3), (1, 2)], Some(0), 3);
+        check(2, &[(0, 1), (1, 2), (2, 66)], Some(0), 2);
+        // Whoever has more than one fragment leaves to another what that has as well.
+        check(2, &[(0, 1), (1, 1), (1, 2), (2, 3)], Some(1), 3);
+        check(2, &[], None, 0);
+    }
+
+    #[test]
+    fn what_was_claimed_long_ago_counts_only_if_it_was_proven_since() {
+        let old = Claimed { claimed_at_ms: NOW_MS - 3 * DAY_MS, ..claimed(1, 2) };
+        assert_eq!(of(1, &[claimed(0, 1), old]).machines, 1);
+        let proven = Claimed { proven_at_ms: Some(NOW_MS - 6 * DAY_MS), ..old };
+        let found = of(1, &[claimed(0, 1), proven]);
+        assert_eq!((found.survives, found.machines, found.proven_nodes), (Some(1), 2, 1));
+        assert_eq!(found.oldest_claim_ms, Some(old.claimed_at_ms));
+        let long_ago = Claimed { proven_at_ms: Some(NOW_MS - 8 * DAY_MS), ..old };
+        assert_eq!(of(1, &[claimed(0, 1), long_ago]).machines, 1);
+    }
+
+    #[test]
+    fn sentence_says_no_more_than_is_true() {
+        let says = |survives, machines| {
+            let found = Guarantee { survives, machines, ..of(1, &[]) };
+            found.sentence(2)
+        };
+        assert_eq!(says(None, 0), "Not safe: no other machine has it.");
+        assert_eq!(
+            says(Some(0), 1),
+            "Less safe than asked: kept by 1 machine, and survives the loss of none of them."
+        );
+        assert_eq!(
+            says(Some(1), 3),
+            "Less safe than asked: survives the loss of any 1 of 3 machines, not of 2."
+        );
+        assert_eq!(says(Some(3), 9), "Safe: survives the loss of any 3 of 9 machines.");
+        assert!(says(None, 2).contains("too little"));
+    }
+}

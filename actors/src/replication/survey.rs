@@ -1,0 +1,84 @@
+//! Asking who is there: nodes that may keep a tessera, how much room they have, and what they are lost together with.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use futures::{StreamExt, stream};
+use proto::{
+    NodeId, TesseraId,
+    placement::{Candidate, Domain, Network, rank},
+};
+use tokio::time::timeout;
+
+use super::{Tools, told::Turned};
+
+/// A node that was asked and is there.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Present {
+    pub(super) candidate: Candidate,
+    /// How much more it keeps for this node's author, in bytes.
+    pub(super) room_bytes: u64,
+}
+
+/// What came of asking.
+#[derive(Debug, Default)]
+pub(super) struct Survey {
+    pub(super) present: Vec<Present>,
+    /// Those that are not there, and why.
+    pub(super) absent: Vec<Turned>,
+    /// How many nodes there are to be asked.
+    pub(super) known: usize,
+}
+
+impl Survey {
+    /// Those that have room for so much.
+    pub(super) fn with_room(&self, bytes: u64) -> Vec<Candidate> {
+        let roomy = self.present.iter().filter(|one| one.room_bytes >= bytes);
+        roomy.map(|one| one.candidate).collect()
+    }
+}
+
+/// How many failure domains these are.
+pub(super) fn domains(candidates: &[Candidate]) -> usize {
+    candidates.iter().map(Candidate::domain).collect::<BTreeSet<Domain>>().len()
+}
+
+/// Asks the nodes that the operator wants, in the order in which they come into question, until there are as many as any
+/// layout has a use for.
+pub(super) async fn survey(tools: &Tools, tessera: TesseraId) -> Survey {
+    let book = tools.peers.book();
+    let wanted = book.peers.keys().filter(|node| book.is_wanted(**node)).copied();
+    let mut nodes: Vec<NodeId> = wanted.collect();
+    nodes.sort_by_key(|node| rank(tessera, *node));
+    let mut survey = Survey { known: nodes.len(), ..Survey::default() };
+    let mut asked = stream::iter(nodes).map(|node| ask(tools, node)).buffered(ASKED_AT_ONCE);
+    while survey.present.len() < ENOUGH {
+        match asked.next().await {
+            Some(Ok(present)) => survey.present.push(present),
+            Some(Err(turned)) => survey.absent.push(turned),
+            None => break,
+        }
+    }
+    survey
+}
+
+async fn ask(tools: &Tools, node: NodeId) -> Result<Present, Turned> {
+    let asked = async {
+        let greeting = tools.remote.hello(node, false, None).await?;
+        let address = tools.pool.lease(node).await?.address();
+        let known = tools.peers.book().peers.get(&node).and_then(|known| known.author);
+        let operator = greeting.author.or(known);
+        let candidate = Candidate { node, operator, network: Some(Network::of(address.ip())) };
+        Ok(Present { candidate, room_bytes: greeting.allowance_bytes })
+    };
+    let because = |reason: String| Turned { node, reason };
+    match timeout(PATIENCE, asked).await {
+        Ok(asked) => asked.map_err(|error: crate::error::ActorError| because(error.to_string())),
+        Err(_) => Err(because(format!("it did not answer within {} s", PATIENCE.as_secs()))),
+    }
+}
+
+/// Twice as many as the widest stripe has fragments: some of them will have no room.
+const ENOUGH: usize = 2 * proto::limits::STRIPE_TOTAL_MAX as usize;
+const ASKED_AT_ONCE: usize = 16;
+/// How long a node may take to say that it is there.
+const PATIENCE: Duration = Duration::from_secs(10);

@@ -1,0 +1,119 @@
+//! What is said when a job has ended: one sentence, and what would make it better. Pure.
+
+use proto::NodeId;
+use serde::{Deserialize, Serialize};
+
+use super::standing::Guarantee;
+use crate::error::ActorError;
+
+/// What came of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// It in one sentence.
+    pub sentence: String,
+    /// How safe the tessera is now.
+    pub guarantee: Option<Guarantee>,
+    /// How many machines may be lost by the settings.
+    pub asked: Option<u16>,
+    /// What would mend it.
+    pub remedies: Vec<String>,
+    /// The nodes that keep nothing of it, and why.
+    pub turned: Vec<Turned>,
+}
+
+/// A node that keeps nothing of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Turned {
+    /// The node.
+    pub node: NodeId,
+    /// Why not.
+    pub reason: String,
+}
+
+impl Told {
+    /// It could not be done.
+    pub(super) fn failed(error: &ActorError) -> Self {
+        let sentence = error.to_string();
+        Self { sentence, guarantee: None, asked: None, remedies: Vec::new(), turned: Vec::new() }
+    }
+
+    /// How safe a tessera is that was published.
+    pub(super) fn published(guarantee: Guarantee, asked: u16, turned: Vec<Turned>, known: usize) -> Self {
+        let sentence = guarantee.sentence(asked);
+        let mut told =
+            Self { sentence, guarantee: Some(guarantee), asked: Some(asked), remedies: Vec::new(), turned };
+        if !told.is_as_asked() {
+            told.remedies = told.mend(guarantee, asked, known);
+        }
+        told
+    }
+
+    /// Whether it is as safe as asked.
+    pub(super) fn is_as_asked(&self) -> bool {
+        let survives = self.guarantee.and_then(|guarantee| guarantee.survives);
+        survives.is_some() && survives >= self.asked
+    }
+
+    fn mend(&self, guarantee: Guarantee, asked: u16, known: usize) -> Vec<String> {
+        let mut remedies = Vec::new();
+        // One more than may be lost, if each has a whole copy.
+        let needed = usize::from(asked) + 1;
+        if known < needed {
+            let more = needed - known;
+            let machines = if more == 1 { "machine" } else { "machines" };
+            remedies.push(format!(
+                "{more} more {machines} of other people: `invite` makes a line for each, or `peers add` names one; then publish again"
+            ));
+        }
+        if !self.turned.is_empty() {
+            remedies
+                .push(String::from("what is named below keeps them from it: mend that, and publish again"));
+        }
+        if remedies.is_empty() && usize::from(guarantee.machines) >= needed {
+            remedies.push(String::from(
+                "there are machines enough for a safer layout: publish it with `--relayout`",
+            ));
+        }
+        remedies
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guarantee(survives: Option<u16>, machines: u16) -> Guarantee {
+        Guarantee { survives, machines, nodes: machines, margin: 0, proven_nodes: 0, oldest_claim_ms: None }
+    }
+
+    fn turned() -> Vec<Turned> {
+        vec![Turned { node: NodeId::from_bytes([1; 32]), reason: "full".to_owned() }]
+    }
+
+    #[test]
+    fn as_asked_is_said_in_one_sentence_and_needs_no_remedy() {
+        let told = Told::published(guarantee(Some(2), 5), 2, turned(), 5);
+        assert_eq!(told.sentence, "Safe: survives the loss of any 2 of 5 machines.");
+        assert!(told.is_as_asked() && told.remedies.is_empty());
+    }
+
+    #[test]
+    fn less_than_asked_says_what_would_mend_it() {
+        let check = |survives, machines, turned: Vec<Turned>, known, remedy: &str| {
+            let told = Told::published(guarantee(survives, machines), 2, turned, known);
+            assert!(!told.is_as_asked());
+            assert!(told.remedies.iter().any(|it| it.contains(remedy)), "{:?}", told.remedies);
+        };
+        check(Some(0), 1, Vec::new(), 1, "2 more machines");
+        check(Some(1), 2, Vec::new(), 2, "1 more machine of");
+        check(None, 0, turned(), 3, "named below");
+        check(Some(1), 3, Vec::new(), 3, "--relayout");
+    }
+
+    #[test]
+    fn what_is_written_down_is_read_again() {
+        let told = Told::published(guarantee(Some(1), 2), 2, turned(), 2);
+        let text = serde_json::to_string(&told).unwrap();
+        assert_eq!(serde_json::from_str::<Told>(&text).unwrap(), told);
+    }
+}

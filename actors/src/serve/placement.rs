@@ -1,0 +1,89 @@
+//! Who keeps a tessera: kept for whoever asks where its fragments are. Nobody is believed because of it.
+
+use bytes::Bytes;
+use proto::{
+    Checksum, TesseraId,
+    manifest::SignedManifest,
+    placement::SignedPlacement,
+    record::DocumentKind,
+    wire::{Refusal, RefusalKind},
+};
+
+use super::{Server, refusal};
+use crate::{
+    error::ActorError,
+    storage::{KeptPlacement, Note},
+};
+
+impl Server {
+    /// Keeps a placement of a tessera of which something is here. One that a repairer has signed counts only if that node is
+    /// a holder by what is known here: else anybody could send those who look for fragments elsewhere.
+    pub(super) async fn keep_placement(
+        &self,
+        manifest: &SignedManifest,
+        bytes: Bytes,
+    ) -> Result<(), Refusal> {
+        let (tessera, records) = (manifest.id(), self.storage.records());
+        let signed = SignedPlacement::parse(bytes, tessera, manifest.manifest().author)
+            .map_err(|error| RefusalKind::Corrupt.because(error.to_string()))?;
+        let placement = signed.placement();
+        let documents = records.documents(tessera).await.map_err(|error| refusal(&error))?;
+        let is_its_layout = |known: &crate::storage::HeldDocument| {
+            (known.kind, known.hash) == (DocumentKind::Layout, placement.layout)
+        };
+        if !documents.iter().any(is_its_layout) {
+            return Err(RefusalKind::NotFound.because("nothing of that layout is kept here"));
+        }
+        if let Some(repairer) = placement.repairer {
+            let known =
+                self.placement_for(tessera, placement.layout).await.map_err(|error| refusal(&error))?;
+            let known = known.and_then(|known| {
+                SignedPlacement::parse(known.signed, tessera, manifest.manifest().author).ok()
+            });
+            if known.is_none_or(|known| known.placement().indices(repairer).next().is_none()) {
+                return Err(RefusalKind::Forbidden.because("whoever signed it is no holder of the tessera"));
+            }
+        }
+        let kept = KeptPlacement {
+            tessera,
+            layout: placement.layout,
+            version: placement.version,
+            is_by_author: placement.repairer.is_none(),
+            signed: signed.bytes().clone(),
+        };
+        records.note(vec![Note::Placement(kept)]).await.map(drop).map_err(|error| refusal(&error))
+    }
+
+    /// The placement that is kept of a tessera: without a hash that of the newest layout.
+    pub(super) async fn placement(
+        &self,
+        tessera: TesseraId,
+        hash: Option<Checksum>,
+    ) -> Result<Bytes, ActorError> {
+        let absent = || ActorError::not_found(format!("a placement of {tessera}"));
+        let Some(hash) = hash else {
+            let newest = self.newest_layout(tessera).await?;
+            let known = self.placement_for(tessera, Checksum::of(&newest)).await?;
+            return known.map(|known| known.signed).ok_or_else(absent);
+        };
+        let kept = self.storage.records().placements(tessera).await?.into_iter();
+        kept.map(|known| known.signed).find(|signed| Checksum::of(signed) == hash).ok_or_else(absent)
+    }
+
+    /// The layout that counts, as it stands in its file.
+    pub(super) async fn newest_layout(&self, tessera: TesseraId) -> Result<Bytes, ActorError> {
+        let newest = self.storage.layouts(tessera).await?.into_iter().next();
+        let newest =
+            newest.unwrap_or_else(|| Err(ActorError::not_found(format!("a layout of {tessera}"))))?;
+        Ok(newest.bytes().clone())
+    }
+
+    async fn placement_for(
+        &self,
+        tessera: TesseraId,
+        layout: Checksum,
+    ) -> Result<Option<KeptPlacement>, ActorError> {
+        let kept = self.storage.records().placements(tessera).await?;
+        Ok(kept.into_iter().find(|kept| kept.layout == layout))
+    }
+}

@@ -1,0 +1,90 @@
+//! A job goes on where it was, and does nothing twice.
+
+use std::time::Duration;
+
+use actors::storage::JobState;
+
+use super::*;
+use crate::support::SlowDisk;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_there_is_a_receipt_for_is_sent_again() {
+    let (author, nodes) = network(3).await;
+    let tessera = Tessera::new(&author.author, 1, 100_000);
+    tessera.keep(&author).await;
+    let (_, first) = publish(&author, tessera.id()).await;
+    let (_, placed) = published(&author, &tessera).await;
+    // With nobody there, nothing can be sent.
+    for node in &nodes {
+        node.system.clone().crash().await;
+    }
+    let (state, second) = publish(&author, tessera.id()).await;
+    assert_eq!((state, &second.sentence), (JobState::Done, &first.sentence));
+    assert_eq!(published(&author, &tessera).await.1, placed, "nothing has changed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn publisher_that_is_killed_goes_on_and_both_sides_agree() {
+    let mut author = Node::start(1).await;
+    let mut nodes = Vec::new();
+    for seed in 20..24 {
+        let node = Node::start(seed).await;
+        introduce(&author, &node).await;
+        nodes.push(node);
+    }
+    let tessera = Tessera::new(&author.author, 1, 2_000_000);
+    tessera.keep(&author).await;
+    let job = author.system.replication.publish(tessera.id()).await.unwrap();
+    for round in 1..=4 {
+        let sent = async || receipts(&author, &nodes, &tessera).await;
+        let before = sent().await;
+        let is_on_its_way =
+            async || sent().await > before || kept_job(&author, job.id).await.state != JobState::Pending;
+        until("something that was sent", is_on_its_way).await;
+        author.kill_and_start().await;
+        if round % 2 == 0 {
+            let node = &mut nodes[round % 3];
+            node.kill_and_start().await;
+            introduce(&author, node).await;
+        }
+    }
+    let (state, told) = ended(&author, job.id).await;
+    assert_eq!(state, JobState::Done, "{told:?}");
+    assert_eq!(told.sentence, "Safe: survives the loss of any 2 of 4 machines.");
+    agreeing::both_sides_agree(&author, &nodes, &tessera).await;
+}
+
+/// How many receipts there are.
+async fn receipts(author: &Node, nodes: &[Node], tessera: &Tessera) -> usize {
+    let mut count = 0;
+    for node in nodes {
+        let records = author.system.storage.records();
+        count += records.receipts(node.id(), tessera.id(), (0, 0), 10_000).await.unwrap().len();
+    }
+    count
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn job_that_was_given_up_stays_given_up() {
+    let mut author = Node::start(1).await;
+    let disk = SlowDisk::default();
+    let node = Node::on_disk(20, disk.clone(), |_| ()).await;
+    introduce(&author, &node).await;
+    let tessera = Tessera::new(&author.author, 1, 50_000);
+    tessera.keep(&author).await;
+    disk.hold(true);
+    let job = author.system.replication.publish(tessera.id()).await.unwrap();
+    let again = author.system.replication.publish(tessera.id()).await.unwrap();
+    assert_eq!(job, again, "it is the same as long as it is not finished");
+    until("it to be under way", async || author.system.replication.watch(job.id).await.unwrap().is_some())
+        .await;
+    assert!(author.system.replication.cancel(job.id).await.unwrap());
+    assert!(!author.system.replication.cancel(job.id).await.unwrap());
+    author.kill_and_start().await;
+    disk.hold(false);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(kept_job(&author, job.id).await.state, JobState::Cancelled);
+    assert!(author.system.replication.watch(job.id).await.unwrap().is_none());
+    let next = author.system.replication.publish(tessera.id()).await.unwrap();
+    assert_eq!(next.id, job.id + 1);
+}

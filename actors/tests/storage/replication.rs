@@ -1,0 +1,152 @@
+//! Who keeps a tessera, and what is done about it.
+
+use std::time::{Duration, Instant};
+
+use actors::{
+    FragmentStore,
+    storage::{JobKind, JobState, Jobs, KeptPlacement, Note, RecordsHandle, ReplicationJob},
+};
+use bytes::Bytes;
+use proto::Checksum;
+
+use super::{
+    records::{peer, receipt},
+    support::{
+        LOCAL, fragment, id,
+        node::{DEADLINE, End, Node},
+        tessera,
+    },
+};
+
+fn layout(number: u8) -> Checksum {
+    Checksum::of(&[number])
+}
+
+fn placement(of: u8, version: u64, is_by_author: bool) -> KeptPlacement {
+    let signed = Bytes::from(format!("{of} {version} {is_by_author}"));
+    KeptPlacement { tessera: tessera(1), layout: layout(of), version, is_by_author, signed }
+}
+
+fn job(number: u64, state: JobState) -> ReplicationJob {
+    let told = (state != JobState::Pending).then(|| format!("{{\"sentence\":\"{number} \\\"it\\\"\"}}"));
+    ReplicationJob {
+        id: number,
+        kind: JobKind::Publish,
+        tessera: tessera(1),
+        state,
+        began_at_ms: 5,
+        changed_at_ms: 6,
+        told,
+    }
+}
+
+async fn kept(records: &RecordsHandle) -> Vec<KeptPlacement> {
+    records.placements(tessera(1)).await.unwrap()
+}
+
+async fn note(records: &RecordsHandle, placement: KeptPlacement) {
+    records.note(vec![Note::Placement(placement)]).await.unwrap();
+}
+
+async fn numbers(records: &RecordsHandle, which: Jobs) -> Vec<u64> {
+    records.replication_jobs(which).await.unwrap().iter().map(|job| job.id).collect()
+}
+
+async fn until_none_is_pending(records: &RecordsHandle) {
+    let deadline = Instant::now() + DEADLINE;
+    while !numbers(records, Jobs::Pending).await.is_empty() {
+        assert!(Instant::now() < deadline, "they have not ended");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn placement_with_the_higher_version_counts_and_of_two_the_authors() {
+    let mut node = Node::started(1).await;
+    let records = node.storage().records();
+    node.storage().put(LOCAL, id(1, 0), fragment(1, 4096)).await.unwrap();
+    for (version, is_by_author, counts) in
+        [(3, false, true), (2, true, false), (3, true, true), (3, false, false), (4, false, true)]
+    {
+        note(&records, placement(1, version, is_by_author)).await;
+        assert_eq!(
+            kept(&records).await == [placement(1, version, is_by_author)],
+            counts,
+            "{version} {is_by_author}"
+        );
+    }
+    note(&records, placement(2, 1, true)).await;
+    assert_eq!(kept(&records).await.len(), 2, "one for each layout");
+    node.storage().forget(tessera(1)).await.unwrap();
+    assert_eq!(kept(&records).await, []);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn job_is_known_until_it_is_finished_and_a_while_longer() {
+    let mut node = Node::started(2).await;
+    let records = node.storage().records();
+    let jobs = |state, numbers: std::ops::RangeInclusive<u64>| {
+        numbers.map(move |number| Note::Job(job(number, state)))
+    };
+    // It has looked what there was before it takes anything.
+    assert_eq!(node.system().replication.publish(tessera(1)).await.unwrap().id, 1);
+    until_none_is_pending(&records).await;
+    records.note(jobs(JobState::Pending, 2..=4).collect()).await.unwrap();
+    records.note(jobs(JobState::Done, 3..=3).collect()).await.unwrap();
+    assert_eq!(numbers(&records, Jobs::Pending).await, [2, 4]);
+    assert_eq!(numbers(&records, Jobs::Last(2)).await, [4, 3]);
+    assert_eq!(records.replication_jobs(Jobs::One(3)).await.unwrap(), [job(3, JobState::Done)]);
+    node.end_and_start(End::Killed).await;
+    let records = node.storage().records();
+    // They go on, and nothing of this tessera is here.
+    until_none_is_pending(&records).await;
+    let states = records.replication_jobs(Jobs::Last(3)).await.unwrap();
+    let states: Vec<_> = states.iter().map(|job| job.state).collect();
+    assert_eq!(states, [JobState::Failed, JobState::Done, JobState::Failed]);
+    records.note(vec![Note::Job(job(4, JobState::Pending))]).await.unwrap();
+    for first in (5..1105).step_by(100) {
+        records.note(jobs(JobState::Failed, first..=first + 99).collect()).await.unwrap();
+    }
+    assert_eq!(numbers(&records, Jobs::Last(2000)).await.len(), 1000 + 1, "what is not finished stays");
+    assert_eq!(numbers(&records, Jobs::One(105)).await, [105]);
+    assert_eq!(numbers(&records, Jobs::One(104)).await, [0; 0]);
+    assert_eq!(numbers(&records, Jobs::Pending).await, [4]);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn index_that_is_made_anew_knows_placements_and_jobs_from_the_snapshot() {
+    let mut node = Node::started(3).await;
+    let records = node.storage().records();
+    node.storage().put(LOCAL, id(1, 0), fragment(1, 4096)).await.unwrap();
+    note(&records, placement(1, 7, true)).await;
+    records.note(vec![Note::Job(job(1, JobState::Pending))]).await.unwrap();
+    node.storage().snapshot().await.unwrap();
+    node.rebuild().await;
+    let records = node.storage().records();
+    assert_eq!(kept(&records).await, [placement(1, 7, true)]);
+    assert_eq!(numbers(&records, Jobs::Last(9)).await, [1]);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn claim_of_one_fragment_leaves_the_others() {
+    let mut node = Node::started(4).await;
+    let records = node.storage().records();
+    let claimed = |stripe, at_ms| Note::Claimed {
+        holder: peer(1),
+        fragment: id(1, stripe),
+        checksum: Checksum::of(b"it"),
+        at_ms,
+    };
+    records
+        .note(vec![receipt(1, id(1, 0), Checksum::of(b"it")), claimed(0, 5), claimed(1, 6)])
+        .await
+        .unwrap();
+    records.note(vec![claimed(0, 9)]).await.unwrap();
+    let claims = records.claims(tessera(1), 0..9).await.unwrap();
+    let claims: Vec<_> = claims.iter().map(|it| (it.stripe, it.claimed_at_ms)).collect();
+    assert_eq!(claims, [(0, 9), (1, 6)]);
+    node.stop().await;
+}

@@ -1,0 +1,129 @@
+//! `/v1/jobs` and `POST /v1/tesseras/{id}/publish`: what this node does about tesserae with others, and what waits to be
+//! mended.
+
+use std::sync::Arc;
+
+use actors::storage::{Jobs, ReplicationJob};
+use axum::{Json, extract::State, http::StatusCode};
+use proto::{Checksum, TesseraId};
+
+use super::{Node, extract::InPath};
+use crate::{
+    api,
+    jobs::JobId,
+    problem::{Kind, Problem},
+    schema::{OfJob, OfTessera},
+};
+
+/// What is done about tesserae with other nodes, the newest first, and damaged fragments and documents that wait to be
+/// mended, the longest first; at most 1,000 of each
+#[utoipa::path(
+    get, path = "/v1/jobs", operation_id = "list_jobs", tag = "node",
+    responses(
+        (status = 200, description = "What is done, was done, or waits", body = Vec<api::Job>),
+    )
+)]
+pub(super) async fn list(State(node): State<Arc<Node>>) -> Result<Json<Vec<api::Job>>, Problem> {
+    let mut jobs = Vec::new();
+    for job in node.system.storage.records().replication_jobs(Jobs::Last(JOBS_MAX)).await? {
+        jobs.push(api::Job::Publish(publication(&node, job).await?));
+    }
+    let damaged = node.system.storage.jobs(JOBS_MAX).await?;
+    jobs.extend(damaged.into_iter().map(|job| api::Job::Mend(job.into())));
+    Ok(Json(jobs))
+}
+
+/// One of them, by its number, or by the checksum of what is damaged
+#[utoipa::path(
+    get, path = "/v1/jobs/{id}", operation_id = "show_job", tag = "node",
+    params(OfJob),
+    responses(
+        (status = 200, description = "How it stands", body = api::Job),
+    )
+)]
+pub(super) async fn show(
+    State(node): State<Arc<Node>>,
+    InPath(id): InPath<JobId>,
+) -> Result<Json<api::Job>, Problem> {
+    let job = match id {
+        JobId::Number(number) => {
+            let job = publication(&node, numbered(&node, number).await?).await?;
+            api::Job::Publish(job)
+        }
+        JobId::Checksum(checksum) => api::Job::Mend(waiting(&node, checksum).await?),
+    };
+    Ok(Json(job))
+}
+
+/// Gives a job up, by its number; what was sent stays where it is
+#[utoipa::path(
+    delete, path = "/v1/jobs/{id}", operation_id = "cancel_job", tag = "node",
+    params(OfJob),
+    responses(
+        (status = 204, description = "It was given up"),
+    )
+)]
+pub(super) async fn cancel(
+    State(node): State<Arc<Node>>,
+    InPath(id): InPath<JobId>,
+) -> Result<StatusCode, Problem> {
+    let number = match id {
+        JobId::Number(number) => number,
+        JobId::Checksum(checksum) => {
+            waiting(&node, checksum).await?;
+            let detail = "what is damaged stays so until it is mended: that cannot be given up";
+            return Err(Problem::new(Kind::Conflict, detail));
+        }
+    };
+    numbered(&node, number).await?;
+    if node.system.replication.cancel(number).await? {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(Problem::new(Kind::Conflict, format!("job {number} has ended already")))
+    }
+}
+
+/// Has other nodes keep a tessera
+///
+/// The answer is the job, which goes on by itself, after a restart too. While it is not finished, asking again gives the same.
+#[utoipa::path(
+    post, path = "/v1/tesseras/{id}/publish", operation_id = "publish_tessera", tag = "tesserae",
+    params(OfTessera),
+    responses(
+        (status = 202, description = "It is written down and begins", body = api::Publication),
+    )
+)]
+pub(super) async fn publish(
+    State(node): State<Arc<Node>>,
+    InPath(id): InPath<TesseraId>,
+) -> Result<(StatusCode, Json<api::Publication>), Problem> {
+    node.system.storage.records().tessera(id).await?;
+    let job = node.system.replication.publish(id).await?;
+    tracing::info!(tessera = %id, job = job.id, "it is being given to other nodes");
+    Ok((StatusCode::ACCEPTED, Json(publication(&node, job).await?)))
+}
+
+async fn publication(node: &Node, job: ReplicationJob) -> Result<api::Publication, Problem> {
+    let progress = node.system.replication.watch(job.id).await?;
+    let progress = progress.map(|progress| *progress.borrow());
+    Ok(api::Publication::new(job, progress))
+}
+
+async fn numbered(node: &Node, number: u64) -> Result<ReplicationJob, Problem> {
+    let jobs = node.system.storage.records().replication_jobs(Jobs::One(number)).await?;
+    let absent = || Problem::new(Kind::NotFound, format!("there is no job {number}: `jobs` lists them"));
+    jobs.into_iter().next().ok_or_else(absent)
+}
+
+async fn waiting(node: &Node, checksum: Checksum) -> Result<api::Mend, Problem> {
+    let job = node.system.storage.job(checksum).await?;
+    let absent = || {
+        Problem::new(
+            Kind::NotFound,
+            format!("nothing waits for {checksum}: it was mended, or never was damaged"),
+        )
+    };
+    job.map(api::Mend::from).ok_or_else(absent)
+}
+
+const JOBS_MAX: u32 = 1000;

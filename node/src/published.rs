@@ -1,0 +1,180 @@
+//! What is done about tesserae with other nodes, as JSON; the rest of the admin socket's JSON is in `api`.
+
+use actors::{
+    replication::{self, Told},
+    storage::{self, ReplicationJob},
+};
+use proto::{NodeId, TesseraId};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::schema;
+
+/// A tessera that is given to other nodes, or was.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Publication {
+    /// The number of the job.
+    pub(crate) id: u64,
+    /// The tessera.
+    #[schema(value_type = schema::TesseraId)]
+    pub(crate) tessera: TesseraId,
+    /// How it stands.
+    pub(crate) state: JobState,
+    /// When it was asked for, in milliseconds since 1970.
+    pub(crate) began_at_ms: i64,
+    /// When its state changed last, in milliseconds since 1970.
+    pub(crate) changed_at_ms: i64,
+    /// How far it is, while it is under way.
+    pub(crate) progress: Option<JobProgress>,
+    /// What came of it, once it has ended.
+    pub(crate) outcome: Option<JobOutcome>,
+}
+
+/// How a job stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum JobState {
+    /// It is not finished.
+    Pending,
+    /// All that was asked for was done.
+    Done,
+    /// It is done as far as possible, and the tessera is less safe than asked.
+    Degraded,
+    /// It could not be done.
+    Failed,
+    /// Somebody gave it up.
+    Cancelled,
+}
+
+/// How far a job is.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+pub(crate) struct JobProgress {
+    /// What it does.
+    pub(crate) step: JobStep,
+    /// How much of that is done, in bytes.
+    pub(crate) done_bytes: u64,
+    /// Of how much; 0 when that is not known.
+    pub(crate) total_bytes: u64,
+}
+
+/// What a job does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum JobStep {
+    /// It waits until others are done.
+    Waiting,
+    /// It asks who is there.
+    Asking,
+    /// It computes parity.
+    Coding,
+    /// It sends fragments.
+    Sending,
+    /// It tells the holders who keeps what.
+    Finishing,
+}
+
+/// What came of a job.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub(crate) struct JobOutcome {
+    /// It in one sentence.
+    pub(crate) sentence: String,
+    /// How safe the tessera was then.
+    pub(crate) guarantee: Option<Guarantee>,
+    /// How many machines may be lost by the settings.
+    pub(crate) asked: Option<u16>,
+    /// What would make it safer.
+    pub(crate) remedies: Vec<String>,
+    /// The nodes that keep nothing of it, and why.
+    pub(crate) turned: Vec<Turned>,
+}
+
+/// How safe a tessera is.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Guarantee {
+    /// How many machines may be lost, whichever these are; absent when something is lost already, or was never kept by
+    /// others.
+    pub(crate) survives: Option<u16>,
+    /// Of how many: nodes of one operator are one.
+    pub(crate) machines: u16,
+    /// The nodes that keep any of it.
+    pub(crate) nodes: u16,
+    /// Fragments beyond those that are needed, of the stripe that is worst off; negative when there are too few.
+    pub(crate) margin: i32,
+    /// Nodes that have proven lately that they have what they claim.
+    pub(crate) proven_nodes: u16,
+    /// The claim that is longest ago, in milliseconds since 1970.
+    pub(crate) oldest_claim_ms: Option<i64>,
+}
+
+/// A node that keeps nothing of a tessera.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Turned {
+    /// The node.
+    #[schema(value_type = schema::NodeId)]
+    pub(crate) node: NodeId,
+    /// Why not.
+    pub(crate) reason: String,
+}
+
+impl Publication {
+    /// A job as it is written down, and how far it is if it is under way.
+    pub(crate) fn new(job: ReplicationJob, progress: Option<replication::Progress>) -> Self {
+        // What cannot be read was written by a later version.
+        let told = job.told.and_then(|told| serde_json::from_str::<Told>(&told).ok());
+        Self {
+            id: job.id,
+            tessera: job.tessera,
+            state: job.state.into(),
+            began_at_ms: job.began_at_ms,
+            changed_at_ms: job.changed_at_ms,
+            progress: progress.map(JobProgress::from),
+            outcome: told.map(JobOutcome::from),
+        }
+    }
+}
+
+impl From<storage::JobState> for JobState {
+    fn from(state: storage::JobState) -> Self {
+        match state {
+            storage::JobState::Pending => Self::Pending,
+            storage::JobState::Done => Self::Done,
+            storage::JobState::Degraded => Self::Degraded,
+            storage::JobState::Failed => Self::Failed,
+            storage::JobState::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+impl From<replication::Progress> for JobProgress {
+    fn from(progress: replication::Progress) -> Self {
+        let step = match progress.step {
+            replication::Step::Waiting => JobStep::Waiting,
+            replication::Step::Asking => JobStep::Asking,
+            replication::Step::Coding => JobStep::Coding,
+            replication::Step::Sending => JobStep::Sending,
+            replication::Step::Finishing => JobStep::Finishing,
+        };
+        Self { step, done_bytes: progress.done_bytes, total_bytes: progress.total_bytes }
+    }
+}
+
+impl From<Told> for JobOutcome {
+    fn from(told: Told) -> Self {
+        let turned = told.turned.into_iter();
+        Self {
+            sentence: told.sentence,
+            guarantee: told.guarantee.map(Guarantee::from),
+            asked: told.asked,
+            remedies: told.remedies,
+            turned: turned.map(|one| Turned { node: one.node, reason: one.reason }).collect(),
+        }
+    }
+}
+
+impl From<replication::Guarantee> for Guarantee {
+    fn from(guarantee: replication::Guarantee) -> Self {
+        let replication::Guarantee { survives, machines, nodes, margin, proven_nodes, oldest_claim_ms } =
+            guarantee;
+        Self { survives, machines, nodes, margin, proven_nodes, oldest_claim_ms }
+    }
+}

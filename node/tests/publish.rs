@@ -1,0 +1,94 @@
+//! Having other nodes keep a tessera, by what is typed.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests fail as tests do")]
+
+mod common;
+
+use std::fs;
+
+use common::{Daemon, Place, failed, json, stderr, stdout};
+use serde_json::Value;
+
+/// Makes two nodes known to each other.
+fn introduce(one: &Place, other: &Place) {
+    let invited = one.node(["invite"]);
+    let joined = other.node(["join", stdout(&invited).trim()]);
+    assert_eq!(joined.status.code(), Some(0), "{}", stderr(&joined));
+}
+
+/// A folder of files.
+fn files(place: &Place) -> String {
+    let folder = place.path().join("summer 1973");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("letter.txt"), "We went to the sea.").unwrap();
+    fs::write(folder.join("photo.jpg"), vec![7; 200_000]).unwrap();
+    folder.to_str().unwrap().to_owned()
+}
+
+fn jobs(place: &Place) -> Vec<Value> {
+    json(&place.node(["jobs", "--json"])).as_array().unwrap().clone()
+}
+
+#[test]
+fn preserved_files_are_safe_on_three_machines_and_that_is_said_in_one_sentence() {
+    let author = Place::new();
+    let others: Vec<_> = (0..3).map(|_| Place::new()).collect();
+    let _author = Daemon::start(&author);
+    let mut daemons: Vec<_> = others.iter().map(Daemon::start).collect();
+    others.iter().for_each(|other| introduce(&author, other));
+    let preserved = author.node(["preserve", &files(&author), "--title", "Summer at the sea"]);
+    assert_eq!(preserved.status.code(), Some(0), "{}", stderr(&preserved));
+    let lines: Vec<_> = stdout(&preserved).lines().collect();
+    let [id, sentence] = lines[..] else { panic!("{lines:?}") };
+    assert!(id.starts_with("tess1"), "{id}");
+    assert_eq!(sentence, "Safe: survives the loss of any 2 of 3 machines.");
+    let [job] = &jobs(&author)[..] else { panic!("{:?}", jobs(&author)) };
+    assert_eq!(
+        (&job["kind"], &job["state"], &job["tessera"]),
+        (&"publish".into(), &"done".into(), &id.into())
+    );
+    assert_eq!(job["outcome"]["guarantee"]["survives"], 2);
+    let listed = author.node(["jobs"]);
+    assert!(stdout(&listed).contains(sentence), "{}", stdout(&listed));
+    // Nothing is to be done any more, so it does not matter who is there.
+    daemons.clear();
+    let again = author.node(["publish", &id[..12], "--json"]);
+    assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
+    assert_eq!(json(&again)["id"], 2);
+}
+
+#[test]
+fn less_than_asked_ends_with_3_and_says_what_would_mend_it() {
+    let (author, other) = (Place::new(), Place::new());
+    let (_a, _o) = (Daemon::start(&author), Daemon::start(&other));
+    let alone = author.node(["preserve", &files(&author)]);
+    assert_eq!(alone.status.code(), Some(3), "{}", stderr(&alone));
+    let lines: Vec<_> = stdout(&alone).lines().collect();
+    assert_eq!(lines[1], "Not safe: no other machine has it.");
+    assert!(stderr(&alone).contains("3 more machines"), "{}", stderr(&alone));
+    introduce(&author, &other);
+    let published = author.node(["publish", lines[0]]);
+    assert_eq!(published.status.code(), Some(3), "{}", stderr(&published));
+    assert!(stdout(&published).contains("kept by 1 machine"), "{}", stdout(&published));
+    assert!(stderr(&published).contains("2 more machines"), "{}", stderr(&published));
+    let json = json(&author.node(["publish", lines[0], "--json"]));
+    assert_eq!(json["state"], "degraded");
+    assert_eq!(json["outcome"]["asked"], 2);
+}
+
+#[test]
+fn jobs_are_looked_at_and_given_up_by_their_number() {
+    let author = Place::new();
+    let daemon = Daemon::start(&author);
+    let detached = author.node(["preserve", &files(&author), "--detach"]);
+    assert_eq!(detached.status.code(), Some(0), "{}", stderr(&detached));
+    assert!(stderr(&detached).contains("Job 1 goes on by itself"), "{}", stderr(&detached));
+    daemon.until(|| jobs(&author)[0]["state"] == "degraded");
+    failed(&author.node(["jobs", "--cancel", "1"]), 1, "job 1 has ended already");
+    failed(&author.node(["jobs", "--cancel", "7"]), 1, "there is no job 7");
+    failed(&author.node(["publish", &format!("tess1{}", "q".repeat(58))]), 2, "tess1");
+    let answer = daemon.say("GET /v1/jobs/1 HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n");
+    assert!(answer.contains("\"kind\":\"publish\"") && answer.contains("Not safe"), "{answer}");
+    let wrong = daemon.say("GET /v1/jobs/one HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n");
+    assert!(wrong.starts_with("HTTP/1.1 400"), "{wrong}");
+}
