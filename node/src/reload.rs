@@ -213,6 +213,7 @@ const REACH: &[(&str, Reach)] = &[
     ("integrity.scrub_rate", VERIFYING),
     ("integrity.quiet_hours", VERIFYING),
     ("replication.max_storage_per_peer", Reach::NeedsRestart),
+    ("replication.accept_deficit", Reach::NeedsRestart),
     ("observability.metrics_addr", Reach::NeedsRestart),
     ("observability.otlp_endpoint", Reach::NeedsRestart),
     ("observability.otlp_trace_ratio", Reach::NeedsRestart),
