@@ -27,6 +27,7 @@ pub(crate) mod health;
 mod holders;
 mod index;
 mod invites;
+mod ledger;
 mod look;
 pub(crate) mod memory;
 mod openapi;
@@ -145,6 +146,7 @@ fn endpoints() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(peers::ping))
         .routes(routes!(peers::explain))
         .routes(routes!(pool::pool))
+        .routes(routes!(ledger::ledger))
         .routes(routes!(invites::list, invites::invite))
         .routes(routes!(invites::revoke))
         .routes(routes!(invites::join))
