@@ -38,8 +38,10 @@ pub struct NetworkConfig {
     pub pool_idle_timeout: Duration,
     /// How often such connections are looked for.
     pub pool_reaper_interval: Duration,
-    /// At most so many bytes are held for a peer that has no allowance of its own.
+    /// At most so many bytes are held for a peer that has no allowance of its own, and for a stranger whatever it holds.
     pub max_storage_per_peer_bytes: u64,
+    /// At most so many bytes more are held for a stranger than its machines hold for this node.
+    pub accept_deficit_bytes: u64,
 }
 
 /// On a machine that is not small.
@@ -59,6 +61,7 @@ impl Default for NetworkConfig {
             pool_idle_timeout: seconds(POOL_IDLE_TIMEOUT_SECS),
             pool_reaper_interval: seconds(POOL_REAPER_INTERVAL_SECS),
             max_storage_per_peer_bytes: MAX_STORAGE_PER_PEER,
+            accept_deficit_bytes: ACCEPT_DEFICIT,
         }
     }
 }
@@ -193,13 +196,27 @@ pub(crate) fn pool(r: &mut Reader) -> Pool {
     }
 }
 
-/// Reads `replication.max_storage_per_peer`.
-pub(crate) fn max_storage_per_peer(r: &mut Reader) -> Size {
-    r.read(
-        "replication.max_storage_per_peer",
-        Size(MAX_STORAGE_PER_PEER),
-        "The most that is held for a peer that has no allowance of its own (`peers add --allow`), or for a stranger.",
-    )
+/// What `[replication]` says about what may be held for others.
+pub(crate) struct Allowances {
+    max_storage_per_peer: Size,
+    accept_deficit: Size,
+}
+
+/// Reads what `[replication]` says about that.
+pub(crate) fn allowances(r: &mut Reader) -> Allowances {
+    Allowances {
+        max_storage_per_peer: r.read(
+            "replication.max_storage_per_peer",
+            Size(MAX_STORAGE_PER_PEER),
+            "The most that is held for a peer that has no allowance of its own (`peers add --allow`), or for a stranger.",
+        ),
+        accept_deficit: r.read(
+            "replication.accept_deficit",
+            Size(ACCEPT_DEFICIT),
+            "Strangers store here only with network.accept = \"any\": how much more is held for one than its machines hold\n\
+             for this node, and never more than replication.max_storage_per_peer in all. `ledger` shows both.",
+        ),
+    }
 }
 
 /// Checks what was read, and puts it together.
@@ -208,7 +225,7 @@ pub(crate) fn config(
     listen_addr: Option<SocketAddr>,
     network: Network,
     pool: &Pool,
-    max_storage_per_peer: Size,
+    allowances: &Allowances,
 ) -> NetworkConfig {
     let counts = [
         ("network.dials_per_minute", network.dials_per_minute, (1, DIALS_PER_MINUTE_MAX)),
@@ -233,7 +250,7 @@ pub(crate) fn config(
         );
     }
     r.require(
-        max_storage_per_peer.0 >= STORAGE_PER_PEER_MIN,
+        allowances.max_storage_per_peer.0 >= STORAGE_PER_PEER_MIN,
         &["replication.max_storage_per_peer"],
         format!("a peer must have room for a fragment, {}", human::size(STORAGE_PER_PEER_MIN)),
     );
@@ -255,7 +272,8 @@ pub(crate) fn config(
         pool_max_connections: count(pool.max_connections),
         pool_idle_timeout: seconds(pool.idle_timeout_secs),
         pool_reaper_interval: seconds(pool.reaper_interval_secs),
-        max_storage_per_peer_bytes: max_storage_per_peer.0,
+        max_storage_per_peer_bytes: allowances.max_storage_per_peer.0,
+        accept_deficit_bytes: allowances.accept_deficit.0,
     }
 }
 
@@ -273,6 +291,7 @@ const DIALS_PER_MINUTE: u32 = 60;
 const POOL_IDLE_TIMEOUT_SECS: u32 = 300;
 const POOL_REAPER_INTERVAL_SECS: u32 = 30;
 const MAX_STORAGE_PER_PEER: u64 = 1 << 30;
+const ACCEPT_DEFICIT: u64 = 256 << 20;
 /// Beyond this no budget would be left to speak of.
 const DIALS_PER_MINUTE_MAX: u32 = 6_000;
 const HANDSHAKES_MAX: u32 = 1_024;

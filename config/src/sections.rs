@@ -184,10 +184,10 @@ pub(crate) fn read(r: &mut Reader, around: &Surroundings<'_>) -> Config {
     let storage = storage(r);
     let integrity = integrity::read(r);
     let replication = replication::read(r, node.profile);
-    let max_storage_per_peer = network::max_storage_per_peer(r);
+    let allowances = network::allowances(r);
     let observability = observability(r);
     relations(r, &admin, &memory, &storage);
-    let network = network::config(r, listen_addr, network, &pool, max_storage_per_peer);
+    let network = network::config(r, listen_addr, network, &pool, &allowances);
     let storage = StorageConfig {
         data_dir: node.data_dir.clone(),
         capacity_bytes: capacity.map(|size| size.0),

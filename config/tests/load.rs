@@ -206,7 +206,8 @@ fn network_is_gathered_from_its_sections() {
     let peer = proto::NodeId::from_bytes([7; 32]);
     let text = format!(
         "[node]\nlisten_addr = 'off'\n[network]\npeers = ['{peer}@a.example:4433']\naccept = 'any'\nhold = 'private'\n\
-         upload = '1 MiB/s'\n[performance]\npool_idle_timeout_secs = 60\n[replication]\nmax_storage_per_peer = '2 TB'\n"
+         upload = '1 MiB/s'\n[performance]\npool_idle_timeout_secs = 60\n[replication]\nmax_storage_per_peer = '2 TB'\n\
+         accept_deficit = '64 MiB'\n"
     );
     let env = [("TESSERAS_NETWORK__PEERS", format!("{peer}@b.example:1,{peer}@[::1]:2"))];
     let env: Vec<_> = env.iter().map(|(name, value)| (*name, value.as_str())).collect();
@@ -215,7 +216,10 @@ fn network_is_gathered_from_its_sections() {
     assert_eq!((network.listen_addr, network.accept, network.hold), (None, Accept::Any, Hold::Private));
     assert_eq!((network.upload, network.download), (Some(1 << 20), None));
     assert_eq!(network.pool_idle_timeout.as_secs(), 60);
-    assert_eq!(network.max_storage_per_peer_bytes, 2_000_000_000_000);
+    assert_eq!(
+        (network.max_storage_per_peer_bytes, network.accept_deficit_bytes),
+        (2_000_000_000_000, 64 << 20)
+    );
     let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
     let expected = config::PeerAddress { node: peer, addresses: addresses(&["b.example:1", "[::1]:2"]) };
     assert_eq!(network.peers, [expected]);

@@ -18,6 +18,7 @@ pub(crate) use crate::{
     explained_node::NodeExplained,
     held::{Audit, Holder, Proven, Standing},
     jobs::{Cache, Job, Mend},
+    ledger::Ledger,
     network::{Block, Blocked, Invite, Invited, Join, NewBlock, NewInvite, NewPeer, Origin, Peer, Ping},
     pooled::{Network, Pool, Reached},
     published::{JobOutcome, JobProgress, JobState, JobStep, Publication},

@@ -87,6 +87,10 @@ const EXAMPLES: &[(&str, &[Example])] = &[
             ("Have nothing to do with a node", r#"block node1s8gs4 --reason "it lies about what it has""#),
         ],
     ),
+    (
+        "ledger",
+        &[("What is kept for whom, and what they keep", "ledger"), ("For a program", "ledger --json")],
+    ),
     ("backup", &[("Keys, settings and what only the index knows", "backup /media/stick/node.tar")]),
     ("restore", &[("Into a new data directory", "restore /media/stick/node.tar --data-dir /srv/tesseras")]),
     ("events", &[("Whatever is found damaged, for a program", "events --json | grep damage_found")]),

@@ -27,6 +27,7 @@ mod held;
 mod human;
 mod jobs;
 mod keys;
+mod ledger;
 mod local;
 mod lock;
 mod manual;

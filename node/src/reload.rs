@@ -217,6 +217,7 @@ const REACH: &[(&str, Reach)] = &[
     ("replication.max_overhead", Reach::NeedsRestart),
     ("replication.max_concurrent_transfers", Reach::NeedsRestart),
     ("replication.max_storage_per_peer", Reach::NeedsRestart),
+    ("replication.accept_deficit", Reach::NeedsRestart),
     ("observability.metrics_addr", Reach::NeedsRestart),
     ("observability.otlp_endpoint", Reach::NeedsRestart),
     ("observability.otlp_trace_ratio", Reach::NeedsRestart),

@@ -194,6 +194,8 @@ fn peer_that_is_added_is_asked_listed_explained_and_removed() {
     let explained = done(&ann, &["explain", "ben"]);
     assert!(explained.starts_with("good  It is there, and connected."), "{explained}");
     assert!(explained.contains("it acts for author1"), "{explained}");
+    let too_much = ann.node(["peers", "add", &at(&ben), "--allow", "200000 TB"]);
+    assert!(stderr(&too_much).contains("more than there is room for here"), "{}", stderr(&too_much));
     // What was said stays where nothing else is said.
     done(&ann, &["peers", "add", &at(&ben), "--allow", "2 GiB"]);
     let peer = &peers(&ann)[0];

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use config::HostPort;
+use config::{HostPort, NetworkConfig};
 use proto::{AuthorId, NodeId, TesseraId};
 
 /// All that is known of other nodes. Replaced whole when anything changes.
@@ -85,6 +85,18 @@ impl PeerBook {
     pub fn allowance(&self, author: AuthorId, each: u64) -> Option<u64> {
         let machines = self.peers.values().filter(|peer| peer.is_configured && peer.author == Some(author));
         machines.map(|peer| peer.allow_bytes.unwrap_or(each)).reduce(u64::saturating_add)
+    }
+
+    /// How many bytes may be kept for an author that no peer acts for, whose machines keep so much for this node: as much,
+    /// and a little more. What they have signed to keep is not proven, so it has a bound. `None` for nothing.
+    pub fn stranger_allowance(&self, network: &NetworkConfig, theirs: u64) -> Option<u64> {
+        let deficit = network.accept_deficit_bytes.saturating_add(theirs);
+        self.accepts_any.then_some(deficit.min(network.max_storage_per_peer_bytes))
+    }
+
+    /// The nodes that are known to act for an author, whether the operator wants them or not.
+    pub fn machines(&self, author: AuthorId) -> impl Iterator<Item = NodeId> + '_ {
+        self.peers.iter().filter(move |(_, peer)| peer.author == Some(author)).map(|(node, _)| *node)
     }
 
     /// The authors that peers act for which the operator wants.
@@ -198,6 +210,24 @@ mod tests {
         let book = PeerBook { peers: peers.into(), ..PeerBook::default() };
         assert_eq!(book.allowance(author, 7), Some(12));
         assert_eq!(book.allowance(AuthorId::from_bytes([7; 32]), 7), None);
+    }
+
+    #[test]
+    fn stranger_may_have_what_it_keeps_for_us_and_a_little_more_up_to_a_bound() {
+        let network = NetworkConfig {
+            accept_deficit_bytes: 10,
+            max_storage_per_peer_bytes: 100,
+            ..NetworkConfig::default()
+        };
+        let check = |accepts_any, theirs, expected| {
+            let book = PeerBook { accepts_any, ..PeerBook::default() };
+            assert_eq!(book.stranger_allowance(&network, theirs), expected, "{accepts_any} {theirs}");
+        };
+        check(true, 0, Some(10));
+        check(true, 7, Some(17));
+        check(true, 90, Some(100));
+        check(true, u64::MAX, Some(100));
+        check(false, 7, None);
     }
 
     #[test]

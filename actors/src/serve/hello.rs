@@ -76,18 +76,13 @@ impl Server {
     }
 
     async fn allowance_left(&self, author: proto::AuthorId) -> Result<u64, ActorError> {
-        let each = self.config.max_storage_per_peer_bytes;
-        let book = self.peers.book();
-        let granted = book.allowance(author, each);
-        let allowance = granted.or(book.accepts_any.then_some(each)).unwrap_or_default();
-        if allowance == 0 || self.config.hold == Hold::None {
-            return Ok(0);
-        }
+        let (allowance, is_strange) = self.allowance(author).await?;
+        let Some(allowance) = allowance.filter(|_| self.config.hold != Hold::None) else { return Ok(0) };
         let used = self.storage.records().account(AccountId::from(author)).await?.charged();
         // No more than there is room for, whatever was promised. That is not looked up for strangers, who can ask for ever.
-        let room = match granted {
-            Some(_) => self.storage.usage().await.ok().and_then(|usage| usage.room_bytes),
-            None => None,
+        let room = match is_strange {
+            false => self.storage.usage().await.ok().and_then(|usage| usage.room_bytes),
+            true => None,
         };
         Ok(allowance.saturating_sub(used).min(room.unwrap_or(u64::MAX)))
     }

@@ -201,7 +201,7 @@ impl Server {
         let papers = self.papers(stream.lease.node());
         // Nobody's documents are read of whose tessera nothing would be kept.
         if paper.document != DocumentKind::Manifest {
-            self.welcome(&*self.manifest(papers, paper.tessera).await?)?;
+            self.welcome(&*self.manifest(papers, paper.tessera).await?).await?;
         }
         let (bytes, _memory) = self.receive(stream, paper.length).await?;
         let learnt = self.learn(papers, &paper, bytes).await;
@@ -221,7 +221,7 @@ impl Server {
                 if manifest.id() != paper.tessera {
                     return Err(RefusalKind::Corrupt.because("that is the manifest of another tessera"));
                 }
-                self.welcome(&manifest)?;
+                self.welcome(&manifest).await?;
                 papers.manifests.keep(hash, manifest);
             }
             DocumentKind::Layout => {

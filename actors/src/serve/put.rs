@@ -21,6 +21,7 @@ use super::{
 use crate::{
     clock,
     conn_pool::{Inbound, Lease, PeerBook},
+    error::ActorError,
     frames::FrameError,
     storage::{BlobState, PLACE_BYTES, Score, Side},
     store::{FragmentStore, PutOutcome},
@@ -129,7 +130,7 @@ impl Server {
         let each = self.config.max_storage_per_peer_bytes;
         let book = self.peers.book();
         let author = dossier.manifest.manifest().author;
-        let (allowance, is_strange) = self.welcome(&dossier.manifest)?;
+        let (allowance, is_strange) = self.welcome(&dossier.manifest).await?;
         let accounts = &self.state.accounts;
         let own = accounts.admit(Purse::Author(author), cost, allowance, || self.used_by(author));
         let mut debts = vec![own.await?];
@@ -144,14 +145,27 @@ impl Server {
     }
 
     /// How many bytes may be kept for the author of a tessera, and whether that is a stranger; or why nothing is.
-    pub(super) fn welcome(&self, manifest: &SignedManifest) -> Result<(u64, bool), Refusal> {
-        let each = self.config.max_storage_per_peer_bytes;
-        let book = self.peers.book();
+    pub(super) async fn welcome(&self, manifest: &SignedManifest) -> Result<(u64, bool), Refusal> {
         let Manifest { author, visibility, .. } = *manifest.manifest();
-        let granted = book.allowance(author, each);
-        let allowance = granted.or(book.accepts_any.then_some(each));
+        let (allowance, is_strange) = self.allowance(author).await.map_err(|error| refusal(&error))?;
         let offered = Offered { author, visibility, hold: self.config.hold, allowance };
-        Ok((admission::wanted(&offered)?, granted.is_none()))
+        Ok((admission::wanted(&offered)?, is_strange))
+    }
+
+    /// How many bytes may be kept for an author, if any, and whether that is a stranger. Of most strangers no machine is
+    /// known, and nothing is looked up for them: they can ask for ever.
+    pub(super) async fn allowance(&self, author: AuthorId) -> Result<(Option<u64>, bool), ActorError> {
+        let book = self.peers.book();
+        let granted = book.allowance(author, self.config.max_storage_per_peer_bytes);
+        if granted.is_some() || !book.accepts_any {
+            return Ok((granted, granted.is_none()));
+        }
+        let machines: Vec<_> = book.machines(author).collect();
+        let theirs = match self.peers.author().filter(|_| !machines.is_empty()) {
+            Some(us) => self.storage.records().signed(us, machines).await?.charged(),
+            None => 0,
+        };
+        Ok((book.stranger_allowance(&self.config, theirs), true))
     }
 
     /// How much is kept for an author, and how much more the disk takes.

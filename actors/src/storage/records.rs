@@ -10,6 +10,7 @@ use proto::{
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
+    ledger::{Ledger, Signed},
     message::Reply,
     notes::{Blocked, Invite, Origin, Receipt},
     replication::{Jobs, KeptPlacement, ReplicationJob},
@@ -50,6 +51,10 @@ pub(super) enum Question {
     Account { account: AccountId, reply: Reply<AccountTotals> },
     /// How much is kept for all accounts but these.
     Others { but: Vec<AccountId>, reply: Reply<AccountTotals> },
+    /// A page of the ledger.
+    Ledger { us: AuthorId, from: Option<AuthorId>, limit: u32, reply: Reply<Ledger> },
+    /// What these holders have signed to have of an author's.
+    Signed { author: AuthorId, holders: Vec<NodeId>, reply: Reply<Signed> },
 }
 
 /// A peer that is known. Times in milliseconds since 1970.
@@ -346,7 +351,8 @@ pub(super) async fn others(
     totals(&sqlx::query(OTHERS).bind(but).fetch_one(index).await?)
 }
 
-fn totals(row: &SqliteRow) -> Result<AccountTotals, ActorError> {
+/// In the first three columns.
+pub(super) fn totals(row: &SqliteRow) -> Result<AccountTotals, ActorError> {
     Ok(AccountTotals {
         fragments: row.try_get::<i64, _>(0)?.cast_unsigned(),
         bytes: row.try_get::<i64, _>(1)?.cast_unsigned(),

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use futures::TryStreamExt;
 use proto::{
-    AccountId, Checksum, FragmentId, NodeId, TesseraId,
+    AccountId, AuthorId, Checksum, FragmentId, NodeId, TesseraId,
     compare::{Digest, Sum},
 };
 use sqlx::{Connection, Row, SqliteConnection, sqlite::SqliteRow};
@@ -231,7 +231,22 @@ pub(super) async fn check(snapshot: &mut SqliteConnection) -> Result<(), ActorEr
     }
     kept.retain(|_, sum| *sum != Sum::default());
     come_to.retain(|_, sum| *sum != Sum::default());
-    if rows != groups || kept != come_to { Err(wrong("sums of receipts")) } else { Ok(()) }
+    if rows != groups || kept != come_to {
+        return Err(wrong("sums of receipts"));
+    }
+    if charged(snapshot).await? == receipts.charged { Ok(()) } else { Err(wrong("bytes of receipts")) }
+}
+
+/// What is kept of whom receipts are charged to.
+async fn charged(index: &mut SqliteConnection) -> Result<Charged, ActorError> {
+    let rows =
+        sqlx::query("SELECT author, holder, fragments, bytes FROM receipt_sums").fetch_all(index).await?;
+    let charged = |row: &SqliteRow| -> Result<_, ActorError> {
+        let author = AuthorId::try_from(row.try_get::<&[u8], _>(0)?)?;
+        let holder = NodeId::try_from(row.try_get::<&[u8], _>(1)?)?;
+        Ok(((author, holder), (row.try_get(2)?, row.try_get(3)?)))
+    };
+    rows.iter().map(charged).collect()
 }
 
 /// What all holdings come to, by account and first byte.
@@ -248,12 +263,17 @@ async fn held(index: &mut SqliteConnection) -> Result<HashMap<(AccountId, u8), S
     Ok(sums)
 }
 
+/// How many receipts of a holder are charged to an author, and their bytes.
+type Charged = BTreeMap<(AuthorId, NodeId), (i64, i64)>;
+
 /// What all receipts come to, by holder and tessera: read a page at a time, in their order.
 #[derive(Default)]
 struct Receipts {
     behind: Option<(NodeId, FragmentId)>,
     /// The tessera that the last page ended in.
     open: placed::Groups,
+    /// Of all that were read.
+    charged: Charged,
     is_done: bool,
 }
 
@@ -279,6 +299,9 @@ impl Receipts {
             let checksum = Checksum::try_from(row.try_get::<&[u8], _>(4)?)?;
             let (fragments, digest) = groups.entry((holder, tessera)).or_default();
             (*fragments, *digest) = (*fragments + 1, digest.plus(Digest::of(&id, &checksum)));
+            let author = AuthorId::try_from(row.try_get::<&[u8], _>(5)?)?;
+            let (fragments, bytes) = self.charged.entry((author, holder)).or_default();
+            (*fragments, *bytes) = (*fragments + 1, *bytes + row.try_get::<i64, _>(6)?);
             self.behind = Some((holder, id));
         }
         self.is_done = rows.len() < ROWS_PER_PAGE as usize;
@@ -305,7 +328,7 @@ fn add(sums: &mut [Sum; 256], place: u8, sum: Sum) {
 }
 
 const ROWS_PER_PAGE: u32 = 4096;
-const RECEIPTS: &str = "SELECT holder, tessera, stripe, idx, checksum FROM receipts \
+const RECEIPTS: &str = "SELECT holder, tessera, stripe, idx, checksum, author, len FROM receipts \
      WHERE (holder, tessera, stripe, idx) > (?, ?, ?, ?) ORDER BY holder, tessera, stripe, idx LIMIT ? + 0";
 const HELD: &str = "SELECT d.stripe, d.idx, f.checksum, f.seal FROM deposits d \
      JOIN fragments f ON f.tessera = d.tessera AND f.stripe = d.stripe AND f.idx = d.idx \

@@ -4,6 +4,7 @@
 
 mod attesting;
 mod comparing;
+mod deficit;
 mod giving;
 mod hostile;
 mod log;

@@ -26,6 +26,8 @@ mod faults;
 #[cfg(test)]
 mod forged;
 #[cfg(test)]
+mod ledger;
+#[cfg(test)]
 mod mending;
 #[cfg(test)]
 mod missed;

@@ -28,6 +28,7 @@ mod holders;
 mod index;
 mod invites;
 mod jobs;
+mod ledger;
 mod look;
 pub(crate) mod memory;
 mod openapi;
@@ -147,6 +148,7 @@ fn endpoints() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(peers::ping))
         .routes(routes!(peers::explain))
         .routes(routes!(pool::pool))
+        .routes(routes!(ledger::ledger))
         .routes(routes!(invites::list, invites::invite))
         .routes(routes!(invites::revoke))
         .routes(routes!(invites::join))

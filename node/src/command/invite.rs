@@ -12,10 +12,10 @@ use proto::{Checksum, ProtoError, invite::Invite as Line};
 
 use super::{
     Context,
-    peers::{show, size},
+    peers::{show, size, warn_of_room},
 };
 use crate::{
-    api::{Invite as Row, Invited, Join as Joining, NewInvite, Ping, Status},
+    api::{Invite as Row, Invited, Join as Joining, NewInvite, Ping},
     args::program_name,
     client::path,
     clock::now_ms,
@@ -104,16 +104,7 @@ impl Invite {
         if let Some(warning) = warning(&invited.addresses) {
             context.output.warning(&warning);
         }
-        if let Some(allow) = self.allow
-            // The invite is made, whether this can be found out or not.
-            && let Ok(status) = client.get::<Status>(STATUS).await
-            && let Some(room) = status.storage.room().filter(|room| *room < allow)
-        {
-            context.output.warning(&format!(
-                "that is more than there is room for here, which is {}: `status` says of what",
-                human::bytes(room)
-            ));
-        }
+        warn_of_room(context, &client, self.allow).await;
         Ok(Exit::Ok)
     }
 }
@@ -128,8 +119,10 @@ impl Join {
         let invite =
             Line::read(&line, now_ms()).map_err(|error| Failure::new(Kind::Usage, error.to_string()))?;
         let joining = Joining { line, allow_bytes: self.allow, name: self.name.clone() };
-        let ping: Ping = context.client()?.post("/v1/join", &joining).await?;
+        let client = context.client()?;
+        let ping: Ping = client.post("/v1/join", &joining).await?;
         context.output.remark(&format!("{} and this node know each other from now on.", invite.node));
+        warn_of_room(context, &client, self.allow).await;
         show(context, &ping)?;
         Ok(Exit::Ok)
     }
@@ -282,7 +275,6 @@ fn span(text: &str) -> Result<Duration, String> {
     span.ok_or_else(|| format!("{text:?} is no span of time from \"1 min\" to \"90 days\""))
 }
 
-const STATUS: &str = "/v1/status";
 const INVITES: &str = "/v1/invites";
 /// What an invite begins with.
 const BEGIN: &str = "invite1";

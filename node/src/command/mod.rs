@@ -17,6 +17,7 @@ mod fragment;
 mod init;
 mod invite;
 mod key;
+mod ledger;
 mod list;
 mod machine;
 mod man;
@@ -79,6 +80,7 @@ pub(crate) enum Command {
     Invite(invite::Invite),
     Join(invite::Join),
     Pool(pool::ShowPool),
+    Ledger(ledger::ShowLedger),
     Block(block::Block),
     Unblock(block::Unblock),
     Blocked(block::ShowBlocked),
@@ -132,6 +134,7 @@ impl Command {
             Self::Invite(invite) => invite.run(context).await,
             Self::Join(join) => join.run(context).await,
             Self::Pool(pool) => pool.run(context).await,
+            Self::Ledger(ledger) => ledger.run(context).await,
             Self::Block(block) => block.run(context).await,
             Self::Unblock(unblock) => unblock.run(context).await,
             Self::Blocked(blocked) => blocked.run(context).await,

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{Context, target::NodeTarget};
 use crate::{
-    api::{NewPeer, Peer, Ping},
+    api::{NewPeer, Peer, Ping, Status},
     client::{Client, path},
     exit::Exit,
     failure::Failure,
@@ -28,7 +28,8 @@ pub(crate) enum Peers {
         /// Its id and where it is reached; once for each address of the same node
         #[arg(value_name = "NODE@HOST:PORT", required = true)]
         at: Vec<PeerAddress>,
-        /// How much may be kept here for it, such as "200 GB" [default: replication.max_storage_per_peer]
+        /// How much may be kept here for it, such as "200 GB" [default: what was said before, or
+        /// replication.max_storage_per_peer]
         #[arg(long, value_name = "SIZE", value_parser = size)]
         allow: Option<u64>,
         /// What to call it here, such as "ann"
@@ -97,6 +98,7 @@ async fn add(context: &Context, client: &Client, new: NewPeer) -> Result<(), Fai
             human::bytes(peer.allow_bytes)
         ));
     }
+    warn_of_room(context, client, new.allow_bytes).await;
     match ping(client, peer.node).await {
         Ok(ping) if !context.output.json => show(context, &ping),
         Ok(_) => Ok(()),
@@ -105,6 +107,19 @@ async fn add(context: &Context, client: &Client, new: NewPeer) -> Result<(), Fai
             Ok(())
         }
         Err(failure) => Err(failure),
+    }
+}
+
+/// Says so when more is allowed than there is room for. It is allowed all the same, and whether that can be found out or not.
+pub(super) async fn warn_of_room(context: &Context, client: &Client, allow: Option<u64>) {
+    if let Some(allow) = allow
+        && let Ok(status) = client.get::<Status>("/v1/status").await
+        && let Some(room) = status.storage.room().filter(|room| *room < allow)
+    {
+        context.output.warning(&format!(
+            "that is more than there is room for here, which is {}: `status` says of what",
+            human::bytes(room)
+        ));
     }
 }
 

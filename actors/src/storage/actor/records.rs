@@ -4,6 +4,7 @@ use ractor::ActorRef;
 
 use super::State;
 use crate::storage::{
+    ledger,
     message::StorageMsg,
     records::{self, Question, RecordsMsg},
     replication,
@@ -54,6 +55,12 @@ impl State {
             }),
             Question::Others { but, reply } => self.answer(me, slot, reply, async move {
                 index.as_it_is(async |index| records::others(index, &but).await).await
+            }),
+            Question::Ledger { us, from, limit, reply } => self.answer(me, slot, reply, async move {
+                index.as_it_is(async |index| ledger::page(index, us, from, limit).await).await
+            }),
+            Question::Signed { author, holders, reply } => self.answer(me, slot, reply, async move {
+                index.as_it_is(async |index| ledger::signed(index, author, &holders).await).await
             }),
             Question::Account { account, reply } => self.answer(me, slot, reply, async move {
                 index.as_it_is(async |index| records::account(index, account).await).await

@@ -2,13 +2,14 @@
 
 use std::ops::Range;
 
-use proto::{AccountId, Checksum, NodeId, TesseraId};
+use proto::{AccountId, AuthorId, Checksum, NodeId, TesseraId};
 use ractor::RpcReplyPort;
 
 use super::RecordsHandle;
 use crate::{
     error::ActorError,
     storage::{
+        ledger::{Ledger, Signed},
         message::StorageMsg,
         notes::{Blocked, Invite, NOTE_ROWS_MAX, Note, Noted, Receipt},
         ops::{Op, Outcome},
@@ -118,6 +119,23 @@ impl RecordsHandle {
     /// How much is kept here for all accounts but these.
     pub async fn others(&self, but: Vec<AccountId>) -> Result<AccountTotals, ActorError> {
         self.ask(|reply| Question::Others { but, reply }).await
+    }
+
+    /// The ledger of a node that acts for this author, with at most `limit` other accounts, from one on, in the order of
+    /// their ids: those for which something is kept here, or elsewhere with a receipt that is here, and those that peers
+    /// act for. Reads sums only.
+    pub async fn ledger(
+        &self,
+        us: AuthorId,
+        from: Option<AuthorId>,
+        limit: u32,
+    ) -> Result<Ledger, ActorError> {
+        self.ask(|reply| Question::Ledger { us, from, limit, reply }).await
+    }
+
+    /// What these holders have signed to have of an author's, as long as they have not said that it is gone.
+    pub async fn signed(&self, author: AuthorId, holders: Vec<NodeId>) -> Result<Signed, ActorError> {
+        self.ask(|reply| Question::Signed { author, holders, reply }).await
     }
 
     async fn ask<T: Send + 'static>(
