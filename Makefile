@@ -5,7 +5,7 @@
 #   cargo nextest run -p actors cache        (tests with `cache` in their name)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench torture fuzz doc deb
+.PHONY: help run test bench torture simulate fuzz doc deb
 
 # Where tests/setup puts what is missing.
 export PATH := $(CURDIR)/target/tools/bin:$(PATH)
@@ -39,6 +39,9 @@ torture: ## damages, crash tests and hostile callers with large counts (TESSERAS
 	TESSERAS_TEST_TORTURE=1 cargo nextest run --locked --release -p actors --features faults --no-capture damages:: hostile::
 	TESSERAS_TEST_TORTURE=1 cargo nextest run --locked --release -p tests --no-capture
 	TESSERAS_TEST_TORTURE=1 cargo test --locked --release --quiet -p tests --test power_cut
+
+simulate: ## what layouts lose in ten years, ours beside an earlier system's (TESSERAS_TEST_SEED=… for others)
+	TESSERAS_TEST_TORTURE=1 cargo test --locked --release --quiet -p tests --test simulation -- --nocapture table_is
 
 fuzz: ## every fuzz target for FUZZ_SECONDS
 	proto/fuzz/run $(FUZZ_SECONDS)
