@@ -4,6 +4,7 @@
 //! Owns no table: what is to be kept is kept by storage, through its records door. What the pool and those who serve have
 //! to know at once is in a [`PeerBook`], which is replaced whole when anything changes.
 
+mod introducing;
 mod invitations;
 mod joining;
 mod observed;

@@ -5,23 +5,38 @@ use proto::{Checksum, TesseraId, record};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{api::State, published::Publication, schema};
+use crate::{api::State, replicated::Replication, schema};
 
 /// One of `GET /v1/jobs`.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub(crate) enum Job {
     /// A tessera is given to other nodes, or was.
-    Publish(Publication),
+    Publish(Replication),
+    /// It is given to them under another layout, or was.
+    Relayout(Replication),
+    /// It is brought here from them, or was.
+    Fetch(Replication),
     /// Damaged bytes wait to be mended.
     Mend(Mend),
 }
 
 impl Job {
-    /// What is done with other nodes, if it is that.
-    pub(crate) fn publication(&self) -> Option<&Publication> {
+    /// Something that is done with other nodes.
+    pub(crate) fn replication(kind: storage::JobKind, job: Replication) -> Self {
+        match kind {
+            storage::JobKind::Publish => Self::Publish(job),
+            storage::JobKind::Relayout => Self::Relayout(job),
+            storage::JobKind::Fetch => Self::Fetch(job),
+        }
+    }
+
+    /// What it is called, and what is done with other nodes, if it is that.
+    pub(crate) fn replicated(&self) -> Option<(&'static str, &Replication)> {
         match self {
-            Self::Publish(publication) => Some(publication),
+            Self::Publish(job) => Some(("publish", job)),
+            Self::Relayout(job) => Some(("relayout", job)),
+            Self::Fetch(job) => Some(("fetch", job)),
             Self::Mend(_) => None,
         }
     }
@@ -30,7 +45,7 @@ impl Job {
     pub(crate) fn mend(&self) -> Option<&Mend> {
         match self {
             Self::Mend(mend) => Some(mend),
-            Self::Publish(_) => None,
+            _ => None,
         }
     }
 }

@@ -50,6 +50,16 @@ fn preserved_files_are_safe_on_three_machines_and_that_is_said_in_one_sentence()
     assert_eq!(job["outcome"]["guarantee"]["survives"], 2);
     let listed = author.node(["jobs"]);
     assert!(stdout(&listed).contains(sentence), "{}", stdout(&listed));
+    // Whoever knows the id and one of them has it again, without whom it is of.
+    let reader = Place::new();
+    let _reader = Daemon::start(&reader);
+    failed(&reader.node(["fetch", id]), 1, "no other node is known");
+    introduce(&others[0], &reader);
+    let fetched = reader.node(["fetch", id]);
+    assert_eq!(fetched.status.code(), Some(0), "{}", stderr(&fetched));
+    assert!(stdout(&fetched).starts_with("Here: all "), "{}", stdout(&fetched));
+    assert_eq!(reader.node(["verify", id]).status.code(), Some(0));
+    assert_eq!(jobs(&reader)[0]["kind"], "fetch");
     // Nothing is to be done any more, so it does not matter who is there.
     daemons.clear();
     let again = author.node(["publish", &id[..12], "--json"]);

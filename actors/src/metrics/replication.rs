@@ -10,6 +10,8 @@ use crate::storage::{JobKind, JobState};
 pub struct ReplicationMetrics {
     published: Counter<u64>,
     sent: Counter<u64>,
+    fetched: Counter<u64>,
+    received: Counter<u64>,
 }
 
 impl ReplicationMetrics {
@@ -21,6 +23,12 @@ impl ReplicationMetrics {
                 "Tesserae that were given to other nodes, by whether they are as safe as asked, less, or it failed.",
             ),
             sent: make.count_bytes("publish", "Bytes of fragments that other nodes have taken."),
+            fetched: make.count_by(
+                FETCHED,
+                "fetch_jobs",
+                "Tesserae that were to be brought here from other nodes, by whether that was done.",
+            ),
+            received: make.count_bytes("fetch", "Bytes of tesserae that were brought here from other nodes."),
         }
     }
 
@@ -32,9 +40,16 @@ impl ReplicationMetrics {
             JobState::Failed => "failed",
             JobState::Pending | JobState::Cancelled => return,
         };
-        match kind {
-            JobKind::Publish => self.published.add(1, &[KeyValue::new("outcome", outcome)]),
-        }
+        let counter = match kind {
+            JobKind::Publish | JobKind::Relayout => &self.published,
+            JobKind::Fetch => &self.fetched,
+        };
+        counter.add(1, &[KeyValue::new("outcome", outcome)]);
+    }
+
+    /// So much of a tessera was brought here.
+    pub(crate) fn received(&self, bytes: u64) {
+        self.received.add(bytes, &[]);
     }
 
     /// Another node has taken a fragment.
@@ -43,4 +58,5 @@ impl ReplicationMetrics {
     }
 }
 
+const FETCHED: Label = ("outcome", &["done", "failed"]);
 const PUBLISHED: Label = ("outcome", &["done", "degraded", "failed"]);

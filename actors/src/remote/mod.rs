@@ -99,6 +99,15 @@ pub(crate) fn is_not_there(error: &ActorError) -> bool {
     matches!(refused(error), Some(RefusalKind::NotFound | RefusalKind::Blocked))
 }
 
+/// Whether another node has shown that it has not got what it signed or claimed to have.
+pub(crate) fn has_not_got_it(error: &ActorError) -> bool {
+    let has_lied = matches!(
+        error,
+        ActorError::Peer { trouble: PeerTrouble::Lied { .. } | PeerTrouble::Malformed { .. }, .. }
+    );
+    has_lied || is_not_there(error) || matches!(refused(error), Some(RefusalKind::Corrupt))
+}
+
 /// What another node has refused a request with.
 fn refused(error: &ActorError) -> Option<RefusalKind> {
     let ActorError::Peer { trouble: PeerTrouble::Refused(refusal), .. } = error else { return None };

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::{
-    Tools,
+    Tools, fetch,
     message::{Order, Progress, ReplicationMsg, Reply, Step},
     publish,
     told::Told,
@@ -231,7 +231,9 @@ async fn do_it(
     progress: watch::Sender<Progress>,
 ) -> Result<Told, ActorError> {
     match job.kind {
-        JobKind::Publish => publish::publish(tools, job.tessera, &progress).await,
+        JobKind::Publish => publish::publish(tools, job.tessera, false, &progress).await,
+        JobKind::Relayout => publish::publish(tools, job.tessera, true, &progress).await,
+        JobKind::Fetch => fetch::fetch(tools, job.tessera, &progress).await,
     }
 }
 

@@ -2,7 +2,11 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use proto::{Checksum, Fragment, ProtoError, TesseraId, erasure::Coder, layout::Code};
+use proto::{
+    Checksum, Fragment, ProtoError, TesseraId,
+    erasure::Coder,
+    layout::{Code, Stripe},
+};
 use tokio::{sync::watch, task::spawn_blocking};
 
 use super::{
@@ -48,6 +52,31 @@ impl Coders {
         let (stripe, coder) = coded.await.map_err(std::io::Error::other)??;
         self.give_back(coder);
         Ok(stripe)
+    }
+}
+
+impl Coders {
+    /// The data of a stripe, from as many of its fragments as it takes. Each was compared with the layout.
+    pub(super) async fn data(
+        &self,
+        stripe: Stripe,
+        checksums: Vec<Checksum>,
+        mut held: Vec<(u16, Fragment)>,
+    ) -> Result<Vec<Fragment>, ActorError> {
+        held.sort_by_key(|(index, _)| *index);
+        if held.iter().filter(|(index, _)| *index < stripe.data()).count() == usize::from(stripe.data()) {
+            let data = held.into_iter().filter(|(index, _)| *index < stripe.data());
+            return Ok(data.map(|(_, fragment)| fragment).collect());
+        }
+        let mut coder = self.take();
+        let decoded = spawn_blocking(move || {
+            let wanted: Vec<_> = (0..stripe.data()).collect();
+            let data = coder.reconstruct(&stripe, &checksums, &held, &wanted);
+            data.map(|data| (data, coder))
+        });
+        let (data, coder) = decoded.await.map_err(std::io::Error::other)??;
+        self.give_back(coder);
+        Ok(data)
     }
 }
 

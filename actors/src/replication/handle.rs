@@ -28,6 +28,19 @@ impl ReplicationHandle {
         self.seat.call(|slot, reply| ReplicationMsg::Begin { order, slot, reply }).await
     }
 
+    /// The same under another layout than before, if there are machines enough or few enough for another. What others keep
+    /// under the old one goes when they keep it under the new one.
+    pub async fn relayout(&self, tessera: TesseraId) -> Result<ReplicationJob, ActorError> {
+        let order = Order { kind: JobKind::Relayout, tessera };
+        self.seat.call(|slot, reply| ReplicationMsg::Begin { order, slot, reply }).await
+    }
+
+    /// Brings a tessera here that others keep. Returns when that is written down; it goes on by itself, after a restart too.
+    pub async fn fetch(&self, tessera: TesseraId) -> Result<ReplicationJob, ActorError> {
+        let order = Order { kind: JobKind::Fetch, tessera };
+        self.seat.call(|slot, reply| ReplicationMsg::Begin { order, slot, reply }).await
+    }
+
     /// How far a job is, as long as it is under way: the channel ends with it.
     pub async fn watch(&self, id: u64) -> Result<Option<watch::Receiver<Progress>>, ActorError> {
         self.seat.call(|slot, reply| ReplicationMsg::Watch { id, slot, reply }).await

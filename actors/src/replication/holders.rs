@@ -18,6 +18,7 @@ pub(super) struct Holders {
     candidates: Vec<Candidate>,
     by_index: Vec<Option<NodeId>>,
     turned: BTreeMap<NodeId, String>,
+    took: BTreeSet<NodeId>,
 }
 
 impl Holders {
@@ -34,9 +35,15 @@ impl Holders {
         let once = data == 1;
         let mut by_index: Vec<_> = before.iter().copied().take(width).collect();
         by_index.resize(width, None);
-        let mut holders = Self { tessera, once, candidates, by_index, turned: BTreeMap::new() };
+        let mut holders =
+            Self { tessera, once, candidates, by_index, turned: BTreeMap::new(), took: BTreeSet::new() };
         holders.fill();
         holders
+    }
+
+    /// Nobody.
+    pub(super) fn none() -> Self {
+        Self::new(TesseraId::from_bytes([0; 32]), (0, 0), Vec::new(), &[])
     }
 
     /// The holder of each index.
@@ -63,6 +70,16 @@ impl Holders {
     /// A node does not keep it: what it was to keep goes to the next, once [`Holders::replace`] is called.
     pub(super) fn turn(&mut self, node: NodeId, reason: String) {
         self.turned.entry(node).or_insert(reason);
+    }
+
+    /// A node has taken something.
+    pub(super) fn has_taken(&mut self, node: NodeId) {
+        self.took.insert(node);
+    }
+
+    /// The nodes that have taken something since this was made.
+    pub(super) fn took(&self) -> &BTreeSet<NodeId> {
+        &self.took
     }
 
     /// Gives the indices of those that were turned down to the next candidates. Whether anything has changed.

@@ -63,6 +63,8 @@ pub enum Step {
     Coding,
     /// It sends fragments.
     Sending,
+    /// It gets fragments.
+    Receiving,
     /// It tells the holders who keeps what, and looks how safe it is now.
     Finishing,
 }

@@ -11,11 +11,14 @@
 mod actor;
 mod coding;
 mod copy;
+mod fetch;
+mod gathering;
 mod handle;
 mod holders;
 mod message;
 mod publish;
 mod sending;
+mod sources;
 mod standing;
 mod survey;
 mod told;

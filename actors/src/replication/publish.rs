@@ -1,6 +1,8 @@
 //! Publishing: a tessera that is here is given to other nodes, and then it is looked how safe it is.
 
 use std::{
+    collections::BTreeSet,
+    ops::Range,
     sync::Mutex,
     time::{Duration, Instant},
 };
@@ -10,6 +12,7 @@ use futures::future::join_all;
 use proto::{
     AccountId, AuthorKey, Checksum, FragmentId, NodeId, TesseraId,
     layout::{Code, Layout, SignedLayout},
+    limits::DROP_FRAGMENTS_MAX,
     placement::{Candidate, Placement, SignedPlacement},
     record::{DOCUMENT_FIELDS_BYTES, DocumentKind},
 };
@@ -28,6 +31,7 @@ use super::{
 use crate::{
     clock,
     error::ActorError,
+    remote,
     storage::{KeptPlacement, Note, PLACE_BYTES},
     store::{Deposited, FragmentStore},
 };
@@ -36,6 +40,7 @@ use crate::{
 pub(super) async fn publish(
     tools: &Tools,
     tessera: TesseraId,
+    anew: bool,
     progress: &watch::Sender<Progress>,
 ) -> Result<Told, ActorError> {
     let copy = Copy::open(tools.storage.clone(), tessera).await?;
@@ -45,7 +50,7 @@ pub(super) async fn publish(
     })?;
     progress.send_replace(Progress::of(Step::Asking, 0));
     let survey = survey(tools, tessera).await;
-    let publication = Publication { tools, copy, author, progress };
+    let publication = Publication { tools, copy, author, anew, progress };
     publication.run(&survey).await
 }
 
@@ -54,6 +59,8 @@ struct Publication<'a> {
     tools: &'a Tools,
     copy: Copy,
     author: &'a AuthorKey,
+    /// Whether another layout is wanted, where another fits better.
+    anew: bool,
     progress: &'a watch::Sender<Progress>,
 }
 
@@ -66,21 +73,36 @@ struct Published {
 impl Publication<'_> {
     async fn run(&self, survey: &Survey) -> Result<Told, ActorError> {
         let mut turned = survey.absent.clone();
+        let (code, candidates) = self.choose(survey);
         let published = match self.published().await? {
-            Some(published) => published,
-            None => {
-                let (code, candidates) = self.choose(survey);
+            Some(it) if !self.anew || candidates.is_empty() || it.layout.layout().code() == code => it,
+            _ => {
                 turned.extend(without_room(survey, &candidates));
                 if candidates.is_empty() {
-                    return self.told(None, turned, survey.known).await;
+                    return self.told(None, &Holders::none(), turned, survey.known).await;
                 }
                 Published { layout: self.lay_out(code).await?, placement: None }
             }
         };
-        let Published { layout, placement } = published;
-        let code = layout.layout().code();
+        let (layout, holders) = self.place(published, survey).await?;
+        self.progress.send_replace(Progress::of(Step::Finishing, 0));
+        self.distribute(&layout, &holders).await?;
+        turned.extend(holders.turned());
+        let told = self.told(Some(&layout), &holders, turned, survey.known).await?;
+        if told.is_as_asked() {
+            self.retire(&layout).await?;
+        }
+        Ok(told)
+    }
+
+    /// Sends everybody what they are to keep, and replaces those that do not take it or have not got it.
+    async fn place(
+        &self,
+        Published { layout, placement }: Published,
+        survey: &Survey,
+    ) -> Result<(SignedLayout, Holders), ActorError> {
         let before = placement.as_ref().map(|placement| placement.holders.clone()).unwrap_or_default();
-        let candidates = survey.with_room(self.needed(code));
+        let candidates = survey.with_room(self.needed(layout.layout().code()));
         let width = layout.layout().stripe_width(layout.layout().stripe_numbers().start);
         let mut holders = Holders::new(self.tessera(), width, candidates, &before);
         let mut version = placement.map_or(0, |placement| placement.version);
@@ -96,18 +118,75 @@ impl Publication<'_> {
             progress: self.progress,
             introduced: Mutex::default(),
         };
+        let mut proven = BTreeSet::new();
         loop {
             shipment.send_missing(&mut holders).await?;
             if !holders.replace() {
-                break;
+                self.prove(&mut holders, &mut proven).await;
+                if !holders.replace() {
+                    break;
+                }
             }
             version += 1;
             self.keep(&layout, &holders, version).await?;
         }
-        self.progress.send_replace(Progress::of(Step::Finishing, 0));
-        self.distribute(&layout, &holders).await?;
-        turned.extend(holders.turned());
-        self.told(Some(&layout), turned, survey.known).await
+        Ok((layout, holders))
+    }
+
+    /// Has each node show a piece of what it has just signed to have. Whoever has not got it is turned down.
+    async fn prove(&self, holders: &mut Holders, proven: &mut BTreeSet<NodeId>) {
+        let (records, checksums) = (self.tools.storage.records(), self.tools.storage.checksums_door());
+        let prove = |node: NodeId| {
+            let (remote, tessera) = (&self.tools.remote, self.tessera());
+            let proof = remote.prove_one(&records, &checksums, node, tessera);
+            async move { (node, timeout(PROVEN_WITHIN, proof).await) }
+        };
+        let new: Vec<_> = holders.took().iter().copied().filter(|node| proven.insert(*node)).collect();
+        for (node, proof) in join_all(new.into_iter().map(prove)).await {
+            // Who does not answer may do so later.
+            if let Ok(Err(unproven)) = proof
+                && remote::has_not_got_it(&unproven.error)
+            {
+                holders.turn(node, format!("it has not got what it signed for ({})", unproven.error));
+            }
+        }
+    }
+
+    /// What others keep of this tessera under other layouts is not needed any more.
+    async fn retire(&self, layout: &SignedLayout) -> Result<(), ActorError> {
+        let (records, tessera) = (self.tools.storage.records(), self.tessera());
+        let layouts = self.tools.storage.layouts(tessera).await?;
+        for kept in records.placements(tessera).await?.into_iter().filter(|it| it.layout != layout.checksum())
+        {
+            let signed = SignedPlacement::parse(kept.signed, tessera, self.author.id())?;
+            let old = layouts.iter().flatten().find(|old| old.checksum() == kept.layout);
+            let Some(old) = old.map(|old| old.layout().stripe_numbers()) else { continue };
+            let mut is_gone = true;
+            for node in signed.placement().holders.iter().flatten().collect::<BTreeSet<_>>() {
+                if let Err(error) = self.drop_there(*node, &old).await {
+                    tracing::warn!(%node, %tessera, %error, "it still keeps what is not needed any more");
+                    is_gone = false;
+                }
+            }
+            if is_gone {
+                records.note(vec![Note::Unplaced { tessera, layout: kept.layout }]).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Has a node drop what it has signed to keep of these stripes.
+    async fn drop_there(&self, node: NodeId, stripes: &Range<u32>) -> Result<(), ActorError> {
+        let (records, tessera) = (self.tools.storage.records(), self.tessera());
+        loop {
+            let receipts = records.receipts(node, tessera, (stripes.start, 0), DROPPED_AT_ONCE).await?;
+            let places = receipts.iter().map(|receipt| (receipt.fragment.stripe, receipt.fragment.index));
+            let places: Vec<_> = places.filter(|(stripe, _)| stripes.contains(stripe)).collect();
+            if places.is_empty() {
+                return Ok(());
+            }
+            self.tools.remote.drop_fragments(node, self.author, tessera, &places).await?;
+        }
     }
 
     fn tessera(&self) -> TesseraId {
@@ -119,6 +198,7 @@ impl Publication<'_> {
         let placements = self.tools.storage.records().placements(self.tessera()).await?;
         let author = self.author.id();
         let layouts = self.tools.storage.layouts(self.tessera()).await?;
+        // The newest first.
         for layout in layouts.into_iter().flatten() {
             let kept = placements.iter().find(|kept| kept.layout == layout.checksum());
             let placement = kept
@@ -241,10 +321,12 @@ impl Publication<'_> {
     async fn told(
         &self,
         layout: Option<&SignedLayout>,
+        holders: &Holders,
         turned: Vec<Turned>,
         known: usize,
     ) -> Result<Told, ActorError> {
-        let operators = Operators::new(self.tools.peers.us(), &self.tools.peers.book());
+        let mut operators = Operators::new(self.tools.peers.us(), &self.tools.peers.book());
+        holders.turned().iter().for_each(|one| operators.leave_out(one.node));
         let records = self.tools.storage.records();
         let since = Since::now(clock::now_ms());
         let layout = layout.unwrap_or(self.copy.layout()).layout();
@@ -280,3 +362,8 @@ const LAYOUT_ROOT_BYTES: u64 = 1024 + 3 * DOCUMENT_FIELDS_BYTES as u64;
 const DOCUMENTS_AT_ONCE: usize = 16;
 /// How long it may take to tell a holder who the others are.
 const TOLD_WITHIN: Duration = Duration::from_secs(10);
+/// How long a holder may take to prove that it has what it signed for.
+const PROVEN_WITHIN: Duration = Duration::from_secs(15);
+/// Fragments that are dropped with one order.
+const DROPPED_AT_ONCE: u32 = 1024;
+const _: () = assert!(DROPPED_AT_ONCE as usize <= DROP_FRAGMENTS_MAX);

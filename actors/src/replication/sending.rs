@@ -208,6 +208,7 @@ impl Shipment<'_> {
                 Ok(()) => {
                     let length = fragment.bytes().len() as u64;
                     self.tools.metrics.sent(length);
+                    lock(holders).has_taken(node);
                     self.progress.send_modify(|progress| progress.done_bytes += length);
                     return Ok(());
                 }

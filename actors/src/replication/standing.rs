@@ -91,6 +91,11 @@ impl Operators {
         Self { us, of: of.collect(), blocked: book.blocked.keys().copied().collect() }
     }
 
+    /// What this node says counts for nothing.
+    pub(super) fn leave_out(&mut self, node: NodeId) {
+        self.blocked.insert(node);
+    }
+
     fn domain(&self, node: NodeId) -> Domain {
         self.of.get(&node).map_or(Domain::Node(node), |author| Domain::Operator(*author))
     }

@@ -48,10 +48,16 @@ impl Told {
         told
     }
 
-    /// Whether it is as safe as asked.
+    /// A tessera was brought here.
+    pub(super) fn fetched(content_len: u64) -> Self {
+        let sentence = format!("Here: all {content_len} bytes of it, as its author signed them.");
+        Self { sentence, guarantee: None, asked: None, remedies: Vec::new(), turned: Vec::new() }
+    }
+
+    /// Whether it is as safe as asked, or nothing was asked of that kind.
     pub(super) fn is_as_asked(&self) -> bool {
         let survives = self.guarantee.and_then(|guarantee| guarantee.survives);
-        survives.is_some() && survives >= self.asked
+        self.asked.is_none_or(|asked| survives.is_some_and(|survives| survives >= asked))
     }
 
     fn mend(&self, guarantee: Guarantee, asked: u16, known: usize) -> Vec<String> {

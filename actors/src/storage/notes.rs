@@ -151,6 +151,13 @@ pub enum Note {
     /// Who keeps a tessera. Counts unless what is known for this layout has a higher version, or the same and is the
     /// author's. It goes with the last fragment of the tessera.
     Placement(KeptPlacement),
+    /// Nobody keeps a tessera under this layout any more.
+    Unplaced {
+        /// The tessera.
+        tessera: TesseraId,
+        /// BLAKE3 of the layout.
+        layout: Checksum,
+    },
     /// Something is done about a tessera with other nodes, or how that stands has changed. Of those that are finished the
     /// last [`FINISHED_JOBS_MAX`] are kept.
     Job(ReplicationJob),
@@ -258,6 +265,7 @@ impl Note {
             | Self::Claim { .. }
             | Self::Claimed { .. }
             | Self::Placement(_)
+            | Self::Unplaced { .. }
             | Self::Job(_)
             | Self::Proof { .. }
             | Self::Disproven { .. }

@@ -46,6 +46,10 @@ pub struct ReplicationJob {
 pub enum JobKind {
     /// Other nodes are given fragments.
     Publish,
+    /// It is brought here from others.
+    Fetch,
+    /// Other nodes are given fragments under another layout.
+    Relayout,
 }
 
 /// How a job stands.
@@ -80,12 +84,16 @@ impl JobKind {
     pub(crate) const fn code(self) -> i64 {
         match self {
             Self::Publish => 1,
+            Self::Fetch => 2,
+            Self::Relayout => 3,
         }
     }
 
     const fn from_code(code: i64) -> Option<Self> {
         match code {
             1 => Some(Self::Publish),
+            2 => Some(Self::Fetch),
+            3 => Some(Self::Relayout),
             _ => None,
         }
     }

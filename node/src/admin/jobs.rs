@@ -6,8 +6,13 @@ use std::sync::Arc;
 use actors::storage::{Jobs, ReplicationJob};
 use axum::{Json, extract::State, http::StatusCode};
 use proto::{Checksum, TesseraId};
+use serde::Deserialize;
+use utoipa::IntoParams;
 
-use super::{Node, extract::InPath};
+use super::{
+    Node,
+    extract::{InPath, InQuery},
+};
 use crate::{
     api,
     jobs::JobId,
@@ -26,7 +31,7 @@ use crate::{
 pub(super) async fn list(State(node): State<Arc<Node>>) -> Result<Json<Vec<api::Job>>, Problem> {
     let mut jobs = Vec::new();
     for job in node.system.storage.records().replication_jobs(Jobs::Last(JOBS_MAX)).await? {
-        jobs.push(api::Job::Publish(publication(&node, job).await?));
+        jobs.push(replication(&node, job).await?);
     }
     let damaged = node.system.storage.jobs(JOBS_MAX).await?;
     jobs.extend(damaged.into_iter().map(|job| api::Job::Mend(job.into())));
@@ -46,10 +51,7 @@ pub(super) async fn show(
     InPath(id): InPath<JobId>,
 ) -> Result<Json<api::Job>, Problem> {
     let job = match id {
-        JobId::Number(number) => {
-            let job = publication(&node, numbered(&node, number).await?).await?;
-            api::Job::Publish(job)
-        }
+        JobId::Number(number) => replication(&node, numbered(&node, number).await?).await?,
         JobId::Checksum(checksum) => api::Job::Mend(waiting(&node, checksum).await?),
     };
     Ok(Json(job))
@@ -88,25 +90,58 @@ pub(super) async fn cancel(
 /// The answer is the job, which goes on by itself, after a restart too. While it is not finished, asking again gives the same.
 #[utoipa::path(
     post, path = "/v1/tesseras/{id}/publish", operation_id = "publish_tessera", tag = "tesserae",
-    params(OfTessera),
+    params(OfTessera, PublishQuery),
     responses(
-        (status = 202, description = "It is written down and begins", body = api::Publication),
+        (status = 202, description = "It is written down and begins", body = api::Job),
     )
 )]
 pub(super) async fn publish(
     State(node): State<Arc<Node>>,
     InPath(id): InPath<TesseraId>,
-) -> Result<(StatusCode, Json<api::Publication>), Problem> {
+    InQuery(query): InQuery<PublishQuery>,
+) -> Result<(StatusCode, Json<api::Job>), Problem> {
     node.system.storage.records().tessera(id).await?;
-    let job = node.system.replication.publish(id).await?;
+    let job = match query.relayout {
+        true => node.system.replication.relayout(id).await?,
+        false => node.system.replication.publish(id).await?,
+    };
     tracing::info!(tessera = %id, job = job.id, "it is being given to other nodes");
-    Ok((StatusCode::ACCEPTED, Json(publication(&node, job).await?)))
+    Ok((StatusCode::ACCEPTED, Json(replication(&node, job).await?)))
 }
 
-async fn publication(node: &Node, job: ReplicationJob) -> Result<api::Publication, Problem> {
+/// Brings a tessera here that other nodes keep
+///
+/// The answer is the job, which goes on by itself, after a restart too. While it is not finished, asking again gives the same.
+#[utoipa::path(
+    post, path = "/v1/tesseras/{id}/fetch", operation_id = "fetch_tessera", tag = "tesserae",
+    params(OfTessera),
+    responses(
+        (status = 202, description = "It is written down and begins", body = api::Job),
+    )
+)]
+pub(super) async fn fetch(
+    State(node): State<Arc<Node>>,
+    InPath(id): InPath<TesseraId>,
+) -> Result<(StatusCode, Json<api::Job>), Problem> {
+    let job = node.system.replication.fetch(id).await?;
+    tracing::info!(tessera = %id, job = job.id, "it is being brought here");
+    Ok((StatusCode::ACCEPTED, Json(replication(&node, job).await?)))
+}
+
+/// How a tessera is given to other nodes.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct PublishQuery {
+    /// Under another layout than before, if another fits the number of machines better.
+    #[serde(default)]
+    relayout: bool,
+}
+
+async fn replication(node: &Node, job: ReplicationJob) -> Result<api::Job, Problem> {
     let progress = node.system.replication.watch(job.id).await?;
     let progress = progress.map(|progress| *progress.borrow());
-    Ok(api::Publication::new(job, progress))
+    Ok(api::Job::replication(job.kind, api::Replication::new(job, progress)))
 }
 
 async fn numbered(node: &Node, number: u64) -> Result<ReplicationJob, Problem> {

@@ -139,6 +139,7 @@ fn endpoints() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(fragments::get, fragments::put, fragments::drop))
         .routes(routes!(verify::verify))
         .routes(routes!(jobs::publish))
+        .routes(routes!(jobs::fetch))
         .routes(routes!(attest::attest))
         .routes(routes!(holders::list))
         .routes(routes!(holders::attest))

@@ -16,6 +16,7 @@ mod forget;
 mod fragment;
 mod init;
 mod invite;
+mod jobs;
 mod key;
 mod ledger;
 mod list;
@@ -73,7 +74,8 @@ pub(crate) enum Command {
     Explain(explain::Explain),
     Publish(publish::Publish),
     Preserve(publish::Preserve),
-    Jobs(publish::Jobs),
+    Fetch(publish::Fetch),
+    Jobs(jobs::Jobs),
     /// See the nodes that this one knows, make one known, or look whether it answers
     #[command(subcommand)]
     Peers(peers::Peers),
@@ -129,6 +131,7 @@ impl Command {
             Self::Explain(explain) => explain.run(context).await,
             Self::Publish(publish) => publish.run(context).await,
             Self::Preserve(preserve) => preserve.run(context).await,
+            Self::Fetch(fetch) => fetch.run(context).await,
             Self::Jobs(jobs) => jobs.run(context).await,
             Self::Peers(peers) => peers.run(context).await,
             Self::Invite(invite) => invite.run(context).await,

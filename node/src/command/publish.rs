@@ -1,28 +1,39 @@
-//! `publish`: has other nodes keep a tessera. `preserve`: makes one of files, and publishes it. `jobs`: what is done and what
-//! waits.
+//! `publish`: has other nodes keep a tessera. `preserve`: makes one of files, and publishes it. `fetch`: brings one here that
+//! others keep.
 
 use std::time::Duration;
 
 use hyper::Method;
 use indicatif::ProgressBar;
-use proto::TesseraId;
 
 use super::{Context, create::Create, target::Target};
 use crate::{
-    api::{Job, JobOutcome, JobProgress, JobState, JobStep, Mend, Publication},
+    api::{Job, JobOutcome, JobProgress, JobState, JobStep, Replication},
     client::{Client, path},
     exit::Exit,
     failure::Failure,
-    human,
     problem::Kind,
     progress,
-    table::{Align, Table},
 };
 
 /// Have other nodes keep a tessera, so that it survives the loss of some of them, and say how safe it is
 #[derive(Debug, clap::Args)]
 pub(crate) struct Publish {
     /// The tessera, or the beginning of its id
+    #[arg(value_parser = Target::parse)]
+    id: Target,
+    /// Under another layout than before, if another fits the number of machines better
+    #[arg(long)]
+    relayout: bool,
+    /// Do not wait for it: `jobs` says how far it is
+    #[arg(long)]
+    detach: bool,
+}
+
+/// Bring a tessera here that other nodes keep
+#[derive(Debug, clap::Args)]
+pub(crate) struct Fetch {
+    /// The tessera; the whole id, unless some of it is here
     #[arg(value_parser = Target::parse)]
     id: Target,
     /// Do not wait for it: `jobs` says how far it is
@@ -40,20 +51,23 @@ pub(crate) struct Preserve {
     detach: bool,
 }
 
-/// List what is done about tesserae with other nodes, and what waits to be mended
-#[derive(Debug, clap::Args)]
-pub(crate) struct Jobs {
-    /// Give a job up, by its number
-    #[arg(long, value_name = "NUMBER")]
-    cancel: Option<u64>,
-}
-
 impl Publish {
     /// Does it.
     pub(crate) async fn run(&self, context: &Context) -> Result<Exit, Failure> {
         let client = context.client()?;
         let id = self.id.find(&client).await?;
-        publish(context, &client, id, self.detach).await
+        let at = path(["v1", "tesseras", &id.to_string(), "publish"]);
+        let query = if self.relayout { "?relayout=true" } else { "" };
+        run(context, &client, &format!("{at}{query}"), self.detach).await
+    }
+}
+
+impl Fetch {
+    /// Does it.
+    pub(crate) async fn run(&self, context: &Context) -> Result<Exit, Failure> {
+        let client = context.client()?;
+        let id = self.id.find(&client).await?;
+        run(context, &client, &path(["v1", "tesseras", &id.to_string(), "fetch"]), self.detach).await
     }
 }
 
@@ -65,46 +79,20 @@ impl Preserve {
         if !context.output.json {
             context.output.line(created.id.to_string())?;
         }
-        publish(context, &client, created.id, self.detach).await
+        let at = path(["v1", "tesseras", &created.id.to_string(), "publish"]);
+        run(context, &client, &at, self.detach).await
     }
 }
 
-impl Jobs {
-    /// Does it.
-    pub(crate) async fn run(&self, context: &Context) -> Result<Exit, Failure> {
-        let client = context.client()?;
-        if let Some(number) = self.cancel {
-            client.call::<()>(Method::DELETE, &path(["v1", "jobs", &number.to_string()])).await?;
-            context.output.remark(&format!("Job {number} is given up; what was sent stays where it is."));
-            return Ok(Exit::Ok);
-        }
-        let jobs: Vec<Job> = client.get("/v1/jobs").await?;
-        if context.output.json {
-            context.output.json(&jobs)?;
-            return Ok(Exit::Ok);
-        }
-        let published: Vec<_> = jobs.iter().filter_map(Job::publication).collect();
-        let mend: Vec<_> = jobs.iter().filter_map(Job::mend).collect();
-        if !published.is_empty() {
-            context.output.table(&publications(&published))?;
-        }
-        if mend.is_empty() {
-            context.output.remark("Nothing waits to be repaired.");
-        } else {
-            context.output.table(&damages(&mend))?;
-        }
-        Ok(Exit::Ok)
-    }
-}
-
-async fn publish(context: &Context, client: &Client, id: TesseraId, detach: bool) -> Result<Exit, Failure> {
-    let at = path(["v1", "tesseras", &id.to_string(), "publish"]);
-    let begun: Publication = client.call(Method::POST, &at).await?;
+/// Has it begun, and waits for it unless nobody wants that.
+async fn run(context: &Context, client: &Client, at: &str, detach: bool) -> Result<Exit, Failure> {
+    let begun: Job = client.call(Method::POST, at).await?;
+    let number = replicated(&begun)?.id;
     if detach {
         if context.output.json {
             context.output.json(&begun)?;
         } else {
-            context.output.remark(&format!("Job {} goes on by itself: `jobs` says how far it is.", begun.id));
+            context.output.remark(&format!("Job {number} goes on by itself: `jobs` says how far it is."));
         }
         return Ok(Exit::Ok);
     }
@@ -112,30 +100,31 @@ async fn publish(context: &Context, client: &Client, id: TesseraId, detach: bool
     if context.output.json {
         context.output.json(&ended)?;
     }
-    told(context, &ended)
+    told(context, replicated(&ended)?)
 }
 
 /// Waits for the end of a job, and shows how far it is.
-async fn watch(client: &Client, mut job: Publication) -> Result<Publication, Failure> {
-    let at = path(["v1", "jobs", &job.id.to_string()]);
+async fn watch(client: &Client, mut job: Job) -> Result<Job, Failure> {
+    let at = path(["v1", "jobs", &replicated(&job)?.id.to_string()]);
     let mut bar: Option<(JobStep, ProgressBar)> = None;
     let mut pause = LOOK_FIRST;
-    while job.state == JobState::Pending {
-        if let Some(progress) = job.progress {
+    while replicated(&job)?.state == JobState::Pending {
+        if let Some(progress) = replicated(&job)?.progress {
             show(&mut bar, progress);
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LOOK_AGAIN);
-        let found: Job = client.get(&at).await?;
-        let Job::Publish(found) = found else {
-            return Err(Failure::new(Kind::Internal, "the daemon tells of another job: restart it"));
-        };
-        job = found;
+        job = client.get(&at).await?;
     }
     if let Some((_, bar)) = bar {
         bar.finish_and_clear();
     }
     Ok(job)
+}
+
+fn replicated(job: &Job) -> Result<&Replication, Failure> {
+    let other = || Failure::new(Kind::Internal, "the daemon tells of another job: restart it");
+    job.replicated().map(|(_, job)| job).ok_or_else(other)
 }
 
 fn show(bar: &mut Option<(JobStep, ProgressBar)>, progress: JobProgress) {
@@ -151,18 +140,19 @@ fn show(bar: &mut Option<(JobStep, ProgressBar)>, progress: JobProgress) {
     }
 }
 
-fn doing(step: JobStep) -> &'static str {
+pub(super) fn doing(step: JobStep) -> &'static str {
     match step {
         JobStep::Waiting => "waiting for its turn",
         JobStep::Asking => "asking who is there",
         JobStep::Coding => "computing parity",
         JobStep::Sending => "sending",
+        JobStep::Receiving => "receiving",
         JobStep::Finishing => "looking how safe it is",
     }
 }
 
 /// Says how safe it is, and what would make it safer.
-fn told(context: &Context, job: &Publication) -> Result<Exit, Failure> {
+fn told(context: &Context, job: &Replication) -> Result<Exit, Failure> {
     let Some(JobOutcome { sentence, remedies, turned, .. }) = &job.outcome else {
         return Err(Failure::new(Kind::Conflict, format!("job {} was given up", job.id)));
     };
@@ -186,76 +176,6 @@ fn told(context: &Context, job: &Publication) -> Result<Exit, Failure> {
         ));
     }
     Ok(Exit::LessSafe)
-}
-
-fn publications(jobs: &[&Publication]) -> Table<5> {
-    let mut table = Table::new([
-        ("JOB", Align::Right),
-        ("TESSERA", Align::Left),
-        ("STATE", Align::Left),
-        ("SINCE", Align::Left),
-        ("WHAT", Align::Left),
-    ]);
-    for job in jobs {
-        let what = match (&job.outcome, job.progress) {
-            (Some(outcome), _) => outcome.sentence.clone(),
-            (None, Some(progress)) => far(progress),
-            (None, None) => String::new(),
-        };
-        let state = match job.state {
-            JobState::Pending => "under way",
-            JobState::Done => "done",
-            JobState::Degraded => "less safe",
-            JobState::Failed => "failed",
-            JobState::Cancelled => "given up",
-        };
-        let since = human::ago(job.changed_at_ms);
-        table.row([job.id.to_string(), job.tessera.to_string(), state.to_owned(), since, what]);
-    }
-    table
-}
-
-fn far(progress: JobProgress) -> String {
-    let doing = doing(progress.step);
-    match progress.total_bytes {
-        0 => doing.to_owned(),
-        total => {
-            format!("{doing}: {} of {}", human::bytes(progress.done_bytes), human::bytes(total))
-        }
-    }
-}
-
-fn damages(jobs: &[&Mend]) -> Table<5> {
-    let mut table = Table::new([
-        ("TESSERA", Align::Left),
-        ("WHAT", Align::Left),
-        ("BYTES", Align::Right),
-        ("STATE", Align::Left),
-        ("SINCE", Align::Left),
-    ]);
-    for job in jobs {
-        let (state, since) = (human::state(job.state).to_owned(), human::ago(job.queued_at_ms));
-        let fragments = job.fragments.iter();
-        let fragments =
-            fragments.map(|place| (place.tessera, format!("fragment {}/{}", place.stripe, place.index)));
-        let documents =
-            job.documents.iter().map(|document| (document.tessera, document.kind.name().to_owned()));
-        if job.fragments.is_empty() && job.documents.is_empty() {
-            // There are too many to say whose each is.
-            table.row([
-                String::new(),
-                job.checksum.to_string(),
-                job.length.to_string(),
-                state.clone(),
-                since.clone(),
-            ]);
-        }
-        for (tessera, what) in fragments.chain(documents) {
-            let length = job.length.to_string();
-            table.row([tessera.to_string(), what, length, state.clone(), since.clone()]);
-        }
-    }
-    table
 }
 
 /// How soon it is looked first how far a job is: a small one takes no longer.

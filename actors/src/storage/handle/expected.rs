@@ -77,7 +77,8 @@ impl ChecksumHandle {
 }
 
 impl StorageHandle {
-    /// The layouts of a tessera that are here, the newest first: the one that stands last in the log. Of each either what it
+    /// The layouts of a tessera that are here, the newest first: the one that begins last, or stands last in the log. Of each
+    /// either what it
     /// says, or why that cannot be told: [`ActorError::CorruptDocument`] or [`ActorError::Proto`].
     ///
     /// Errors with [`ActorError::NotFound`] when the manifest or any layout is not here, and when the manifest is damaged.
@@ -98,6 +99,11 @@ impl StorageHandle {
         if layouts.is_empty() {
             return Err(ActorError::not_found(format!("the layout of {tessera}")));
         }
+        // Whoever makes another begins it behind all that there are.
+        let begins = |layout: &Result<SignedLayout, _>| {
+            layout.as_ref().map_or(0, |it: &SignedLayout| it.layout().stripe_numbers().start)
+        };
+        layouts.sort_by_key(|layout| std::cmp::Reverse(begins(layout)));
         Ok(layouts)
     }
 }

@@ -84,6 +84,9 @@ impl Statements {
                 let (tessera, layout) = (hex(tessera.as_bytes()), hex(layout.as_bytes()));
                 self.row(PLACEMENT, json!([tessera, layout, version, is_by_author, hex_of(signed)]));
             }
+            Note::Unplaced { tessera, layout } => {
+                self.row(UNPLACE, json!([hex(tessera.as_bytes()), hex(layout.as_bytes())]));
+            }
             Note::Job(ReplicationJob { id, kind, tessera, state, began_at_ms, changed_at_ms, told }) => {
                 let (tessera, kind, state) = (hex(tessera.as_bytes()), kind.code(), state.code());
                 self.row(JOB, json!([id, kind, tessera, state, began_at_ms, changed_at_ms, told]));
@@ -207,6 +210,8 @@ const PROOF: &str = "UPDATE claims SET proven_at = proof.at FROM (SELECT unhex(v
 const PLACEMENT: &str = "INSERT INTO placements SELECT unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, \
      unhex(value ->> 4) FROM json_each(?) WHERE true ON CONFLICT DO UPDATE SET version = excluded.version, by_author = excluded.by_author, signed = excluded.signed \
      WHERE (excluded.version, excluded.by_author) > (version, by_author)";
+const UNPLACE: &str = "DELETE FROM placements WHERE (tessera, layout) IN ( \
+     SELECT unhex(value ->> 0), unhex(value ->> 1) FROM json_each(?))";
 const JOB: &str = "INSERT INTO replication_jobs SELECT value ->> 0, value ->> 1, unhex(value ->> 2), value ->> 3, \
      value ->> 4, value ->> 5, value ->> 6 FROM json_each(?) WHERE true \
      ON CONFLICT DO UPDATE SET state = excluded.state, changed_at = excluded.changed_at, told = excluded.told";

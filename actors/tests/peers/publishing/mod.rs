@@ -1,8 +1,10 @@
 //! Giving a tessera to other nodes, so that it survives the loss of some of them.
 
 mod agreeing;
+mod fetching;
 mod losing;
 mod refused;
+mod relayout;
 mod resumed;
 
 use actors::{

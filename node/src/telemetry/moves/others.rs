@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use actors::{
-    ActorError, System, SystemConfig,
+    ActorError, FragmentStore, System, SystemConfig,
     conn_pool::PeerTrouble,
     storage::{Note, Origin},
 };
@@ -108,12 +108,19 @@ async fn publish(driven: &mut Driven, friend: &System) {
     }
     let (first, last) = (TesseraId::from_bytes([0; 32]), TesseraId::from_bytes([255; 32]));
     let own = ours.storage.records().tesseras(first, last, 99).await.unwrap();
-    for tessera in own {
+    for tessera in &own {
         let at = format!("/v1/tesseras/{}/publish", tessera.id);
         let _: Value = driven.client.call(Method::POST, &at).await.unwrap();
     }
     driven.until_moved("tesseras_publish_jobs_total").await;
     driven.until_moved("tesseras_publish_bytes_total").await;
+    for tessera in own {
+        ours.storage.forget(tessera.id).await.unwrap();
+        let at = format!("/v1/tesseras/{}/fetch", tessera.id);
+        let _: Value = driven.client.call(Method::POST, &at).await.unwrap();
+    }
+    driven.until_counted("tesseras_fetch_jobs_total", "outcome", "done").await;
+    driven.until_moved("tesseras_fetch_bytes_total").await;
 }
 
 /// Of what one asks, something is there and something is not.

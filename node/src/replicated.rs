@@ -10,9 +10,9 @@ use utoipa::ToSchema;
 
 use crate::schema;
 
-/// A tessera that is given to other nodes, or was.
+/// A tessera that is given to other nodes or brought here from them, or was.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub(crate) struct Publication {
+pub(crate) struct Replication {
     /// The number of the job.
     pub(crate) id: u64,
     /// The tessera.
@@ -69,6 +69,8 @@ pub(crate) enum JobStep {
     Coding,
     /// It sends fragments.
     Sending,
+    /// It gets fragments.
+    Receiving,
     /// It tells the holders who keeps what.
     Finishing,
 }
@@ -116,7 +118,7 @@ pub(crate) struct Turned {
     pub(crate) reason: String,
 }
 
-impl Publication {
+impl Replication {
     /// A job as it is written down, and how far it is if it is under way.
     pub(crate) fn new(job: ReplicationJob, progress: Option<replication::Progress>) -> Self {
         // What cannot be read was written by a later version.
@@ -152,6 +154,7 @@ impl From<replication::Progress> for JobProgress {
             replication::Step::Asking => JobStep::Asking,
             replication::Step::Coding => JobStep::Coding,
             replication::Step::Sending => JobStep::Sending,
+            replication::Step::Receiving => JobStep::Receiving,
             replication::Step::Finishing => JobStep::Finishing,
         };
         Self { step, done_bytes: progress.done_bytes, total_bytes: progress.total_bytes }

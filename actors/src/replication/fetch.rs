@@ -1,0 +1,257 @@
+//! Fetching: a tessera that others keep is brought back, stripe by stripe, and then all of it compared with what its author
+//! signed. What is here already is not fetched again.
+
+use std::{collections::BTreeMap, pin::pin, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::{StreamExt, future::try_join_all, stream};
+use proto::{
+    AccountId, Checksum, Fragment, FragmentId, NodeId, TesseraId,
+    layout::{LayoutPage, SignedLayout},
+    record::DocumentKind,
+};
+use tokio::{
+    sync::{Mutex, watch},
+    time::sleep,
+};
+
+use super::{
+    Reserved, Tools,
+    gathering::{Manners, Wanted},
+    message::{Progress, Step},
+    sources::{Located, Nobody, Sources, find},
+    told::Told,
+};
+use crate::{
+    error::ActorError,
+    store::{Deposited, FragmentStore},
+};
+
+/// Brings a tessera here.
+pub(super) async fn fetch(
+    tools: &Tools,
+    tessera: TesseraId,
+    progress: &watch::Sender<Progress>,
+) -> Result<Told, ActorError> {
+    if let Some(reason) = tools.peers.book().blocked_tesseras.get(&tessera) {
+        let what = format!("{tessera} is blocked here ({reason}): `unblock` it first");
+        return Err(ActorError::Conflict { what });
+    }
+    let mut pause = LOOK_AGAIN_FIRST;
+    loop {
+        progress.send_replace(Progress::of(Step::Asking, 0));
+        match fetch_once(tools, tessera, progress).await {
+            // Somebody may just be started again.
+            Err(Nobody { may_be_more: true, .. }) if pause <= LOOK_AGAIN_LAST => {
+                sleep(pause).await;
+                pause *= 2;
+            }
+            outcome => return outcome.map_err(|nobody| nobody.error),
+        }
+    }
+}
+
+async fn fetch_once(
+    tools: &Tools,
+    tessera: TesseraId,
+    progress: &watch::Sender<Progress>,
+) -> Result<Told, Nobody> {
+    let sources = find(tools, tessera).await?;
+    let mut last = None;
+    for located in &sources.layouts {
+        match Fetching::new(tools, &sources, located, progress).run().await {
+            Ok(told) => return Ok(told),
+            // Of another layout there may be enough.
+            Err(error @ ActorError::Conflict { .. }) => last = Some(error),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let error = last.unwrap_or_else(|| ActorError::not_found(format!("a layout of {tessera}")));
+    Err(Nobody { error, may_be_more: sources.may_be_more })
+}
+
+/// A tessera on its way here.
+struct Fetching<'a> {
+    tools: &'a Tools,
+    sources: &'a Sources,
+    located: &'a Located,
+    progress: &'a watch::Sender<Progress>,
+    manners: Manners,
+    /// The pages of the layout that were read last.
+    pages: Mutex<BTreeMap<usize, Arc<LayoutPage>>>,
+}
+
+/// The data fragments of a stripe.
+struct Whole {
+    stripe: u32,
+    data: Vec<Fragment>,
+    _memory: Reserved,
+}
+
+impl<'a> Fetching<'a> {
+    fn new(
+        tools: &'a Tools,
+        sources: &'a Sources,
+        located: &'a Located,
+        progress: &'a watch::Sender<Progress>,
+    ) -> Self {
+        let (manners, pages) = (Manners::default(), Mutex::default());
+        Self { tools, sources, located, progress, manners, pages }
+    }
+
+    async fn run(&self) -> Result<Told, ActorError> {
+        let (layout, manifest) = (self.layout().layout(), self.sources.manifest.manifest());
+        self.introduce().await?;
+        self.progress.send_replace(Progress::of(Step::Receiving, layout.content_len()));
+        let mut hasher = blake3::Hasher::new();
+        let stripes = stream::iter(layout.stripe_numbers()).map(|stripe| self.stripe(stripe));
+        let mut stripes = pin!(stripes.buffered(STRIPES_AHEAD));
+        while let Some(whole) = stripes.next().await {
+            let whole = whole?;
+            let length: u64 = whole.data.iter().map(|chunk| chunk.bytes().len() as u64).sum();
+            for chunk in &whole.data {
+                hasher.update(chunk.bytes());
+            }
+            self.keep(whole).await?;
+            self.tools.metrics.received(length);
+            self.progress.send_modify(|progress| progress.done_bytes += length);
+        }
+        if Checksum::from_bytes(*hasher.finalize().as_bytes()) != manifest.content_hash {
+            self.tools.storage.forget(layout.tessera()).await?;
+            let what = format!(
+                "the fragments of {} are those of its layout, but the content is not what its author signed: nothing of it \
+                 was kept",
+                layout.tessera()
+            );
+            return Err(ActorError::Conflict { what });
+        }
+        Ok(Told::fetched(layout.content_len()))
+    }
+
+    fn layout(&self) -> &SignedLayout {
+        &self.located.layout
+    }
+
+    /// Learns where holders are that are not known here, from those that are.
+    async fn introduce(&self) -> Result<(), ActorError> {
+        let book = self.tools.peers.book();
+        let us = self.tools.peers.us();
+        let unknown: Vec<NodeId> = self
+            .located
+            .nodes()
+            .into_iter()
+            .filter(|node| *node != us && !book.peers.contains_key(node))
+            .collect();
+        if !unknown.is_empty() {
+            self.tools.peers.look_for(&self.tools.remote, &unknown, &self.located.known_to).await?;
+        }
+        Ok(())
+    }
+
+    /// The data of a stripe, from here and from others.
+    async fn stripe(&self, number: u32) -> Result<Whole, ActorError> {
+        let layout = self.layout().layout();
+        let stripe =
+            layout.stripe(number).ok_or_else(|| ActorError::not_found(format!("stripe {number}")))?;
+        let width = u64::from(stripe.data()) + u64::from(stripe.parity());
+        let memory = self.tools.memory.reserve(width * u64::from(layout.fragment_len())).await;
+        let checksums = self.checksums(number, stripe.width()).await?;
+        let mut here = Vec::new();
+        for (index, checksum) in (0..stripe.data()).zip(&checksums) {
+            if let Some(fragment) =
+                self.held(FragmentId { tessera: layout.tessera(), stripe: number, index }, *checksum).await?
+            {
+                here.push((index, fragment));
+            }
+        }
+        let wanted = Wanted {
+            tools: self.tools,
+            located: self.located,
+            manners: &self.manners,
+            stripe: number,
+            checksums: &checksums,
+            needed: stripe.data().into(),
+        };
+        let gathered = wanted.gather(here).await?;
+        let data = self.tools.coders.data(stripe, checksums, gathered).await?;
+        Ok(Whole { stripe: number, data, _memory: memory })
+    }
+
+    /// A fragment that is kept here for this node itself.
+    async fn held(&self, id: FragmentId, checksum: Checksum) -> Result<Option<Fragment>, ActorError> {
+        match self.tools.storage.get(id).await {
+            Ok(fragment) if fragment.checksum() == checksum => Ok(Some(fragment)),
+            Ok(_) | Err(ActorError::NotFound { .. } | ActorError::Corrupt { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Keeps the data of a stripe, and with it the documents that say what it is.
+    async fn keep(&self, whole: Whole) -> Result<(), ActorError> {
+        let Whole { stripe, data, _memory, .. } = whole;
+        let kept = (0..).zip(data).map(|(index, fragment)| self.keep_one(stripe, index, fragment));
+        try_join_all(kept).await.map(drop)
+    }
+
+    async fn keep_one(&self, stripe: u32, index: u16, fragment: Fragment) -> Result<(), ActorError> {
+        let layout = self.layout().layout();
+        let id = FragmentId { tessera: layout.tessera(), stripe, index };
+        let documents = self.documents(layout.number(stripe, index).unwrap_or_default()).await?;
+        self.tools.storage.deposit(AccountId::LOCAL, id, fragment, documents).await.map(drop)
+    }
+
+    async fn documents(&self, number: u64) -> Result<Vec<Deposited>, ActorError> {
+        let page = self.page(self.layout().layout().page_of(number).0).await?;
+        let documents = [
+            (DocumentKind::Manifest, self.sources.manifest.bytes().clone()),
+            (DocumentKind::Layout, self.layout().bytes().clone()),
+            (DocumentKind::LayoutPage, page.bytes().clone()),
+        ];
+        Ok(documents.into_iter().map(Deposited::from).collect())
+    }
+
+    /// The checksums of a stripe.
+    async fn checksums(&self, stripe: u32, width: u16) -> Result<Vec<Checksum>, ActorError> {
+        let layout = self.layout().layout();
+        let mut checksums = Vec::with_capacity(width.into());
+        for index in 0..width {
+            let (page, at) = layout.page_of(layout.number(stripe, index).unwrap_or(u64::MAX));
+            checksums.extend(self.page(page).await?.checksum(at));
+        }
+        Ok(checksums)
+    }
+
+    /// A page of the layout, from here or from whoever has it.
+    async fn page(&self, number: usize) -> Result<Arc<LayoutPage>, ActorError> {
+        let mut pages = self.pages.lock().await;
+        if let Some(page) = pages.get(&number) {
+            return Ok(page.clone());
+        }
+        let (layout, kind) = (self.layout().layout(), DocumentKind::LayoutPage);
+        let hash = layout.pages().get(number).copied();
+        let mut found = self.tools.storage.document(layout.tessera(), kind, hash).await.ok();
+        for node in &self.located.known_to {
+            if found.is_some() {
+                break;
+            }
+            found = self.tools.remote.document(*node, layout.tessera(), kind, hash).await.ok();
+        }
+        let absent = || ActorError::Conflict {
+            what: format!("nobody has page {number} of the layout of {}", layout.tessera()),
+        };
+        let page = Arc::new(layout.page(number, found.unwrap_or_else(Bytes::new)).map_err(|_| absent())?);
+        while pages.len() >= PAGES_KEPT {
+            pages.pop_first();
+        }
+        pages.insert(number, page.clone());
+        Ok(page)
+    }
+}
+
+/// Stripes that are on their way at a time.
+const STRIPES_AHEAD: usize = 2;
+/// Pages that are kept: those of the stripes that are on their way.
+const PAGES_KEPT: usize = 4;
+/// How long to wait before everybody is asked once more, at first and at last.
+const LOOK_AGAIN_FIRST: Duration = Duration::from_millis(500);
+const LOOK_AGAIN_LAST: Duration = Duration::from_secs(4);

@@ -1,0 +1,174 @@
+//! Getting a stripe from its holders: as many fragments as it takes, from those that answer fastest. Whoever is slow is
+//! not waited for: another fragment is asked for meanwhile.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use proto::{Checksum, Fragment, FragmentId, NodeId};
+use tokio::time::sleep;
+
+use super::{Tools, sources::Located};
+use crate::error::ActorError;
+
+/// How nodes have answered so far.
+#[derive(Debug, Default)]
+pub(super) struct Manners(Mutex<BTreeMap<NodeId, Manner>>);
+
+/// How a node has answered.
+#[derive(Debug, Clone, Copy, Default)]
+struct Manner {
+    /// How long it takes to send a fragment, in microseconds, on an average of the last few.
+    took_us: u64,
+    /// How often in a row it had not what it should have, or did not answer.
+    failures: u32,
+    /// Requests under way.
+    under_way: u32,
+}
+
+impl Manners {
+    fn begin(&self, node: NodeId) {
+        self.lock().entry(node).or_default().under_way += 1;
+    }
+
+    fn end(&self, node: NodeId, took: Option<Duration>) {
+        let mut manners = self.lock();
+        let manner = manners.entry(node).or_default();
+        manner.under_way = manner.under_way.saturating_sub(1);
+        match took {
+            None => manner.failures = manner.failures.saturating_add(1),
+            Some(took) => {
+                manner.failures = 0;
+                let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+                manner.took_us =
+                    if manner.took_us == 0 { took_us } else { manner.took_us / 4 * 3 + took_us / 4 };
+            }
+        }
+    }
+
+    /// The best first: who fails comes last, then who is slow or has much to do.
+    fn worth(&self, node: NodeId) -> (u32, u64) {
+        let manner = self.lock().get(&node).copied().unwrap_or_default();
+        (manner.failures, manner.took_us.max(1) * u64::from(manner.under_way + 1))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<NodeId, Manner>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A stripe to be had.
+pub(super) struct Wanted<'a> {
+    pub(super) tools: &'a Tools,
+    pub(super) located: &'a Located,
+    pub(super) manners: &'a Manners,
+    pub(super) stripe: u32,
+    /// The checksums of all its fragments.
+    pub(super) checksums: &'a [Checksum],
+    /// How many fragments it takes.
+    pub(super) needed: usize,
+}
+
+/// One request: for which fragment, and what came of it.
+type Asked = (u16, NodeId, Duration, Result<Fragment, ActorError>);
+
+impl Wanted<'_> {
+    /// Fragments of the stripe, with those that are here as many as it takes. Errors with [`ActorError::NotFound`] when
+    /// nobody gives more.
+    pub(super) async fn gather(
+        &self,
+        here: Vec<(u16, Fragment)>,
+    ) -> Result<Vec<(u16, Fragment)>, ActorError> {
+        let mut have = here;
+        let mut open = self.open(&have);
+        let mut under_way = FuturesUnordered::<BoxFuture<'_, Asked>>::new();
+        let mut troubles = Vec::new();
+        while have.len() < self.needed {
+            // As many as are missing, and one more for each that takes long.
+            while have.len() + under_way.len() < self.needed {
+                match self.next(&mut open) {
+                    Some((index, node)) => under_way.push(Box::pin(self.ask(index, node))),
+                    None => break,
+                }
+            }
+            let answered = tokio::select! {
+                answered = under_way.next() => answered,
+                () = sleep(HEDGE_AFTER), if !under_way.is_empty() => {
+                    if let Some((index, node)) = self.next(&mut open) {
+                        under_way.push(Box::pin(self.ask(index, node)));
+                    }
+                    continue;
+                }
+            };
+            let Some((index, node, took, outcome)) = answered else {
+                return Err(self.too_few(have.len(), &troubles));
+            };
+            self.manners.end(node, outcome.as_ref().is_ok().then_some(took));
+            match outcome {
+                Ok(fragment) if have.iter().all(|(at, _)| *at != index) => have.push((index, fragment)),
+                Ok(_) => {}
+                Err(error) => troubles.push(error),
+            }
+        }
+        // What is still on its way was asked for in vain.
+        Ok(have)
+    }
+
+    /// What may be asked of whom: data first, as it needs no decoding.
+    fn open(&self, have: &[(u16, Fragment)]) -> VecDeque<(u16, VecDeque<NodeId>)> {
+        let us = self.tools.peers.us();
+        let width = u16::try_from(self.checksums.len()).unwrap_or(u16::MAX);
+        let missing = (0..width).filter(|index| have.iter().all(|(at, _)| at != index));
+        let open = missing.map(|index| {
+            let holders = self.located.holders(index).into_iter().filter(|node| *node != us);
+            (index, holders.collect())
+        });
+        open.collect()
+    }
+
+    /// The next fragment to ask for, and whom: the first that is not asked for yet, unless its holder has failed and
+    /// another's has not.
+    fn next(&self, open: &mut VecDeque<(u16, VecDeque<NodeId>)>) -> Option<(u16, NodeId)> {
+        open.retain(|(_, holders)| !holders.is_empty());
+        let worth = |holders: &VecDeque<NodeId>| holders.front().map(|node| self.manners.worth(*node).0);
+        let at = (0..open.len()).min_by_key(|at| open.get(*at).and_then(|(_, holders)| worth(holders)))?;
+        let (index, mut holders) = open.remove(at)?;
+        let node = holders.pop_front()?;
+        // Others that may have it come into question once all fragments were asked for.
+        open.push_back((index, holders));
+        Some((index, node))
+    }
+
+    async fn ask(&self, index: u16, node: NodeId) -> Asked {
+        // Never closed.
+        let _turn = self.tools.transfers.acquire().await;
+        self.manners.begin(node);
+        let begun = Instant::now();
+        let id = FragmentId { tessera: self.located.layout.layout().tessera(), stripe: self.stripe, index };
+        let outcome = match self.checksums.get(usize::from(index)) {
+            Some(checksum) => self.tools.remote.fragment(node, id, *checksum).await,
+            None => Err(ActorError::not_found(id)),
+        };
+        (index, node, begun.elapsed(), outcome)
+    }
+
+    fn too_few(&self, have: usize, troubles: &[ActorError]) -> ActorError {
+        let (needed, stripe) = (self.needed, self.stripe);
+        let mut what = format!(
+            "stripe {stripe} of {}: {needed} fragments bring it back, and {have} were to be had",
+            self.located.layout.layout().tessera()
+        );
+        for trouble in troubles.iter().take(TROUBLES_MAX) {
+            what.push_str(&format!("; {trouble}"));
+        }
+        ActorError::Conflict { what }
+    }
+}
+
+/// After so long without an answer one more fragment is asked for.
+const HEDGE_AFTER: Duration = Duration::from_millis(750);
+/// Named in an error.
+const TROUBLES_MAX: usize = 4;

@@ -1,0 +1,181 @@
+//! Where a tessera may be had: its documents, and which nodes keep what of it, as far as others say. Nobody is believed: the
+//! manifest has the tessera's id for a hash, the layout is signed, and every fragment is checked.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use proto::{
+    Checksum, NodeId, TesseraId, layout::SignedLayout, manifest::SignedManifest, placement::SignedPlacement,
+    record::DocumentKind,
+};
+use tokio::time::timeout;
+
+use super::Tools;
+use crate::{conn_pool::PeerTrouble, error::ActorError, remote};
+
+/// A tessera that others have something of.
+#[derive(Debug)]
+pub(super) struct Sources {
+    pub(super) manifest: SignedManifest,
+    /// The layouts that there are, those that most nodes know first.
+    pub(super) layouts: Vec<Located>,
+    /// Whether somebody could not be asked who may answer later.
+    pub(super) may_be_more: bool,
+}
+
+/// A layout, and who may have its fragments.
+#[derive(Debug, Clone)]
+pub(super) struct Located {
+    pub(super) layout: SignedLayout,
+    /// The nodes that know it.
+    pub(super) known_to: Vec<NodeId>,
+    /// What placements say of it, the newest first.
+    pub(super) placements: Vec<SignedPlacement>,
+}
+
+/// What one node says.
+struct Said {
+    node: NodeId,
+    layouts: Vec<SignedLayout>,
+    placement: Option<Bytes>,
+}
+
+impl Located {
+    /// Those that may have the fragment with this index, the likeliest first.
+    pub(super) fn holders(&self, index: u16) -> Vec<NodeId> {
+        let placed = self
+            .placements
+            .iter()
+            .filter_map(|signed| signed.placement().holders.get(usize::from(index)).copied().flatten());
+        let mut holders: Vec<NodeId> = Vec::new();
+        for node in placed.chain(self.known_to.iter().copied()) {
+            if !holders.contains(&node) {
+                holders.push(node);
+            }
+        }
+        holders
+    }
+
+    /// All nodes that may have anything of it.
+    pub(super) fn nodes(&self) -> Vec<NodeId> {
+        let width = self.layout.layout().code();
+        let all = (0..width.k() + width.m()).flat_map(|index| self.holders(index));
+        all.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
+    }
+}
+
+/// Nobody has it.
+#[derive(Debug)]
+pub(super) struct Nobody {
+    pub(super) error: ActorError,
+    /// Whether somebody could not be asked who may answer later.
+    pub(super) may_be_more: bool,
+}
+
+impl From<ActorError> for Nobody {
+    fn from(error: ActorError) -> Self {
+        Self { error, may_be_more: false }
+    }
+}
+
+/// Asks this node's own store and all peers.
+pub(super) async fn find(tools: &Tools, tessera: TesseraId) -> Result<Sources, Nobody> {
+    let mut manifest = own_manifest(tools, tessera).await?;
+    let book = tools.peers.book();
+    let nodes = book.peers.keys().filter(|node| !book.blocked.contains_key(node)).copied();
+    let nodes: Vec<NodeId> = nodes.take(NODES_MAX).collect();
+    let asked = stream::iter(nodes).map(|node| ask(tools, node, tessera));
+    let mut asked = asked.buffer_unordered(ASKED_AT_ONCE);
+    let (mut said, mut absent, mut may_be_more) = (Vec::new(), 0, false);
+    while let Some(answer) = asked.next().await {
+        match answer {
+            Ok((found, one)) => {
+                manifest.get_or_insert(found);
+                said.push(one);
+            }
+            Err(error) => {
+                tracing::debug!(%tessera, %error, "a node has nothing of it to give");
+                absent += 1;
+                may_be_more |= !remote::is_not_there(&error);
+            }
+        }
+    }
+    let manifest = manifest.ok_or_else(|| Nobody { error: nobody(tessera, absent), may_be_more })?;
+    let mut layouts = BTreeMap::<Checksum, Located>::new();
+    let mut add = |layout: SignedLayout, node: Option<NodeId>| {
+        let located = layouts.entry(layout.checksum()).or_insert_with(|| Located {
+            layout,
+            known_to: Vec::new(),
+            placements: Vec::new(),
+        });
+        located.known_to.extend(node);
+    };
+    for layout in tools.storage.layouts(tessera).await.unwrap_or_default().into_iter().flatten() {
+        add(layout, None);
+    }
+    for one in &said {
+        one.layouts.iter().for_each(|layout| add(layout.clone(), Some(one.node)));
+    }
+    let author = manifest.manifest().author;
+    let own = tools.storage.records().placements(tessera).await?.into_iter().map(|kept| kept.signed);
+    for signed in said.into_iter().filter_map(|one| one.placement).chain(own) {
+        let Ok(signed) = SignedPlacement::parse(signed, tessera, author) else { continue };
+        if let Some(located) = layouts.get_mut(&signed.placement().layout)
+            && !located.placements.contains(&signed)
+        {
+            located.placements.push(signed);
+        }
+    }
+    let mut layouts: Vec<_> = layouts.into_values().collect();
+    for located in &mut layouts {
+        let newest = |signed: &SignedPlacement| {
+            let placement = signed.placement();
+            std::cmp::Reverse((placement.version, placement.repairer.is_none()))
+        };
+        located.placements.sort_by_key(newest);
+    }
+    layouts
+        .sort_by_key(|located| std::cmp::Reverse((located.placements.len().min(1), located.known_to.len())));
+    Ok(Sources { manifest, layouts, may_be_more })
+}
+
+async fn own_manifest(tools: &Tools, tessera: TesseraId) -> Result<Option<SignedManifest>, ActorError> {
+    let hash = Checksum::from_bytes(*tessera.as_bytes());
+    match tools.storage.document(tessera, DocumentKind::Manifest, Some(hash)).await {
+        Ok(bytes) => Ok(Some(SignedManifest::parse(bytes)?)),
+        Err(ActorError::NotFound { .. } | ActorError::CorruptDocument { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+async fn ask(tools: &Tools, node: NodeId, tessera: TesseraId) -> Result<(SignedManifest, Said), ActorError> {
+    let remote = &tools.remote;
+    let asked = async {
+        let manifest = remote.document(node, tessera, DocumentKind::Manifest, None).await?;
+        let manifest = SignedManifest::parse(manifest)?;
+        let layout = remote.document(node, tessera, DocumentKind::Layout, None).await?;
+        let layouts = vec![SignedLayout::parse(layout, &manifest)?];
+        // It may not have been told yet.
+        let placement = remote.document(node, tessera, DocumentKind::Placement, None).await.ok();
+        Ok((manifest, Said { node, layouts, placement }))
+    };
+    let seconds = ANSWERED_WITHIN.as_secs();
+    let silent = ActorError::Peer { node, trouble: PeerTrouble::Silent { what: "answer", seconds } };
+    timeout(ANSWERED_WITHIN, asked).await.unwrap_or(Err(silent))
+}
+
+fn nobody(tessera: TesseraId, asked: usize) -> ActorError {
+    let asked = match asked {
+        0 => "no other node is known (`join` or `peers add` make one known)".to_owned(),
+        1 => "the one node that is known has nothing of it, or did not answer".to_owned(),
+        nodes => format!("none of the {nodes} nodes that are known has anything of it, or answered"),
+    };
+    ActorError::Conflict { what: format!("{tessera} is not to be had: {asked}") }
+}
+
+/// Nodes that are asked.
+const NODES_MAX: usize = 256;
+const ASKED_AT_ONCE: usize = 16;
+/// How long a node may take to send the documents.
+const ANSWERED_WITHIN: std::time::Duration = std::time::Duration::from_secs(20);

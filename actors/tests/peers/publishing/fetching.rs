@@ -1,0 +1,153 @@
+//! A tessera is brought back from those that keep it, on a node that never had it.
+
+use actors::{
+    archive::verify,
+    storage::{Blocked, JobState},
+};
+use proto::AccountId;
+
+use super::*;
+
+/// Brings a tessera to a node, and waits for what comes of it.
+async fn fetch(node: &Node, tessera: TesseraId) -> (JobState, Told) {
+    let job = node.system.replication.fetch(tessera).await.unwrap();
+    ended(node, job.id).await
+}
+
+/// A node that knows these, and is known to them.
+async fn reader(seed: u8, nodes: &[Node]) -> Node {
+    let reader = Node::start(seed).await;
+    for node in nodes {
+        introduce(&reader, node).await;
+    }
+    reader
+}
+
+/// All of it is here, and what its author signed.
+async fn is_intact(node: &Node, tessera: &Tessera) {
+    let report = verify(node.system.storage.clone(), tessera.id(), |_| ()).await.unwrap();
+    assert!(report.is_intact(), "{report:?}");
+    let keepers = node.system.storage.records().keepers(tessera.id()).await.unwrap();
+    assert!(keepers.contains(&AccountId::LOCAL), "{keepers:?}");
+}
+
+async fn published_on(nodes: u8, length: usize) -> (Node, Vec<Node>, Tessera) {
+    let (author, nodes) = network(nodes).await;
+    let tessera = Tessera::new(&author.author, 1, length);
+    tessera.keep(&author).await;
+    let (state, told) = publish(&author, tessera.id()).await;
+    assert_eq!(state, JobState::Done, "{told:?}");
+    (author, nodes, tessera)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tessera_comes_back_without_its_author_and_as_many_holders_as_it_survives() {
+    let (author, mut nodes, tessera) = published_on(5, 300_000).await;
+    author.system.drain().await;
+    let reader = reader(50, &nodes).await;
+    for lost in nodes.drain(..2) {
+        lost.system.clone().crash().await;
+    }
+    let (state, told) = fetch(&reader, tessera.id()).await;
+    assert_eq!(state, JobState::Done, "{told:?}");
+    assert!(told.sentence.contains("all 300000 bytes"), "{told:?}");
+    is_intact(&reader, &tessera).await;
+    // There is nothing left to be fetched.
+    for node in &nodes {
+        node.system.clone().crash().await;
+    }
+    let (state, told) = fetch(&reader, tessera.id()).await;
+    assert_eq!(state, JobState::Done, "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_holder_too_few_is_said_and_nothing_is_invented() {
+    let (author, nodes, tessera) = published_on(5, 100_000).await;
+    author.system.drain().await;
+    let reader = reader(50, &nodes).await;
+    for lost in &nodes[..3] {
+        lost.system.clone().drain().await;
+    }
+    let (state, told) = fetch(&reader, tessera.id()).await;
+    assert_eq!(state, JobState::Failed, "{told:?}");
+    assert!(told.sentence.contains("3 fragments bring it back, and 2 were to be had"), "{told:?}");
+    assert!(verify(reader.system.storage.clone(), tessera.id(), |_| ()).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn holders_with_wrong_bytes_are_passed_over() {
+    let (_author, nodes, tessera) = published_on(5, 200_000).await;
+    let (layout, _) = published(&_author, &tessera).await;
+    let reader = reader(50, &nodes).await;
+    for damaged in &nodes[..2] {
+        let held: Vec<_> = held(damaged, layout.layout()).await.into_iter().map(|(_, it)| it).collect();
+        damaged.damage(&held);
+    }
+    let (state, told) = fetch(&reader, tessera.id()).await;
+    assert_eq!(state, JobState::Done, "{told:?}");
+    is_intact(&reader, &tessera).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_knows_only_one_holder_hears_of_the_others_from_it() {
+    let (author, nodes, tessera) = published_on(3, 50_000).await;
+    author.system.drain().await;
+    // The one it knows has all of it, as each of three has.
+    let reader = reader(50, &nodes[..1]).await;
+    let (state, told) = fetch(&reader, tessera.id()).await;
+    assert_eq!(state, JobState::Done, "{told:?}");
+    is_intact(&reader, &tessera).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn holder_fetches_what_it_keeps_for_its_author_for_itself_as_well() {
+    let (_author, nodes, tessera) = published_on(5, 120_000).await;
+    for node in &nodes[1..] {
+        introduce(&nodes[0], node).await;
+    }
+    let (state, told) = fetch(&nodes[0], tessera.id()).await;
+    assert_eq!(state, JobState::Done, "{told:?}");
+    is_intact(&nodes[0], &tessera).await;
+    nodes[0].system.storage.forget(tessera.id()).await.unwrap();
+    let (layout, _) = published(&_author, &tessera).await;
+    assert!(!held(&nodes[0], layout.layout()).await.is_empty(), "that is its author's to say");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_has_or_is_blocked_here_is_not_fetched() {
+    let (author, nodes, tessera) = published_on(3, 9_000).await;
+    let absent = Tessera::new(&author.author, 9, 100);
+    let (state, told) = fetch(&nodes[0], absent.id()).await;
+    assert_eq!(state, JobState::Failed);
+    assert!(
+        told.sentence.contains("the one node that is known has nothing of it, or did not answer"),
+        "{told:?}"
+    );
+    let alone = Node::start(60).await;
+    let (_, told) = fetch(&alone, absent.id()).await;
+    assert!(told.sentence.contains("no other node is known"), "{told:?}");
+    let reader = reader(50, &nodes).await;
+    reader.system.peers.block(Blocked::Tessera(tessera.id()), "never".to_owned()).await.unwrap();
+    let (state, told) = fetch(&reader, tessera.id()).await;
+    assert_eq!(state, JobState::Failed);
+    assert!(told.sentence.contains("is blocked here (never)"), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fetch_that_is_killed_goes_on() {
+    let (_author, nodes, tessera) = published_on(4, 4_000_000).await;
+    let mut reader = reader(50, &nodes).await;
+    let job = reader.system.replication.fetch(tessera.id()).await.unwrap();
+    for _ in 0..3 {
+        let storage = reader.system.storage.clone();
+        let here = async || storage.usage().await.unwrap().totals.fragments;
+        let before = here().await;
+        let more =
+            async || here().await > before || kept_job(&reader, job.id).await.state != JobState::Pending;
+        until("something that came", more).await;
+        reader.kill_and_start().await;
+    }
+    let (state, told) = ended(&reader, job.id).await;
+    assert_eq!(state, JobState::Done, "{told:?}");
+    is_intact(&reader, &tessera).await;
+}

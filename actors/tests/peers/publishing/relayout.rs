@@ -1,0 +1,41 @@
+//! More machines than before: another layout, and what was kept under the old one goes.
+
+use actors::storage::JobState;
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_machines_get_another_layout_and_the_old_one_goes() {
+    let (author, mut nodes) = network(3).await;
+    let tessera = Tessera::new(&author.author, 1, 150_000);
+    tessera.keep(&author).await;
+    publish(&author, tessera.id()).await;
+    let (before, _) = published(&author, &tessera).await;
+    assert_eq!(before.layout().code().to_string(), "1+2");
+    for seed in 70..74 {
+        let node = Node::start(seed).await;
+        introduce(&author, &node).await;
+        nodes.push(node);
+    }
+    // By itself nothing is moved.
+    publish(&author, tessera.id()).await;
+    assert_eq!(published(&author, &tessera).await.0, before);
+    let job = author.system.replication.relayout(tessera.id()).await.unwrap();
+    let (state, told) = ended(&author, job.id).await;
+    assert_eq!(
+        (state, told.sentence.as_str()),
+        (JobState::Done, "Safe: survives the loss of any 3 of 7 machines.")
+    );
+    let (after, _) = published(&author, &tessera).await;
+    assert_eq!(after.layout().code().to_string(), "4+3");
+    assert!(after.layout().stripe_numbers().start >= before.layout().stripe_numbers().end);
+    for node in &nodes {
+        assert_eq!(held(node, before.layout()).await, [], "{}", node.id());
+        assert!(!held(node, after.layout()).await.is_empty());
+    }
+    agreeing::both_sides_agree(&author, &nodes[3..], &tessera).await;
+    // And once more, with nothing to be done.
+    let job = author.system.replication.relayout(tessera.id()).await.unwrap();
+    assert_eq!(ended(&author, job.id).await.0, JobState::Done);
+    assert_eq!(published(&author, &tessera).await.0, after);
+}
