@@ -16,7 +16,7 @@ END;
 -- Times are on this node's own clock.
 CREATE TABLE replication_jobs (
     id         INTEGER PRIMARY KEY,
-    kind       INTEGER NOT NULL, -- 1 publish, 2 fetch, 3 publish under another layout
+    kind       INTEGER NOT NULL, -- 1 publish, 2 fetch, 3 publish under another layout, 4 repair
     tessera    BLOB NOT NULL,
     state      INTEGER NOT NULL, -- 1 pending, 2 done, 3 done but less safe than asked, 4 failed, 5 given up
     began_at   INTEGER NOT NULL,

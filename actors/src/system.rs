@@ -152,7 +152,8 @@ impl System {
             scrub::Starter::new(config.integrity, segments, metrics.scrub, actors.clone());
         let (replication, publisher) = replication::Starter::new(
             config.replication,
-            replication::Doors { storage: storage.clone(), pool: pool.clone(), remote: remote.clone() },
+            replication::Doors::of(&storage, &attestation, &pool, &remote),
+            key.clone(),
             peers.clone(),
             metrics.replication,
             actors.clone(),

@@ -28,6 +28,28 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         "create",
         &[("Keep a folder, and say what it is", r#"create "summer 1973" --title "Summer at the sea""#)],
     ),
+    (
+        "preserve",
+        &[(
+            "Keep a folder, and have others keep it, too",
+            r#"preserve "summer 1973" --title "Summer at the sea""#,
+        )],
+    ),
+    (
+        "publish",
+        &[
+            ("Have others keep what is here", "publish tess12d9u6yc"),
+            ("There are more of them than before", "publish tess12d9u6yc --relayout"),
+        ],
+    ),
+    (
+        "fetch",
+        &[(
+            "Bring it back, on another machine",
+            "fetch tess12d9u6ycdxy9spqx0ss8jtr69pd7mmmzx6e3tpr2upp5x5d2u7wts8vzmug",
+        )],
+    ),
+    ("repair", &[("Somebody's machine is gone for good", "repair tess12d9u6yc")]),
     ("list", &[("What is kept, for a program", "list --json")]),
     (
         "verify",

@@ -17,6 +17,8 @@ pub(crate) enum Job {
     Relayout(Replication),
     /// It is brought here from them, or was.
     Fetch(Replication),
+    /// What they have lost of it is rebuilt, or was.
+    Repair(Replication),
     /// Damaged bytes wait to be mended.
     Mend(Mend),
 }
@@ -28,6 +30,7 @@ impl Job {
             storage::JobKind::Publish => Self::Publish(job),
             storage::JobKind::Relayout => Self::Relayout(job),
             storage::JobKind::Fetch => Self::Fetch(job),
+            storage::JobKind::Repair => Self::Repair(job),
         }
     }
 
@@ -37,6 +40,7 @@ impl Job {
             Self::Publish(job) => Some(("publish", job)),
             Self::Relayout(job) => Some(("relayout", job)),
             Self::Fetch(job) => Some(("fetch", job)),
+            Self::Repair(job) => Some(("repair", job)),
             Self::Mend(_) => None,
         }
     }

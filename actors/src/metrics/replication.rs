@@ -11,6 +11,7 @@ pub struct ReplicationMetrics {
     published: Counter<u64>,
     sent: Counter<u64>,
     fetched: Counter<u64>,
+    repaired: Counter<u64>,
     received: Counter<u64>,
 }
 
@@ -23,6 +24,11 @@ impl ReplicationMetrics {
                 "Tesserae that were given to other nodes, by whether they are as safe as asked, less, or it failed.",
             ),
             sent: make.count_bytes("publish", "Bytes of fragments that other nodes have taken."),
+            repaired: make.count_by(
+                PUBLISHED,
+                "repair_jobs",
+                "Tesserae that were mended, by whether they are as safe as asked, less, or it failed.",
+            ),
             fetched: make.count_by(
                 FETCHED,
                 "fetch_jobs",
@@ -43,6 +49,7 @@ impl ReplicationMetrics {
         let counter = match kind {
             JobKind::Publish | JobKind::Relayout => &self.published,
             JobKind::Fetch => &self.fetched,
+            JobKind::Repair => &self.repaired,
         };
         counter.add(1, &[KeyValue::new("outcome", outcome)]);
     }

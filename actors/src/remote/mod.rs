@@ -108,6 +108,15 @@ pub(crate) fn has_not_got_it(error: &ActorError) -> bool {
     has_lied || is_not_there(error) || matches!(refused(error), Some(RefusalKind::Corrupt))
 }
 
+/// Whether another node that is there may well answer in a moment.
+pub(crate) fn is_passing(error: &ActorError) -> bool {
+    let is_lost = matches!(
+        error,
+        ActorError::Peer { trouble: PeerTrouble::Lost { .. } | PeerTrouble::DialBudget { .. }, .. }
+    );
+    is_lost || matches!(refused(error), Some(RefusalKind::Busy { .. } | RefusalKind::Restarting))
+}
+
 /// What another node has refused a request with.
 fn refused(error: &ActorError) -> Option<RefusalKind> {
     let ActorError::Peer { trouble: PeerTrouble::Refused(refusal), .. } = error else { return None };

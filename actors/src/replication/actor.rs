@@ -11,7 +11,7 @@ use tokio::{
 use super::{
     Tools, fetch,
     message::{Order, Progress, ReplicationMsg, Reply, Step},
-    publish,
+    publish, repair,
     told::Told,
 };
 use crate::{
@@ -180,6 +180,9 @@ impl State {
                 if !is_kept {
                     return;
                 }
+            } else if let Err(error) = tools.peers.refresh().await {
+                // Just started, nobody is known yet.
+                tracing::warn!(%error, job = this.id, "a job goes on, and what is known of other nodes cannot be read");
             }
             // Never closed.
             let turn = turns.acquire().await;
@@ -233,6 +236,7 @@ async fn do_it(
     match job.kind {
         JobKind::Publish => publish::publish(tools, job.tessera, false, &progress).await,
         JobKind::Relayout => publish::publish(tools, job.tessera, true, &progress).await,
+        JobKind::Repair => repair::repair(tools, job.tessera, &progress).await,
         JobKind::Fetch => fetch::fetch(tools, job.tessera, &progress).await,
     }
 }

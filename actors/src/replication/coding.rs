@@ -56,27 +56,28 @@ impl Coders {
 }
 
 impl Coders {
-    /// The data of a stripe, from as many of its fragments as it takes. Each was compared with the layout.
-    pub(super) async fn data(
+    /// These fragments of a stripe, from as many of it as it takes. Each was compared with the layout, and so is what comes
+    /// out.
+    pub(super) async fn rebuild(
         &self,
         stripe: Stripe,
         checksums: Vec<Checksum>,
-        mut held: Vec<(u16, Fragment)>,
+        held: Vec<(u16, Fragment)>,
+        wanted: Vec<u16>,
     ) -> Result<Vec<Fragment>, ActorError> {
-        held.sort_by_key(|(index, _)| *index);
-        if held.iter().filter(|(index, _)| *index < stripe.data()).count() == usize::from(stripe.data()) {
-            let data = held.into_iter().filter(|(index, _)| *index < stripe.data());
-            return Ok(data.map(|(_, fragment)| fragment).collect());
+        let find =
+            |index: &u16| held.iter().find(|(at, _)| at == index).map(|(_, fragment)| fragment.clone());
+        if let Some(held) = wanted.iter().map(find).collect() {
+            return Ok(held);
         }
         let mut coder = self.take();
         let decoded = spawn_blocking(move || {
-            let wanted: Vec<_> = (0..stripe.data()).collect();
-            let data = coder.reconstruct(&stripe, &checksums, &held, &wanted);
-            data.map(|data| (data, coder))
+            let rebuilt = coder.reconstruct(&stripe, &checksums, &held, &wanted);
+            rebuilt.map(|rebuilt| (rebuilt, coder))
         });
-        let (data, coder) = decoded.await.map_err(std::io::Error::other)??;
+        let (rebuilt, coder) = decoded.await.map_err(std::io::Error::other)??;
         self.give_back(coder);
-        Ok(data)
+        Ok(rebuilt)
     }
 }
 

@@ -1,24 +1,19 @@
 //! Fetching: a tessera that others keep is brought back, stripe by stripe, and then all of it compared with what its author
 //! signed. What is here already is not fetched again.
 
-use std::{collections::BTreeMap, pin::pin, sync::Arc, time::Duration};
+use std::{pin::pin, time::Duration};
 
-use bytes::Bytes;
 use futures::{StreamExt, future::try_join_all, stream};
 use proto::{
-    AccountId, Checksum, Fragment, FragmentId, NodeId, TesseraId,
-    layout::{LayoutPage, SignedLayout},
-    record::DocumentKind,
+    AccountId, Checksum, Fragment, FragmentId, NodeId, TesseraId, layout::SignedLayout, record::DocumentKind,
 };
-use tokio::{
-    sync::{Mutex, watch},
-    time::sleep,
-};
+use tokio::{sync::watch, time::sleep};
 
 use super::{
     Reserved, Tools,
     gathering::{Manners, Wanted},
     message::{Progress, Step},
+    pages::Pages,
     sources::{Located, Nobody, Sources, find},
     told::Told,
 };
@@ -77,8 +72,7 @@ struct Fetching<'a> {
     located: &'a Located,
     progress: &'a watch::Sender<Progress>,
     manners: Manners,
-    /// The pages of the layout that were read last.
-    pages: Mutex<BTreeMap<usize, Arc<LayoutPage>>>,
+    pages: Pages<'a>,
 }
 
 /// The data fragments of a stripe.
@@ -95,7 +89,8 @@ impl<'a> Fetching<'a> {
         located: &'a Located,
         progress: &'a watch::Sender<Progress>,
     ) -> Self {
-        let (manners, pages) = (Manners::default(), Mutex::default());
+        let pages = Pages::new(tools, located.layout.clone(), located.known_to.clone());
+        let manners = Manners::default();
         Self { tools, sources, located, progress, manners, pages }
     }
 
@@ -155,7 +150,7 @@ impl<'a> Fetching<'a> {
             layout.stripe(number).ok_or_else(|| ActorError::not_found(format!("stripe {number}")))?;
         let width = u64::from(stripe.data()) + u64::from(stripe.parity());
         let memory = self.tools.memory.reserve(width * u64::from(layout.fragment_len())).await;
-        let checksums = self.checksums(number, stripe.width()).await?;
+        let checksums = self.pages.checksums(number, stripe.width()).await?;
         let mut here = Vec::new();
         for (index, checksum) in (0..stripe.data()).zip(&checksums) {
             if let Some(fragment) =
@@ -173,7 +168,8 @@ impl<'a> Fetching<'a> {
             needed: stripe.data().into(),
         };
         let gathered = wanted.gather(here).await?;
-        let data = self.tools.coders.data(stripe, checksums, gathered).await?;
+        let data =
+            self.tools.coders.rebuild(stripe, checksums, gathered, (0..stripe.data()).collect()).await?;
         Ok(Whole { stripe: number, data, _memory: memory })
     }
 
@@ -201,7 +197,7 @@ impl<'a> Fetching<'a> {
     }
 
     async fn documents(&self, number: u64) -> Result<Vec<Deposited>, ActorError> {
-        let page = self.page(self.layout().layout().page_of(number).0).await?;
+        let page = self.pages.page(self.layout().layout().page_of(number).0).await?;
         let documents = [
             (DocumentKind::Manifest, self.sources.manifest.bytes().clone()),
             (DocumentKind::Layout, self.layout().bytes().clone()),
@@ -209,49 +205,10 @@ impl<'a> Fetching<'a> {
         ];
         Ok(documents.into_iter().map(Deposited::from).collect())
     }
-
-    /// The checksums of a stripe.
-    async fn checksums(&self, stripe: u32, width: u16) -> Result<Vec<Checksum>, ActorError> {
-        let layout = self.layout().layout();
-        let mut checksums = Vec::with_capacity(width.into());
-        for index in 0..width {
-            let (page, at) = layout.page_of(layout.number(stripe, index).unwrap_or(u64::MAX));
-            checksums.extend(self.page(page).await?.checksum(at));
-        }
-        Ok(checksums)
-    }
-
-    /// A page of the layout, from here or from whoever has it.
-    async fn page(&self, number: usize) -> Result<Arc<LayoutPage>, ActorError> {
-        let mut pages = self.pages.lock().await;
-        if let Some(page) = pages.get(&number) {
-            return Ok(page.clone());
-        }
-        let (layout, kind) = (self.layout().layout(), DocumentKind::LayoutPage);
-        let hash = layout.pages().get(number).copied();
-        let mut found = self.tools.storage.document(layout.tessera(), kind, hash).await.ok();
-        for node in &self.located.known_to {
-            if found.is_some() {
-                break;
-            }
-            found = self.tools.remote.document(*node, layout.tessera(), kind, hash).await.ok();
-        }
-        let absent = || ActorError::Conflict {
-            what: format!("nobody has page {number} of the layout of {}", layout.tessera()),
-        };
-        let page = Arc::new(layout.page(number, found.unwrap_or_else(Bytes::new)).map_err(|_| absent())?);
-        while pages.len() >= PAGES_KEPT {
-            pages.pop_first();
-        }
-        pages.insert(number, page.clone());
-        Ok(page)
-    }
 }
 
 /// Stripes that are on their way at a time.
 const STRIPES_AHEAD: usize = 2;
-/// Pages that are kept: those of the stripes that are on their way.
-const PAGES_KEPT: usize = 4;
 /// How long to wait before everybody is asked once more, at first and at last.
 const LOOK_AGAIN_FIRST: Duration = Duration::from_millis(500);
 const LOOK_AGAIN_LAST: Duration = Duration::from_secs(4);

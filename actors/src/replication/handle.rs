@@ -35,6 +35,13 @@ impl ReplicationHandle {
         self.seat.call(|slot, reply| ReplicationMsg::Begin { order, slot, reply }).await
     }
 
+    /// Mends a tessera of which something is here: what its holders have lost is rebuilt, and given to them or to others.
+    /// Returns when that is written down; it goes on by itself, after a restart too.
+    pub async fn repair(&self, tessera: TesseraId) -> Result<ReplicationJob, ActorError> {
+        let order = Order { kind: JobKind::Repair, tessera };
+        self.seat.call(|slot, reply| ReplicationMsg::Begin { order, slot, reply }).await
+    }
+
     /// Brings a tessera here that others keep. Returns when that is written down; it goes on by itself, after a restart too.
     pub async fn fetch(&self, tessera: TesseraId) -> Result<ReplicationJob, ActorError> {
         let order = Order { kind: JobKind::Fetch, tessera };

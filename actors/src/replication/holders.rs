@@ -41,11 +41,6 @@ impl Holders {
         holders
     }
 
-    /// Nobody.
-    pub(super) fn none() -> Self {
-        Self::new(TesseraId::from_bytes([0; 32]), (0, 0), Vec::new(), &[])
-    }
-
     /// The holder of each index.
     pub(super) fn by_index(&self) -> &[Option<NodeId>] {
         &self.by_index

@@ -16,7 +16,11 @@ mod gathering;
 mod handle;
 mod holders;
 mod message;
+mod origin;
+mod pages;
+mod placing;
 mod publish;
+mod repair;
 mod sending;
 mod sources;
 mod standing;
@@ -27,7 +31,7 @@ use std::sync::Arc;
 
 use config::ReplicationConfig;
 use futures::future::BoxFuture;
-use proto::AuthorKey;
+use proto::{AuthorKey, NodeKey};
 use ractor::{Actor, ActorCell, ActorRef, SpawnErr};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
@@ -37,6 +41,7 @@ pub use standing::Guarantee;
 pub use told::{Told, Turned};
 
 use crate::{
+    attestation::AttestationHandle,
     budget::Budget,
     conn_pool::ConnPoolHandle,
     metrics::{ActorMetrics, ReplicationMetrics},
@@ -51,7 +56,10 @@ struct Tools {
     config: ReplicationConfig,
     /// Signs layouts and placements of what is its own.
     author: Option<AuthorKey>,
+    /// Signs for this node as a holder.
+    key: NodeKey,
     storage: StorageHandle,
+    attestation: AttestationHandle,
     peers: Peers,
     pool: ConnPoolHandle,
     remote: Remote,
@@ -82,9 +90,23 @@ impl Default for Settings {
 
 /// Whom replication asks.
 pub(crate) struct Doors {
-    pub(crate) storage: StorageHandle,
-    pub(crate) pool: ConnPoolHandle,
-    pub(crate) remote: Remote,
+    storage: StorageHandle,
+    attestation: AttestationHandle,
+    pool: ConnPoolHandle,
+    remote: Remote,
+}
+
+impl Doors {
+    /// These.
+    pub(crate) fn of(
+        storage: &StorageHandle,
+        attestation: &AttestationHandle,
+        pool: &ConnPoolHandle,
+        remote: &Remote,
+    ) -> Self {
+        let (storage, attestation) = (storage.clone(), attestation.clone());
+        Self { storage, attestation, pool: pool.clone(), remote: remote.clone() }
+    }
 }
 
 /// Memory for stripes: a part of what all that work share.
@@ -124,7 +146,8 @@ impl Starter {
     /// A handle, and what starts the actor behind it.
     pub(crate) fn new(
         Settings { config, author, working }: Settings,
-        Doors { storage, pool, remote }: Doors,
+        Doors { storage, attestation, pool, remote }: Doors,
+        key: NodeKey,
         peers: Peers,
         metrics: ReplicationMetrics,
         actors: ActorMetrics,
@@ -132,8 +155,20 @@ impl Starter {
         let (seat, sender) = Seat::new(Gate::new(NAME, REQUESTS_MAX), actors);
         let (memory, coders) = (Memory::new(working), coding::Coders::default());
         let transfers = Arc::new(Semaphore::new(config.max_concurrent_transfers));
-        let tools =
-            Tools { config, author, storage, peers, pool, remote, metrics, memory, transfers, coders };
+        let tools = Tools {
+            config,
+            author,
+            key,
+            storage,
+            attestation,
+            peers,
+            pool,
+            remote,
+            metrics,
+            memory,
+            transfers,
+            coders,
+        };
         (ReplicationHandle::new(seat), Self { arguments: Arc::new(tools), seat: sender })
     }
 }

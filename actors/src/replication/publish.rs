@@ -1,38 +1,31 @@
 //! Publishing: a tessera that is here is given to other nodes, and then it is looked how safe it is.
 
-use std::{
-    collections::BTreeSet,
-    ops::Range,
-    sync::Mutex,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, ops::Range, sync::Arc};
 
-use bytes::Bytes;
-use futures::future::join_all;
 use proto::{
-    AccountId, AuthorKey, Checksum, FragmentId, NodeId, TesseraId,
+    AccountId, AuthorKey, FragmentId, NodeId, TesseraId,
     layout::{Code, Layout, SignedLayout},
     limits::DROP_FRAGMENTS_MAX,
     placement::{Candidate, Placement, SignedPlacement},
-    record::{DOCUMENT_FIELDS_BYTES, DocumentKind},
+    record::DocumentKind,
 };
-use tokio::{sync::watch, time::timeout};
+use tokio::sync::watch;
 
 use super::{
     Tools, coding,
     copy::Copy,
-    holders::Holders,
     message::{Progress, Step},
-    sending::{Shipment, Verdict, verdict},
-    standing::{self, Operators, Since},
+    origin::Origin,
+    pages::Pages,
+    placing::{Placing, Signer, room_needed},
+    sending::Evidence,
+    standing::Operators,
     survey::{Survey, domains, survey},
     told::{Told, Turned},
 };
 use crate::{
-    clock,
     error::ActorError,
-    remote,
-    storage::{KeptPlacement, Note, PLACE_BYTES},
+    storage::Note,
     store::{Deposited, FragmentStore},
 };
 
@@ -43,21 +36,23 @@ pub(super) async fn publish(
     anew: bool,
     progress: &watch::Sender<Progress>,
 ) -> Result<Told, ActorError> {
-    let copy = Copy::open(tools.storage.clone(), tessera).await?;
+    let copy = Arc::new(Copy::open(tools.storage.clone(), tessera).await?);
     let author = tools.author.as_ref().filter(|key| key.id() == copy.manifest().manifest().author);
     let author = author.ok_or_else(|| ActorError::Conflict {
         what: format!("{tessera} is somebody else's: only its author publishes it"),
     })?;
     progress.send_replace(Progress::of(Step::Asking, 0));
     let survey = survey(tools, tessera).await;
-    let publication = Publication { tools, copy, author, anew, progress };
+    let origin = Origin::Copy(copy.clone());
+    let publication = Publication { tools, copy, origin, author, anew, progress };
     publication.run(&survey).await
 }
 
 /// A tessera that is being published.
 struct Publication<'a> {
     tools: &'a Tools,
-    copy: Copy,
+    copy: Arc<Copy>,
+    origin: Origin,
     author: &'a AuthorKey,
     /// Whether another layout is wanted, where another fits better.
     anew: bool,
@@ -79,77 +74,46 @@ impl Publication<'_> {
             _ => {
                 turned.extend(without_room(survey, &candidates));
                 if candidates.is_empty() {
-                    return self.told(None, &Holders::none(), turned, survey.known).await;
+                    let whole = self.copy.layout().clone();
+                    return self.placing(&whole).told(&self.operators(), turned, survey.known).await;
                 }
                 Published { layout: self.lay_out(code).await?, placement: None }
             }
         };
-        let (layout, holders) = self.place(published, survey).await?;
-        self.progress.send_replace(Progress::of(Step::Finishing, 0));
-        self.distribute(&layout, &holders).await?;
+        let Published { layout, placement } = published;
+        let placing = self.placing(&layout);
+        let candidates = survey.with_room(self.needed(layout.layout().code()));
+        let stay = placement.as_ref().map(|placement| placement.holders.clone()).unwrap_or_default();
+        let holders = placing.place(placement.as_ref(), &stay, candidates).await?;
         turned.extend(holders.turned());
-        let told = self.told(Some(&layout), &holders, turned, survey.known).await?;
+        // What those say who were turned down does not count. Who is only away has it all the same.
+        let mut operators = self.operators();
+        holders.turned().iter().for_each(|one| operators.leave_out(one.node));
+        let told = placing.told(&operators, turned, survey.known).await?;
         if told.is_as_asked() {
             self.retire(&layout).await?;
         }
         Ok(told)
     }
 
-    /// Sends everybody what they are to keep, and replaces those that do not take it or have not got it.
-    async fn place(
-        &self,
-        Published { layout, placement }: Published,
-        survey: &Survey,
-    ) -> Result<(SignedLayout, Holders), ActorError> {
-        let before = placement.as_ref().map(|placement| placement.holders.clone()).unwrap_or_default();
-        let candidates = survey.with_room(self.needed(layout.layout().code()));
-        let width = layout.layout().stripe_width(layout.layout().stripe_numbers().start);
-        let mut holders = Holders::new(self.tessera(), width, candidates, &before);
-        let mut version = placement.map_or(0, |placement| placement.version);
-        if holders.by_index() != before {
-            version += 1;
-            self.keep(&layout, &holders, version).await?;
-        }
-        self.progress.send_replace(Progress::of(Step::Sending, total_bytes(layout.layout())));
-        let shipment = Shipment {
+    fn placing<'a>(&'a self, layout: &'a SignedLayout) -> Placing<'a> {
+        Placing {
             tools: self.tools,
-            copy: &self.copy,
-            layout: &layout,
+            origin: &self.origin,
+            layout,
+            pages: Pages::new(self.tools, layout.clone(), Vec::new()),
+            signer: Signer::Author(self.author),
+            evidence: Evidence::Receipts,
             progress: self.progress,
-            introduced: Mutex::default(),
-        };
-        let mut proven = BTreeSet::new();
-        loop {
-            shipment.send_missing(&mut holders).await?;
-            if !holders.replace() {
-                self.prove(&mut holders, &mut proven).await;
-                if !holders.replace() {
-                    break;
-                }
-            }
-            version += 1;
-            self.keep(&layout, &holders, version).await?;
         }
-        Ok((layout, holders))
     }
 
-    /// Has each node show a piece of what it has just signed to have. Whoever has not got it is turned down.
-    async fn prove(&self, holders: &mut Holders, proven: &mut BTreeSet<NodeId>) {
-        let (records, checksums) = (self.tools.storage.records(), self.tools.storage.checksums_door());
-        let prove = |node: NodeId| {
-            let (remote, tessera) = (&self.tools.remote, self.tessera());
-            let proof = remote.prove_one(&records, &checksums, node, tessera);
-            async move { (node, timeout(PROVEN_WITHIN, proof).await) }
-        };
-        let new: Vec<_> = holders.took().iter().copied().filter(|node| proven.insert(*node)).collect();
-        for (node, proof) in join_all(new.into_iter().map(prove)).await {
-            // Who does not answer may do so later.
-            if let Ok(Err(unproven)) = proof
-                && remote::has_not_got_it(&unproven.error)
-            {
-                holders.turn(node, format!("it has not got what it signed for ({})", unproven.error));
-            }
-        }
+    fn operators(&self) -> Operators {
+        Operators::new(self.tools.peers.us(), &self.tools.peers.book())
+    }
+
+    fn needed(&self, code: Code) -> u64 {
+        room_needed(self.copy.layout().layout(), self.copy.manifest().bytes().len(), code)
     }
 
     /// What others keep of this tessera under other layouts is not needed any more.
@@ -225,15 +189,6 @@ impl Publication<'_> {
         }
     }
 
-    /// What a holder needs room for, in bytes.
-    fn needed(&self, code: Code) -> u64 {
-        let layout = self.copy.layout().layout();
-        let stripes = layout.data_fragments().div_ceil(code.k().into());
-        let pages = (layout.data_fragments() + stripes * u64::from(code.m())) * CHECKSUM_BYTES;
-        let documents = self.copy.manifest().bytes().len() as u64 + pages + LAYOUT_ROOT_BYTES;
-        stripes * (u64::from(layout.fragment_len()) + PLACE_BYTES) + documents
-    }
-
     /// Makes a layout of this code, and keeps it here.
     async fn lay_out(&self, code: Code) -> Result<SignedLayout, ActorError> {
         let whole = self.copy.layout();
@@ -259,80 +214,6 @@ impl Publication<'_> {
         }
         Ok(signed)
     }
-
-    /// Writes down who is to keep it, before anybody is sent anything.
-    async fn keep(&self, layout: &SignedLayout, holders: &Holders, version: u64) -> Result<(), ActorError> {
-        let placement = Placement {
-            tessera: self.tessera(),
-            layout: layout.checksum(),
-            version,
-            holders: holders.by_index().to_vec(),
-            repairer: None,
-        };
-        let kept = KeptPlacement {
-            tessera: placement.tessera,
-            layout: placement.layout,
-            version,
-            is_by_author: true,
-            signed: placement.sign(self.author)?.bytes().clone(),
-        };
-        self.tools.storage.records().note(vec![Note::Placement(kept)]).await.map(drop)
-    }
-
-    /// Tells all holders who the holders are. Whoever does not hear of it loses nothing: others tell it as well.
-    async fn distribute(&self, layout: &SignedLayout, holders: &Holders) -> Result<(), ActorError> {
-        let kept = self.tools.storage.records().placements(self.tessera()).await?;
-        let Some(kept) = kept.into_iter().find(|kept| kept.layout == layout.checksum()) else {
-            return Ok(());
-        };
-        let tell = |node: NodeId| {
-            let signed = kept.signed.clone();
-            async move {
-                let told = timeout(TOLD_WITHIN, self.tell(node, signed)).await;
-                let why = match told {
-                    Ok(Ok(())) => return,
-                    Ok(Err(error)) => error.to_string(),
-                    Err(_) => format!("it did not answer within {} s", TOLD_WITHIN.as_secs()),
-                };
-                tracing::warn!(%node, tessera = %self.tessera(), why, "it is not told who else keeps a tessera");
-            }
-        };
-        join_all(holders.nodes().into_iter().map(tell)).await;
-        Ok(())
-    }
-
-    /// Tells one, as soon as it is there.
-    async fn tell(&self, node: NodeId, signed: Bytes) -> Result<(), ActorError> {
-        let begun = Instant::now();
-        loop {
-            let (remote, kind) = (&self.tools.remote, DocumentKind::Placement);
-            let error = match remote.put_document(node, self.tessera(), kind, None, signed.clone()).await {
-                Ok(()) => return Ok(()),
-                Err(error) => error,
-            };
-            match verdict(&error, begun.elapsed()) {
-                Some(Verdict::Again(after)) => tokio::time::sleep(after).await,
-                _ => return Err(error),
-            }
-        }
-    }
-
-    /// How safe it is now.
-    async fn told(
-        &self,
-        layout: Option<&SignedLayout>,
-        holders: &Holders,
-        turned: Vec<Turned>,
-        known: usize,
-    ) -> Result<Told, ActorError> {
-        let mut operators = Operators::new(self.tools.peers.us(), &self.tools.peers.book());
-        holders.turned().iter().for_each(|one| operators.leave_out(one.node));
-        let records = self.tools.storage.records();
-        let since = Since::now(clock::now_ms());
-        let layout = layout.unwrap_or(self.copy.layout()).layout();
-        let guarantee = standing::guarantee(&records, layout, &operators, since).await?;
-        Ok(Told::published(guarantee, self.tools.config.wanted.survive, turned, known))
-    }
 }
 
 /// Those that are there and have no room.
@@ -344,26 +225,8 @@ fn without_room<'a>(survey: &'a Survey, chosen: &'a [Candidate]) -> impl Iterato
     })
 }
 
-fn total_bytes(layout: &Layout) -> u64 {
-    let numbers = layout.stripe_numbers();
-    let Some(last) = numbers.end.checked_sub(1).filter(|_| !numbers.is_empty()) else { return 0 };
-    let stripe = |stripe: u32| {
-        let (data, parity) = layout.stripe_width(stripe);
-        (0..data + parity).map(|index| u64::from(layout.fragment_len_at(stripe, index))).sum::<u64>()
-    };
-    // All but the last are alike.
-    stripe(numbers.start) * u64::from(last - numbers.start) + stripe(last)
-}
-
-const CHECKSUM_BYTES: u64 = size_of::<Checksum>() as u64;
-/// What a layout has beside the hashes of its pages, and all documents have in front, about.
-const LAYOUT_ROOT_BYTES: u64 = 1024 + 3 * DOCUMENT_FIELDS_BYTES as u64;
 /// Documents that are written together: each may have 64 KiB.
 const DOCUMENTS_AT_ONCE: usize = 16;
-/// How long it may take to tell a holder who the others are.
-const TOLD_WITHIN: Duration = Duration::from_secs(10);
-/// How long a holder may take to prove that it has what it signed for.
-const PROVEN_WITHIN: Duration = Duration::from_secs(15);
 /// Fragments that are dropped with one order.
 const DROPPED_AT_ONCE: u32 = 1024;
 const _: () = assert!(DROPPED_AT_ONCE as usize <= DROP_FRAGMENTS_MAX);

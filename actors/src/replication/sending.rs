@@ -10,14 +10,22 @@ use futures::{StreamExt, TryStreamExt, stream};
 use proto::{Fragment, FragmentId, NodeId, layout::SignedLayout, record::DocumentKind, wire::RefusalKind};
 use tokio::sync::{OnceCell, mpsc, watch};
 
-use super::{Reserved, Tools, coding::chunks_of, copy::Copy, holders::Holders, message::Progress};
+use super::{
+    Reserved, Tools,
+    holders::Holders,
+    message::Progress,
+    origin::{Origin, Stripe},
+    pages::Pages,
+};
 use crate::{conn_pool::PeerTrouble, error::ActorError, storage::RecordsHandle};
 
 /// A tessera on its way to its holders.
 pub(super) struct Shipment<'a> {
     pub(super) tools: &'a Tools,
-    pub(super) copy: &'a Copy,
+    pub(super) origin: &'a Origin,
     pub(super) layout: &'a SignedLayout,
+    pub(super) pages: &'a Pages<'a>,
+    pub(super) evidence: Evidence,
     pub(super) progress: &'a watch::Sender<Progress>,
     /// Which node has been given which documents: the page of a layout, or what all fragments need.
     pub(super) introduced: Mutex<Introduced>,
@@ -25,6 +33,15 @@ pub(super) struct Shipment<'a> {
 
 /// Which node has been given which documents, or is just being given them.
 pub(super) type Introduced = HashMap<(NodeId, Paper), Arc<OnceCell<()>>>;
+
+/// What shows that a holder has a fragment.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Evidence {
+    /// It has signed to keep it.
+    Receipts,
+    /// It has said so since then, in milliseconds since 1970.
+    ClaimsSince(i64),
+}
 
 /// Documents that go together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -68,8 +85,15 @@ impl Shipment<'_> {
         let (layout, records) = (self.layout.layout(), self.tools.storage.records());
         let stripes = usize::try_from(layout.stripes()).unwrap_or(usize::MAX);
         let mut delivered = Delivered(vec![vec![false; stripes]; holders.by_index().len()]);
-        for node in holders.nodes() {
-            self.receipts_of(&records, node, holders, &mut delivered).await?;
+        match self.evidence {
+            Evidence::Receipts => {
+                for node in holders.nodes() {
+                    self.receipts_of(&records, node, holders, &mut delivered).await?;
+                }
+            }
+            Evidence::ClaimsSince(since_ms) => {
+                self.claims(&records, since_ms, holders, &mut delivered).await?
+            }
         }
         let done: u64 = (0..).zip(&delivered.0).map(|(index, stripes)| self.bytes(index, stripes)).sum();
         self.progress.send_modify(|progress| progress.done_bytes = done);
@@ -105,6 +129,34 @@ impl Shipment<'_> {
                 _ => return Ok(()),
             }
         }
+    }
+
+    async fn claims(
+        &self,
+        records: &RecordsHandle,
+        since_ms: i64,
+        holders: &Holders,
+        delivered: &mut Delivered,
+    ) -> Result<(), ActorError> {
+        let known = self.layout.layout().stripe_numbers();
+        let mut from = known.start;
+        while from < known.end {
+            let to = from.saturating_add(STRIPES).min(known.end);
+            for claim in records.claims(self.layout.layout().tessera(), from..to).await? {
+                let at = usize::try_from(claim.stripe - known.start).unwrap_or(usize::MAX);
+                let place =
+                    delivered.0.get_mut(usize::from(claim.index)).and_then(|stripes| stripes.get_mut(at));
+                let is_its = holders.by_index().get(usize::from(claim.index)) == Some(&Some(claim.holder));
+                if let Some(place) = place
+                    && claim.claimed_at_ms >= since_ms
+                    && is_its
+                {
+                    *place = true;
+                }
+            }
+            from = to;
+        }
+        Ok(())
     }
 
     /// The bytes of one index that are delivered.
@@ -158,24 +210,15 @@ impl Shipment<'_> {
         (0..data + parity).filter(|index| is_missing(*index)).collect()
     }
 
-    /// Reads what it takes, and computes parity if any of it is missing.
-    async fn prepare(&self, at: usize, stripe: u32, missing: Vec<u16>) -> Result<Ready, ActorError> {
-        let layout = self.layout.layout();
-        let (data, parity) = layout.stripe_width(stripe);
-        let at = u32::try_from(at).unwrap_or(u32::MAX);
-        let chunks = chunks_of(at, layout.code(), layout.data_fragments());
-        let needs_parity = missing.iter().any(|index| *index >= data);
-        let count = if needs_parity { usize::from(data + parity) } else { missing.len() };
-        let memory = self.tools.memory.reserve(count as u64 * u64::from(layout.fragment_len())).await;
-        let fragments = if needs_parity {
-            let stripe = self.tools.coders.encode(self.copy.chunks(chunks).await?, parity).await?;
-            let all = (0..).zip(stripe);
-            all.filter(|(index, _)| missing.contains(index)).collect()
-        } else {
-            let wanted = missing.iter().filter_map(|index| chunks.get(usize::from(*index)).copied());
-            missing.iter().copied().zip(self.copy.chunks(wanted.collect()).await?).collect()
-        };
-        Ok(Ready { stripe, fragments, memory: Arc::new(memory) })
+    /// Gets what is missing, from here or from others.
+    async fn prepare(&self, at: usize, number: u32, missing: Vec<u16>) -> Result<Ready, ActorError> {
+        let (layout, at) = (self.layout.layout(), u32::try_from(at).unwrap_or(u32::MAX));
+        let (tools, pages) = (self.tools, self.pages);
+        let stripe = Stripe { tools, pages, layout, number, at, wanted: &missing };
+        let bytes = self.origin.width(&stripe) as u64 * u64::from(layout.fragment_len());
+        let memory = self.tools.memory.reserve(bytes).await;
+        let fragments = self.origin.fragments(&stripe).await?;
+        Ok(Ready { stripe: number, fragments, memory: Arc::new(memory) })
     }
 
     async fn send_one(
@@ -233,7 +276,7 @@ impl Shipment<'_> {
         let number = layout.number(id.stripe, id.index).unwrap_or_default();
         self.introduce(node, Paper::Root).await?;
         self.introduce(node, Paper::Page(layout.page_of(number).0)).await?;
-        let author = self.copy.manifest().manifest().author;
+        let author = self.origin.manifest().manifest().author;
         let (remote, root) = (&self.tools.remote, self.layout.checksum());
         remote.put_fragment(node, author, id, root, fragment).await.map(drop)
     }
@@ -248,14 +291,14 @@ impl Shipment<'_> {
         let (remote, tessera) = (&self.tools.remote, self.layout.layout().tessera());
         match paper {
             Paper::Root => {
-                let manifest = self.copy.manifest().bytes().clone();
+                let manifest = self.origin.manifest().bytes().clone();
                 remote.put_document(node, tessera, DocumentKind::Manifest, None, manifest).await?;
                 let layout = self.layout.bytes().clone();
                 remote.put_document(node, tessera, DocumentKind::Layout, None, layout).await
             }
             Paper::Page(number) => {
-                let (kind, hash) = (DocumentKind::LayoutPage, self.layout.layout().pages().get(number));
-                let page = self.tools.storage.document(tessera, kind, hash.copied()).await?;
+                let kind = DocumentKind::LayoutPage;
+                let page = self.pages.page(number).await?.bytes().clone();
                 remote.put_document(node, tessera, kind, Some(self.layout.checksum()), page).await
             }
         }
@@ -299,6 +342,8 @@ fn lock<'a, 'b>(holders: &'a Mutex<&'b mut Holders>) -> MutexGuard<'a, &'b mut H
     holders.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Stripes whose claims are looked up together.
+const STRIPES: u32 = 1024;
 /// Receipts that are looked up together.
 const RECEIPTS: u32 = 1024;
 /// How long a node may be busy before another has to keep it.

@@ -1,7 +1,10 @@
 //! Where a tessera may be had: its documents, and which nodes keep what of it, as far as others say. Nobody is believed: the
 //! manifest has the tessera's id for a hash, the layout is signed, and every fragment is checked.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
@@ -20,7 +23,7 @@ pub(super) struct Sources {
     pub(super) manifest: SignedManifest,
     /// The layouts that there are, those that most nodes know first.
     pub(super) layouts: Vec<Located>,
-    /// Whether somebody could not be asked who may answer later.
+    /// Whether somebody was there who may answer in a moment.
     pub(super) may_be_more: bool,
 }
 
@@ -61,7 +64,7 @@ impl Located {
     pub(super) fn nodes(&self) -> Vec<NodeId> {
         let width = self.layout.layout().code();
         let all = (0..width.k() + width.m()).flat_map(|index| self.holders(index));
-        all.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
+        all.collect::<BTreeSet<_>>().into_iter().collect()
     }
 }
 
@@ -69,7 +72,7 @@ impl Located {
 #[derive(Debug)]
 pub(super) struct Nobody {
     pub(super) error: ActorError,
-    /// Whether somebody could not be asked who may answer later.
+    /// Whether somebody was there who may answer in a moment.
     pub(super) may_be_more: bool,
 }
 
@@ -97,7 +100,7 @@ pub(super) async fn find(tools: &Tools, tessera: TesseraId) -> Result<Sources, N
             Err(error) => {
                 tracing::debug!(%tessera, %error, "a node has nothing of it to give");
                 absent += 1;
-                may_be_more |= !remote::is_not_there(&error);
+                may_be_more |= remote::is_passing(&error);
             }
         }
     }
@@ -178,4 +181,4 @@ fn nobody(tessera: TesseraId, asked: usize) -> ActorError {
 const NODES_MAX: usize = 256;
 const ASKED_AT_ONCE: usize = 16;
 /// How long a node may take to send the documents.
-const ANSWERED_WITHIN: std::time::Duration = std::time::Duration::from_secs(20);
+const ANSWERED_WITHIN: Duration = Duration::from_secs(10);

@@ -80,7 +80,7 @@ impl Since {
 /// Whom nodes act for, as far as that is known; and which node is this one, whose own copy never counts.
 #[derive(Debug)]
 pub(super) struct Operators {
-    us: NodeId,
+    us: Option<NodeId>,
     of: BTreeMap<NodeId, AuthorId>,
     blocked: BTreeSet<NodeId>,
 }
@@ -88,7 +88,7 @@ pub(super) struct Operators {
 impl Operators {
     pub(super) fn new(us: NodeId, book: &PeerBook) -> Self {
         let of = book.peers.iter().filter_map(|(node, known)| Some((*node, known.author?)));
-        Self { us, of: of.collect(), blocked: book.blocked.keys().copied().collect() }
+        Self { us: Some(us), of: of.collect(), blocked: book.blocked.keys().copied().collect() }
     }
 
     /// What this node says counts for nothing.
@@ -96,12 +96,17 @@ impl Operators {
         self.blocked.insert(node);
     }
 
+    /// This node keeps it as any other does.
+    pub(super) fn count_us(&mut self) {
+        self.us = None;
+    }
+
     fn domain(&self, node: NodeId) -> Domain {
         self.of.get(&node).map_or(Domain::Node(node), |author| Domain::Operator(*author))
     }
 
     fn counts(&self, node: NodeId) -> bool {
-        node != self.us && !self.blocked.contains(&node)
+        Some(node) != self.us && !self.blocked.contains(&node)
     }
 }
 
@@ -223,7 +228,7 @@ mod tests {
     fn operators() -> Operators {
         let author = AuthorId::from_bytes([1; 32]);
         let of = (11..20).map(|number| (node(number), author)).collect();
-        Operators { us: node(99), of, blocked: BTreeSet::from([node(66)]) }
+        Operators { us: Some(node(99)), of, blocked: BTreeSet::from([node(66)]) }
     }
 
     fn of(k: u16, claims: &[Claimed]) -> Guarantee {

@@ -50,6 +50,8 @@ pub enum JobKind {
     Fetch,
     /// Other nodes are given fragments under another layout.
     Relayout,
+    /// What holders have lost is rebuilt.
+    Repair,
 }
 
 /// How a job stands.
@@ -86,6 +88,7 @@ impl JobKind {
             Self::Publish => 1,
             Self::Fetch => 2,
             Self::Relayout => 3,
+            Self::Repair => 4,
         }
     }
 
@@ -94,6 +97,7 @@ impl JobKind {
             1 => Some(Self::Publish),
             2 => Some(Self::Fetch),
             3 => Some(Self::Relayout),
+            4 => Some(Self::Repair),
             _ => None,
         }
     }

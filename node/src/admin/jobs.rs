@@ -128,6 +128,27 @@ pub(super) async fn fetch(
     Ok((StatusCode::ACCEPTED, Json(replication(&node, job).await?)))
 }
 
+/// Has what other nodes have lost of a tessera rebuilt
+///
+/// All its holders are asked what they have. The answer is the job, which goes on by itself, after a restart too. While it is
+/// not finished, asking again gives the same.
+#[utoipa::path(
+    post, path = "/v1/tesseras/{id}/repair", operation_id = "repair_tessera", tag = "tesserae",
+    params(OfTessera),
+    responses(
+        (status = 202, description = "It is written down and begins", body = api::Job),
+    )
+)]
+pub(super) async fn repair(
+    State(node): State<Arc<Node>>,
+    InPath(id): InPath<TesseraId>,
+) -> Result<(StatusCode, Json<api::Job>), Problem> {
+    node.system.storage.records().tessera(id).await?;
+    let job = node.system.replication.repair(id).await?;
+    tracing::info!(tessera = %id, job = job.id, "it is being mended");
+    Ok((StatusCode::ACCEPTED, Json(replication(&node, job).await?)))
+}
+
 /// How a tessera is given to other nodes.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]

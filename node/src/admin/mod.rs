@@ -140,6 +140,7 @@ fn endpoints() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(verify::verify))
         .routes(routes!(jobs::publish))
         .routes(routes!(jobs::fetch))
+        .routes(routes!(jobs::repair))
         .routes(routes!(attest::attest))
         .routes(routes!(holders::list))
         .routes(routes!(holders::attest))

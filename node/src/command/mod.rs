@@ -75,6 +75,7 @@ pub(crate) enum Command {
     Publish(publish::Publish),
     Preserve(publish::Preserve),
     Fetch(publish::Fetch),
+    Repair(publish::Repair),
     Jobs(jobs::Jobs),
     /// See the nodes that this one knows, make one known, or look whether it answers
     #[command(subcommand)]
@@ -132,6 +133,7 @@ impl Command {
             Self::Publish(publish) => publish.run(context).await,
             Self::Preserve(preserve) => preserve.run(context).await,
             Self::Fetch(fetch) => fetch.run(context).await,
+            Self::Repair(repair) => repair.run(context).await,
             Self::Jobs(jobs) => jobs.run(context).await,
             Self::Peers(peers) => peers.run(context).await,
             Self::Invite(invite) => invite.run(context).await,

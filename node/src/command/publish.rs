@@ -41,6 +41,17 @@ pub(crate) struct Fetch {
     detach: bool,
 }
 
+/// Rebuild what other nodes have lost of a tessera, give it to them or to others, and say how safe it is
+#[derive(Debug, clap::Args)]
+pub(crate) struct Repair {
+    /// The tessera, or the beginning of its id
+    #[arg(value_parser = Target::parse)]
+    id: Target,
+    /// Do not wait for it: `jobs` says how far it is
+    #[arg(long)]
+    detach: bool,
+}
+
 /// Make a tessera of files and folders, and have other nodes keep it
 #[derive(Debug, clap::Args)]
 pub(crate) struct Preserve {
@@ -68,6 +79,15 @@ impl Fetch {
         let client = context.client()?;
         let id = self.id.find(&client).await?;
         run(context, &client, &path(["v1", "tesseras", &id.to_string(), "fetch"]), self.detach).await
+    }
+}
+
+impl Repair {
+    /// Does it.
+    pub(crate) async fn run(&self, context: &Context) -> Result<Exit, Failure> {
+        let client = context.client()?;
+        let id = self.id.find(&client).await?;
+        run(context, &client, &path(["v1", "tesseras", &id.to_string(), "repair"]), self.detach).await
     }
 }
 

@@ -5,7 +5,10 @@ mod fetching;
 mod losing;
 mod refused;
 mod relayout;
+mod repairing;
 mod resumed;
+
+use std::time::{Duration, Instant};
 
 use actors::{
     FragmentStore,
@@ -45,7 +48,12 @@ async fn publish(author: &Node, tessera: TesseraId) -> (JobState, Told) {
 
 /// Waits until a job has ended.
 async fn ended(author: &Node, id: u64) -> (JobState, Told) {
-    until("the end of the job", async || kept_job(author, id).await.state != JobState::Pending).await;
+    // Whoever is gone without a word is waited for, for a while.
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while kept_job(author, id).await.state == JobState::Pending {
+        assert!(Instant::now() < deadline, "the job does not end");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     let job = kept_job(author, id).await;
     (job.state, serde_json::from_str(&job.told.unwrap()).unwrap())
 }

@@ -1,7 +1,5 @@
 //! A job goes on where it was, and does nothing twice.
 
-use std::time::Duration;
-
 use actors::storage::JobState;
 
 use super::*;

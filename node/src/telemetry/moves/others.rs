@@ -116,6 +116,11 @@ async fn publish(driven: &mut Driven, friend: &System) {
     }
     driven.until_moved("tesseras_publish_jobs_total").await;
     driven.until_moved("tesseras_publish_bytes_total").await;
+    for tessera in &own {
+        let at = format!("/v1/tesseras/{}/repair", tessera.id);
+        let _: Value = driven.client.call(Method::POST, &at).await.unwrap();
+    }
+    driven.until_moved("tesseras_repair_jobs_total").await;
     for tessera in own {
         ours.storage.forget(tessera.id).await.unwrap();
         let at = format!("/v1/tesseras/{}/fetch", tessera.id);

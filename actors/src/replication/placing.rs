@@ -1,0 +1,225 @@
+//! Having holders keep a tessera under a layout: each is sent what it has not got, and whoever does not take it, or cannot
+//! prove that it has it, is replaced.
+
+use std::{
+    collections::BTreeSet,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use futures::future::join_all;
+use proto::{
+    AuthorKey, Checksum, NodeId, NodeKey, TesseraId,
+    layout::{Code, Layout, SignedLayout},
+    placement::{Candidate, Placement},
+    record::{DOCUMENT_FIELDS_BYTES, DocumentKind},
+};
+use tokio::{sync::watch, time::timeout};
+
+use super::{
+    Tools,
+    holders::Holders,
+    message::{Progress, Step},
+    origin::Origin,
+    pages::Pages,
+    sending::{Evidence, Shipment, Verdict, verdict},
+    standing::{self, Operators, Since},
+    told::{Told, Turned},
+};
+use crate::{
+    clock,
+    error::ActorError,
+    remote,
+    storage::{KeptPlacement, Note, PLACE_BYTES},
+};
+
+/// A tessera that is given to holders.
+pub(super) struct Placing<'a> {
+    pub(super) tools: &'a Tools,
+    pub(super) origin: &'a Origin,
+    pub(super) layout: &'a SignedLayout,
+    pub(super) pages: Pages<'a>,
+    pub(super) signer: Signer<'a>,
+    pub(super) evidence: Evidence,
+    pub(super) progress: &'a watch::Sender<Progress>,
+}
+
+/// Who says who keeps it.
+pub(super) enum Signer<'a> {
+    /// Its author.
+    Author(&'a AuthorKey),
+    /// A holder of it.
+    Holder(&'a NodeKey),
+}
+
+impl Placing<'_> {
+    /// Sends everybody what they are to keep. Those that were placed before stay, and the others are chosen from these.
+    pub(super) async fn place(
+        &self,
+        before: Option<&Placement>,
+        stay: &[Option<NodeId>],
+        candidates: Vec<Candidate>,
+    ) -> Result<Holders, ActorError> {
+        let layout = self.layout.layout();
+        let width = layout.stripe_width(layout.stripe_numbers().start);
+        let mut holders = Holders::new(layout.tessera(), width, candidates, stay);
+        let mut version = before.map_or(0, |before| before.version);
+        if before.is_none_or(|before| before.holders != holders.by_index()) {
+            version += 1;
+            self.keep(&holders, version).await?;
+        }
+        self.progress.send_replace(Progress::of(Step::Sending, total_bytes(layout)));
+        let shipment = Shipment {
+            tools: self.tools,
+            origin: self.origin,
+            layout: self.layout,
+            pages: &self.pages,
+            evidence: self.evidence,
+            progress: self.progress,
+            introduced: Mutex::default(),
+        };
+        let mut proven = BTreeSet::new();
+        loop {
+            shipment.send_missing(&mut holders).await?;
+            if !holders.replace() {
+                self.prove(&mut holders, &mut proven).await;
+                if !holders.replace() {
+                    break;
+                }
+            }
+            version += 1;
+            self.keep(&holders, version).await?;
+        }
+        self.progress.send_replace(Progress::of(Step::Finishing, 0));
+        self.distribute(&holders).await?;
+        Ok(holders)
+    }
+
+    /// Has each node show a piece of what it has just signed to have. Whoever has not got it is turned down.
+    async fn prove(&self, holders: &mut Holders, proven: &mut BTreeSet<NodeId>) {
+        let (records, checksums) = (self.tools.storage.records(), self.tools.storage.checksums_door());
+        let prove = |node: NodeId| {
+            let (remote, tessera) = (&self.tools.remote, self.tessera());
+            let proof = remote.prove_one(&records, &checksums, node, tessera);
+            async move { (node, timeout(PROVEN_WITHIN, proof).await) }
+        };
+        let new: Vec<_> = holders.took().iter().copied().filter(|node| proven.insert(*node)).collect();
+        for (node, proof) in join_all(new.into_iter().map(prove)).await {
+            // Who does not answer may do so later.
+            if let Ok(Err(unproven)) = proof
+                && remote::has_not_got_it(&unproven.error)
+            {
+                holders.turn(node, format!("it has not got what it signed for ({})", unproven.error));
+            }
+        }
+    }
+
+    /// Writes down who is to keep it, before anybody is sent anything.
+    async fn keep(&self, holders: &Holders, version: u64) -> Result<(), ActorError> {
+        let mut placement = Placement {
+            tessera: self.tessera(),
+            layout: self.layout.checksum(),
+            version,
+            holders: holders.by_index().to_vec(),
+            repairer: None,
+        };
+        let signed = match &self.signer {
+            Signer::Author(key) => placement.sign(key)?,
+            Signer::Holder(key) => {
+                placement.repairer = Some(key.id());
+                placement.sign_as_repairer(key)?
+            }
+        };
+        let kept = KeptPlacement {
+            tessera: placement.tessera,
+            layout: placement.layout,
+            version,
+            is_by_author: placement.repairer.is_none(),
+            signed: signed.bytes().clone(),
+        };
+        self.tools.storage.records().note(vec![Note::Placement(kept)]).await.map(drop)
+    }
+
+    /// Tells all holders who the holders are. Whoever does not hear of it loses nothing: others tell it as well.
+    async fn distribute(&self, holders: &Holders) -> Result<(), ActorError> {
+        let kept = self.tools.storage.records().placements(self.tessera()).await?;
+        let Some(kept) = kept.into_iter().find(|kept| kept.layout == self.layout.checksum()) else {
+            return Ok(());
+        };
+        let tell = |node: NodeId| {
+            let signed = kept.signed.clone();
+            async move {
+                let told = timeout(TOLD_WITHIN, self.tell(node, signed)).await;
+                let why = match told {
+                    Ok(Ok(())) => return,
+                    Ok(Err(error)) => error.to_string(),
+                    Err(_) => format!("it did not answer within {} s", TOLD_WITHIN.as_secs()),
+                };
+                tracing::warn!(%node, tessera = %self.tessera(), why, "it is not told who else keeps a tessera");
+            }
+        };
+        join_all(holders.nodes().into_iter().map(tell)).await;
+        Ok(())
+    }
+
+    /// Tells one, as soon as it is there.
+    async fn tell(&self, node: NodeId, signed: Bytes) -> Result<(), ActorError> {
+        let begun = Instant::now();
+        loop {
+            let (remote, kind) = (&self.tools.remote, DocumentKind::Placement);
+            let error = match remote.put_document(node, self.tessera(), kind, None, signed.clone()).await {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            match verdict(&error, begun.elapsed()) {
+                Some(Verdict::Again(after)) => tokio::time::sleep(after).await,
+                _ => return Err(error),
+            }
+        }
+    }
+
+    /// How safe it is now.
+    pub(super) async fn told(
+        &self,
+        operators: &Operators,
+        turned: Vec<Turned>,
+        known: usize,
+    ) -> Result<Told, ActorError> {
+        let since = Since::now(clock::now_ms());
+        let records = self.tools.storage.records();
+        let guarantee = standing::guarantee(&records, self.layout.layout(), operators, since).await?;
+        Ok(Told::published(guarantee, self.tools.config.wanted.survive, turned, known))
+    }
+
+    fn tessera(&self) -> TesseraId {
+        self.layout.layout().tessera()
+    }
+}
+
+/// What a holder needs room for under a code, in bytes.
+pub(super) fn room_needed(content: &Layout, manifest_bytes: usize, code: Code) -> u64 {
+    let stripes = content.data_fragments().div_ceil(code.k().into());
+    let pages = (content.data_fragments() + stripes * u64::from(code.m())) * CHECKSUM_BYTES;
+    let documents = manifest_bytes as u64 + pages + LAYOUT_ROOT_BYTES;
+    stripes * (u64::from(content.fragment_len()) + PLACE_BYTES) + documents
+}
+
+fn total_bytes(layout: &Layout) -> u64 {
+    let numbers = layout.stripe_numbers();
+    let Some(last) = numbers.end.checked_sub(1).filter(|_| !numbers.is_empty()) else { return 0 };
+    let stripe = |stripe: u32| {
+        let (data, parity) = layout.stripe_width(stripe);
+        (0..data + parity).map(|index| u64::from(layout.fragment_len_at(stripe, index))).sum::<u64>()
+    };
+    // All but the last are alike.
+    stripe(numbers.start) * u64::from(last - numbers.start) + stripe(last)
+}
+
+const CHECKSUM_BYTES: u64 = size_of::<Checksum>() as u64;
+/// What a layout has beside the hashes of its pages, and all documents have in front, about.
+const LAYOUT_ROOT_BYTES: u64 = 1024 + 3 * DOCUMENT_FIELDS_BYTES as u64;
+/// How long it may take to tell a holder who the others are.
+const TOLD_WITHIN: Duration = Duration::from_secs(10);
+/// How long a holder may take to prove that it has what it signed for.
+const PROVEN_WITHIN: Duration = Duration::from_secs(15);

@@ -1,0 +1,153 @@
+//! Repairing: all holders are asked what they have; what is missing is rebuilt, from the copy that is here or from others, and
+//! given to those that have lost it, or to the next in the place of those that are gone. Nothing else moves.
+
+use std::sync::Arc;
+
+use futures::future::{join, join_all};
+use proto::{NodeId, TesseraId, placement::Placement};
+use tokio::{
+    sync::watch,
+    time::{Duration, timeout},
+};
+
+use super::{
+    Tools,
+    copy::Copy,
+    gathering::Manners,
+    message::{Progress, Step},
+    origin::{Origin, Others},
+    pages::Pages,
+    placing::{Placing, Signer, room_needed},
+    sending::Evidence,
+    sources::{Located, Sources, find},
+    standing::Operators,
+    survey::survey,
+    told::{Told, Turned},
+};
+use crate::{
+    clock,
+    error::ActorError,
+    remote,
+    storage::{BlobState, Note},
+    store::FragmentStore,
+};
+
+/// Mends a tessera of which something is here.
+pub(super) async fn repair(
+    tools: &Tools,
+    tessera: TesseraId,
+    progress: &watch::Sender<Progress>,
+) -> Result<Told, ActorError> {
+    progress.send_replace(Progress::of(Step::Asking, 0));
+    let sources = find(tools, tessera).await.map_err(|nobody| nobody.error)?;
+    let (located, placement) = placed(&sources, tessera)?;
+    let (us, author) = (tools.peers.us(), sources.manifest.manifest().author);
+    let signer = match tools.author.as_ref().filter(|key| key.id() == author) {
+        Some(key) => Signer::Author(key),
+        None if placement.indices(us).next().is_some() => Signer::Holder(&tools.key),
+        None => {
+            let what = format!("{tessera} is repaired by its author or by a node that keeps some of it");
+            return Err(ActorError::Conflict { what });
+        }
+    };
+    let since_ms = clock::now_ms();
+    let (lost, survey) = join(gone(tools, tessera, &placement), survey(tools, tessera)).await;
+    let is_lost = |node: NodeId| lost.iter().any(|one| one.node == node);
+    if placement.indices(us).next().is_some() {
+        claim_ours(tools, &located, since_ms).await?;
+    }
+    let stay: Vec<_> = placement.holders.iter().map(|holder| holder.filter(|node| !is_lost(*node))).collect();
+    let layout = located.layout.layout();
+    let room = room_needed(layout, sources.manifest.bytes().len(), layout.code());
+    let candidates = survey.with_room(room).into_iter().filter(|one| !is_lost(one.node)).collect();
+    let pages = Pages::new(tools, located.layout.clone(), located.known_to.clone());
+    let layout = located.layout.clone();
+    let origin = origin(tools, sources, located).await?;
+    let evidence = Evidence::ClaimsSince(since_ms);
+    let placing = Placing { tools, origin: &origin, layout: &layout, pages, signer, evidence, progress };
+    let holders = placing.place(Some(&placement), &stay, candidates).await?;
+    let mut operators = Operators::new(us, &tools.peers.book());
+    if holders.indices(us).next().is_some() {
+        operators.count_us();
+    }
+    let turned: Vec<_> = lost.into_iter().chain(holders.turned()).collect();
+    turned.iter().for_each(|one| operators.leave_out(one.node));
+    placing.told(&operators, turned, survey.known).await
+}
+
+/// The layout that others keep, and who does: of several the newest.
+fn placed(sources: &Sources, tessera: TesseraId) -> Result<(Located, Placement), ActorError> {
+    let placed = sources.layouts.iter().filter_map(|it| Some((it, it.placements.first()?)));
+    let newest = placed.max_by_key(|(located, _)| located.layout.layout().stripe_numbers().start);
+    let unknown = || ActorError::Conflict {
+        what: format!("nobody says who keeps {tessera}: its author publishes it first"),
+    };
+    newest.map(|(located, signed)| (located.clone(), signed.placement().clone())).ok_or_else(unknown)
+}
+
+/// The holders that do not answer. What the others have is noted.
+async fn gone(tools: &Tools, tessera: TesseraId, placement: &Placement) -> Vec<Turned> {
+    let us = tools.peers.us();
+    let mut nodes: Vec<NodeId> =
+        placement.holders.iter().flatten().copied().filter(|node| *node != us).collect();
+    nodes.sort_unstable();
+    nodes.dedup();
+    let ask = |node: NodeId| async move {
+        let silent = format!("it did not answer within {} s", ANSWERED_WITHIN.as_secs());
+        match timeout(ANSWERED_WITHIN, tools.attestation.audit(node, tessera)).await {
+            Ok(Ok(_)) => None,
+            // It is there, and may be given it again.
+            Ok(Err(error)) if remote::is_not_there(&error) => None,
+            Ok(Err(error)) => Some(Turned { node, reason: error.to_string() }),
+            Err(_) => Some(Turned { node, reason: silent }),
+        }
+    };
+    join_all(nodes.into_iter().map(ask)).await.into_iter().flatten().collect()
+}
+
+/// What this node keeps for the author counts as what others keep.
+async fn claim_ours(tools: &Tools, located: &Located, at_ms: i64) -> Result<(), ActorError> {
+    let (layout, holder) = (located.layout.layout(), tools.peers.us());
+    let stripes = layout.stripe_numbers();
+    let mut from = (stripes.start, 0);
+    loop {
+        let rows = tools.storage.checksums(layout.tessera(), from, ROWS).await?;
+        let (first, last) = (from.0, rows.last().map(|row| (row.stripe, row.index)));
+        let held = rows.iter().filter(|row| stripes.contains(&row.stripe) && row.state == BlobState::Ok);
+        let held: Vec<_> = held.map(|row| (row.stripe, row.index, row.checksum)).collect();
+        let is_all = rows.len() < ROWS as usize || last.is_none_or(|(stripe, _)| stripe >= stripes.end);
+        for (stripe, index, checksum) in held {
+            let fragment = proto::FragmentId { tessera: layout.tessera(), stripe, index };
+            let note = Note::Claimed { holder, fragment, checksum, at_ms };
+            tools.storage.records().note(vec![note]).await?;
+        }
+        match last {
+            Some((stripe, index)) if !is_all => from = (stripe, index.saturating_add(1)),
+            _ => return Ok(()),
+        }
+        debug_assert!(from.0 >= first);
+    }
+}
+
+/// The whole copy, if it is here; else whoever has the rest.
+async fn origin(tools: &Tools, sources: Sources, located: Located) -> Result<Origin, ActorError> {
+    let tessera = located.layout.layout().tessera();
+    let own = match tools.storage.records().tessera(tessera).await {
+        Ok(row) => row.fragments,
+        Err(ActorError::NotFound { .. }) => 0,
+        Err(error) => return Err(error),
+    };
+    if own > 0 {
+        let copy = Copy::open(tools.storage.clone(), tessera).await?;
+        if own >= copy.layout().layout().data_fragments() {
+            return Ok(Origin::Copy(Arc::new(copy)));
+        }
+    }
+    let manners = Manners::default();
+    Ok(Origin::Others(Box::new(Others { manifest: sources.manifest, located, manners })))
+}
+
+/// How long a holder may take to say what it has.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
+/// Rows of the index that are read together.
+const ROWS: u32 = 1024;

@@ -1,0 +1,108 @@
+//! What holders have lost is rebuilt, and nothing else moves.
+
+use actors::storage::JobState;
+
+use super::*;
+
+async fn repair(node: &Node, tessera: TesseraId) -> (JobState, Told) {
+    let job = node.system.replication.repair(tessera).await.unwrap();
+    ended(node, job.id).await
+}
+
+/// Of a layout, what each of these nodes has.
+async fn all_held(nodes: &[Node], layout: &Layout) -> Vec<Vec<((u32, u16), Fragment)>> {
+    let mut all = Vec::new();
+    for node in nodes {
+        all.push(held(node, layout).await);
+    }
+    all
+}
+
+/// A tessera on five of six nodes, which all know each other; the one that keeps nothing of it comes last.
+async fn published_on_five_of_six() -> (Node, Vec<Node>, Tessera, SignedLayout) {
+    let (author, mut nodes) = network(5).await;
+    let tessera = Tessera::new(&author.author, 1, 200_000);
+    tessera.keep(&author).await;
+    let (state, told) = publish(&author, tessera.id()).await;
+    assert_eq!(state, JobState::Done, "{told:?}");
+    let spare = Node::start(40).await;
+    introduce(&author, &spare).await;
+    // It keeps something for an author only of whom it has heard.
+    author.system.remote.hello(spare.id(), false, None).await.unwrap();
+    nodes.push(spare);
+    for (at, one) in nodes.iter().enumerate() {
+        for other in &nodes[at + 1..] {
+            introduce(one, other).await;
+        }
+    }
+    let (layout, _) = published(&author, &tessera).await;
+    (author, nodes, tessera, layout)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_node_is_replaced_and_only_what_it_had_is_sent() {
+    let (author, nodes, tessera, layout) = published_on_five_of_six().await;
+    let before = all_held(&nodes, layout.layout()).await;
+    nodes[1].system.clone().drain().await;
+    let (state, told) = repair(&author, tessera.id()).await;
+    assert_eq!(
+        (state, told.sentence.as_str()),
+        (JobState::Done, "Safe: survives the loss of any 2 of 5 machines.")
+    );
+    let after = all_held(&nodes[2..], layout.layout()).await;
+    assert_eq!(after[..3], before[2..5], "nothing else has moved");
+    assert_eq!(after[3], before[1], "the spare one has what was lost");
+    let (_, placement) = published(&author, &tessera).await;
+    assert!(!placement.placement().holders.contains(&Some(nodes[1].id())));
+    assert_eq!(placement.placement().repairer, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn holder_repairs_without_the_author() {
+    let (author, nodes, tessera, layout) = published_on_five_of_six().await;
+    let before = all_held(&nodes, layout.layout()).await;
+    author.system.clone().crash().await;
+    nodes[1].system.clone().crash().await;
+    let (state, told) = repair(&nodes[0], tessera.id()).await;
+    assert_eq!(state, JobState::Done, "{told:?}");
+    assert_eq!(told.sentence, "Safe: survives the loss of any 2 of 5 machines.");
+    assert_eq!(held(&nodes[5], layout.layout()).await, before[1]);
+    let known = nodes[2].system.storage.records().placements(tessera.id()).await.unwrap();
+    let signed = SignedPlacement::parse(known[0].signed.clone(), tessera.id(), author.author.id()).unwrap();
+    assert_eq!(signed.placement().repairer, Some(nodes[0].id()));
+    assert!(signed.placement().holders.contains(&Some(nodes[5].id())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn holder_that_has_lost_it_is_given_it_again() {
+    let (author, nodes, tessera, layout) = published_on_five_of_six().await;
+    let before = held(&nodes[3], layout.layout()).await;
+    assert!(nodes[3].system.drop_for_all(tessera.id()).await.unwrap() > 0);
+    let (state, told) = repair(&author, tessera.id()).await;
+    assert_eq!(state, JobState::Done, "{told:?}");
+    assert_eq!(held(&nodes[3], layout.layout()).await, before);
+    assert_eq!(held(&nodes[5], layout.layout()).await, []);
+    agreeing::both_sides_agree(&author, &nodes, &tessera).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_mended_is_said() {
+    let (author, nodes, tessera, _) = published_on_five_of_six().await;
+    let stranger = Node::start(80).await;
+    introduce(&stranger, &nodes[0]).await;
+    let (state, told) = repair(&stranger, tessera.id()).await;
+    assert_eq!(state, JobState::Failed);
+    assert!(told.sentence.contains("by its author or by a node that keeps some of it"), "{told:?}");
+    let unpublished = Tessera::new(&author.author, 7, 9_000);
+    unpublished.keep(&author).await;
+    let (state, told) = repair(&author, unpublished.id()).await;
+    assert_eq!(state, JobState::Failed);
+    assert!(told.sentence.contains("its author publishes it first"), "{told:?}");
+    // With too few left, a holder cannot do it.
+    for lost in [&author, &nodes[2], &nodes[3], &nodes[4]] {
+        lost.system.clone().drain().await;
+    }
+    let (state, told) = repair(&nodes[0], tessera.id()).await;
+    assert_eq!(state, JobState::Failed, "{told:?}");
+    assert!(told.sentence.contains("3 fragments bring it back, and 2 were to be had"), "{told:?}");
+}
