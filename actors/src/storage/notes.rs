@@ -159,7 +159,7 @@ pub enum Note {
         layout: Checksum,
     },
     /// Something is done about a tessera with other nodes, or how that stands has changed. Of those that are finished the
-    /// last [`FINISHED_JOBS_MAX`] are kept.
+    /// last 1,000 are kept.
     Job(ReplicationJob),
 }
 
