@@ -60,6 +60,8 @@ pub(crate) struct Facts {
     pub(crate) proven_ms: u64,
     /// Others that have claimed to hold some of it, and are blocked or no peers any more.
     pub(crate) former: u64,
+    /// How safe it is with others, if it was published, and whether that is as safe as asked.
+    pub(crate) safety: Option<(String, bool)>,
 }
 
 impl Explained {
@@ -74,6 +76,7 @@ impl Explained {
             manifest(facts),
             verified(facts),
             copies(facts, whole),
+            safety(facts),
             former(facts),
             key(facts),
         ];
@@ -201,6 +204,16 @@ fn copies(facts: &Facts, whole: bool) -> Option<Finding> {
     })
 }
 
+/// What the others have said lately.
+fn safety(facts: &Facts) -> Option<Finding> {
+    let (sentence, is_as_asked) = facts.safety.as_ref()?;
+    Some(Finding {
+        what: format!("by what others have claimed within the last 2 days, or proven within 7: {sentence}"),
+        remedy: (!is_as_asked)
+            .then(|| "`repair ID` asks all of them now, and rebuilds what they have lost".to_owned()),
+    })
+}
+
 fn former(facts: &Facts) -> Option<Finding> {
     let claim = match facts.former {
         0 => return None,
@@ -254,6 +267,7 @@ mod tests {
             proven: 0,
             proven_ms: 0,
             former: 0,
+            safety: None,
         }
     }
 
@@ -288,6 +302,10 @@ mod tests {
         let left = Facts { former: 1, ..whole() };
         let findings = ["no other machine", "1 node that is blocked, or no longer a peer, has claimed some"];
         check(&left, true, "on this machine only", &findings, 3);
+        let safe = Facts { safety: Some(("Safe: it is.".to_owned(), true)), ..held.clone() };
+        check(&safe, true, "in order: 10", &["proven within 7: Safe: it is."], 2);
+        let unsafe_now = Facts { safety: Some(("Not safe.".to_owned(), false)), ..held.clone() };
+        check(&unsafe_now, true, "in order: 10", &["Not safe."], 3);
         check(&Facts { former: 2, ..held }, true, "in order: 10", &["2 nodes that are blocked"], 3);
         let fresh = Facts { unverified: 4, oldest_verified_ms: None, ..whole() };
         check(

@@ -50,6 +50,8 @@ fn preserved_files_are_safe_on_three_machines_and_that_is_said_in_one_sentence()
     assert_eq!(job["outcome"]["guarantee"]["survives"], 2);
     let listed = author.node(["jobs"]);
     assert!(stdout(&listed).contains(sentence), "{}", stdout(&listed));
+    let explained = author.node(["explain", id]);
+    assert!(stdout(&explained).contains(sentence), "{}", stdout(&explained));
     // Whoever knows the id and one of them has it again, without whom it is of.
     let reader = Place::new();
     let _reader = Daemon::start(&reader);

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use proto::TesseraId;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::{
     sync::{Semaphore, watch},
@@ -11,7 +12,7 @@ use tokio::{
 use super::{
     Tools, fetch,
     message::{Order, Progress, ReplicationMsg, Reply, Step},
-    publish, repair,
+    publish, repair, standing,
     told::Told,
 };
 use crate::{
@@ -82,6 +83,7 @@ impl Actor for ReplicationActor {
                 let progress = state.under_way.get(&id).map(|one| one.progress.clone());
                 let _ = reply.send(Ok(progress));
             }
+            ReplicationMsg::Safety { tessera, slot, reply } => state.safety(tessera, slot, reply),
             ReplicationMsg::Cancel { id, slot, reply } => state.cancel(id, slot, reply),
             ReplicationMsg::Ended { id } => drop(state.under_way.remove(&id)),
             ReplicationMsg::Ping(reply) => drop(reply.send(())),
@@ -192,6 +194,15 @@ impl State {
             drop(ended);
         });
         self.under_way.insert(job.id, UnderWay { job, progress: seen, task });
+    }
+
+    fn safety(&mut self, tessera: TesseraId, slot: Slot, reply: Reply<Option<Told>>) {
+        let tools = self.tools.clone();
+        self.tasks.spawn(async move {
+            // A caller that gave up has nothing to be told.
+            let _ = reply.send(standing::as_known(&tools, tessera).await);
+            drop(slot);
+        });
     }
 
     fn cancel(&mut self, id: u64, slot: Slot, reply: Reply<bool>) {

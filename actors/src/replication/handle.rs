@@ -3,7 +3,10 @@
 use proto::TesseraId;
 use tokio::sync::watch;
 
-use super::message::{Order, Progress, ReplicationMsg};
+use super::{
+    message::{Order, Progress, ReplicationMsg},
+    told::Told,
+};
 use crate::{
     error::ActorError,
     storage::{JobKind, ReplicationJob},
@@ -46,6 +49,12 @@ impl ReplicationHandle {
     pub async fn fetch(&self, tessera: TesseraId) -> Result<ReplicationJob, ActorError> {
         let order = Order { kind: JobKind::Fetch, tessera };
         self.seat.call(|slot, reply| ReplicationMsg::Begin { order, slot, reply }).await
+    }
+
+    /// How safe a tessera is, by what its holders have claimed and proven lately; `None` when it was never published, as far
+    /// as is known here.
+    pub async fn safety(&self, tessera: TesseraId) -> Result<Option<Told>, ActorError> {
+        self.seat.call(|slot, reply| ReplicationMsg::Safety { tessera, slot, reply }).await
     }
 
     /// How far a job is, as long as it is under way: the channel ends with it.

@@ -4,6 +4,7 @@ use proto::TesseraId;
 use ractor::RpcReplyPort;
 use tokio::sync::watch;
 
+use super::told::Told;
 use crate::{
     error::ActorError,
     storage::{JobKind, ReplicationJob},
@@ -24,6 +25,8 @@ pub(super) enum ReplicationMsg {
     Watch { id: u64, slot: Slot, reply: Reply<Option<watch::Receiver<Progress>>> },
     /// Give a job up.
     Cancel { id: u64, slot: Slot, reply: Reply<bool> },
+    /// How safe a tessera is by what others claim; `None` when nobody says who keeps it.
+    Safety { tessera: TesseraId, slot: Slot, reply: Reply<Option<Told>> },
     /// A job has ended, whatever came of it.
     Ended { id: u64 },
     /// Is anybody there? Answered at once, and without a slot.

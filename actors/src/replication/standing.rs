@@ -5,10 +5,19 @@ use std::{
     time::Duration,
 };
 
-use proto::{AuthorId, NodeId, guarantee::Standing, layout::Layout, placement::Domain};
+use proto::{
+    AuthorId, Checksum, NodeId, TesseraId,
+    guarantee::Standing,
+    layout::{Layout, SignedLayout},
+    manifest::SignedManifest,
+    placement::{Domain, SignedPlacement},
+    record::DocumentKind,
+};
 use serde::{Deserialize, Serialize};
 
+use super::{Tools, told::Told};
 use crate::{
+    clock,
     conn_pool::PeerBook,
     error::ActorError,
     storage::{Claimed, RecordsHandle},
@@ -108,6 +117,32 @@ impl Operators {
     fn counts(&self, node: NodeId) -> bool {
         Some(node) != self.us && !self.blocked.contains(&node)
     }
+}
+
+/// How safe a tessera is, by what is known here of the newest layout that others keep; `None` when nobody says who does.
+pub(super) async fn as_known(tools: &Tools, tessera: TesseraId) -> Result<Option<Told>, ActorError> {
+    let records = tools.storage.records();
+    let placements = records.placements(tessera).await?;
+    if placements.is_empty() {
+        return Ok(None);
+    }
+    let layouts = tools.storage.layouts(tessera).await?;
+    let placed = |layout: &SignedLayout| placements.iter().find(|kept| kept.layout == layout.checksum());
+    let newest = layouts.iter().flatten().find_map(|layout| Some((layout, placed(layout)?)));
+    let Some((layout, kept)) = newest else { return Ok(None) };
+    let (us, book) = (tools.peers.us(), tools.peers.book());
+    let mut operators = Operators::new(us, &book);
+    // Of others' tesserae this node keeps a part as any other does.
+    let hash = Checksum::from_bytes(*tessera.as_bytes());
+    let manifest = tools.storage.document(tessera, DocumentKind::Manifest, Some(hash)).await?;
+    let author = SignedManifest::parse(manifest)?.manifest().author;
+    let signed = SignedPlacement::parse(kept.signed.clone(), tessera, author)?;
+    if signed.placement().indices(us).next().is_some() {
+        operators.count_us();
+    }
+    let found = guarantee(&records, layout.layout(), &operators, Since::now(clock::now_ms())).await?;
+    let known = book.peers.keys().filter(|node| book.is_wanted(**node)).count();
+    Ok(Some(Told::published(found, tools.config.wanted.survive, Vec::new(), known)))
 }
 
 /// How safe a tessera is by this layout.

@@ -55,7 +55,7 @@ impl Told {
     }
 
     /// Whether it is as safe as asked, or nothing was asked of that kind.
-    pub(super) fn is_as_asked(&self) -> bool {
+    pub fn is_as_asked(&self) -> bool {
         let survives = self.guarantee.and_then(|guarantee| guarantee.survives);
         self.asked.is_none_or(|asked| survives.is_some_and(|survives| survives >= asked))
     }
@@ -75,9 +75,9 @@ impl Told {
             remedies
                 .push(String::from("what is named below keeps them from it: mend that, and publish again"));
         }
-        if remedies.is_empty() && usize::from(guarantee.machines) >= needed {
+        if usize::from(guarantee.machines) >= needed {
             remedies.push(String::from(
-                "there are machines enough for a safer layout: publish it with `--relayout`",
+                "there are machines enough for another layout, which is safe without the others: publish it with `--relayout`",
             ));
         }
         remedies
@@ -114,6 +114,8 @@ mod tests {
         check(Some(1), 2, Vec::new(), 2, "1 more machine of");
         check(None, 0, turned(), 3, "named below");
         check(Some(1), 3, Vec::new(), 3, "--relayout");
+        check(Some(1), 5, turned(), 8, "--relayout");
+        check(Some(1), 5, turned(), 8, "named below");
     }
 
     #[test]

@@ -59,6 +59,12 @@ pub(super) async fn explain(
         holders: holders.len() as u64,
         claimed_ms: holders.iter().map(|holder| since(holder.claimed_at_ms, now_ms)).max().unwrap_or(0),
         former: former.len() as u64,
+        safety: node
+            .system
+            .replication
+            .safety(id)
+            .await?
+            .map(|told| (told.sentence.clone(), told.is_as_asked())),
         proven: holders.iter().filter(|holder| holder.proven > 0).count() as u64,
         proven_ms: holders
             .iter()

@@ -151,3 +151,23 @@ async fn fetch_that_is_killed_goes_on() {
     assert_eq!(state, JobState::Done, "{told:?}");
     is_intact(&reader, &tessera).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn content_that_its_author_has_not_signed_is_not_kept() {
+    let (author, nodes) = network(3).await;
+    let (signed, other) = (Tessera::new(&author.author, 1, 50_000), Tessera::new(&author.author, 2, 50_000));
+    // The layout is the author's, and leads to other content than the manifest.
+    let sums: Vec<_> = other.fragments.iter().map(Fragment::checksum).collect();
+    let (of, length) = (signed.layout.layout(), signed.manifest.manifest().content_len);
+    let (layout, pages) = Layout::build(signed.id(), of.code(), of.fragment_len(), length, &sums).unwrap();
+    let layout = layout.sign(&author.author).unwrap();
+    let exchanged = Tessera { layout, pages, fragments: other.fragments, manifest: signed.manifest };
+    exchanged.keep(&author).await;
+    let (state, told) = publish(&author, exchanged.id()).await;
+    assert_eq!(state, JobState::Done, "{told:?}");
+    let reader = reader(50, &nodes).await;
+    let (state, told) = fetch(&reader, exchanged.id()).await;
+    assert_eq!(state, JobState::Failed);
+    assert!(told.sentence.contains("is not what its author signed: nothing of it was kept"), "{told:?}");
+    assert_eq!(reader.system.storage.usage().await.unwrap().totals.fragments, 0);
+}

@@ -3,6 +3,7 @@
 mod agreeing;
 mod fetching;
 mod losing;
+mod placed;
 mod refused;
 mod relayout;
 mod repairing;
