@@ -49,6 +49,14 @@ impl Manners {
         }
     }
 
+    /// How long an answer may take before another is asked: three times as long as they do on an average.
+    fn patience(&self) -> Duration {
+        let manners = self.lock();
+        let took: Vec<u64> = manners.values().map(|manner| manner.took_us).filter(|took| *took > 0).collect();
+        let average = took.iter().sum::<u64>() / (took.len() as u64).max(1);
+        Duration::from_micros(average.saturating_mul(3)).max(HEDGE_AFTER)
+    }
+
     /// The best first: who fails comes last, then who is slow or has much to do.
     fn worth(&self, node: NodeId) -> (u32, u64) {
         let manner = self.lock().get(&node).copied().unwrap_or_default();
@@ -96,7 +104,7 @@ impl Wanted<'_> {
             }
             let answered = tokio::select! {
                 answered = under_way.next() => answered,
-                () = sleep(HEDGE_AFTER), if !under_way.is_empty() => {
+                () = sleep(self.manners.patience()), if !under_way.is_empty() => {
                     if let Some((index, node)) = self.next(&mut open) {
                         under_way.push(Box::pin(self.ask(index, node)));
                     }
@@ -168,7 +176,30 @@ impl Wanted<'_> {
     }
 }
 
-/// After so long without an answer one more fragment is asked for.
+/// After so long without an answer one more fragment is asked for, at the earliest.
 const HEDGE_AFTER: Duration = Duration::from_millis(750);
 /// Named in an error.
 const TROUBLES_MAX: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slow_line_is_given_more_time_and_whoever_fails_comes_last() {
+        let manners = Manners::default();
+        let [quick, slow, failing] = [1, 2, 3].map(|number| NodeId::from_bytes([number; 32]));
+        assert_eq!(manners.patience(), HEDGE_AFTER);
+        for (node, took) in [(quick, Some(1)), (slow, Some(5)), (failing, None)] {
+            manners.begin(node);
+            manners.end(node, took.map(Duration::from_secs));
+        }
+        assert_eq!(manners.patience(), Duration::from_secs(9));
+        let mut nodes = [failing, slow, quick];
+        nodes.sort_by_key(|node| manners.worth(*node));
+        assert_eq!(nodes, [quick, slow, failing]);
+        manners.begin(failing);
+        manners.end(failing, Some(Duration::from_millis(1)));
+        assert_eq!(manners.worth(failing).0, 0, "it has come back");
+    }
+}

@@ -34,9 +34,14 @@ impl Server {
         if !documents.iter().any(is_its_layout) {
             return Err(RefusalKind::NotFound.because("nothing of that layout is kept here"));
         }
+        let known = self.placement_for(tessera, placement.layout).await.map_err(|error| refusal(&error))?;
+        let rank = |version: u64, is_by_author: bool| (version, is_by_author);
+        let new = rank(placement.version, placement.repairer.is_none());
+        // Nothing is written for what is no news.
+        if known.as_ref().is_some_and(|known| rank(known.version, known.is_by_author) >= new) {
+            return Ok(());
+        }
         if let Some(repairer) = placement.repairer {
-            let known =
-                self.placement_for(tessera, placement.layout).await.map_err(|error| refusal(&error))?;
             let known = known.and_then(|known| {
                 SignedPlacement::parse(known.signed, tessera, manifest.manifest().author).ok()
             });

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use actors::storage::{Jobs, ReplicationJob};
+use actors::storage::{JobState, Jobs, ReplicationJob};
 use axum::{Json, extract::State, http::StatusCode};
 use proto::{Checksum, TesseraId};
 use serde::Deserialize;
@@ -160,7 +160,10 @@ pub(super) struct PublishQuery {
 }
 
 async fn replication(node: &Node, job: ReplicationJob) -> Result<api::Job, Problem> {
-    let progress = node.system.replication.watch(job.id).await?;
+    let progress = match job.state {
+        JobState::Pending => node.system.replication.watch(job.id).await?,
+        _ => None,
+    };
     let progress = progress.map(|progress| *progress.borrow());
     Ok(api::Job::replication(job.kind, api::Replication::new(job, progress)))
 }
