@@ -11,6 +11,7 @@ use tokio::{sync::watch, time::sleep};
 
 use super::{
     Reserved, Tools,
+    copy::Copy,
     gathering::{Manners, Wanted},
     message::{Progress, Step},
     pages::Pages,
@@ -51,10 +52,13 @@ async fn fetch_once(
     tessera: TesseraId,
     progress: &watch::Sender<Progress>,
 ) -> Result<Told, Nobody> {
-    let sources = find(tools, tessera).await?;
+    let mut sources = find(tools, tessera).await?;
+    let copy = copy_of(tools, tessera).await?;
+    // What is here is looked through first, and what is missing of it is got from others.
+    sources.layouts.sort_by_key(|located| Some(located.layout.checksum()) != copy);
     let mut last = None;
     for located in &sources.layouts {
-        match Fetching::new(tools, &sources, located, progress).run().await {
+        match Fetching::new(tools, &sources, located, copy, progress).run().await {
             Ok(told) => return Ok(told),
             // Of another layout there may be enough.
             Err(error @ ActorError::Conflict { .. }) => last = Some(error),
@@ -65,11 +69,25 @@ async fn fetch_once(
     Err(Nobody { error, may_be_more: sources.may_be_more })
 }
 
+/// The layout by which this node keeps something of it for itself.
+async fn copy_of(tools: &Tools, tessera: TesseraId) -> Result<Option<Checksum>, ActorError> {
+    match tools.storage.records().tessera(tessera).await {
+        Ok(row) if row.fragments > 0 => {
+            let copy = Copy::open(tools.storage.clone(), tessera).await?;
+            Ok(Some(copy.layout().checksum()))
+        }
+        Ok(_) | Err(ActorError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// A tessera on its way here.
 struct Fetching<'a> {
     tools: &'a Tools,
     sources: &'a Sources,
     located: &'a Located,
+    /// The layout by which this node kept some of it for itself before.
+    copy: Option<Checksum>,
     progress: &'a watch::Sender<Progress>,
     manners: Manners,
     pages: Pages<'a>,
@@ -87,11 +105,12 @@ impl<'a> Fetching<'a> {
         tools: &'a Tools,
         sources: &'a Sources,
         located: &'a Located,
+        copy: Option<Checksum>,
         progress: &'a watch::Sender<Progress>,
     ) -> Self {
         let pages = Pages::new(tools, located.layout.clone(), located.known_to.clone());
         let manners = Manners::default();
-        Self { tools, sources, located, progress, manners, pages }
+        Self { tools, sources, located, copy, progress, manners, pages }
     }
 
     async fn run(&self) -> Result<Told, ActorError> {
@@ -112,15 +131,43 @@ impl<'a> Fetching<'a> {
             self.progress.send_modify(|progress| progress.done_bytes += length);
         }
         if Checksum::from_bytes(*hasher.finalize().as_bytes()) != manifest.content_hash {
-            self.tools.storage.forget(layout.tessera()).await?;
+            let kept = if self.copy == Some(self.layout().checksum()) {
+                "what is here of it was left as it is"
+            } else {
+                self.drop_again().await?;
+                "nothing of it was kept"
+            };
             let what = format!(
-                "the fragments of {} are those of its layout, but the content is not what its author signed: nothing of it \
-                 was kept",
+                "the fragments of {} are those of its layout, but the content is not what its author signed: {kept}",
                 layout.tessera()
             );
             return Err(ActorError::Conflict { what });
         }
         Ok(Told::fetched(layout.content_len()))
+    }
+
+    /// Drops what was kept under this layout. A copy under another one stays: it may be right.
+    async fn drop_again(&self) -> Result<(), ActorError> {
+        let layout = self.layout().layout();
+        let storage = &self.tools.storage;
+        let stripes = layout.stripe_numbers();
+        let mut from = (stripes.start, 0);
+        loop {
+            let rows = storage.checksums(layout.tessera(), from, DROPPED_AT_ONCE).await?;
+            for row in rows.iter().filter(|row| stripes.contains(&row.stripe)) {
+                let id = FragmentId { tessera: layout.tessera(), stripe: row.stripe, index: row.index };
+                match storage.drop_fragment(AccountId::LOCAL, id).await {
+                    Ok(()) | Err(ActorError::NotFound { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            match rows.last() {
+                Some(last) if rows.len() == DROPPED_AT_ONCE as usize && last.stripe < stripes.end => {
+                    from = (last.stripe, last.index.saturating_add(1));
+                }
+                _ => return Ok(()),
+            }
+        }
     }
 
     fn layout(&self) -> &SignedLayout {
@@ -212,3 +259,5 @@ const STRIPES_AHEAD: usize = 2;
 /// How long to wait before everybody is asked once more, at first and at last.
 const LOOK_AGAIN_FIRST: Duration = Duration::from_millis(500);
 const LOOK_AGAIN_LAST: Duration = Duration::from_secs(4);
+/// Rows of the index that are read together.
+const DROPPED_AT_ONCE: u32 = 256;

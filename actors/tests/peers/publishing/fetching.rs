@@ -4,7 +4,7 @@ use actors::{
     archive::verify,
     storage::{Blocked, JobState},
 };
-use proto::AccountId;
+use proto::{AccountId, record::DocumentKind};
 
 use super::*;
 
@@ -170,4 +170,38 @@ async fn content_that_its_author_has_not_signed_is_not_kept() {
     assert_eq!(state, JobState::Failed);
     assert!(told.sentence.contains("is not what its author signed: nothing of it was kept"), "{told:?}");
     assert_eq!(reader.system.storage.usage().await.unwrap().totals.fragments, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copy_that_is_here_is_looked_through_and_never_dropped() {
+    let (author, nodes) = network(3).await;
+    let (signed, other) = (Tessera::new(&author.author, 1, 50_000), Tessera::new(&author.author, 2, 50_000));
+    signed.keep(&author).await;
+    let (state, told) = fetch(&author, signed.id()).await;
+    assert_eq!(state, JobState::Done, "nobody else is needed: {told:?}");
+    // Others keep it by a layout of its author's that leads to other content.
+    let sums: Vec<_> = other.fragments.iter().map(Fragment::checksum).collect();
+    let (of, length) = (signed.layout.layout(), signed.manifest.manifest().content_len);
+    let (layout, pages) = Layout::build(signed.id(), of.code(), of.fragment_len(), length, &sums).unwrap();
+    let layout = layout.beginning_at(of.stripe_numbers().end).unwrap().sign(&author.author).unwrap();
+    let remote = &author.system.remote;
+    for (kind, bytes, root) in [
+        (DocumentKind::Manifest, signed.manifest.bytes().clone(), None),
+        (DocumentKind::Layout, layout.bytes().clone(), None),
+        (DocumentKind::LayoutPage, pages[0].clone(), Some(layout.checksum())),
+    ] {
+        remote.put_document(nodes[0].id(), signed.id(), kind, root, bytes).await.unwrap();
+    }
+    for (stripe, fragment) in layout.layout().stripe_numbers().zip(&other.fragments) {
+        let id = proto::FragmentId { tessera: signed.id(), stripe, index: 0 };
+        let to = nodes[0].id();
+        remote.put_fragment(to, author.author.id(), id, layout.checksum(), fragment).await.unwrap();
+    }
+    // One chunk of the copy is damaged, and nobody has it.
+    author.damage(&signed.fragments[..1]);
+    let before = author.system.storage.records().tessera(signed.id()).await.unwrap().fragments;
+    let (state, told) = fetch(&author, signed.id()).await;
+    assert_eq!(state, JobState::Failed, "{told:?}");
+    let after = author.system.storage.records().tessera(signed.id()).await.unwrap().fragments;
+    assert_eq!(after, before, "what came by the other layout has gone again");
 }
