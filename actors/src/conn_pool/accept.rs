@@ -8,6 +8,7 @@
 
 use std::{collections::HashSet, net::IpAddr, sync::Arc};
 
+use proto::placement::Network;
 use quinn::{Connecting, Endpoint, Incoming};
 use ractor::ActorRef;
 use tokio::{
@@ -22,7 +23,6 @@ use super::{
     line::{Comer, Line, Treatment},
     link::{Clock, Close, Link},
     message::PoolMsg,
-    places::Prefix,
 };
 use crate::{clock, metrics::PoolMetrics, seldom::Seldom};
 
@@ -123,7 +123,7 @@ impl Reception {
 fn treat(incoming: Incoming, wanted: &HashSet<IpAddr>, line: &mut Line<Incoming>) {
     let address = incoming.remote_address().ip().to_canonical();
     let comer = Comer {
-        prefix: Prefix::of(address),
+        prefix: Network::of(address),
         // Whoever may not be asked again has been asked already.
         is_validated: incoming.remote_address_validated() || !incoming.may_retry(),
         is_wanted: wanted.contains(&address),

@@ -6,15 +6,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::{
-    limits::{HANDSHAKES_PREFIX_SHARE, HANDSHAKES_UNVALIDATED_SHARE},
-    places::Prefix,
-};
+use proto::placement::Network;
+
+use super::limits::{HANDSHAKES_PREFIX_SHARE, HANDSHAKES_UNVALIDATED_SHARE};
 
 /// Somebody who has sent a first packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Comer {
-    pub(super) prefix: Prefix,
+    pub(super) prefix: Network,
     /// Whether it has shown that it receives what is sent to its address.
     pub(super) is_validated: bool,
     /// Whether a node that the operator wants is said to be at that address.
@@ -38,7 +37,7 @@ pub(super) struct Line<T> {
     wanted: VecDeque<(Comer, T)>,
     others: VecDeque<(Comer, T)>,
     /// Waiting or under way, by network.
-    networks: BTreeMap<Prefix, usize>,
+    networks: BTreeMap<Network, usize>,
     under_way: usize,
 }
 
@@ -111,7 +110,7 @@ mod tests {
     use super::*;
 
     fn comer(network: u8) -> Comer {
-        Comer { prefix: Prefix::V4([network; 3]), is_validated: true, is_wanted: false }
+        Comer { prefix: Network::V4([network; 3]), is_validated: true, is_wanted: false }
     }
 
     fn unvalidated(network: u8) -> Comer {

@@ -54,7 +54,6 @@ pub use handle::ConnPoolHandle;
 pub(crate) use limits::INBOUND_MAX;
 pub use link::{Close, Lease};
 pub use message::{ConnectionStatus, Inbound, PoolStatus, WaitingStatus};
-pub(crate) use places::Prefix;
 pub use trouble::PeerTrouble;
 
 use crate::{

@@ -4,33 +4,9 @@
 //! those of one network have a share of the places only, and all of them together leave some for the nodes that the
 //! operator wants.
 
-use std::net::IpAddr;
-
-use proto::NodeId;
+use proto::{NodeId, placement::Network};
 
 use super::limits::{PREFIX_PLACES_MIN, PREFIX_SHARE, RESERVED_SHARE};
-
-/// The network that an address belongs to: whoever has one of its addresses may have all. A /24 of IPv4, a /48 of IPv6.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Prefix {
-    V4([u8; 3]),
-    V6([u8; 6]),
-}
-
-impl Prefix {
-    pub(crate) fn of(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V4(address) => {
-                let [a, b, c, _] = address.octets();
-                Self::V4([a, b, c])
-            }
-            IpAddr::V6(address) => {
-                let [a, b, c, d, e, f, ..] = address.octets();
-                Self::V6([a, b, c, d, e, f])
-            }
-        }
-    }
-}
 
 /// What counts of a node that is connected, or comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +16,7 @@ pub(super) struct Occupant {
     pub(super) is_configured: bool,
     /// Whether it has dialled this node, and not the other way round.
     pub(super) is_inbound: bool,
-    pub(super) prefix: Prefix,
+    pub(super) prefix: Network,
     pub(super) in_use: usize,
     pub(super) last_used_ms: u64,
 }
@@ -119,7 +95,7 @@ mod tests {
             node: NodeId::from_bytes([number; 32]),
             is_configured,
             is_inbound: true,
-            prefix: Prefix::V4([network; 3]),
+            prefix: Network::V4([network; 3]),
             in_use: 0,
             last_used_ms: number.into(),
         }
@@ -132,7 +108,7 @@ mod tests {
     #[test]
     fn addresses_of_one_network_have_one_prefix() {
         let check = |one: &str, other: &str, expected| {
-            let [one_prefix, other_prefix] = [one, other].map(|text| Prefix::of(text.parse().unwrap()));
+            let [one_prefix, other_prefix] = [one, other].map(|text| Network::of(text.parse().unwrap()));
             assert_eq!(one_prefix == other_prefix, expected, "{one} {other}");
         };
         check("192.0.2.1", "192.0.2.254", true);

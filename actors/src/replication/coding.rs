@@ -53,9 +53,7 @@ impl Coders {
         self.give_back(coder);
         Ok(stripe)
     }
-}
 
-impl Coders {
     /// These fragments of a stripe, from as many of it as it takes. Each was compared with the layout, and so is what comes
     /// out.
     pub(super) async fn rebuild(

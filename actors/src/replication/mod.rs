@@ -1,12 +1,13 @@
 //! ReplicationActor: has tesserae kept by other nodes, and says how safe they are.
 //!
 //! # Invariants
-//! 1. A job is written down before it is acknowledged and goes on after a restart. What was done of it is what there are
-//!    receipts for: no fragment with a receipt is sent again.
+//! 1. A job is written down before it is acknowledged and goes on after a restart. No fragment is sent again that there is
+//!    evidence for: a receipt, or when repairing what its holder has said since the repair began.
 //! 2. The guarantee is computed from what holders say that they have, never from what was planned.
-//! 3. Memory for a stripe is reserved before it is read, out of what is shared by all that work; at most half of that.
+//! 3. Memory for a stripe is reserved before it is read, out of what is shared by all that work; at most half of that, or
+//!    the widest stripe.
 //! 4. Fragments are read from storage and not through the cache: a scan would empty it.
-//! 5. Absent on purpose: connections (the pool's), what is known of others (the peers'), signing as the node.
+//! 5. Absent on purpose: connections (the pool's), what is known of others (the peers').
 
 mod actor;
 mod coding;

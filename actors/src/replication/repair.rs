@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use futures::future::{join, join_all};
-use proto::{NodeId, TesseraId, placement::Placement};
+use proto::{FragmentId, NodeId, TesseraId, placement::Placement};
 use tokio::{
     sync::watch,
     time::{Duration, timeout},
@@ -112,20 +112,18 @@ async fn claim_ours(tools: &Tools, located: &Located, at_ms: i64) -> Result<(), 
     let mut from = (stripes.start, 0);
     loop {
         let rows = tools.storage.checksums(layout.tessera(), from, ROWS).await?;
-        let (first, last) = (from.0, rows.last().map(|row| (row.stripe, row.index)));
         let held = rows.iter().filter(|row| stripes.contains(&row.stripe) && row.state == BlobState::Ok);
-        let held: Vec<_> = held.map(|row| (row.stripe, row.index, row.checksum)).collect();
-        let is_all = rows.len() < ROWS as usize || last.is_none_or(|(stripe, _)| stripe >= stripes.end);
-        for (stripe, index, checksum) in held {
-            let fragment = proto::FragmentId { tessera: layout.tessera(), stripe, index };
-            let note = Note::Claimed { holder, fragment, checksum, at_ms };
-            tools.storage.records().note(vec![note]).await?;
-        }
-        match last {
-            Some((stripe, index)) if !is_all => from = (stripe, index.saturating_add(1)),
+        let claimed = held.map(|row| {
+            let fragment = FragmentId { tessera: layout.tessera(), stripe: row.stripe, index: row.index };
+            Note::Claimed { holder, fragment, checksum: row.checksum, at_ms }
+        });
+        tools.storage.records().note(claimed.collect()).await?;
+        match rows.last() {
+            Some(last) if rows.len() == ROWS as usize && last.stripe < stripes.end => {
+                from = (last.stripe, last.index.saturating_add(1));
+            }
             _ => return Ok(()),
         }
-        debug_assert!(from.0 >= first);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Sending fragments to their holders: stripe by stripe, those that there is no receipt for.
+//! Sending fragments to their holders: stripe by stripe, those that there is no evidence for.
 
 use std::{
     collections::HashMap,
@@ -59,7 +59,7 @@ struct Ready {
     memory: Arc<Reserved>,
 }
 
-/// Which fragments there are receipts for, by index and then by stripe, counted from the first of the layout.
+/// Which fragments there is evidence for, by index and then by stripe, counted from the first of the layout.
 struct Delivered(Vec<Vec<bool>>);
 
 /// What is to be done after a node has not taken something.
@@ -74,13 +74,13 @@ pub(super) enum Verdict {
 }
 
 impl Shipment<'_> {
-    /// Sends each holder what there is no receipt of it for. Whoever does not take it is turned down, and has to be replaced.
+    /// Sends each holder what there is no evidence of it for. Whoever does not take it is turned down, and has to be replaced.
     pub(super) async fn send_missing(&self, holders: &mut Holders) -> Result<(), ActorError> {
         let delivered = self.delivered(holders).await?;
         self.pass(&delivered, &Mutex::new(holders)).await
     }
 
-    /// Looks up what there are receipts for, and counts it as done.
+    /// Looks up what there is evidence for, and counts it as done.
     async fn delivered(&self, holders: &Holders) -> Result<Delivered, ActorError> {
         let (layout, records) = (self.layout.layout(), self.tools.storage.records());
         let stripes = usize::try_from(layout.stripes()).unwrap_or(usize::MAX);

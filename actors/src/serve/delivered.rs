@@ -13,17 +13,16 @@ use std::{
 
 use proto::{
     NodeId,
+    placement::Network,
     wire::{Refusal, RefusalKind},
 };
-
-use crate::conn_pool::Prefix;
 
 /// Bytes that were brought today, by node and by network.
 #[derive(Debug)]
 pub(super) struct Delivered {
     since: Instant,
     nodes: HashMap<NodeId, u64>,
-    networks: HashMap<Prefix, u64>,
+    networks: HashMap<Network, u64>,
 }
 
 /// Bytes of one transfer. What has not come is given back.
@@ -74,7 +73,7 @@ impl Delivered {
         if now.duration_since(self.since) >= DAY {
             *self = Self::new(now);
         }
-        let network = Prefix::of(address);
+        let network = Network::of(address);
         let of_network = each.saturating_mul(NETWORK_NODES);
         let is_full = !self.networks.contains_key(&network) && self.networks.len() >= REMEMBERED_MAX;
         if is_full {
@@ -93,7 +92,7 @@ impl Delivered {
 
     /// So many bytes did not come after all.
     fn give_back(&mut self, (node, address): (NodeId, IpAddr), bytes: u64) {
-        let counts = [self.nodes.get_mut(&node), self.networks.get_mut(&Prefix::of(address))];
+        let counts = [self.nodes.get_mut(&node), self.networks.get_mut(&Network::of(address))];
         for count in counts.into_iter().flatten() {
             *count = count.saturating_sub(bytes);
         }

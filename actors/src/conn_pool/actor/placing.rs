@@ -1,11 +1,11 @@
 //! Places in the pool, and what may be parked on each: `places` and `windows` decide, this does it.
 
-use proto::NodeId;
+use proto::{NodeId, placement::Network};
 
 use super::{
     super::{
         link::{Close, Link},
-        places::{self, Decision, Occupant, Places, Prefix},
+        places::{self, Decision, Occupant, Places},
         reap::{self, Entry},
         windows,
     },
@@ -39,7 +39,7 @@ impl State {
                 node,
                 is_configured: book.is_configured(&node),
                 is_inbound: link.is_inbound(),
-                prefix: Prefix::of(link.address().ip()),
+                prefix: Network::of(link.address().ip()),
                 in_use,
                 last_used_ms,
             }

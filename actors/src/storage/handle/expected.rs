@@ -78,8 +78,7 @@ impl ChecksumHandle {
 
 impl StorageHandle {
     /// The layouts of a tessera that are here, the newest first: the one that begins last, or stands last in the log. Of each
-    /// either what it
-    /// says, or why that cannot be told: [`ActorError::CorruptDocument`] or [`ActorError::Proto`].
+    /// either what it says, or why that cannot be told: [`ActorError::CorruptDocument`] or [`ActorError::Proto`].
     ///
     /// Errors with [`ActorError::NotFound`] when the manifest or any layout is not here, and when the manifest is damaged.
     pub async fn layouts(

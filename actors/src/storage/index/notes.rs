@@ -208,7 +208,8 @@ const PROOF: &str = "UPDATE claims SET proven_at = proof.at FROM (SELECT unhex(v
      WHERE claims.tessera = proof.tessera AND claims.stripe = proof.stripe AND claims.idx = proof.idx \
      AND claims.holder = proof.holder AND claims.checksum = proof.checksum";
 const PLACEMENT: &str = "INSERT INTO placements SELECT unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, \
-     unhex(value ->> 4) FROM json_each(?) WHERE true ON CONFLICT DO UPDATE SET version = excluded.version, by_author = excluded.by_author, signed = excluded.signed \
+     unhex(value ->> 4) FROM json_each(?) WHERE true ON CONFLICT \
+     DO UPDATE SET version = excluded.version, by_author = excluded.by_author, signed = excluded.signed \
      WHERE (excluded.version, excluded.by_author) > (version, by_author)";
 const UNPLACE: &str = "DELETE FROM placements WHERE (tessera, layout) IN ( \
      SELECT unhex(value ->> 0), unhex(value ->> 1) FROM json_each(?))";
