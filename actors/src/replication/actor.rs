@@ -5,20 +5,21 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use proto::TesseraId;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::{
-    sync::{Semaphore, watch},
-    task::{AbortHandle, JoinSet},
+    sync::{Semaphore, mpsc, mpsc::error::SendError, watch},
+    task::JoinSet,
 };
 
 use super::{
-    Tools, fetch,
+    Tools,
+    job::{Job, Tesserae, Turns, Word},
     message::{Order, Progress, ReplicationMsg, Reply, Step},
-    publish, repair, standing,
+    standing,
     told::Told,
 };
 use crate::{
     clock,
     error::ActorError,
-    storage::{JobKind, JobState, Jobs, Note, RecordsHandle, ReplicationJob},
+    storage::{JobKind, JobState, Jobs, RecordsHandle, ReplicationJob},
     supervision::gate::Slot,
 };
 
@@ -37,14 +38,15 @@ pub(super) struct State {
     under_way: BTreeMap<u64, UnderWay>,
     /// How many jobs may run at a time.
     turns: Arc<Semaphore>,
+    tesserae: Tesserae,
     /// All that this actor has begun ends with it; the next one takes it up again.
     tasks: JoinSet<()>,
 }
 
 struct UnderWay {
-    job: ReplicationJob,
+    of: (JobKind, TesseraId),
     progress: watch::Receiver<Progress>,
-    task: AbortHandle,
+    words: mpsc::UnboundedSender<Word>,
 }
 
 impl Actor for ReplicationActor {
@@ -63,6 +65,7 @@ impl Actor for ReplicationActor {
             waiting: Vec::new(),
             under_way: BTreeMap::new(),
             turns: Arc::new(Semaphore::new(JOBS_RUNNING_MAX)),
+            tesserae: Tesserae::default(),
             tasks: JoinSet::new(),
         };
         state.load(&me, Duration::ZERO);
@@ -139,11 +142,15 @@ impl State {
             return;
         }
         let Some(id) = self.next_id else { return self.waiting.push((order, slot, reply)) };
-        let is_it = |one: &&UnderWay| (one.job.kind, one.job.tessera) == (order.kind, order.tessera);
-        if let Some(same) = self.under_way.values().find(is_it) {
-            let _ = reply.send(Ok(same.job.clone()));
-            return;
+        let mut asked = (slot, reply);
+        let is_it = |one: &&UnderWay| one.of == (order.kind, order.tessera);
+        for same in self.under_way.values().filter(is_it) {
+            match same.words.send(Word::Asked(asked.0, asked.1)) {
+                Err(SendError(Word::Asked(slot, reply))) => asked = (slot, reply),
+                _ => return,
+            }
         }
+        let (slot, reply) = asked;
         if self.under_way.len() >= JOBS_WAITING_MAX {
             let busy = ActorError::Busy { actor: super::NAME, limit: JOBS_WAITING_MAX };
             let _ = reply.send(Err(busy));
@@ -171,29 +178,25 @@ impl State {
         asked: Option<(Slot, Reply<ReplicationJob>)>,
     ) {
         let (progress, seen) = watch::channel(Progress::of(Step::Waiting, 0));
-        let (me, tools, turns, this) = (me.clone(), self.tools.clone(), self.turns.clone(), job.clone());
-        let task = self.tasks.spawn(async move {
-            let ended = Ended { me, id: this.id };
-            if let Some((slot, reply)) = asked {
-                let kept = tools.storage.records().note(vec![Note::Job(this.clone())]).await;
-                let is_kept = kept.is_ok();
-                let _ = reply.send(kept.map(|_| this.clone()));
-                drop(slot);
-                if !is_kept {
-                    return;
-                }
-            } else if let Err(error) = tools.peers.refresh().await {
-                // Just started, nobody is known yet.
-                tracing::warn!(%error, job = this.id, "a job goes on, and what is known of other nodes cannot be read");
+        let (sender, words) = mpsc::unbounded_channel();
+        let turns = Turns { all: self.turns.clone(), of_tessera: self.tesserae.turn(job.tessera) };
+        let ended = Ended { me: me.clone(), id: job.id };
+        self.under_way
+            .insert(job.id, UnderWay { of: (job.kind, job.tessera), progress: seen, words: sender.clone() });
+        let is_new = asked.is_some();
+        if let Some((slot, reply)) = asked {
+            // The receiver is just below.
+            let _ = sender.send(Word::Asked(slot, reply));
+        }
+        let job = Job { tools: self.tools.clone(), job, words, progress, turns };
+        self.tasks.spawn(async move {
+            if is_new {
+                job.begin().await
+            } else {
+                job.go_on().await
             }
-            // Never closed.
-            let turn = turns.acquire().await;
-            let outcome = do_it(&tools, &this, progress).await;
-            drop(turn);
-            finish(&tools, this, outcome).await;
             drop(ended);
         });
-        self.under_way.insert(job.id, UnderWay { job, progress: seen, task });
     }
 
     fn safety(&mut self, tessera: TesseraId, slot: Slot, reply: Reply<Option<Told>>) {
@@ -205,18 +208,12 @@ impl State {
         });
     }
 
-    fn cancel(&mut self, id: u64, slot: Slot, reply: Reply<bool>) {
-        let Some(UnderWay { job, task, .. }) = self.under_way.remove(&id) else {
+    fn cancel(&self, id: u64, slot: Slot, reply: Reply<bool>) {
+        let Some(job) = self.under_way.get(&id) else { return drop(reply.send(Ok(false))) };
+        if let Err(SendError(Word::Cancel(_slot, reply))) = job.words.send(Word::Cancel(slot, reply)) {
+            // It has just ended.
             let _ = reply.send(Ok(false));
-            return;
-        };
-        task.abort();
-        let records = self.tools.storage.records();
-        self.tasks.spawn(async move {
-            let job = ReplicationJob { state: JobState::Cancelled, changed_at_ms: clock::now_ms(), ..job };
-            let _ = reply.send(records.note(vec![Note::Job(job)]).await.map(|_| true));
-            drop(slot);
-        });
+        }
     }
 }
 
@@ -237,35 +234,6 @@ async fn unfinished(records: &RecordsHandle) -> Result<(Vec<ReplicationJob>, u64
     let last = records.replication_jobs(Jobs::Last(1)).await?;
     let pending = records.replication_jobs(Jobs::Pending).await?;
     Ok((pending, last.first().map_or(0, |job| job.id)))
-}
-
-async fn do_it(
-    tools: &Tools,
-    job: &ReplicationJob,
-    progress: watch::Sender<Progress>,
-) -> Result<Told, ActorError> {
-    match job.kind {
-        JobKind::Publish => publish::publish(tools, job.tessera, false, &progress).await,
-        JobKind::Relayout => publish::publish(tools, job.tessera, true, &progress).await,
-        JobKind::Repair => repair::repair(tools, job.tessera, &progress).await,
-        JobKind::Fetch => fetch::fetch(tools, job.tessera, &progress).await,
-    }
-}
-
-/// Writes down what came of a job. When that fails, it is done again with the next start, and finds everything done.
-async fn finish(tools: &Tools, job: ReplicationJob, outcome: Result<Told, ActorError>) {
-    let (state, told) = match &outcome {
-        Ok(told) if told.is_as_asked() => (JobState::Done, told.clone()),
-        Ok(told) => (JobState::Degraded, told.clone()),
-        Err(error) => (JobState::Failed, Told::failed(error)),
-    };
-    tools.metrics.ended(job.kind, state);
-    tracing::info!(job = job.id, tessera = %job.tessera, ?state, told = %told.sentence, "a job has ended");
-    let told = serde_json::to_string(&told).ok();
-    let job = ReplicationJob { state, changed_at_ms: clock::now_ms(), told, ..job };
-    if let Err(error) = tools.storage.records().note(vec![Note::Job(job)]).await {
-        tracing::warn!(%error, "it is not written down that a job has ended");
-    }
 }
 
 /// Jobs that run at a time: what they send is bounded apart.

@@ -16,6 +16,7 @@ mod fetch;
 mod gathering;
 mod handle;
 mod holders;
+mod job;
 mod message;
 mod origin;
 mod pages;

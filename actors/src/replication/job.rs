@@ -1,0 +1,208 @@
+//! One job, as a task of its own: it alone writes down how it stands, so nothing overtakes anything.
+
+use std::{
+    any::Any,
+    collections::BTreeMap,
+    panic::AssertUnwindSafe,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use futures::FutureExt;
+use proto::TesseraId;
+use tokio::sync::{Mutex, Semaphore, mpsc, watch};
+
+use super::{
+    Tools, fetch,
+    message::{Progress, Reply},
+    publish, repair,
+    told::Told,
+};
+use crate::{
+    clock,
+    error::ActorError,
+    storage::{JobKind, JobState, Note, ReplicationJob},
+    supervision::gate::Slot,
+};
+
+/// What a job is told while it is under way.
+pub(super) enum Word {
+    /// Somebody asks for it: answered once it is written down.
+    Asked(Slot, Reply<ReplicationJob>),
+    /// Give it up: answered once that is written down.
+    Cancel(Slot, Reply<bool>),
+}
+
+/// A job that is under way.
+pub(super) struct Job {
+    pub(super) tools: Arc<Tools>,
+    pub(super) job: ReplicationJob,
+    pub(super) words: mpsc::UnboundedReceiver<Word>,
+    pub(super) progress: watch::Sender<Progress>,
+    pub(super) turns: Turns,
+}
+
+/// What a job waits for before it runs.
+pub(super) struct Turns {
+    /// Those that may run at a time.
+    pub(super) all: Arc<Semaphore>,
+    /// One at a time of each tessera: two would send the same, and sign against each other.
+    pub(super) of_tessera: Arc<Mutex<()>>,
+}
+
+/// The tesserae that jobs are about.
+#[derive(Default)]
+pub(super) struct Tesserae(BTreeMap<TesseraId, Weak<Mutex<()>>>);
+
+impl Tesserae {
+    /// What all jobs of a tessera have in common.
+    pub(super) fn turn(&mut self, tessera: TesseraId) -> Arc<Mutex<()>> {
+        self.0.retain(|_, turn| turn.strong_count() > 0);
+        if let Some(turn) = self.0.get(&tessera).and_then(Weak::upgrade) {
+            return turn;
+        }
+        let turn = Arc::new(Mutex::new(()));
+        self.0.insert(tessera, Arc::downgrade(&turn));
+        turn
+    }
+}
+
+impl Job {
+    /// Writes a new job down and runs it.
+    pub(super) async fn begin(mut self) {
+        // Whoever asked first is in the list already. If it cannot be written down for one, it may be for the next.
+        while let Ok(word) = self.words.try_recv() {
+            match word {
+                Word::Cancel(_slot, reply) => drop(reply.send(Ok(false))),
+                Word::Asked(_slot, reply) => {
+                    let kept = self.write_down().await;
+                    let is_kept = kept.is_ok();
+                    // A caller that gave up has nothing to be told.
+                    let _ = reply.send(kept.map(|()| self.job.clone()));
+                    if is_kept {
+                        return self.run().await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Goes on with what was written down before.
+    pub(super) async fn go_on(self) {
+        if let Err(error) = self.tools.peers.refresh().await {
+            // Just started, nobody is known yet.
+            tracing::warn!(%error, job = self.job.id, "a job goes on, and what is known of other nodes cannot be read");
+        }
+        self.run().await;
+    }
+
+    async fn run(mut self) {
+        let (tools, kind, tessera) = (self.tools.clone(), self.job.kind, self.job.tessera);
+        let Turns { all, of_tessera } = self.turns;
+        let (job, words, progress) = (&mut self.job, &mut self.words, &self.progress);
+        let work = caught(async {
+            let _first = of_tessera.lock().await;
+            // Never closed.
+            let _turn = all.acquire().await;
+            match kind {
+                JobKind::Publish => publish::publish(&tools, tessera, false, progress).await,
+                JobKind::Relayout => publish::publish(&tools, tessera, true, progress).await,
+                JobKind::Repair => repair::repair(&tools, tessera, progress).await,
+                JobKind::Fetch => fetch::fetch(&tools, tessera, progress).await,
+            }
+        });
+        tokio::pin!(work);
+        let mut cancelled = None;
+        let outcome = loop {
+            tokio::select! {
+                outcome = &mut work => break Some(outcome),
+                Some(word) = words.recv() => match word {
+                    Word::Asked(_slot, reply) => drop(reply.send(Ok(job.clone()))),
+                    Word::Cancel(slot, reply) => {
+                        cancelled = Some((slot, reply));
+                        break None;
+                    }
+                }
+            }
+        };
+        finish(&tools, job, outcome).await;
+        if let Some((_slot, reply)) = cancelled {
+            let _ = reply.send(Ok(true));
+        }
+        words.close();
+        while let Some(word) = words.recv().await {
+            match word {
+                Word::Asked(_slot, reply) => drop(reply.send(Ok(job.clone()))),
+                Word::Cancel(_slot, reply) => drop(reply.send(Ok(false))),
+            }
+        }
+    }
+
+    async fn write_down(&self) -> Result<(), ActorError> {
+        let note = vec![Note::Job(self.job.clone())];
+        self.tools.storage.records().note(note).await.map(drop)
+    }
+}
+
+/// Writes down what came of a job, `None` when it was given up. As long as that cannot be written, the job is not finished.
+async fn finish(tools: &Tools, job: &mut ReplicationJob, outcome: Option<Result<Told, ActorError>>) {
+    let (state, told) = match outcome {
+        Some(Ok(told)) if told.is_as_asked() => (JobState::Done, Some(told)),
+        Some(Ok(told)) => (JobState::Degraded, Some(told)),
+        Some(Err(error)) => (JobState::Failed, Some(Told::failed(&error))),
+        None => (JobState::Cancelled, None),
+    };
+    tools.metrics.ended(job.kind, state);
+    let sentence = told.as_ref().map(|told| told.sentence.as_str());
+    tracing::info!(job = job.id, tessera = %job.tessera, ?state, told = sentence, "a job has ended");
+    (job.state, job.changed_at_ms) = (state, clock::now_ms());
+    job.told = told.and_then(|told| serde_json::to_string(&told).ok());
+    while let Err(error) = tools.storage.records().note(vec![Note::Job(job.clone())]).await {
+        tracing::warn!(%error, job = job.id, "it cannot be written down yet that a job has ended");
+        tokio::time::sleep(WRITE_AGAIN).await;
+    }
+}
+
+/// A job that panics has failed, and takes nothing with it.
+async fn caught(work: impl Future<Output = Result<Told, ActorError>>) -> Result<Told, ActorError> {
+    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| {
+        let what = format!(
+            "a fault in this program stopped it ({}): the log says where; ask for it again, and report it if it comes back",
+            said(panic.as_ref())
+        );
+        Err(ActorError::Conflict { what })
+    })
+}
+
+fn said(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it did not say why")
+}
+
+/// When it is tried again to write down that a job has ended.
+const WRITE_AGAIN: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    #[expect(clippy::panic, reason = "that is what is looked at")]
+    async fn job_that_panics_has_failed_and_says_why() {
+        let failed = caught(async { panic!("index 7 of 3") }).await.unwrap_err();
+        assert!(failed.to_string().contains("index 7 of 3"), "{failed}");
+    }
+
+    #[test]
+    fn jobs_of_one_tessera_take_turns() {
+        let (one, other) = (TesseraId::from_bytes([1; 32]), TesseraId::from_bytes([2; 32]));
+        let mut tesserae = Tesserae::default();
+        let turn = tesserae.turn(one);
+        assert!(Arc::ptr_eq(&turn, &tesserae.turn(one)));
+        assert!(!Arc::ptr_eq(&turn, &tesserae.turn(other)));
+        drop(turn);
+        assert_eq!(tesserae.0.len(), 2);
+        let _third = tesserae.turn(TesseraId::from_bytes([3; 32]));
+        assert_eq!(tesserae.0.len(), 1, "what nobody waits for is forgotten");
+    }
+}
