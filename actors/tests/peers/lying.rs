@@ -293,6 +293,26 @@ async fn claim_of_what_the_layout_does_not_name_counts_for_nothing() {
     scene.until_scored((1, 0, 0)).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn claim_without_end_is_not_followed_beyond_the_layouts() {
+    let asked_for = Arc::new(Mutex::new(0));
+    let count = asked_for.clone();
+    let scene = Scene::with(move |asked, request| {
+        *count.lock().unwrap() += 1;
+        claim(asked, request, |claim| {
+            let next = claim.stripes.start + 42;
+            (claim.stripes, claim.next_stripe) = (claim.stripes.start..next, Some(next));
+        })
+    })
+    .await;
+    let tessera = Tessera::new(&scene.node.author, 1, 5_000);
+    tessera.keep(&scene.node).await;
+    let audit = scene.node.system.attestation.audit(scene.liar, tessera.id());
+    // What it says of stripes that it was not asked about is a lie.
+    let audit = tokio::time::timeout(std::time::Duration::from_secs(5), audit).await;
+    assert!(audit.is_ok_and(|audit| audit.is_err()) && *asked_for.lock().unwrap() == 1);
+}
+
 /// A proof of the fragment, changed.
 fn proof(request: Request, group: u32, length: u32, echo: bool) -> Option<(Vec<u8>, Bytes)> {
     let Request::Prove { nonce, .. } = request else { return None };
