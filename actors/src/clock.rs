@@ -1,6 +1,6 @@
 //! The wall clock, for what is shown and for ages; never for order, which sequence numbers give.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The minute of the day by the clock on the wall.
 pub(crate) fn minute_of_day() -> u16 {
@@ -12,4 +12,9 @@ pub(crate) fn minute_of_day() -> u16 {
 pub(crate) fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// A span in milliseconds.
+pub(crate) fn ms(span: Duration) -> i64 {
+    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
 }

@@ -19,11 +19,18 @@ pub struct IntegrityConfig {
     pub scrub_rate: Option<u64>,
     /// When nothing is read for that.
     pub quiet_hours: Vec<Hours>,
+    /// Each holder proves at least this often that it has what it claims.
+    pub prove_within: Duration,
 }
 
 impl Default for IntegrityConfig {
     fn default() -> Self {
-        Self { verify_within: VERIFY_WITHIN, scrub_rate: Some(SCRUB_RATE), quiet_hours: Vec::new() }
+        Self {
+            verify_within: VERIFY_WITHIN,
+            scrub_rate: Some(SCRUB_RATE),
+            quiet_hours: Vec::new(),
+            prove_within: PROVE_WITHIN,
+        }
     }
 }
 
@@ -154,6 +161,17 @@ pub(crate) fn read(r: &mut Reader) -> IntegrityConfig {
         Vec::new(),
         "When nothing is read for that, by the clock on the wall: [\"23:00-07:00\"].",
     );
+    let prove_within = r.read(
+        "integrity.prove_within",
+        PROVE_WITHIN,
+        "The holders of this node's tesserae show a piece of what they claim to have at least this often, each of each tessera.\n\
+         Such a proof counts for so long.",
+    );
+    r.require(
+        (PROVE_MIN..=WITHIN_MAX).contains(&prove_within),
+        &["integrity.prove_within"],
+        "holders must prove what they claim within 1 second to 3650 days",
+    );
     r.require(
         (WITHIN_MIN..=WITHIN_MAX).contains(&verify_within),
         &["integrity.verify_within"],
@@ -172,10 +190,13 @@ pub(crate) fn read(r: &mut Reader) -> IntegrityConfig {
         &["integrity.quiet_hours"],
         "the quiet hours must leave at least an hour of the day",
     );
-    IntegrityConfig { verify_within, scrub_rate: scrub_rate.map(|rate| rate.0), quiet_hours }
+    let scrub_rate = scrub_rate.map(|rate| rate.0);
+    IntegrityConfig { verify_within, scrub_rate, quiet_hours, prove_within }
 }
 
 const VERIFY_WITHIN: Duration = Duration::from_secs(30 * 86_400);
+const PROVE_WITHIN: Duration = Duration::from_secs(7 * 86_400);
+const PROVE_MIN: Duration = Duration::from_secs(1);
 const SCRUB_RATE: u64 = 2 << 20;
 const MINUTES_PER_DAY: u16 = 24 * 60;
 /// Less would be a disk that never rests.

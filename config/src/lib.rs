@@ -22,6 +22,7 @@ mod paths;
 mod profile;
 mod raw;
 mod reader;
+mod repair;
 mod replication;
 mod sections;
 pub mod storage;
@@ -44,6 +45,7 @@ pub use origin::{Origin, Place};
 pub use paths::{MACHINE_DATA_DIR, MACHINE_SOCKET};
 pub use profile::Profile;
 pub use reader::Setting;
+pub use repair::{MarginChoice, RepairConfig};
 pub use replication::{LayoutChoice, ReplicationConfig};
 pub use sections::{
     AdminConfig, CONNECTIONS_BYTES, Config, LogFormat, LogLevel, MemoryConfig, NodeConfig,

@@ -9,6 +9,7 @@ use proto::{
 use crate::{
     profile::Profile,
     reader::Reader,
+    repair::{self, RepairConfig},
     value::{Kind, quoted},
 };
 
@@ -21,6 +22,8 @@ pub struct ReplicationConfig {
     pub wanted: Wanted,
     /// Fragments that are on their way to or from others at a time.
     pub max_concurrent_transfers: usize,
+    /// When what is lost is mended.
+    pub repair: RepairConfig,
 }
 
 /// How a tessera is coded.
@@ -49,7 +52,12 @@ impl Default for ReplicationConfig {
             overhead_max_percent: percent(MAX_OVERHEAD),
             k_max: STRIPE_DATA_MAX,
         };
-        Self { layout: LayoutChoice::Auto, wanted, max_concurrent_transfers: TRANSFERS as usize }
+        Self {
+            layout: LayoutChoice::Auto,
+            wanted,
+            max_concurrent_transfers: TRANSFERS as usize,
+            repair: RepairConfig::default(),
+        }
     }
 }
 
@@ -130,7 +138,7 @@ pub(crate) fn read(r: &mut Reader, profile: Profile) -> ReplicationConfig {
         },
     };
     let max_concurrent_transfers = usize::try_from(transfers).unwrap_or(usize::MAX);
-    ReplicationConfig { layout, wanted, max_concurrent_transfers }
+    ReplicationConfig { layout, wanted, max_concurrent_transfers, repair: repair::read(r) }
 }
 
 #[expect(

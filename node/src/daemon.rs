@@ -68,7 +68,12 @@ pub(crate) async fn run(context: &Context) -> Result<Exit, Failure> {
 fn actors(config: &Config, keys: &Keys, metrics: &Metrics, working: Budget) -> Result<SystemConfig, Failure> {
     let author = Some(keys.author.key().clone());
     Ok(SystemConfig {
-        replication: replication::Settings { config: config.replication, author, working },
+        replication: replication::Settings {
+            config: config.replication,
+            prove_within: config.integrity.prove_within,
+            author,
+            working,
+        },
         integrity: config.integrity.clone(),
         cache_bytes_max: config.memory.fragment_cache_bytes,
         credential: Some(keys.credential()?),

@@ -1,9 +1,12 @@
 //! What replication counts.
 
-use opentelemetry::{KeyValue, metrics::Counter};
+use opentelemetry::{
+    KeyValue,
+    metrics::{Counter, Gauge},
+};
 
 use super::{Label, Make};
-use crate::storage::{JobKind, JobState};
+use crate::storage::{JobKind, JobState, WatchedTotals};
 
 /// What jobs count that have tesserae kept by others.
 #[derive(Debug, Clone)]
@@ -13,6 +16,8 @@ pub struct ReplicationMetrics {
     fetched: Counter<u64>,
     repaired: Counter<u64>,
     received: Counter<u64>,
+    safety: Gauge<u64>,
+    oldest_proof: Gauge<u64>,
 }
 
 impl ReplicationMetrics {
@@ -34,8 +39,26 @@ impl ReplicationMetrics {
                 "fetch_jobs",
                 "Tesserae that were to be brought here from other nodes, by whether that was done.",
             ),
+            safety: make.gauge(
+                "tessera_safety",
+                "Tesserae that others keep and this node looks after, by whether they survive what is asked.",
+            ),
+            oldest_proof: make.gauge_of(
+                "s",
+                "oldest_proof_age",
+                "How long ago that holder proved anything whose last proof is longest ago; since 1970 if one never did.",
+            ),
             received: make.count_bytes("fetch", "Bytes of tesserae that were brought here from other nodes."),
         }
+    }
+
+    /// What all tesserae that others keep come to, now.
+    pub(crate) fn watched(&self, totals: &WatchedTotals, now_ms: i64) {
+        for (state, count) in [("safe", totals.safe), ("below", totals.below), ("lost", totals.lost)] {
+            self.safety.record(count, &[KeyValue::new("state", state)]);
+        }
+        let age_ms = totals.proven_at_ms.map_or(0, |at_ms| now_ms.saturating_sub(at_ms).max(0));
+        self.oldest_proof.record(age_ms.cast_unsigned() / 1000, &[]);
     }
 
     /// A job has ended.

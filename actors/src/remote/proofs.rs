@@ -40,8 +40,8 @@ impl From<ActorError> for Unproven {
 
 impl Remote {
     /// Has a node prove one of the fragments of a tessera that it claims, with a group of it: both picked at random, so
-    /// that it cannot keep just what it will be asked for. Notes the proof; or that it claims this fragment no more, if it
-    /// has none.
+    /// that it cannot keep just what it will be asked for. Notes the proof; or that it claims this fragment no more and is
+    /// doubted, if it has none.
     ///
     /// Errors with [`ActorError::NotFound`] when it claims none, or no layout of the tessera is here.
     pub async fn prove_one(
@@ -68,9 +68,9 @@ impl Remote {
         let bytes = match proof {
             Ok(bytes) => bytes,
             Err(error) => {
-                // It says so itself. Whoever gives wrong bytes or none at all may still have the right ones.
-                if matches!(refused(&error), Some(RefusalKind::NotFound | RefusalKind::Corrupt))
-                    && let Err(error) = records.note(vec![Note::Disproven { holder, fragment }]).await
+                let notes = disproof(&error, holder, fragment, at_ms);
+                if !notes.is_empty()
+                    && let Err(error) = records.note(notes).await
                 {
                     tracing::warn!(%holder, %fragment, %error, "it is not written down that it was not proven");
                 }
@@ -79,6 +79,20 @@ impl Remote {
         };
         records.note(vec![Note::Proof { holder, fragment, checksum: row.checksum, at_ms }]).await?;
         Ok(Proven { fragment, group, groups, bytes })
+    }
+}
+
+/// What counts no more when a holder could not show what it claims. Whoever does not answer may still have it.
+fn disproof(error: &ActorError, holder: NodeId, fragment: FragmentId, at_ms: i64) -> Vec<Note> {
+    let doubted = Note::Doubted { holder, tessera: fragment.tessera, at_ms };
+    match refused(error) {
+        // It has found that itself, and does not claim it any more.
+        Some(RefusalKind::Corrupt) => vec![Note::Disproven { holder, fragment }],
+        Some(RefusalKind::NotFound) => vec![Note::Disproven { holder, fragment }, doubted],
+        _ => match error {
+            ActorError::Peer { trouble: PeerTrouble::Lied { .. }, .. } => vec![doubted],
+            _ => Vec::new(),
+        },
     }
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use proto::TesseraId;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::{
-    sync::{Semaphore, mpsc, mpsc::error::SendError, watch},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, mpsc::error::SendError, watch},
     task::JoinSet,
 };
 
@@ -13,7 +13,7 @@ use super::{
     Tools,
     job::{Job, Tesserae, Turns, Word},
     message::{Order, Progress, ReplicationMsg, Reply, Step},
-    standing,
+    standing, sweep,
     told::Told,
 };
 use crate::{
@@ -39,8 +39,20 @@ pub(super) struct State {
     /// How many jobs may run at a time.
     turns: Arc<Semaphore>,
     tesserae: Tesserae,
+    /// Has the sweep look whether there is anything to do.
+    wake: Arc<Notify>,
     /// All that this actor has begun ends with it; the next one takes it up again.
     tasks: JoinSet<()>,
+}
+
+/// How a job begins.
+enum Begins {
+    /// It was written down before.
+    Again,
+    /// The sweep has found that it is needed; as long as it runs it has this permit.
+    ByItself(OwnedSemaphorePermit),
+    /// Somebody asks for it.
+    Asked(Slot, Reply<ReplicationJob>),
 }
 
 struct UnderWay {
@@ -66,6 +78,7 @@ impl Actor for ReplicationActor {
             under_way: BTreeMap::new(),
             turns: Arc::new(Semaphore::new(JOBS_RUNNING_MAX)),
             tesserae: Tesserae::default(),
+            wake: Arc::default(),
             tasks: JoinSet::new(),
         };
         state.load(&me, Duration::ZERO);
@@ -88,7 +101,8 @@ impl Actor for ReplicationActor {
             }
             ReplicationMsg::Safety { tessera, slot, reply } => state.safety(tessera, slot, reply),
             ReplicationMsg::Cancel { id, slot, reply } => state.cancel(id, slot, reply),
-            ReplicationMsg::Ended { id } => drop(state.under_way.remove(&id)),
+            ReplicationMsg::Mend { tessera, permit } => state.mend(&me, tessera, permit),
+            ReplicationMsg::Ended { id } => state.ended(id),
             ReplicationMsg::Ping(reply) => drop(reply.send(())),
             #[cfg(feature = "faults")]
             #[expect(clippy::panic, reason = "a test asked for it")]
@@ -124,8 +138,9 @@ impl State {
         self.next_id = Some(last + 1);
         for job in unfinished {
             tracing::info!(job = job.id, tessera = %job.tessera, "a job goes on");
-            self.run(me, job, None);
+            self.run(me, job, Begins::Again);
         }
+        self.tasks.spawn(sweep::run(self.tools.clone(), me.clone(), self.wake.clone()));
         for (order, slot, reply) in std::mem::take(&mut self.waiting) {
             self.begin(me, order, slot, reply);
         }
@@ -156,44 +171,63 @@ impl State {
             let _ = reply.send(Err(busy));
             return;
         }
+        let job = self.new_job(id, order);
+        self.run(me, job, Begins::Asked(slot, reply));
+    }
+
+    fn ended(&mut self, id: u64) {
+        if self.under_way.remove(&id).is_some_and(|one| one.of.0 == JobKind::Repair) {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Mends a tessera, unless that is being done.
+    fn mend(&mut self, me: &ActorRef<ReplicationMsg>, tessera: TesseraId, permit: OwnedSemaphorePermit) {
+        let is_it = |one: &UnderWay| one.of == (JobKind::Repair, tessera);
+        if !self.under_way.values().any(is_it)
+            && let Some(id) = self.next_id
+        {
+            let job = self.new_job(id, Order { kind: JobKind::Repair, tessera });
+            tracing::info!(job = id, %tessera, "too much of it is lost: it is mended");
+            self.run(me, job, Begins::ByItself(permit));
+        }
+    }
+
+    fn new_job(&mut self, id: u64, Order { kind, tessera }: Order) -> ReplicationJob {
         self.next_id = Some(id + 1);
         let now_ms = clock::now_ms();
-        let job = ReplicationJob {
+        ReplicationJob {
             id,
-            kind: order.kind,
-            tessera: order.tessera,
+            kind,
+            tessera,
             state: JobState::Pending,
             began_at_ms: now_ms,
             changed_at_ms: now_ms,
             told: None,
-        };
-        self.run(me, job, Some((slot, reply)));
+        }
     }
 
     /// Runs a job as a task. A new one is written down first, and then acknowledged.
-    fn run(
-        &mut self,
-        me: &ActorRef<ReplicationMsg>,
-        job: ReplicationJob,
-        asked: Option<(Slot, Reply<ReplicationJob>)>,
-    ) {
+    fn run(&mut self, me: &ActorRef<ReplicationMsg>, job: ReplicationJob, begins: Begins) {
         let (progress, seen) = watch::channel(Progress::of(Step::Waiting, 0));
         let (sender, words) = mpsc::unbounded_channel();
         let turns = Turns { all: self.turns.clone(), of_tessera: self.tesserae.turn(job.tessera) };
         let ended = Ended { me: me.clone(), id: job.id };
         self.under_way
             .insert(job.id, UnderWay { of: (job.kind, job.tessera), progress: seen, words: sender.clone() });
-        let is_new = asked.is_some();
-        if let Some((slot, reply)) = asked {
-            // The receiver is just below.
-            let _ = sender.send(Word::Asked(slot, reply));
-        }
         let job = Job { tools: self.tools.clone(), job, words, progress, turns };
         self.tasks.spawn(async move {
-            if is_new {
-                job.begin().await
-            } else {
-                job.go_on().await
+            match begins {
+                Begins::Again => job.go_on().await,
+                Begins::ByItself(permit) => {
+                    job.begin_by_itself().await;
+                    drop(permit);
+                }
+                Begins::Asked(slot, reply) => {
+                    // The job has the receiver.
+                    let _ = sender.send(Word::Asked(slot, reply));
+                    job.begin().await;
+                }
             }
             drop(ended);
         });

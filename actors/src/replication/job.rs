@@ -68,6 +68,16 @@ impl Tesserae {
 }
 
 impl Job {
+    /// Writes a job down that nobody has asked for, and runs it.
+    pub(super) async fn begin_by_itself(self) {
+        match self.write_down().await {
+            Ok(()) => self.run().await,
+            Err(error) => {
+                tracing::warn!(%error, tessera = %self.job.tessera, "it cannot be mended now: that is tried again");
+            }
+        }
+    }
+
     /// Writes a new job down and runs it.
     pub(super) async fn begin(mut self) {
         // Whoever asked first is in the list already. If it cannot be written down for one, it may be for the next.
@@ -157,7 +167,11 @@ async fn finish(tools: &Tools, job: &mut ReplicationJob, outcome: Option<Result<
     tracing::info!(job = job.id, tessera = %job.tessera, ?state, told = sentence, "a job has ended");
     (job.state, job.changed_at_ms) = (state, clock::now_ms());
     job.told = told.and_then(|told| serde_json::to_string(&told).ok());
-    while let Err(error) = tools.storage.records().note(vec![Note::Job(job.clone())]).await {
+    let mut notes = vec![Note::Job(job.clone())];
+    if job.kind == JobKind::Repair {
+        notes.push(Note::LookAt { tessera: job.tessera });
+    }
+    while let Err(error) = tools.storage.records().note(notes.clone()).await {
         tracing::warn!(%error, job = job.id, "it cannot be written down yet that a job has ended");
         tokio::time::sleep(WRITE_AGAIN).await;
     }

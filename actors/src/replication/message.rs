@@ -2,7 +2,7 @@
 
 use proto::TesseraId;
 use ractor::RpcReplyPort;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::told::Told;
 use crate::{
@@ -27,6 +27,8 @@ pub(super) enum ReplicationMsg {
     Cancel { id: u64, slot: Slot, reply: Reply<bool> },
     /// How safe a tessera is by what others claim; `None` when nobody says who keeps it.
     Safety { tessera: TesseraId, slot: Slot, reply: Reply<Option<Told>> },
+    /// It is this node's turn to mend a tessera.
+    Mend { tessera: TesseraId, permit: OwnedSemaphorePermit },
     /// A job has ended, whatever came of it.
     Ended { id: u64 },
     /// Is anybody there? Answered at once, and without a slot.

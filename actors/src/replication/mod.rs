@@ -27,11 +27,13 @@ mod sending;
 mod sources;
 mod standing;
 mod survey;
+mod sweep;
 mod told;
+mod turn;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use config::ReplicationConfig;
+use config::{IntegrityConfig, ReplicationConfig};
 use futures::future::BoxFuture;
 use proto::{AuthorKey, NodeKey};
 use ractor::{Actor, ActorCell, ActorRef, SpawnErr};
@@ -56,6 +58,8 @@ use crate::{
 /// What a job needs.
 struct Tools {
     config: ReplicationConfig,
+    /// How long a proof counts.
+    prove_within: Duration,
     /// Signs layouts and placements of what is its own.
     author: Option<AuthorKey>,
     /// Signs for this node as a holder.
@@ -70,6 +74,8 @@ struct Tools {
     /// Fragments that may be on their way.
     transfers: Arc<Semaphore>,
     coders: coding::Coders,
+    /// Tesserae that the sweep mends at a time: what is worst off comes before what waits.
+    mending: Arc<Semaphore>,
 }
 
 /// What replication is to do, and with what.
@@ -77,6 +83,8 @@ struct Tools {
 pub struct Settings {
     /// How tesserae are spread over other nodes.
     pub config: ReplicationConfig,
+    /// How long a proof counts: each holder gives one as often.
+    pub prove_within: Duration,
     /// The author's key: it signs who keeps what of the author's tesserae. Without it none is published.
     pub author: Option<AuthorKey>,
     /// Memory that is shared by all that work on something large.
@@ -86,7 +94,8 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         let working = Budget::new(WORKING_BYTES);
-        Self { config: ReplicationConfig::default(), author: None, working }
+        let prove_within = IntegrityConfig::default().prove_within;
+        Self { config: ReplicationConfig::default(), prove_within, author: None, working }
     }
 }
 
@@ -147,7 +156,7 @@ pub(crate) struct Starter {
 impl Starter {
     /// A handle, and what starts the actor behind it.
     pub(crate) fn new(
-        Settings { config, author, working }: Settings,
+        Settings { config, prove_within, author, working }: Settings,
         Doors { storage, attestation, pool, remote }: Doors,
         key: NodeKey,
         peers: Peers,
@@ -159,6 +168,7 @@ impl Starter {
         let transfers = Arc::new(Semaphore::new(config.max_concurrent_transfers));
         let tools = Tools {
             config,
+            prove_within,
             author,
             key,
             storage,
@@ -170,6 +180,7 @@ impl Starter {
             memory,
             transfers,
             coders,
+            mending: Arc::new(Semaphore::new(MENDING_MAX)),
         };
         (ReplicationHandle::new(seat), Self { arguments: Arc::new(tools), seat: sender })
     }
@@ -198,6 +209,8 @@ impl Child for Starter {
 pub const NAME: &str = "replication";
 /// Requests waiting or running at a time. Jobs are none: they are written down and wait there.
 const REQUESTS_MAX: usize = 64;
+/// Tesserae that the sweep mends at a time.
+const MENDING_MAX: usize = 2;
 /// Memory to work in, where nothing is configured, in bytes.
 const WORKING_BYTES: u64 = 64 << 20;
 /// The fragments of the widest stripe, in bytes.

@@ -28,7 +28,6 @@ use super::{
     told::{Told, Turned},
 };
 use crate::{
-    clock,
     error::ActorError,
     remote,
     storage::{KeptPlacement, Note, PLACE_BYTES},
@@ -43,6 +42,8 @@ pub(super) struct Placing<'a> {
     pub(super) signer: Signer<'a>,
     pub(super) evidence: Evidence,
     pub(super) progress: &'a watch::Sender<Progress>,
+    /// When the job began that does it, in milliseconds since 1970.
+    pub(super) began_ms: i64,
 }
 
 /// Who says who keeps it.
@@ -186,10 +187,9 @@ impl Placing<'_> {
         turned: Vec<Turned>,
         known: usize,
     ) -> Result<Told, ActorError> {
-        let since = Since::now(clock::now_ms());
-        let records = self.tools.storage.records();
-        let guarantee = standing::guarantee(&records, self.layout.layout(), operators, since).await?;
-        Ok(Told::published(guarantee, self.tools.config.wanted.survive, turned, known))
+        let (records, since) = (self.tools.storage.records(), Since::now(self.tools).or_since(self.began_ms));
+        let found = standing::found(&records, self.layout.layout(), operators, since).await?;
+        Ok(Told::published(found.guarantee, self.tools.config.wanted.survive, turned, known))
     }
 
     fn tessera(&self) -> TesseraId {

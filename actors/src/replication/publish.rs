@@ -24,6 +24,7 @@ use super::{
     told::{Told, Turned},
 };
 use crate::{
+    clock,
     error::ActorError,
     storage::Note,
     store::{Deposited, FragmentStore},
@@ -42,9 +43,10 @@ pub(super) async fn publish(
         what: format!("{tessera} is somebody else's: only its author publishes it"),
     })?;
     progress.send_replace(Progress::of(Step::Asking, 0));
+    let began_ms = clock::now_ms();
     let survey = survey(tools, tessera).await;
     let origin = Origin::Copy(copy.clone());
-    let publication = Publication { tools, copy, origin, author, anew, progress };
+    let publication = Publication { tools, copy, origin, author, anew, progress, began_ms };
     publication.run(&survey).await
 }
 
@@ -57,6 +59,7 @@ struct Publication<'a> {
     /// Whether another layout is wanted, where another fits better.
     anew: bool,
     progress: &'a watch::Sender<Progress>,
+    began_ms: i64,
 }
 
 /// A layout that others keep, and who does.
@@ -105,6 +108,7 @@ impl Publication<'_> {
             signer: Signer::Author(self.author),
             evidence: Evidence::Receipts,
             progress: self.progress,
+            began_ms: self.began_ms,
         }
     }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use futures::future::{join, join_all};
-use proto::{FragmentId, NodeId, TesseraId, placement::Placement};
+use proto::{FragmentId, NodeId, TesseraId, layout::Layout, placement::Placement};
 use tokio::{
     sync::watch,
     time::{Duration, timeout},
@@ -54,7 +54,7 @@ pub(super) async fn repair(
     let (lost, survey) = join(gone(tools, tessera, &placement), survey(tools, tessera)).await;
     let is_lost = |node: NodeId| lost.iter().any(|one| one.node == node);
     if placement.indices(us).next().is_some() {
-        claim_ours(tools, &located, since_ms).await?;
+        claim_ours(tools, located.layout.layout(), since_ms).await?;
     }
     let stay: Vec<_> = placement.holders.iter().map(|holder| holder.filter(|node| !is_lost(*node))).collect();
     let layout = located.layout.layout();
@@ -64,7 +64,16 @@ pub(super) async fn repair(
     let layout = located.layout.clone();
     let origin = origin(tools, sources, located).await?;
     let evidence = Evidence::ClaimsSince(since_ms);
-    let placing = Placing { tools, origin: &origin, layout: &layout, pages, signer, evidence, progress };
+    let placing = Placing {
+        tools,
+        origin: &origin,
+        layout: &layout,
+        pages,
+        signer,
+        evidence,
+        progress,
+        began_ms: since_ms,
+    };
     let holders = placing.place(Some(&placement), &stay, candidates).await?;
     let mut operators = Operators::new(us, &tools.peers.book());
     if holders.indices(us).next().is_some() {
@@ -86,7 +95,7 @@ fn placed(sources: &Sources, tessera: TesseraId) -> Result<(Located, Placement),
 }
 
 /// The holders that do not answer. What the others have is noted.
-async fn gone(tools: &Tools, tessera: TesseraId, placement: &Placement) -> Vec<Turned> {
+pub(super) async fn gone(tools: &Tools, tessera: TesseraId, placement: &Placement) -> Vec<Turned> {
     let us = tools.peers.us();
     let mut nodes: Vec<NodeId> =
         placement.holders.iter().flatten().copied().filter(|node| *node != us).collect();
@@ -106,8 +115,8 @@ async fn gone(tools: &Tools, tessera: TesseraId, placement: &Placement) -> Vec<T
 }
 
 /// What this node keeps for the author counts as what others keep.
-async fn claim_ours(tools: &Tools, located: &Located, at_ms: i64) -> Result<(), ActorError> {
-    let (layout, holder) = (located.layout.layout(), tools.peers.us());
+pub(super) async fn claim_ours(tools: &Tools, layout: &Layout, at_ms: i64) -> Result<(), ActorError> {
+    let holder = tools.peers.us();
     let stripes = layout.stripe_numbers();
     let mut from = (stripes.start, 0);
     loop {

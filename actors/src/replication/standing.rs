@@ -10,7 +10,7 @@ use proto::{
     guarantee::Standing,
     layout::{Layout, SignedLayout},
     manifest::SignedManifest,
-    placement::{Domain, SignedPlacement},
+    placement::{Domain, Placement, SignedPlacement},
     record::DocumentKind,
 };
 use serde::{Deserialize, Serialize};
@@ -65,24 +65,40 @@ impl Guarantee {
 /// What counts as being there: when it was claimed or proven last. In milliseconds since 1970.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Since {
-    pub(super) claimed_ms: i64,
-    pub(super) proven_ms: i64,
+    claimed_ms: i64,
+    proven_ms: i64,
+    /// What was later than this was noted by a clock that was wrong.
+    latest_ms: i64,
 }
 
 impl Since {
-    /// As of now.
-    pub(super) fn now(now_ms: i64) -> Self {
-        let before =
-            |span: Duration| now_ms.saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX));
-        Self { claimed_ms: before(CLAIMED_WITHIN), proven_ms: before(PROVEN_WITHIN) }
+    /// As of now: claimed within two sweeps, or proven within the time for that.
+    pub(super) fn now(tools: &Tools) -> Self {
+        let repair = &tools.config.repair;
+        Self::at(clock::now_ms(), 2 * (repair.interval + repair.jitter), tools.prove_within)
+    }
+
+    fn at(now_ms: i64, claimed_within: Duration, proven_within: Duration) -> Self {
+        let before = |span: Duration| now_ms.saturating_sub(clock::ms(span));
+        let (claimed_ms, proven_ms) = (before(claimed_within), before(proven_within));
+        Self { claimed_ms, proven_ms, latest_ms: now_ms.saturating_add(clock::ms(CLOCK_STEP)) }
+    }
+
+    /// What was said since then counts too: asking all holders may take longer than two sweeps.
+    pub(super) fn or_since(self, ms: i64) -> Self {
+        Self { claimed_ms: self.claimed_ms.min(ms), ..self }
     }
 
     fn is_alive(&self, claimed: &Claimed) -> bool {
-        claimed.claimed_at_ms >= self.claimed_ms || self.is_proven(claimed)
+        self.is_claimed(claimed) || self.is_proven(claimed)
+    }
+
+    fn is_claimed(&self, claimed: &Claimed) -> bool {
+        (self.claimed_ms..=self.latest_ms).contains(&claimed.claimed_at_ms)
     }
 
     fn is_proven(&self, claimed: &Claimed) -> bool {
-        claimed.proven_at_ms.is_some_and(|at_ms| at_ms >= self.proven_ms)
+        claimed.proven_at_ms.is_some_and(|at_ms| (self.proven_ms..=self.latest_ms).contains(&at_ms))
     }
 }
 
@@ -119,40 +135,77 @@ impl Operators {
     }
 }
 
-/// How safe a tessera is, by what is known here of the newest layout that others keep; `None` when nobody says who does.
-pub(super) async fn as_known(tools: &Tools, tessera: TesseraId) -> Result<Option<Told>, ActorError> {
-    let records = tools.storage.records();
-    let placements = records.placements(tessera).await?;
+/// A tessera that others keep, as far as is known here: the newest layout that somebody is said to keep.
+pub(super) struct Known {
+    pub(super) author: AuthorId,
+    pub(super) layout: SignedLayout,
+    pub(super) placement: Placement,
+}
+
+/// What is known of who keeps a tessera; `None` when nobody says that.
+pub(super) async fn known(tools: &Tools, tessera: TesseraId) -> Result<Option<Known>, ActorError> {
+    let placements = tools.storage.records().placements(tessera).await?;
     if placements.is_empty() {
         return Ok(None);
     }
     let layouts = tools.storage.layouts(tessera).await?;
     let placed = |layout: &SignedLayout| placements.iter().find(|kept| kept.layout == layout.checksum());
-    let newest = layouts.iter().flatten().find_map(|layout| Some((layout, placed(layout)?)));
-    let Some((layout, kept)) = newest else { return Ok(None) };
-    let (us, book) = (tools.peers.us(), tools.peers.book());
-    let mut operators = Operators::new(us, &book);
-    // Of others' tesserae this node keeps a part as any other does.
+    let newest = layouts.into_iter().flatten().find_map(|layout| Some((placed(&layout)?, layout)));
+    let Some((kept, layout)) = newest else { return Ok(None) };
     let hash = Checksum::from_bytes(*tessera.as_bytes());
     let manifest = tools.storage.document(tessera, DocumentKind::Manifest, Some(hash)).await?;
     let author = SignedManifest::parse(manifest)?.manifest().author;
-    let signed = SignedPlacement::parse(kept.signed.clone(), tessera, author)?;
-    if signed.placement().indices(us).next().is_some() {
-        operators.count_us();
+    let placement = SignedPlacement::parse(kept.signed.clone(), tessera, author)?.placement().clone();
+    Ok(Some(Known { author, layout, placement }))
+}
+
+impl Known {
+    /// Whose claims count. Of others' tesserae this node keeps a part as any other does.
+    pub(super) async fn operators(&self, tools: &Tools) -> Result<Operators, ActorError> {
+        let (us, book) = (tools.peers.us(), tools.peers.book());
+        let mut operators = Operators::new(us, &book);
+        if self.placement.indices(us).next().is_some() {
+            operators.count_us();
+        }
+        let doubted = tools.storage.records().doubted(self.placement.tessera).await?;
+        doubted.into_iter().for_each(|node| operators.leave_out(node));
+        Ok(operators)
     }
-    let found = guarantee(&records, layout.layout(), &operators, Since::now(clock::now_ms())).await?;
-    let known = book.peers.keys().filter(|node| book.is_wanted(**node)).count();
-    Ok(Some(Told::published(found, tools.config.wanted.survive, Vec::new(), known)))
+
+    /// How safe it is, by what holders have said lately.
+    pub(super) async fn found(&self, tools: &Tools, since: Since) -> Result<Found, ActorError> {
+        let (records, operators) = (tools.storage.records(), self.operators(tools).await?);
+        found(&records, self.layout.layout(), &operators, since).await
+    }
+}
+
+/// How safe a tessera is, by what is known here of the newest layout that others keep; `None` when nobody says who does.
+pub(super) async fn as_known(tools: &Tools, tessera: TesseraId) -> Result<Option<Told>, ActorError> {
+    let Some(known) = known(tools, tessera).await? else { return Ok(None) };
+    let found = known.found(tools, Since::now(tools)).await?;
+    let book = tools.peers.book();
+    let wanted = book.peers.keys().filter(|node| book.is_wanted(**node)).count();
+    Ok(Some(Told::published(found.guarantee, tools.config.wanted.survive, Vec::new(), wanted)))
+}
+
+/// What holders have of a tessera.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) guarantee: Guarantee,
+    /// As the margin of the guarantee, but by claims alone: a proof counts for longer than it takes to be lost.
+    pub(super) claimed_margin: i32,
+    /// Bytes of fragments that nobody has.
+    pub(super) missing_bytes: u64,
 }
 
 /// How safe a tessera is by this layout.
-pub(super) async fn guarantee(
+pub(super) async fn found(
     records: &RecordsHandle,
     layout: &Layout,
     operators: &Operators,
     since: Since,
-) -> Result<Guarantee, ActorError> {
-    let mut tally = Tally::default();
+) -> Result<Found, ActorError> {
+    let (mut tally, mut missing_bytes) = (Tally::default(), 0);
     let all = layout.stripe_numbers();
     let mut from = all.start;
     while from < all.end {
@@ -162,17 +215,25 @@ pub(super) async fn guarantee(
         for stripe in from..to {
             let (these, others) = rest.split_at(rest.partition_point(|claimed| claimed.stripe == stripe));
             rest = others;
-            tally.stripe(layout.stripe_width(stripe).0, these, operators, since);
+            let (data, parity) = layout.stripe_width(stripe);
+            let there = tally.stripe(data, these, operators, since);
+            let missing = (0..data + parity).filter(|index| !there.contains(index));
+            missing_bytes +=
+                missing.map(|index| u64::from(layout.fragment_len_at(stripe, index))).sum::<u64>();
         }
         from = to;
     }
-    Ok(tally.guarantee())
+    let guarantee = tally.guarantee();
+    let claimed_margin = tally.claimed.map_or(guarantee.margin, |claimed| claimed.margin);
+    Ok(Found { guarantee, claimed_margin, missing_bytes })
 }
 
 /// What was found of some stripes.
 #[derive(Debug, Default)]
 struct Tally {
     standing: Option<Standing>,
+    /// The same by claims alone.
+    claimed: Option<Standing>,
     domains: BTreeSet<Domain>,
     nodes: BTreeSet<NodeId>,
     proven: BTreeSet<NodeId>,
@@ -180,23 +241,29 @@ struct Tally {
 }
 
 impl Tally {
-    /// One stripe, of which this is claimed.
-    fn stripe(&mut self, k: u16, claims: &[Claimed], operators: &Operators, since: Since) {
-        let alive = claims.iter().filter(|it| operators.counts(it.holder) && since.is_alive(it));
-        let mut holders = BTreeMap::<u16, Vec<Domain>>::new();
-        for claimed in alive {
+    /// One stripe, of which this is claimed. The indices that somebody has.
+    fn stripe(&mut self, k: u16, claims: &[Claimed], operators: &Operators, since: Since) -> BTreeSet<u16> {
+        let (mut holders, mut claimants) = (Fragments::new(), Fragments::new());
+        for claimed in claims.iter().filter(|it| operators.counts(it.holder) && since.is_alive(it)) {
             let domain = operators.domain(claimed.holder);
             self.domains.insert(domain);
             self.nodes.insert(claimed.holder);
             if since.is_proven(claimed) {
                 self.proven.insert(claimed.holder);
             }
+            if since.is_claimed(claimed) {
+                claimants.entry(claimed.index).or_default().push(domain);
+            }
             let oldest = self.oldest_claim_ms.unwrap_or(i64::MAX).min(claimed.claimed_at_ms);
             self.oldest_claim_ms = Some(oldest);
             holders.entry(claimed.index).or_default().push(domain);
         }
-        let here = Standing::of(k, spread(holders).into_values());
-        self.standing = Some(self.standing.map_or(here, |before| before.and(here)));
+        let there = holders.keys().copied().collect();
+        for (standing, fragments) in [(&mut self.standing, holders), (&mut self.claimed, claimants)] {
+            let here = Standing::of(k, spread(fragments).into_values());
+            *standing = Some(standing.map_or(here, |before| before.and(here)));
+        }
+        there
     }
 
     fn guarantee(&self) -> Guarantee {
@@ -214,9 +281,12 @@ impl Tally {
     }
 }
 
+/// Who has each fragment of a stripe.
+type Fragments = BTreeMap<u16, Vec<Domain>>;
+
 /// How many different fragments each domain counts for. Second copies do not count: a fragment that several have is that of
 /// the one that counts for the fewest so far, the fragments that only one has first.
-fn spread(holders: BTreeMap<u16, Vec<Domain>>) -> BTreeMap<Domain, u16> {
+fn spread(holders: Fragments) -> BTreeMap<Domain, u16> {
     let mut fragments: Vec<_> = holders.into_values().collect();
     fragments.sort_by_key(Vec::len);
     let mut counts = BTreeMap::<Domain, u16>::new();
@@ -229,10 +299,8 @@ fn spread(holders: BTreeMap<u16, Vec<Domain>>) -> BTreeMap<Domain, u16> {
 
 /// Stripes that are looked at together.
 const STRIPES: u32 = 1024;
-/// A claim counts for so long: two sweeps.
-const CLAIMED_WITHIN: Duration = Duration::from_secs(2 * 24 * 3600);
-/// A proof counts for so long.
-const PROVEN_WITHIN: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How far a clock may be set back without anything that was noted before being of the future.
+const CLOCK_STEP: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]
 mod tests {
@@ -266,9 +334,14 @@ mod tests {
         Operators { us: Some(node(99)), of, blocked: BTreeSet::from([node(66)]) }
     }
 
+    fn since() -> Since {
+        let day = Duration::from_secs(24 * 3600);
+        Since::at(NOW_MS, 2 * day, 7 * day)
+    }
+
     fn of(k: u16, claims: &[Claimed]) -> Guarantee {
         let mut tally = Tally::default();
-        tally.stripe(k, claims, &operators(), Since::now(NOW_MS));
+        tally.stripe(k, claims, &operators(), since());
         tally.guarantee()
     }
 
@@ -304,6 +377,30 @@ mod tests {
         assert_eq!(found.oldest_claim_ms, Some(old.claimed_at_ms));
         let long_ago = Claimed { proven_at_ms: Some(NOW_MS - 8 * DAY_MS), ..old };
         assert_eq!(of(1, &[claimed(0, 1), long_ago]).machines, 1);
+    }
+
+    #[test]
+    fn what_a_wrong_clock_has_noted_does_not_count_for_years() {
+        let later = Claimed { claimed_at_ms: NOW_MS + DAY_MS, ..claimed(1, 2) };
+        assert_eq!(of(1, &[claimed(0, 1), later]).machines, 1);
+        let proven = Claimed { proven_at_ms: Some(NOW_MS + DAY_MS), ..later };
+        assert_eq!(of(1, &[claimed(0, 1), proven]).machines, 1);
+        let just_set_back = Claimed { claimed_at_ms: NOW_MS + 60_000, ..claimed(1, 2) };
+        assert_eq!(of(1, &[claimed(0, 1), just_set_back]).machines, 2);
+    }
+
+    #[test]
+    fn margin_by_claims_is_apart_from_what_was_proven_before() {
+        let silent = Claimed {
+            claimed_at_ms: NOW_MS - 3 * DAY_MS,
+            proven_at_ms: Some(NOW_MS - 5 * DAY_MS),
+            ..claimed(1, 2)
+        };
+        let mut tally = Tally::default();
+        let there = tally.stripe(1, &[claimed(0, 1), silent], &operators(), since());
+        assert_eq!(there, BTreeSet::from([0, 1]));
+        let margin = |standing: Option<Standing>| standing.unwrap().margin;
+        assert_eq!((margin(tally.standing), margin(tally.claimed)), (1, 0));
     }
 
     #[test]

@@ -74,6 +74,7 @@ mod trouble;
 mod verify;
 mod victim;
 mod view;
+mod watched;
 mod writer;
 mod written;
 
@@ -112,6 +113,7 @@ pub use session::Session;
 pub use snapshot::{Missing, Restored, SNAPSHOTS_FOLDER, is_snapshot, newest_snapshot};
 pub use sums::Side;
 pub use verify::{Piece, Verified};
+pub use watched::{RepairAllowance, Watched, WatchedTotals, Which};
 pub(crate) use written::Written;
 
 use crate::{

@@ -8,7 +8,10 @@ use std::{ops::Range, time::Duration};
 use bytes::Bytes;
 use proto::{AuthorId, Checksum, FragmentId, NodeId, TesseraId};
 
-use super::replication::{KeptPlacement, ReplicationJob};
+use super::{
+    replication::{KeptPlacement, ReplicationJob},
+    watched::{RepairAllowance, Watched},
+};
 
 /// Something to be kept of others.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -161,6 +164,27 @@ pub enum Note {
     /// Something is done about a tessera with other nodes, or how that stands has changed. Of those that are finished the
     /// last 1,000 are kept.
     Job(ReplicationJob),
+    /// A tessera that others keep was looked at. Nothing is kept of one that nobody is said to keep.
+    Looked(Watched),
+    /// A tessera is to be looked at as soon as may be.
+    LookAt {
+        /// Which tessera.
+        tessera: TesseraId,
+    },
+    /// All are.
+    LookAtAll,
+    /// Repair has begun to move something.
+    RepairAllowance(RepairAllowance),
+    /// A holder had not what it claimed when it was to show it: it counts for none of the tessera until it has proven
+    /// something.
+    Doubted {
+        /// Who.
+        holder: NodeId,
+        /// Of which tessera.
+        tessera: TesseraId,
+        /// When.
+        at_ms: i64,
+    },
 }
 
 /// How a peer came to be known, strongest first.
@@ -267,6 +291,11 @@ impl Note {
             | Self::Placement(_)
             | Self::Unplaced { .. }
             | Self::Job(_)
+            | Self::Looked(_)
+            | Self::LookAt { .. }
+            | Self::LookAtAll
+            | Self::RepairAllowance(_)
+            | Self::Doubted { .. }
             | Self::Proof { .. }
             | Self::Disproven { .. }
             | Self::Dropped { .. }

@@ -14,6 +14,7 @@ use super::{
     message::Reply,
     notes::{Blocked, Invite, Origin, Receipt},
     replication::{Jobs, KeptPlacement, ReplicationJob},
+    watched::{RepairAllowance, Watched, WatchedTotals, Which},
 };
 use crate::{error::ActorError, supervision::gate::Slot};
 
@@ -45,6 +46,14 @@ pub(super) enum Question {
     Placements { tessera: TesseraId, reply: Reply<Vec<KeptPlacement>> },
     /// What is done about tesserae with other nodes.
     ReplicationJobs { which: Jobs, reply: Reply<Vec<ReplicationJob>> },
+    /// When it is looked at what others keep.
+    Watched { which: Which, reply: Reply<Vec<Watched>> },
+    /// What all of that comes to.
+    WatchedTotals { survive: u16, reply: Reply<WatchedTotals> },
+    /// What repair may still move.
+    RepairAllowance { reply: Reply<Option<RepairAllowance>> },
+    /// Whose claims of a tessera count for nothing.
+    Doubted { tessera: TesseraId, reply: Reply<Vec<NodeId>> },
     /// For which accounts anything of a tessera is kept.
     Keepers { tessera: TesseraId, reply: Reply<Vec<AccountId>> },
     /// How much is kept for an account.

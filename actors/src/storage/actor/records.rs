@@ -7,7 +7,7 @@ use crate::storage::{
     ledger,
     message::StorageMsg,
     records::{self, Question, RecordsMsg},
-    replication,
+    replication, watched,
 };
 
 impl State {
@@ -49,6 +49,18 @@ impl State {
             }),
             Question::ReplicationJobs { which, reply } => self.answer(me, slot, reply, async move {
                 index.as_it_is(async |index| replication::jobs(index, which).await).await
+            }),
+            Question::Watched { which, reply } => self.answer(me, slot, reply, async move {
+                index.as_it_is(async |index| watched::watched(index, which).await).await
+            }),
+            Question::WatchedTotals { survive, reply } => self.answer(me, slot, reply, async move {
+                index.as_it_is(async |index| watched::totals(index, survive).await).await
+            }),
+            Question::RepairAllowance { reply } => self.answer(me, slot, reply, async move {
+                index.as_it_is(async |index| watched::allowance(index).await).await
+            }),
+            Question::Doubted { tessera, reply } => self.answer(me, slot, reply, async move {
+                index.as_it_is(async |index| watched::doubted(index, tessera).await).await
             }),
             Question::Keepers { tessera, reply } => self.answer(me, slot, reply, async move {
                 index.about(tessera, async |index| records::keepers(index, tessera).await).await

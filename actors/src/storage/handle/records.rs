@@ -15,6 +15,7 @@ use crate::{
         ops::{Op, Outcome},
         records::{AccountTotals, Block, Claimed, HeldDocument, Holder, Peer, Question, RecordsMsg},
         replication::{Jobs, KeptPlacement, ReplicationJob},
+        watched::{RepairAllowance, Watched, WatchedTotals, Which},
     },
 };
 
@@ -104,6 +105,26 @@ impl RecordsHandle {
     /// What is done about tesserae with other nodes.
     pub async fn replication_jobs(&self, which: Jobs) -> Result<Vec<ReplicationJob>, ActorError> {
         self.ask(|reply| Question::ReplicationJobs { which, reply }).await
+    }
+
+    /// The tesserae that others keep, as this node found them when it looked last.
+    pub async fn watched(&self, which: Which) -> Result<Vec<Watched>, ActorError> {
+        self.ask(|reply| Question::Watched { which, reply }).await
+    }
+
+    /// What they come to, where so many machines may be lost.
+    pub async fn watched_totals(&self, survive: u16) -> Result<WatchedTotals, ActorError> {
+        self.ask(|reply| Question::WatchedTotals { survive, reply }).await
+    }
+
+    /// The bytes that repair may still move, as of when that was noted; `None` when it has moved nothing yet.
+    pub async fn repair_allowance(&self) -> Result<Option<RepairAllowance>, ActorError> {
+        self.ask(|reply| Question::RepairAllowance { reply }).await
+    }
+
+    /// The holders of a tessera that had not what they claimed, and have proven nothing since.
+    pub async fn doubted(&self, tessera: TesseraId) -> Result<Vec<NodeId>, ActorError> {
+        self.ask(|reply| Question::Doubted { tessera, reply }).await
     }
 
     /// The accounts for which anything of a tessera is kept here, in the order of their ids.

@@ -15,6 +15,7 @@ use crate::{
     storage::{
         notes::{FINISHED_JOBS_MAX, Note, Score},
         replication::{KeptPlacement, ReplicationJob},
+        watched::{RepairAllowance, Watched},
     },
 };
 
@@ -92,6 +93,21 @@ impl Statements {
                 self.row(JOB, json!([id, kind, tessera, state, began_at_ms, changed_at_ms, told]));
                 self.row(OLD_JOBS, json!([FINISHED_JOBS_MAX]));
             }
+            Note::Looked(watched) => {
+                let Watched { tessera, next_at_ms, looked_at_ms, margin, survives, .. } = watched;
+                let Watched { below_since_ms, due_at_ms, repair_bytes, proven_at_ms, .. } = watched;
+                let tessera = hex(tessera.as_bytes());
+                let found = json!([tessera, next_at_ms, looked_at_ms, margin, survives]);
+                let rest =
+                    [json!(below_since_ms), json!(due_at_ms), json!(repair_bytes), json!(proven_at_ms)];
+                let row = found.as_array().cloned().unwrap_or_default().into_iter().chain(rest);
+                self.row(LOOKED, Value::Array(row.collect()));
+            }
+            Note::LookAt { tessera } => self.row(LOOK_AT, json!([hex(tessera.as_bytes())])),
+            Note::LookAtAll => self.row(LOOK_AT_ALL, json!([])),
+            Note::RepairAllowance(RepairAllowance { left, at_ms }) => {
+                self.row(ALLOWANCE, json!([left, at_ms]));
+            }
             note => self.holder(note),
         }
     }
@@ -122,6 +138,10 @@ impl Statements {
                 let (tessera, holder) = (hex(fragment.tessera.as_bytes()), hex(holder.as_bytes()));
                 let place = (fragment.stripe, fragment.index);
                 self.row(PROOF, json!([tessera, place.0, place.1, holder, hex(checksum.as_bytes()), at_ms]));
+                self.row(BELIEVE, json!([tessera, holder]));
+            }
+            Note::Doubted { holder, tessera, at_ms } => {
+                self.row(DOUBT, json!([hex(tessera.as_bytes()), hex(holder.as_bytes()), at_ms]));
             }
             Note::Disproven { holder, fragment } => {
                 let (tessera, holder) = (hex(fragment.tessera.as_bytes()), hex(holder.as_bytes()));
@@ -218,6 +238,22 @@ const JOB: &str = "INSERT INTO replication_jobs SELECT value ->> 0, value ->> 1,
      ON CONFLICT DO UPDATE SET state = excluded.state, changed_at = excluded.changed_at, told = excluded.told";
 const OLD_JOBS: &str = "DELETE FROM replication_jobs WHERE state <> 1 AND id <= (SELECT max(id) FROM replication_jobs) \
      - (SELECT max(value ->> 0) FROM json_each(?))";
+const LOOKED: &str = "UPDATE watched SET next_at = row.next_at, looked_at = row.looked_at, margin = row.margin, \
+     survives = row.survives, below_since = row.below_since, due_at = row.due_at, repair_bytes = row.repair_bytes, \
+     proven_at = row.proven_at FROM (SELECT unhex(value ->> 0) AS tessera, value ->> 1 AS next_at, \
+     value ->> 2 AS looked_at, value ->> 3 AS margin, value ->> 4 AS survives, value ->> 5 AS below_since, \
+     value ->> 6 AS due_at, value ->> 7 AS repair_bytes, value ->> 8 AS proven_at FROM json_each(?)) AS row \
+     WHERE watched.tessera = row.tessera";
+const LOOK_AT: &str =
+    "UPDATE watched SET next_at = 0 WHERE tessera IN (SELECT unhex(value ->> 0) FROM json_each(?))";
+/// The list has one row for each time that it is asked for: it says nothing.
+const LOOK_AT_ALL: &str = "UPDATE watched SET next_at = 0 WHERE json_array_length(?) > 0";
+const ALLOWANCE: &str = "INSERT INTO repair_allowance SELECT 1, value ->> 0, value ->> 1 FROM json_each(?) WHERE true \
+     ON CONFLICT DO UPDATE SET bytes = excluded.bytes, at = excluded.at";
+const DOUBT: &str = "INSERT INTO doubted SELECT unhex(value ->> 0), unhex(value ->> 1), value ->> 2 FROM json_each(?) \
+     WHERE true ON CONFLICT DO UPDATE SET at = excluded.at";
+const BELIEVE: &str = "DELETE FROM doubted WHERE (tessera, holder) IN ( \
+     SELECT unhex(value ->> 0), unhex(value ->> 1) FROM json_each(?))";
 const DROP_CLAIM: &str = "DELETE FROM claims WHERE (tessera, stripe, idx, holder) IN ( \
      SELECT unhex(value ->> 0), value ->> 1, value ->> 2, unhex(value ->> 3) FROM json_each(?))";
 const FORGET_CLAIMS: &str =

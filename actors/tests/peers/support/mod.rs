@@ -10,7 +10,7 @@ use std::{
 };
 
 use actors::{ActorError, System, SystemConfig, conn_pool::PeerTrouble, replication};
-use config::{NetworkConfig, StorageConfig};
+use config::{NetworkConfig, RepairConfig, ReplicationConfig, StorageConfig};
 use proto::{AuthorKey, NodeId, NodeKey, credential::Credential, wire::RefusalKind};
 pub(crate) use tessera::Tessera;
 
@@ -22,6 +22,7 @@ pub(crate) struct Node {
     pub(crate) author: AuthorKey,
     seed: u8,
     network: NetworkConfig,
+    repair: RepairConfig,
     folder: tempfile::TempDir,
     disk: SlowDisk,
 }
@@ -38,18 +39,24 @@ impl Node {
 
     /// One whose disk may be slow.
     pub(crate) async fn on_disk(seed: u8, disk: SlowDisk, change: impl FnOnce(&mut NetworkConfig)) -> Self {
-        Self::of_author(seed, seed, disk, change).await
+        Self::of_author(seed, seed, disk, RepairConfig::default(), change).await
     }
 
     /// One more machine of the author with this seed.
     pub(crate) async fn of(seed: u8, author: u8) -> Self {
-        Self::of_author(seed, author, SlowDisk::default(), |_| ()).await
+        Self::of_author(seed, author, SlowDisk::default(), RepairConfig::default(), |_| ()).await
+    }
+
+    /// One that looks after what others keep as this says.
+    pub(crate) async fn sweeping(seed: u8, repair: RepairConfig) -> Self {
+        Self::of_author(seed, seed, SlowDisk::default(), repair, |_| ()).await
     }
 
     async fn of_author(
         seed: u8,
         author: u8,
         disk: SlowDisk,
+        repair: RepairConfig,
         change: impl FnOnce(&mut NetworkConfig),
     ) -> Self {
         let listen_addr = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
@@ -57,18 +64,30 @@ impl Node {
         change(&mut network);
         let folder = tempfile::tempdir().unwrap();
         let author = AuthorKey::from_seed([author; 32]);
-        let system = System::start(config(seed, &author, &network, &folder, &disk)).await.unwrap();
-        Self { system, author, seed, network, folder, disk }
+        let system = System::start(config(seed, &author, (&network, repair), &folder, &disk)).await.unwrap();
+        Self { system, author, seed, network, repair, folder, disk }
     }
 
     /// Ends it at once and starts it again, at the same address.
     pub(crate) async fn kill_and_start(&mut self) {
-        self.network.listen_addr = Some(self.address());
+        let address = self.address();
         self.system.clone().crash().await;
+        self.start_again(address).await;
+    }
+
+    /// Starts it again after it has ended, at this address.
+    pub(crate) async fn start_again(&mut self, address: SocketAddr) {
+        self.network.listen_addr = Some(address);
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let system =
-                System::start(config(self.seed, &self.author, &self.network, &self.folder, &self.disk)).await;
+            let system = System::start(config(
+                self.seed,
+                &self.author,
+                (&self.network, self.repair),
+                &self.folder,
+                &self.disk,
+            ))
+            .await;
             match system {
                 Ok(system) => break self.system = system,
                 Err(error) => assert!(Instant::now() < deadline, "{error}"),
@@ -132,7 +151,7 @@ pub(crate) async fn pair() -> (Node, Node) {
 fn config(
     seed: u8,
     author: &AuthorKey,
-    network: &NetworkConfig,
+    (network, repair): (&NetworkConfig, RepairConfig),
     folder: &tempfile::TempDir,
     disk: &SlowDisk,
 ) -> SystemConfig {
@@ -143,7 +162,11 @@ fn config(
         disk: Arc::new(disk.clone()),
         network: network.clone(),
         credential: Some(credential.sign(author).unwrap()),
-        replication: replication::Settings { author: Some(author.clone()), ..Default::default() },
+        replication: replication::Settings {
+            author: Some(author.clone()),
+            config: ReplicationConfig { repair, ..Default::default() },
+            ..Default::default()
+        },
         ..SystemConfig::new(storage, key)
     }
 }

@@ -411,8 +411,12 @@ const ALL_SEEN: &[(&str, &str, &[&str])] = &[
     ("tesseras_storage_written_bytes_total", "file", &["segment", "wal", "index", "snapshot"]),
     ("tesseras_tessera_health", "state", &["intact", "damaged"]),
 ];
-const INTEGRITY: IntegrityConfig =
-    IntegrityConfig { verify_within: Duration::from_millis(100), scrub_rate: None, quiet_hours: Vec::new() };
+const INTEGRITY: IntegrityConfig = IntegrityConfig {
+    verify_within: Duration::from_millis(100),
+    scrub_rate: None,
+    quiet_hours: Vec::new(),
+    prove_within: Duration::from_secs(7 * 86_400),
+};
 const FRAGMENT_BYTES: usize = 4096;
 const CACHE_BYTES: u64 = 16 * FRAGMENT_BYTES as u64;
 /// More than the cache has room for.

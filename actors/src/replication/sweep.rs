@@ -1,0 +1,319 @@
+//! The sweep: every tessera that others keep is looked at once in a while, and what has lost too much is mended, what is
+//! worst off first. Each has its own time, so that a node never asks about all of them at once.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use futures::{StreamExt, future::join_all, stream};
+use proto::{AuthorId, NodeId, TesseraId, repair::repairers};
+use ractor::ActorRef;
+use tokio::{sync::Notify, time::timeout};
+
+use super::{
+    Tools,
+    message::ReplicationMsg,
+    repair::{self, claim_ours},
+    sources,
+    standing::{self, Known, Since},
+    turn::{self, Turn},
+};
+use crate::{
+    clock,
+    conn_pool::PeerBook,
+    error::ActorError,
+    storage::{KeptPlacement, Note, RepairAllowance, Watched, Which},
+};
+
+/// Looks at what others keep, as long as the node runs.
+pub(super) async fn run(tools: Arc<Tools>, actor: ActorRef<ReplicationMsg>, wake: Arc<Notify>) {
+    // Just started, nobody is known yet.
+    while tools.peers.refresh().await.is_err() {
+        tokio::time::sleep(AGAIN).await;
+    }
+    let (sweep, mut book) = (Sweep { tools: &tools, actor }, tools.peers.watch());
+    let mut wanted = wanted(&book.borrow_and_update());
+    let pause = (tools.config.repair.interval / 8).clamp(PAUSE_MIN, PAUSE_MAX);
+    loop {
+        if let Err(error) = sweep.round().await {
+            tracing::warn!(%error, "what others keep cannot be looked at now");
+        }
+        tokio::select! {
+            () = wake.notified() => {}
+            () = tokio::time::sleep(pause) => {}
+            Ok(()) = book.changed() => {
+                let now = self::wanted(&book.borrow_and_update());
+                if !wanted.is_subset(&now) {
+                    sweep.look_at_all().await;
+                }
+                wanted = now;
+            }
+        }
+    }
+}
+
+/// The nodes that may keep anything.
+fn wanted(book: &PeerBook) -> BTreeSet<NodeId> {
+    book.peers.keys().filter(|node| !book.blocked.contains_key(node)).copied().collect()
+}
+
+struct Sweep<'a> {
+    tools: &'a Arc<Tools>,
+    actor: ActorRef<ReplicationMsg>,
+}
+
+impl Sweep<'_> {
+    /// Looks at those whose time has come, and mends those whose turn it is.
+    async fn round(&self) -> Result<(), ActorError> {
+        let records = self.tools.storage.records();
+        loop {
+            let now_ms = clock::now_ms();
+            let latest_ms = now_ms.saturating_add(self.longest_ms());
+            let next = records.watched(Which::Next { now_ms, latest_ms, limit: AT_ONCE }).await?;
+            if next.is_empty() {
+                break;
+            }
+            let looks = next.into_iter().map(|before| self.next(before));
+            let found: Vec<_> = stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE).collect().await;
+            records.note(found.into_iter().map(Note::Looked).collect()).await?;
+        }
+        self.mend().await?;
+        self.measure().await
+    }
+
+    /// A peer is gone for good: its fragments are missed at once, and not with the next look.
+    async fn look_at_all(&self) {
+        if let Err(error) = self.tools.storage.records().note(vec![Note::LookAtAll]).await {
+            tracing::warn!(%error, "a peer is gone, and what it kept is looked at later");
+        }
+    }
+
+    /// Looks at one, unless its time is still to be settled.
+    async fn next(&self, before: Watched) -> Watched {
+        let now_ms = clock::now_ms();
+        if before.next_at_ms.is_none() {
+            let within = clock::ms(self.tools.config.repair.interval);
+            return Watched { next_at_ms: Some(now_ms + fastrand::i64(0..=within)), ..before };
+        }
+        self.look(&before).await.unwrap_or_else(|error| {
+            tracing::warn!(tessera = %before.tessera, %error, "it cannot be looked at");
+            Watched { next_at_ms: Some(self.later(now_ms)), ..before }
+        })
+    }
+
+    /// Asks all holders what they have, and some to show it.
+    async fn look(&self, before: &Watched) -> Result<Watched, ActorError> {
+        let (tools, tessera, now_ms) = (self.tools, before.tessera, clock::now_ms());
+        let nothing = Watched {
+            next_at_ms: Some(self.later(now_ms)),
+            looked_at_ms: Some(now_ms),
+            margin: None,
+            survives: None,
+            below_since_ms: None,
+            due_at_ms: None,
+            repair_bytes: 0,
+            proven_at_ms: None,
+            ..*before
+        };
+        let Some(mut known) = standing::known(tools, tessera).await? else { return Ok(nothing) };
+        if !self.concerns_us(&known) {
+            return Ok(nothing);
+        }
+        let mut absent = self.ask(&known).await?;
+        let m = known.layout.layout().code().m();
+        let wanted = tools.config.repair.margin_wanted(tools.config.wanted.survive, m);
+        let mut found = known.found(tools, Since::now(tools).or_since(now_ms)).await?;
+        if found.claimed_margin < wanted && self.learn(&mut known).await? {
+            absent = self.ask(&known).await?;
+            found = known.found(tools, Since::now(tools).or_since(now_ms)).await?;
+        }
+        let is_below = found.claimed_margin < wanted;
+        let alive = living(&known, tools.peers.us(), &absent);
+        let authors = if is_below { self.authors(known.author).await } else { self.own(known.author) };
+        let order = repairers(tessera, &authors, &alive);
+        let rank = order.iter().position(|node| *node == tools.peers.us());
+        let proven_at_ms = match rank {
+            Some(0) => self.prove(tessera, &alive, now_ms).await?,
+            _ => None,
+        };
+        let Turn { below_since_ms, due_at_ms } =
+            turn::next(before.below_since_ms, is_below, rank, tools.config.repair.grace, now_ms);
+        // Without a copy of the whole, as many others of the stripe are read as it takes.
+        let times = if self.own(known.author).is_empty() { known.layout.layout().code().k() + 1 } else { 1 };
+        let repair_bytes = found.missing_bytes.saturating_mul(times.into());
+        let (margin, survives) = (Some(found.claimed_margin), found.guarantee.survives);
+        Ok(Watched { margin, survives, below_since_ms, due_at_ms, repair_bytes, proven_at_ms, ..nothing })
+    }
+
+    /// Its author's node and its holders look after a tessera.
+    fn concerns_us(&self, known: &Known) -> bool {
+        let is_ours = self.tools.author.as_ref().is_some_and(|key| key.id() == known.author);
+        is_ours || known.placement.indices(self.tools.peers.us()).next().is_some()
+    }
+
+    /// Asks the holders what they have. Those that do not answer.
+    async fn ask(&self, known: &Known) -> Result<BTreeSet<NodeId>, ActorError> {
+        let (tools, placement) = (self.tools, &known.placement);
+        if placement.indices(tools.peers.us()).next().is_some() {
+            claim_ours(tools, known.layout.layout(), clock::now_ms()).await?;
+        }
+        let gone = repair::gone(tools, placement.tessera, placement).await;
+        Ok(gone.into_iter().map(|one| one.node).collect())
+    }
+
+    /// Asks others whether somebody else keeps it by now. Whether that is so.
+    async fn learn(&self, known: &mut Known) -> Result<bool, ActorError> {
+        let (tools, tessera) = (self.tools, known.placement.tessera);
+        let sources = match sources::find(tools, tessera).await {
+            Ok(sources) => sources,
+            Err(nobody) => {
+                tracing::debug!(%tessera, error = %nobody.error, "nobody else knows of it");
+                return Ok(false);
+            }
+        };
+        let layout = known.layout.checksum();
+        let located = sources.layouts.iter().find(|located| located.layout.checksum() == layout);
+        let newer = located.and_then(|located| located.placements.first()).filter(|signed| {
+            let placement = signed.placement();
+            let of_holder = |node: NodeId| known.placement.indices(node).next().is_some();
+            placement.version > known.placement.version && placement.repairer.is_none_or(of_holder)
+        });
+        let Some(newer) = newer else { return Ok(false) };
+        let placement = newer.placement();
+        let kept = KeptPlacement {
+            tessera,
+            layout,
+            version: placement.version,
+            is_by_author: placement.repairer.is_none(),
+            signed: newer.bytes().clone(),
+        };
+        known.placement = placement.clone();
+        tools.storage.records().note(vec![Note::Placement(kept)]).await?;
+        Ok(true)
+    }
+
+    /// The nodes that act for an author and are there.
+    async fn authors(&self, author: AuthorId) -> Vec<NodeId> {
+        let own = self.own(author);
+        if !own.is_empty() {
+            return own;
+        }
+        let book = self.tools.peers.book();
+        let known = book.peers.iter().filter(|(_, known)| known.author == Some(author));
+        let asked = known.map(|(node, _)| async move {
+            let hello = self.tools.remote.hello(*node, false, None);
+            timeout(PATIENCE, hello).await.is_ok_and(|said| said.is_ok()).then_some(*node)
+        });
+        join_all(asked).await.into_iter().flatten().collect()
+    }
+
+    /// This node, if it acts for this author.
+    fn own(&self, author: AuthorId) -> Vec<NodeId> {
+        let is_ours = self.tools.author.as_ref().is_some_and(|key| key.id() == author);
+        is_ours.then(|| self.tools.peers.us()).into_iter().collect()
+    }
+
+    /// Has those holders show a piece whose last proof is long ago. Of the one whose is longest ago, when that was.
+    async fn prove(
+        &self,
+        tessera: TesseraId,
+        alive: &[NodeId],
+        now_ms: i64,
+    ) -> Result<Option<i64>, ActorError> {
+        let (tools, us) = (self.tools, self.tools.peers.us());
+        let records = tools.storage.records();
+        let proven = async || -> Result<Vec<(NodeId, i64)>, ActorError> {
+            let holders = records.holders(tessera).await?.into_iter();
+            let others = holders.filter(|one| one.node != us && alive.contains(&one.node));
+            Ok(others.map(|one| (one.node, one.proven_at_ms.unwrap_or(0))).collect())
+        };
+        let doubted = records.doubted(tessera).await?;
+        let before_ms = now_ms.saturating_sub(clock::ms(tools.prove_within / 2));
+        let asked = proven()
+            .await?
+            .into_iter()
+            .filter(|(node, at_ms)| !(before_ms..=now_ms).contains(at_ms) || doubted.contains(node));
+        let checksums = tools.storage.checksums_door();
+        let prove = |(node, _)| {
+            let proof = tools.remote.prove_one(&records, &checksums, node, tessera);
+            async move {
+                if let Ok(Err(unproven)) = timeout(PROVEN_WITHIN, proof).await {
+                    tracing::info!(%node, %tessera, error = %unproven.error, "a holder has not proven what it claims");
+                }
+            }
+        };
+        join_all(asked.map(prove)).await;
+        Ok(proven().await?.into_iter().map(|(_, at_ms)| at_ms).min())
+    }
+
+    /// Begins to mend those whose turn it is.
+    async fn mend(&self) -> Result<(), ActorError> {
+        let (tools, records) = (self.tools, self.tools.storage.records());
+        loop {
+            let Ok(permit) = tools.mending.clone().try_acquire_owned() else { return Ok(()) };
+            let now_ms = clock::now_ms();
+            let due = records.watched(Which::Due { now_ms, limit: 1 }).await?;
+            let Some(before) = due.first() else { return Ok(()) };
+            let allowance = match tools.config.repair.per_day {
+                None => None,
+                Some(per_day) => Some(turn::allowance(records.repair_allowance().await?, per_day, now_ms)),
+            };
+            if allowance.is_some_and(|allowance| allowance.left <= 0) {
+                return Ok(());
+            }
+            // Somebody else may have done it meanwhile.
+            let now = self.next(*before).await;
+            if now.due_at_ms.is_none_or(|due_at_ms| due_at_ms > now_ms) {
+                // One that could not be looked at is asked again with the next look.
+                records.note(vec![Note::Looked(Watched { due_at_ms: None, ..now })]).await?;
+                continue;
+            }
+            let begun = Watched { below_since_ms: None, due_at_ms: None, ..now };
+            let mut notes = vec![Note::Looked(begun)];
+            notes.extend(allowance.map(|RepairAllowance { left, at_ms }| {
+                let left = left.saturating_sub_unsigned(now.repair_bytes);
+                Note::RepairAllowance(RepairAllowance { left, at_ms })
+            }));
+            records.note(notes).await?;
+            let mend = ReplicationMsg::Mend { tessera: now.tessera, permit };
+            if self.actor.send_message(mend).is_err() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Brings up to date what is counted.
+    async fn measure(&self) -> Result<(), ActorError> {
+        let totals = self.tools.storage.records().watched_totals(self.tools.config.wanted.survive).await?;
+        self.tools.metrics.watched(&totals, clock::now_ms());
+        Ok(())
+    }
+
+    /// When it is looked again at what was just looked at.
+    fn later(&self, now_ms: i64) -> i64 {
+        let repair = &self.tools.config.repair;
+        let jitter = fastrand::i64(0..=clock::ms(repair.jitter));
+        now_ms.saturating_add(clock::ms(repair.interval)).saturating_add(jitter)
+    }
+
+    fn longest_ms(&self) -> i64 {
+        let repair = &self.tools.config.repair;
+        clock::ms(repair.interval.saturating_add(repair.jitter))
+    }
+}
+
+/// The holders that answer, this node among them.
+fn living(known: &Known, us: NodeId, absent: &BTreeSet<NodeId>) -> Vec<NodeId> {
+    let holders: BTreeSet<_> = known.placement.holders.iter().flatten().copied().collect();
+    holders.into_iter().filter(|node| *node == us || !absent.contains(node)).collect()
+}
+
+/// Those that are looked up together.
+const AT_ONCE: u32 = 16;
+const LOOKS_AT_ONCE: usize = 4;
+/// How long a node may take to say that it is there.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a holder may take to show a piece.
+const PROVEN_WITHIN: Duration = Duration::from_secs(15);
+/// How often it is looked whether anything is to be done.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+const AGAIN: Duration = Duration::from_millis(500);

@@ -1,0 +1,184 @@
+//! What is lost is mended by itself, by those whose turn it is, and nobody else moves anything.
+
+use actors::storage::{JobKind, Note, RepairAllowance, Watched, Which};
+use config::RepairConfig;
+
+use super::*;
+
+/// Looks several times a second.
+fn soon() -> RepairConfig {
+    let interval = Duration::from_millis(400);
+    RepairConfig {
+        interval,
+        jitter: Duration::ZERO,
+        grace: Duration::from_millis(200),
+        ..RepairConfig::default()
+    }
+}
+
+/// An author and so many other nodes that look after what they keep, and all know each other.
+async fn network(others: u8, author: RepairConfig, holders: RepairConfig) -> (Node, Vec<Node>) {
+    let author = Node::sweeping(1, author).await;
+    let nodes = join_all((0..others).map(|number| Node::sweeping(10 + number, holders))).await;
+    for (at, one) in nodes.iter().enumerate() {
+        introduce(&author, one).await;
+        // It keeps something for an author only of whom it has heard.
+        author.system.remote.hello(one.id(), false, None).await.unwrap();
+        for other in &nodes[at + 1..] {
+            introduce(one, other).await;
+        }
+    }
+    (author, nodes)
+}
+
+/// A tessera on the nodes of this network, and the layout that they keep.
+async fn published_by(author: &Node, number: u64) -> (Tessera, SignedLayout) {
+    let tessera = Tessera::new(&author.author, number, 200_000);
+    tessera.keep(author).await;
+    let (state, told) = publish(author, tessera.id()).await;
+    assert_eq!(state, JobState::Done, "{told:?}");
+    let (layout, _) = published(author, &tessera).await;
+    (tessera, layout)
+}
+
+async fn watched(node: &Node, tessera: &Tessera) -> Watched {
+    let found = node.system.storage.records().watched(Which::One(tessera.id())).await.unwrap();
+    found.into_iter().next().unwrap()
+}
+
+/// The repairs of a node.
+async fn repairs(node: &Node) -> Vec<ReplicationJob> {
+    let jobs = node.system.storage.records().replication_jobs(Jobs::Last(100)).await.unwrap();
+    jobs.into_iter().filter(|job| job.kind == JobKind::Repair).collect()
+}
+
+fn now_ms() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    i64::try_from(now.as_millis()).unwrap()
+}
+
+/// How many fragments of a layout these nodes have.
+async fn all(nodes: &[Node], layout: &SignedLayout) -> usize {
+    let mut count = 0;
+    for node in nodes {
+        count += held(node, layout.layout()).await.len();
+    }
+    count
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_holder_is_replaced_by_itself_and_the_author_is_first() {
+    // All others leave it the time to do it.
+    let later = RepairConfig { grace: Duration::from_secs(20), ..soon() };
+    let (author, mut nodes) = network(5, soon(), later).await;
+    let (tessera, layout) = published_by(&author, 1).await;
+    let spare = Node::start(40).await;
+    for node in nodes.iter().chain([&author]) {
+        introduce(node, &spare).await;
+    }
+    author.system.remote.hello(spare.id(), false, None).await.unwrap();
+    let lost = nodes.remove(1);
+    let had = held(&lost, layout.layout()).await;
+    lost.system.clone().drain().await;
+    until("what was lost is with the spare one", async || held(&spare, layout.layout()).await == had).await;
+    until("it is safe again", async || {
+        let found = watched(&author, &tessera).await;
+        (found.margin, found.survives, found.below_since_ms) == (Some(2), Some(2), None)
+    })
+    .await;
+    let (_, placement) = published(&author, &tessera).await;
+    assert_eq!(placement.placement().repairer, None);
+    for node in &nodes {
+        assert_eq!(repairs(node).await, [], "the author was there");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn holders_that_look_all_at_once_mend_it_once() {
+    let holders = RepairConfig { grace: Duration::from_secs(1), ..soon() };
+    // Its author is there, and does not look.
+    let (author, nodes) = network(5, RepairConfig::default(), holders).await;
+    let (tessera, layout) = published_by(&author, 1).await;
+    let total = all(&nodes, &layout).await;
+    for node in &nodes[..2] {
+        assert!(node.system.drop_for_all(tessera.id()).await.unwrap() > 0);
+    }
+    until("all is there again", async || all(&nodes, &layout).await == total).await;
+    // Two others would have begun by now.
+    tokio::time::sleep(2 * holders.grace).await;
+    assert_eq!(all(&nodes, &layout).await, total, "nobody has what somebody else has");
+    let mut repaired = Vec::new();
+    for node in &nodes {
+        repaired.extend(repairs(node).await.iter().map(|job| job.state));
+    }
+    assert_eq!(repaired, [JobState::Done], "one did it, and the others saw that it was done");
+    assert_eq!(repairs(&author).await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_away_for_less_than_the_grace_is_waited_for() {
+    let patient = RepairConfig { grace: Duration::from_secs(3600), ..soon() };
+    let (author, mut nodes) = network(5, patient, RepairConfig::default()).await;
+    let (tessera, layout) = published_by(&author, 1).await;
+    let total = all(&nodes, &layout).await;
+    let spare = Node::start(40).await;
+    introduce(&author, &spare).await;
+    let lost = &mut nodes[1];
+    let address = lost.address();
+    lost.system.clone().drain().await;
+    until("it is missed", async || watched(&author, &tessera).await.below_since_ms.is_some()).await;
+    assert!(watched(&author, &tessera).await.due_at_ms.is_some());
+    lost.start_again(address).await;
+    until("it is back", async || watched(&author, &tessera).await.below_since_ms.is_none()).await;
+    assert_eq!((repairs(&author).await, held(&spare, layout.layout()).await), (vec![], vec![]));
+    assert_eq!(all(&nodes, &layout).await, total);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_worst_off_is_mended_first_and_the_rest_waits_for_the_next_day() {
+    let thrifty = RepairConfig { per_day: Some(1), ..soon() };
+    let (author, nodes) = network(5, thrifty, RepairConfig::default()).await;
+    let (first, _) = published_by(&author, 1).await;
+    let (worst, layout) = published_by(&author, 2).await;
+    let allow = async |left| {
+        let allowance = RepairAllowance { left, at_ms: now_ms() };
+        author.system.storage.records().note(vec![Note::RepairAllowance(allowance)]).await.unwrap();
+    };
+    allow(-1000).await;
+    for (tessera, lost) in [(&first, &nodes[..1]), (&worst, &nodes[..2])] {
+        for node in lost {
+            assert!(node.system.drop_for_all(tessera.id()).await.unwrap() > 0);
+        }
+        let is_due =
+            async || watched(&author, tessera).await.due_at_ms.is_some_and(|due_ms| due_ms < now_ms());
+        until("it is due", is_due).await;
+    }
+    assert_eq!(repairs(&author).await, []);
+    allow(1).await;
+    until("the worst is mended", async || !held(&nodes[0], layout.layout()).await.is_empty()).await;
+    until("it is safe again", async || watched(&author, &worst).await.survives == Some(2)).await;
+    tokio::time::sleep(3 * soon().interval).await;
+    assert!(watched(&author, &first).await.due_at_ms.is_some(), "it waits");
+    let repaired: Vec<_> = repairs(&author).await.iter().map(|job| job.tessera).collect();
+    assert_eq!(repaired, [worst.id()]);
+    assert!(author.system.storage.records().repair_allowance().await.unwrap().unwrap().left < 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn holder_that_cannot_show_what_it_claims_is_no_holder() {
+    let (author, nodes) = network(5, RepairConfig::default(), RepairConfig::default()).await;
+    let (tessera, _) = published_by(&author, 1).await;
+    let survives = async || {
+        author.system.replication.safety(tessera.id()).await.unwrap().unwrap().guarantee.unwrap().survives
+    };
+    assert_eq!(survives().await, Some(2));
+    let doubted = Note::Doubted { holder: nodes[0].id(), tessera: tessera.id(), at_ms: 1 };
+    let records = author.system.storage.records();
+    records.note(vec![doubted]).await.unwrap();
+    // What it claims once more is no proof.
+    author.system.attestation.audit(nodes[0].id(), tessera.id()).await.unwrap();
+    assert_eq!(survives().await, Some(1));
+    let checksums = author.system.storage.checksums_door();
+    author.system.remote.prove_one(&records, &checksums, nodes[0].id(), tessera.id()).await.unwrap();
+    assert_eq!(survives().await, Some(2));
+}
