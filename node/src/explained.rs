@@ -62,6 +62,21 @@ pub(crate) struct Facts {
     pub(crate) former: u64,
     /// How safe it is with others, if it was published, and whether that is as safe as asked.
     pub(crate) safety: Option<(String, bool)>,
+    /// When this node looks after that.
+    pub(crate) watched: Option<Looks>,
+}
+
+/// When this node looks how safe a tessera is. In milliseconds from now, or ago.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Looks {
+    /// How long ago it did; `None` when it has not yet.
+    pub(crate) looked_ms: Option<u64>,
+    /// When it does so next.
+    pub(crate) next_in_ms: Option<u64>,
+    /// How long it has lost too much.
+    pub(crate) below_ms: Option<u64>,
+    /// When this node mends that; `None` when others do.
+    pub(crate) mends_in_ms: Option<u64>,
 }
 
 impl Explained {
@@ -77,6 +92,7 @@ impl Explained {
             verified(facts),
             copies(facts, whole),
             safety(facts),
+            looked(facts),
             former(facts),
             key(facts),
         ];
@@ -208,9 +224,29 @@ fn copies(facts: &Facts, whole: bool) -> Option<Finding> {
 fn safety(facts: &Facts) -> Option<Finding> {
     let (sentence, is_as_asked) = facts.safety.as_ref()?;
     Some(Finding {
-        what: format!("by what others have claimed within the last 2 days, or proven within 7: {sentence}"),
+        what: format!("by what others have claimed or proven lately: {sentence}"),
         remedy: (!is_as_asked)
             .then(|| "`repair ID` asks all of them now, and rebuilds what they have lost".to_owned()),
+    })
+}
+
+/// When it is looked at, and mended.
+fn looked(facts: &Facts) -> Option<Finding> {
+    let looks = facts.watched.as_ref()?;
+    let looked = looks.looked_ms.map_or("the holders were not asked yet".to_owned(), |ms| {
+        format!("the holders were asked {} ago", age(ms))
+    });
+    let next =
+        looks.next_in_ms.map_or(String::new(), |ms| format!(", and are asked again within {}", age(ms)));
+    let Some(below_ms) = looks.below_ms else { return Some(Finding { what: looked + &next, remedy: None }) };
+    let mends = match looks.mends_in_ms {
+        Some(0) => "this node mends it as soon as replication.repair_per_day allows".to_owned(),
+        Some(ms) => format!("this node mends it in {} unless somebody else has by then", age(ms)),
+        None => "other holders mend it".to_owned(),
+    };
+    Some(Finding {
+        what: format!("too much of it has been missing for {}: {mends}; {looked}{next}", age(below_ms)),
+        remedy: Some("`repair ID` does it now".to_owned()),
     })
 }
 
@@ -268,6 +304,7 @@ mod tests {
             proven_ms: 0,
             former: 0,
             safety: None,
+            watched: None,
         }
     }
 
@@ -303,9 +340,19 @@ mod tests {
         let findings = ["no other machine", "1 node that is blocked, or no longer a peer, has claimed some"];
         check(&left, true, "on this machine only", &findings, 3);
         let safe = Facts { safety: Some(("Safe: it is.".to_owned(), true)), ..held.clone() };
-        check(&safe, true, "in order: 10", &["proven within 7: Safe: it is."], 2);
+        check(&safe, true, "in order: 10", &["proven lately: Safe: it is."], 2);
         let unsafe_now = Facts { safety: Some(("Not safe.".to_owned(), false)), ..held.clone() };
         check(&unsafe_now, true, "in order: 10", &["Not safe."], 3);
+        let minute = 60_000;
+        let looks = Looks { looked_ms: Some(3 * minute), next_in_ms: Some(DAY), ..Looks::default() };
+        let watched = |looks: &Looks| Facts { watched: Some(looks.clone()), ..held.clone() };
+        let findings = ["the holders were asked 3 minutes ago, and are asked again within"];
+        check(&watched(&looks), true, "in order: 10", &findings, 2);
+        let below = Looks { below_ms: Some(9 * minute), mends_in_ms: Some(5 * minute), ..looks };
+        let findings = ["missing for 9 minutes: this node mends it in 5 minutes"];
+        check(&watched(&below), true, "in order: 10", &findings, 3);
+        let others = Looks { mends_in_ms: None, ..below };
+        check(&watched(&others), true, "in order: 10", &["other holders mend it"], 3);
         check(&Facts { former: 2, ..held }, true, "in order: 10", &["2 nodes that are blocked"], 3);
         let fresh = Facts { unverified: 4, oldest_verified_ms: None, ..whole() };
         check(

@@ -58,6 +58,9 @@ fn preserved_files_are_safe_on_three_machines_and_that_is_said_in_one_sentence()
     assert!(stdout(&listed).contains(sentence), "{}", stdout(&listed));
     let explained = author.node(["explain", id]);
     assert!(stdout(&explained).contains(sentence), "{}", stdout(&explained));
+    let repaired = author.node(["repair"]);
+    assert_eq!(repaired.status.code(), Some(0), "{}", stderr(&repaired));
+    assert_eq!(stdout(&repaired).trim(), "1 as safe as asked, 0 less safe, 0 not mended.");
     // Whoever knows the id and one of them has it again, without whom it is of.
     let reader = Place::new();
     let _reader = Daemon::start(&reader);
@@ -73,7 +76,7 @@ fn preserved_files_are_safe_on_three_machines_and_that_is_said_in_one_sentence()
     daemons.clear();
     let again = author.node(["publish", &id[..12], "--json"]);
     assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
-    assert_eq!(json(&again)["id"], 2);
+    assert_eq!(json(&again)["id"], 3);
 }
 
 #[test]

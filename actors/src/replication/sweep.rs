@@ -89,14 +89,24 @@ impl Sweep<'_> {
     /// Looks at one, unless its time is still to be settled.
     async fn next(&self, before: Watched) -> Watched {
         let now_ms = clock::now_ms();
-        if before.next_at_ms.is_none() {
-            let within = clock::ms(self.tools.config.repair.interval);
-            return Watched { next_at_ms: Some(now_ms + fastrand::i64(0..=within)), ..before };
-        }
-        self.look(&before).await.unwrap_or_else(|error| {
+        let looked = match before.next_at_ms {
+            None => self.settle(&before).await,
+            Some(_) => self.look(&before).await,
+        };
+        looked.unwrap_or_else(|error| {
             tracing::warn!(tessera = %before.tessera, %error, "it cannot be looked at");
             Watched { next_at_ms: Some(self.later(now_ms)), ..before }
         })
+    }
+
+    /// What has just come is looked at some time, and never all at once.
+    async fn settle(&self, before: &Watched) -> Result<Watched, ActorError> {
+        let now_ms = clock::now_ms();
+        let known = standing::known(self.tools, before.tessera).await?;
+        let is_nothing_to_us = known.is_none_or(|known| !self.concerns_us(&known));
+        let within = fastrand::i64(0..=clock::ms(self.tools.config.repair.interval));
+        let looked_at_ms = is_nothing_to_us.then_some(now_ms);
+        Ok(Watched { next_at_ms: Some(now_ms.saturating_add(within)), looked_at_ms, ..*before })
     }
 
     /// Asks all holders what they have, and some to show it.
@@ -171,7 +181,8 @@ impl Sweep<'_> {
         };
         let layout = known.layout.checksum();
         let located = sources.layouts.iter().find(|located| located.layout.checksum() == layout);
-        let newer = located.and_then(|located| located.placements.first()).filter(|signed| {
+        let mut placements = located.iter().flat_map(|located| &located.placements).map(|it| &it.signed);
+        let newer = placements.find(|signed| {
             let placement = signed.placement();
             let of_holder = |node: NodeId| known.placement.indices(node).next().is_some();
             placement.version > known.placement.version && placement.repairer.is_none_or(of_holder)

@@ -29,6 +29,13 @@ pub struct Watched {
     pub proven_at_ms: Option<i64>,
 }
 
+impl Watched {
+    /// Whether this node looks after it, as its author's or as a holder.
+    pub fn is_looked_after(&self) -> bool {
+        self.margin.is_some() || self.looked_at_ms.is_none()
+    }
+}
+
 /// Which ones are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which {
@@ -50,8 +57,8 @@ pub enum Which {
     },
     /// This one.
     One(TesseraId),
-    /// Those from one on, in the order of their ids, at most so many.
-    From(TesseraId, u32),
+    /// Those behind one, or all, in the order of their ids, at most so many.
+    After(Option<TesseraId>, u32),
 }
 
 /// Bytes that repair may move.
@@ -84,8 +91,10 @@ pub(super) async fn watched(index: &mut SqliteConnection, which: Which) -> Resul
         }
         Which::Due { now_ms, limit } => sqlx::query(DUE).bind(now_ms).bind(limit).fetch_all(index).await?,
         Which::One(tessera) => sqlx::query(ONE).bind(tessera.as_bytes().as_slice()).fetch_all(index).await?,
-        Which::From(tessera, limit) => {
-            sqlx::query(FROM).bind(tessera.as_bytes().as_slice()).bind(limit).fetch_all(index).await?
+        Which::After(tessera, limit) => {
+            // Behind nothing is behind an id that is shorter than all others.
+            let after = tessera.as_ref().map_or(&[][..], |tessera| tessera.as_bytes());
+            sqlx::query(AFTER).bind(after).bind(limit).fetch_all(index).await?
         }
     };
     let watched = |row: &SqliteRow| -> Result<Watched, ActorError> {
@@ -132,8 +141,8 @@ const DUE: &str = "SELECT tessera, next_at, looked_at, margin, survives, below_s
      FROM watched WHERE due_at IS NOT NULL AND due_at <= ? ORDER BY margin, due_at LIMIT ? + 0";
 const ONE: &str = "SELECT tessera, next_at, looked_at, margin, survives, below_since, due_at, repair_bytes, proven_at \
      FROM watched WHERE tessera = ?";
-const FROM: &str = "SELECT tessera, next_at, looked_at, margin, survives, below_since, due_at, repair_bytes, proven_at \
-     FROM watched WHERE tessera >= ? ORDER BY tessera LIMIT ? + 0";
+const AFTER: &str = "SELECT tessera, next_at, looked_at, margin, survives, below_since, due_at, repair_bytes, proven_at \
+     FROM watched WHERE tessera > ? ORDER BY tessera LIMIT ? + 0";
 const TOTALS: &str = "SELECT coalesce(sum(survives >= ?1), 0), coalesce(sum(survives < ?1), 0), \
      coalesce(sum(survives IS NULL), 0), min(proven_at) FROM watched WHERE margin IS NOT NULL";
 const ALLOWANCE: &str = "SELECT bytes, at FROM repair_allowance";

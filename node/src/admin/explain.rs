@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use actors::{
     ActorError,
-    storage::{BlobState, losses},
+    storage::{BlobState, Watched, Which, losses},
 };
 use axum::{Json, extract::State};
 use proto::{TesseraId, manifest::Visibility};
@@ -12,7 +12,9 @@ use proto::{TesseraId, manifest::Visibility};
 use super::{Node, extract::InPath, tesseras};
 use crate::{
     api::{self, Explained, Facts},
-    clock, human,
+    clock,
+    explained::Looks,
+    human,
     problem::{Kind, Problem},
     schema::OfTessera,
 };
@@ -65,6 +67,7 @@ pub(super) async fn explain(
             .safety(id)
             .await?
             .map(|told| (told.sentence.clone(), told.is_as_asked())),
+        watched: watched(&node, id, now_ms).await?,
         proven: holders.iter().filter(|holder| holder.proven > 0).count() as u64,
         proven_ms: holders
             .iter()
@@ -97,6 +100,19 @@ pub(super) async fn explain(
         }
     }
     Ok(Json(Explained::new(&facts)))
+}
+
+/// When this node looks at what others keep of it.
+async fn watched(node: &Node, id: TesseraId, now_ms: i64) -> Result<Option<Looks>, Problem> {
+    let watched = node.system.storage.records().watched(Which::One(id)).await?;
+    let one = watched.into_iter().next().filter(Watched::is_looked_after);
+    let within = |at_ms: i64| since(now_ms, at_ms);
+    Ok(one.map(|one| Looks {
+        looked_ms: one.looked_at_ms.map(|at_ms| since(at_ms, now_ms)),
+        next_in_ms: one.next_at_ms.map(within),
+        below_ms: one.below_since_ms.map(|at_ms| since(at_ms, now_ms)),
+        mends_in_ms: one.due_at_ms.map(within),
+    }))
 }
 
 /// Why a tessera is not here, if a start has missed it.

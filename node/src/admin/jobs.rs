@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use actors::storage::{JobState, Jobs, ReplicationJob};
+use actors::storage::{JobState, Jobs, ReplicationJob, Which};
 use axum::{Json, extract::State, http::StatusCode};
 use proto::{Checksum, TesseraId};
 use serde::Deserialize;
@@ -149,6 +149,32 @@ pub(super) async fn repair(
     Ok((StatusCode::ACCEPTED, Json(replication(&node, job).await?)))
 }
 
+/// Has what other nodes have lost rebuilt, of every tessera that this node looks after
+///
+/// Else they are looked at one after another, each in its time. The answer is a job for each.
+#[utoipa::path(
+    post, path = "/v1/repair", operation_id = "repair_all", tag = "node",
+    responses(
+        (status = 202, description = "They are written down and begin", body = Vec<api::Job>),
+    )
+)]
+pub(super) async fn repair_all(
+    State(node): State<Arc<Node>>,
+) -> Result<(StatusCode, Json<Vec<api::Job>>), Problem> {
+    let (mut jobs, mut last) = (Vec::new(), None);
+    loop {
+        let watched = node.system.storage.records().watched(Which::After(last, PAGE)).await?;
+        let Some(behind) = watched.last().map(|one| one.tessera) else { break };
+        last = Some(behind);
+        for one in watched.iter().filter(|one| one.is_looked_after()) {
+            let job = node.system.replication.repair(one.tessera).await?;
+            jobs.push(replication(&node, job).await?);
+        }
+    }
+    tracing::info!(jobs = jobs.len(), "all that others keep is being mended");
+    Ok((StatusCode::ACCEPTED, Json(jobs)))
+}
+
 /// How a tessera is given to other nodes.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -186,3 +212,4 @@ async fn waiting(node: &Node, checksum: Checksum) -> Result<api::Mend, Problem> 
 }
 
 const JOBS_MAX: u32 = 1000;
+const PAGE: u32 = 1000;

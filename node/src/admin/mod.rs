@@ -141,6 +141,7 @@ fn endpoints() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(jobs::publish))
         .routes(routes!(jobs::fetch))
         .routes(routes!(jobs::repair))
+        .routes(routes!(jobs::repair_all))
         .routes(routes!(attest::attest))
         .routes(routes!(holders::list))
         .routes(routes!(holders::attest))

@@ -27,6 +27,7 @@ mod pool;
 mod prove;
 mod publish;
 mod rebuild;
+mod repair;
 mod run;
 mod scrub;
 mod show;
@@ -75,7 +76,7 @@ pub(crate) enum Command {
     Publish(publish::Publish),
     Preserve(publish::Preserve),
     Fetch(publish::Fetch),
-    Repair(publish::Repair),
+    Repair(repair::Repair),
     Jobs(jobs::Jobs),
     /// See the nodes that this one knows, make one known, or look whether it answers
     #[command(subcommand)]

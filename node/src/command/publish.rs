@@ -41,17 +41,6 @@ pub(crate) struct Fetch {
     detach: bool,
 }
 
-/// Rebuild what other nodes have lost of a tessera, give it to them or to others, and say how safe it is
-#[derive(Debug, clap::Args)]
-pub(crate) struct Repair {
-    /// The tessera, or the beginning of its id
-    #[arg(value_parser = Target::parse)]
-    id: Target,
-    /// Do not wait for it: `jobs` says how far it is
-    #[arg(long)]
-    detach: bool,
-}
-
 /// Make a tessera of files and folders, and have other nodes keep it
 #[derive(Debug, clap::Args)]
 pub(crate) struct Preserve {
@@ -82,15 +71,6 @@ impl Fetch {
     }
 }
 
-impl Repair {
-    /// Does it.
-    pub(crate) async fn run(&self, context: &Context) -> Result<Exit, Failure> {
-        let client = context.client()?;
-        let id = self.id.find(&client).await?;
-        run(context, &client, &path(["v1", "tesseras", &id.to_string(), "repair"]), self.detach).await
-    }
-}
-
 impl Preserve {
     /// Does it.
     pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
@@ -105,7 +85,7 @@ impl Preserve {
 }
 
 /// Has it begun, and waits for it unless nobody wants that.
-async fn run(context: &Context, client: &Client, at: &str, detach: bool) -> Result<Exit, Failure> {
+pub(super) async fn run(context: &Context, client: &Client, at: &str, detach: bool) -> Result<Exit, Failure> {
     let begun: Job = client.call(Method::POST, at).await?;
     let number = replicated(&begun)?.id;
     if detach {
@@ -124,7 +104,7 @@ async fn run(context: &Context, client: &Client, at: &str, detach: bool) -> Resu
 }
 
 /// Waits for the end of a job, and shows how far it is.
-async fn watch(client: &Client, mut job: Job) -> Result<Job, Failure> {
+pub(super) async fn watch(client: &Client, mut job: Job) -> Result<Job, Failure> {
     let at = path(["v1", "jobs", &replicated(&job)?.id.to_string()]);
     let mut bar: Option<(JobStep, ProgressBar)> = None;
     let mut pause = LOOK_FIRST;
@@ -142,7 +122,7 @@ async fn watch(client: &Client, mut job: Job) -> Result<Job, Failure> {
     Ok(job)
 }
 
-fn replicated(job: &Job) -> Result<&Replication, Failure> {
+pub(super) fn replicated(job: &Job) -> Result<&Replication, Failure> {
     let other = || Failure::new(Kind::Internal, "the daemon tells of another job: restart it");
     job.replicated().map(|(_, job)| job).ok_or_else(other)
 }

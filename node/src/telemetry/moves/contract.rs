@@ -103,6 +103,7 @@ pub(super) const CONTRACT: &[Row] = &[
     row("tesseras_handshake_duration_seconds", Histogram),
     row("tesseras_memory_bytes", Gauge).by(&[("part", &["cache", "locations", "requests"])]),
     row("tesseras_network_bytes_total", Counter).by(&[("direction", &["in", "out"])]),
+    row("tesseras_oldest_proof_age_seconds", Gauge),
     row("tesseras_oldest_verification_age_seconds", Gauge),
     row("tesseras_process_cpu_seconds_total", Counter),
     row("tesseras_process_max_fds", Gauge).constant(),
@@ -131,6 +132,7 @@ pub(super) const CONTRACT: &[Row] = &[
     // Only where a collector is configured.
     row("tesseras_telemetry_dropped_total", Counter).by(&[("signal", &["traces", "metrics", "logs"])]),
     row("tesseras_tessera_health", Gauge).by(&[("state", &["intact", "damaged"])]),
+    row("tesseras_tessera_safety", Gauge).by(&[("state", &["safe", "below", "lost"])]),
     row("tesseras_verification_overdue_bytes", Gauge),
     row("tesseras_wal_bytes", Gauge),
 ];

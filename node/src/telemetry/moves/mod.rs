@@ -18,7 +18,7 @@ use actors::{
     FragmentStore, Metrics as Instruments, System, SystemConfig, replication, supervision::RestartBudget,
 };
 use bytes::Bytes;
-use config::{Flags, IntegrityConfig, Sources, StorageConfig};
+use config::{Flags, IntegrityConfig, MarginChoice, RepairConfig, ReplicationConfig, Sources, StorageConfig};
 use http_body_util::{BodyExt, Full};
 use hyper::Method;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
@@ -90,6 +90,7 @@ impl Driven {
             credential: Some(keys.credential().unwrap()),
             replication: replication::Settings {
                 author: Some(keys.author.key().clone()),
+                config: ReplicationConfig { repair: REPAIR, ..ReplicationConfig::default() },
                 ..replication::Settings::default()
             },
             budget: RestartBudget { restarts_max: usize::MAX, ..RestartBudget::default() },
@@ -416,6 +417,14 @@ const INTEGRITY: IntegrityConfig = IntegrityConfig {
     scrub_rate: None,
     quiet_hours: Vec::new(),
     prove_within: Duration::from_secs(7 * 86_400),
+};
+/// Looked at often, and never mended by itself.
+const REPAIR: RepairConfig = RepairConfig {
+    interval: Duration::from_millis(500),
+    jitter: Duration::ZERO,
+    grace: Duration::from_secs(3600),
+    margin: MarginChoice::Auto,
+    per_day: None,
 };
 const FRAGMENT_BYTES: usize = 4096;
 const CACHE_BYTES: u64 = 16 * FRAGMENT_BYTES as u64;

@@ -119,6 +119,8 @@ async fn publish(driven: &mut Driven, friend: &System) {
     }
     driven.until_moved("tesseras_publish_jobs_total").await;
     driven.until_moved("tesseras_publish_bytes_total").await;
+    driven.until_moved("tesseras_tessera_safety").await;
+    driven.until_moved("tesseras_oldest_proof_age_seconds").await;
     for tessera in &own {
         let at = format!("/v1/tesseras/{}/repair", tessera.id);
         let _: Value = driven.client.call(Method::POST, &at).await.unwrap();
