@@ -4,10 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use actors::{
     ActorError,
-    conn_pool::{
-        PeerTrouble,
-        raw::{Raw, binding},
-    },
+    conn_pool::{PeerTrouble, raw::Raw},
 };
 use bytes::Bytes;
 use proto::{
@@ -16,24 +13,18 @@ use proto::{
     proof::Outboard,
     receipt::Receipt,
     record::DocumentKind,
-    wire::{Answer, Head, Request},
+    wire::{Answer, Request},
 };
-use quinn::{Connection, TransportConfig};
+use quinn::TransportConfig;
 
 use crate::{
     log,
-    support::{Node, Tessera, trouble, until},
+    support::{
+        Node, Tessera,
+        liar::{Asked, Drip, serve},
+        trouble, until,
+    },
 };
-
-/// What a liar says to a request: a frame and what follows it, or nothing at all.
-type Lie = dyn Fn(&Asked, Request) -> Option<(Vec<u8>, Bytes)> + Send + Sync;
-
-/// Who asks, and on which connection.
-struct Asked {
-    liar: NodeKey,
-    node: NodeId,
-    binding: [u8; 32],
-}
 
 /// A node, and a peer of it that answers like this.
 struct Scene {
@@ -47,7 +38,7 @@ impl Scene {
         let key = NodeKey::from_seed([66; 32]);
         let raw = Raw::bind(&key, ([127, 0, 0, 1], 0).into(), TransportConfig::default()).unwrap();
         node.knows_at(key.id(), raw.address().unwrap(), None).await;
-        tokio::spawn(serve(raw, key.clone(), Arc::new(lie)));
+        tokio::spawn(serve(raw, key.clone(), Drip::default(), Arc::new(lie)));
         Self { node, liar: key.id() }
     }
 
@@ -60,54 +51,6 @@ impl Scene {
     async fn until_scored(&self, expected: (u64, u64, u64)) {
         until(&format!("{expected:?}"), async || self.scores().await == expected).await;
     }
-}
-
-async fn serve(raw: Raw, liar: NodeKey, lie: Arc<Lie>) {
-    while let Some((node, connection)) = raw.accept().await {
-        let asked = Asked { liar: liar.clone(), node, binding: binding(&connection).unwrap() };
-        tokio::spawn(answer(connection, Arc::new(asked), lie.clone()));
-    }
-}
-
-async fn answer(connection: Connection, asked: Arc<Asked>, lie: Arc<Lie>) {
-    while let Ok((mut send, mut receive)) = connection.accept_bi().await {
-        let (asked, lie) = (asked.clone(), lie.clone());
-        tokio::spawn(async move {
-            let mut head = [0; 8];
-            receive.read_exact(&mut head).await.unwrap();
-            let head = Head::parse(head).unwrap();
-            let mut body = vec![0; head.body_len as usize];
-            receive.read_exact(&mut body).await.unwrap();
-            let request = Request::decode(head.kind, &body).unwrap().unwrap();
-            // Nobody is lied to about who is there.
-            let said = match request {
-                Request::Hello { .. } => Some((hello(), Bytes::new())),
-                request => lie(&asked, request),
-            };
-            match said {
-                None => std::future::pending().await,
-                Some((frame, bulk)) => {
-                    send.write_all(&frame).await.unwrap();
-                    // It may have heard enough before.
-                    let _ = send.write_all(&bulk).await;
-                    let _ = send.finish();
-                    let _ = send.stopped().await;
-                }
-            }
-        });
-    }
-}
-
-fn hello() -> Vec<u8> {
-    let answer = Answer::Hello {
-        software: "liar/1".to_owned(),
-        addresses: vec![],
-        observed: "127.0.0.1:1".to_owned(),
-        dial_back: None,
-        credential: None,
-        allowance_bytes: 1 << 40,
-    };
-    answer.frame()
 }
 
 fn id() -> FragmentId {

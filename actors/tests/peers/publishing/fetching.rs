@@ -9,13 +9,13 @@ use proto::{AccountId, record::DocumentKind};
 use super::*;
 
 /// Brings a tessera to a node, and waits for what comes of it.
-async fn fetch(node: &Node, tessera: TesseraId) -> (JobState, Told) {
+pub(super) async fn fetch(node: &Node, tessera: TesseraId) -> (JobState, Told) {
     let job = node.system.replication.fetch(tessera).await.unwrap();
     ended(node, job.id).await
 }
 
 /// A node that knows these, and is not known to them.
-async fn reader(seed: u8, nodes: &[Node]) -> Node {
+pub(super) async fn reader(seed: u8, nodes: &[Node]) -> Node {
     let reader = Node::start(seed).await;
     for node in nodes {
         reader.knows(node).await;
@@ -24,7 +24,7 @@ async fn reader(seed: u8, nodes: &[Node]) -> Node {
 }
 
 /// All of it is here, and what its author signed.
-async fn is_intact(node: &Node, tessera: &Tessera) {
+pub(super) async fn is_intact(node: &Node, tessera: &Tessera) {
     let report = verify(node.system.storage.clone(), tessera.id(), |_| ()).await.unwrap();
     assert!(report.is_intact(), "{report:?}");
     let keepers = node.system.storage.records().keepers(tessera.id()).await.unwrap();

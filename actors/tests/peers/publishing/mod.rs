@@ -3,6 +3,7 @@
 mod agreeing;
 mod fetching;
 mod losing;
+mod many;
 mod placed;
 mod refused;
 mod relayout;

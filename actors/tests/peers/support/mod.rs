@@ -1,6 +1,7 @@
 //! Nodes on loopback, each in a folder of its own, and a tessera to give them.
 
 mod disk;
+pub(crate) mod liar;
 mod tessera;
 
 use std::{
@@ -119,6 +120,11 @@ impl Node {
             }
             std::fs::write(&path, bytes).unwrap();
         }
+    }
+
+    /// What it is known by.
+    pub(crate) fn key(&self) -> NodeKey {
+        NodeKey::from_seed([self.seed; 32])
     }
 
     pub(crate) fn id(&self) -> NodeId {

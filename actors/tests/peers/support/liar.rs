@@ -1,0 +1,87 @@
+//! A peer that answers as it is told to.
+
+use std::{sync::Arc, time::Duration};
+
+use actors::conn_pool::raw::{Raw, binding};
+use bytes::Bytes;
+use proto::{
+    NodeId, NodeKey,
+    wire::{Answer, Head, Request},
+};
+use quinn::{Connection, SendStream};
+
+/// What a liar says to a request: a frame and what follows it, or nothing at all. What follows comes at once, or byte by byte.
+pub(crate) type Lie = dyn Fn(&Asked, Request) -> Option<(Vec<u8>, Bytes)> + Send + Sync;
+
+/// Who asks, and on which connection.
+pub(crate) struct Asked {
+    pub(crate) liar: NodeKey,
+    pub(crate) node: NodeId,
+    pub(crate) binding: [u8; 32],
+}
+
+/// How long it waits after each byte that follows a frame; all at once where that is nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Drip(pub(crate) Duration);
+
+pub(crate) async fn serve(raw: Raw, liar: NodeKey, drip: Drip, lie: Arc<Lie>) {
+    while let Some((node, connection)) = raw.accept().await {
+        let asked = Asked { liar: liar.clone(), node, binding: binding(&connection).unwrap() };
+        tokio::spawn(answer(connection, Arc::new(asked), drip, lie.clone()));
+    }
+}
+
+async fn answer(connection: Connection, asked: Arc<Asked>, drip: Drip, lie: Arc<Lie>) {
+    while let Ok((mut send, mut receive)) = connection.accept_bi().await {
+        let (asked, lie) = (asked.clone(), lie.clone());
+        tokio::spawn(async move {
+            let mut head = [0; 8];
+            // Who is gone asks nothing.
+            if receive.read_exact(&mut head).await.is_err() {
+                return;
+            }
+            let head = Head::parse(head).unwrap();
+            let mut body = vec![0; head.body_len as usize];
+            receive.read_exact(&mut body).await.unwrap();
+            let request = Request::decode(head.kind, &body).unwrap().unwrap();
+            // Nobody is lied to about who is there.
+            let said = match request {
+                Request::Hello { .. } => Some((hello(), Bytes::new())),
+                request => lie(&asked, request),
+            };
+            match said {
+                None => std::future::pending().await,
+                Some((frame, bulk)) => {
+                    let _ = send.write_all(&frame).await;
+                    // It may have heard enough before.
+                    let _ = say(&mut send, &bulk, drip).await;
+                    let _ = send.finish();
+                    let _ = send.stopped().await;
+                }
+            }
+        });
+    }
+}
+
+async fn say(send: &mut SendStream, bulk: &Bytes, Drip(pause): Drip) -> Result<(), quinn::WriteError> {
+    if pause.is_zero() {
+        return send.write_all(bulk).await;
+    }
+    for byte in bulk {
+        send.write_all(&[*byte]).await?;
+        tokio::time::sleep(pause).await;
+    }
+    Ok(())
+}
+
+fn hello() -> Vec<u8> {
+    let answer = Answer::Hello {
+        software: "liar/1".to_owned(),
+        addresses: vec![],
+        observed: "127.0.0.1:1".to_owned(),
+        dial_back: None,
+        credential: None,
+        allowance_bytes: 1 << 40,
+    };
+    answer.frame()
+}
