@@ -33,8 +33,10 @@ pub(crate) struct Recovering {
     /// Whose tesserae these are.
     #[schema(value_type = schema::AuthorId)]
     pub(crate) author: AuthorId,
-    /// All that any node keeps something of, in the order of their ids.
+    /// What any node keeps something of, those that most of them list first.
     pub(crate) tesseras: Vec<Found>,
+    /// How many more there are, which are fetched when this is asked for again.
+    pub(crate) left: usize,
     /// The nodes that were asked.
     pub(crate) asked: Vec<Answered>,
 }

@@ -81,7 +81,7 @@ impl Remote {
     /// a node that acts for the account's author.
     pub async fn tesseras_of(&self, node: NodeId, account: AccountId) -> Result<Vec<TesseraId>, ActorError> {
         let mut theirs = Theirs::new(self, node, account);
-        let all = theirs.tesserae(|after| Question::Tesserae { after }).await?;
+        let all = theirs.tesserae(|after| Question::Tesserae { after }, LISTED_MAX).await?;
         Ok(all.into_iter().map(|(tessera, _)| tessera).collect())
     }
 }
@@ -104,8 +104,12 @@ impl Comparison<'_> {
 
     async fn pair(&mut self, prefix: [u8; 2]) -> Result<(), ActorError> {
         let ours: BTreeMap<_, _> = self.our_tesseras(prefix).await?.into_iter().collect();
-        let theirs: BTreeMap<_, _> =
-            self.theirs.tesserae(|after| Question::Pair { prefix, after }).await?.into_iter().collect();
+        let theirs: BTreeMap<_, _> = self
+            .theirs
+            .tesserae(|after| Question::Pair { prefix, after }, ROWS_MAX)
+            .await?
+            .into_iter()
+            .collect();
         let all: Vec<_> = ours.keys().chain(theirs.keys().filter(|id| !ours.contains_key(id))).collect();
         for tessera in all {
             if ours.get(tessera) != theirs.get(tessera) {
@@ -166,10 +170,11 @@ impl<'a> Theirs<'a> {
         Self { remote, node, account, requests: 0, bytes: 0 }
     }
 
-    /// All that a question asks for, which may take several pages.
+    /// All that a question asks for, which may take several pages. Errors when there are more than this.
     async fn tesserae(
         &mut self,
         behind: impl Fn(Option<TesseraId>) -> Question,
+        max: usize,
     ) -> Result<Vec<(TesseraId, Digest)>, ActorError> {
         let (mut all, mut after) = (Vec::new(), None);
         loop {
@@ -183,7 +188,7 @@ impl<'a> Theirs<'a> {
             }
             let next = list.last().map(|(tessera, _)| *tessera);
             all.extend(list);
-            if all.len() > ROWS_MAX {
+            if all.len() > max {
                 return Err(self.trouble(endless()));
             }
             if !more {
@@ -264,5 +269,7 @@ fn astray() -> PeerTrouble {
 
 /// More than anybody keeps under two bytes of an id, or of one tessera: what goes on is made up.
 const ROWS_MAX: usize = 1 << 21;
+/// More than anybody makes: an author's tesserae at one node.
+const LISTED_MAX: usize = 1 << 17;
 /// Rows that are read at a time.
 const PAGE: u32 = 1024;

@@ -62,7 +62,7 @@ impl ReplicationHandle {
             Ok::<_, ActorError>((tessera, job))
         });
         let tesseras = begun.buffered(BEGUN_AT_ONCE).try_collect().await?;
-        Ok(Recovering { tesseras, asked: found.asked })
+        Ok(Recovering { tesseras, left: found.left, asked: found.asked })
     }
 
     /// How safe a tessera is, by what its holders have claimed and proven lately; `None` when it was never published, as far

@@ -2,7 +2,8 @@
 //! list what they keep for an author to a node that acts for it.
 
 use std::{
-    collections::BTreeSet,
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
     pin::pin,
     time::{Duration, Instant},
 };
@@ -17,9 +18,11 @@ use crate::error::ActorError;
 /// What is brought back of this node's author.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recovering {
-    /// The tesserae that others keep something of, in the order of their ids, each with the number of the job that fetches it;
-    /// `None` when all of it is here.
+    /// The tesserae that others keep something of, those that most of them list first, each with the number of the job that
+    /// fetches it; `None` when all of it is here.
     pub tesseras: Vec<(TesseraId, Option<u64>)>,
+    /// How many more there are, which are fetched when this is asked for again.
+    pub left: usize,
     /// The nodes that were asked.
     pub asked: Vec<Asked>,
 }
@@ -27,8 +30,8 @@ pub struct Recovering {
 /// What other nodes keep of this node's author.
 #[derive(Debug)]
 pub(super) struct Recoverable {
-    /// In the order of their ids.
     pub(super) tesseras: Vec<Listed>,
+    pub(super) left: usize,
     pub(super) asked: Vec<Asked>,
 }
 
@@ -63,12 +66,12 @@ pub(super) async fn recoverable(tools: &Tools) -> Result<Recoverable, ActorError
     let mut asked = pin!(stream::iter(all.clone()).map(|node| ask(tools, node, account)));
     let mut asked = asked.as_mut().buffer_unordered(ASKED_AT_ONCE);
     let mut silent: BTreeSet<NodeId> = all.into_iter().collect();
-    let (mut kept, mut said) = (BTreeSet::new(), Vec::new());
+    let (mut kept, mut said) = (BTreeMap::<TesseraId, usize>::new(), Vec::new());
     while let Ok(Some((node, tesseras))) = timeout_at((begun + WITHIN).into(), asked.next()).await {
         silent.remove(&node);
         let count = tesseras.map(|tesseras| {
             let count = tesseras.len();
-            kept.extend(tesseras);
+            tesseras.into_iter().for_each(|tessera| *kept.entry(tessera).or_default() += 1);
             count
         });
         said.push(Asked { node, kept: count.map_err(|error| error.to_string()) });
@@ -77,11 +80,19 @@ pub(super) async fn recoverable(tools: &Tools) -> Result<Recoverable, ActorError
         silent.into_iter().map(|node| Asked { node, kept: Err("it did not answer in time".to_owned()) }),
     );
     said.sort_by_key(|one| one.node);
-    let mut tesseras = Vec::with_capacity(kept.len());
-    for tessera in kept {
-        tesseras.push(Listed { tessera, is_here: is_here(tools, tessera).await? });
+    // Whoever lists what there is not keeps nobody from what there is: several list that.
+    let mut kept: Vec<_> = kept.into_iter().collect();
+    kept.sort_by_key(|(_, listed_by)| Reverse(*listed_by));
+    let (mut tesseras, mut absent) = (Vec::new(), 0);
+    let mut kept = kept.into_iter().map(|(tessera, _)| tessera);
+    while absent < FETCHED_MAX
+        && let Some(tessera) = kept.next()
+    {
+        let is_here = is_here(tools, tessera).await?;
+        absent += usize::from(!is_here);
+        tesseras.push(Listed { tessera, is_here });
     }
-    Ok(Recoverable { tesseras, asked: said })
+    Ok(Recoverable { tesseras, left: kept.len(), asked: said })
 }
 
 async fn ask(
@@ -113,5 +124,7 @@ const LOOK_AROUND_MAX: usize = 64;
 const LOOK_AROUND_WITHIN: Duration = Duration::from_secs(12);
 /// Nodes that are asked at a time what they keep.
 const ASKED_AT_ONCE: usize = 32;
+/// Tesserae that are fetched at a time.
+const FETCHED_MAX: usize = 10_000;
 /// How long all of that may take. Less than whoever has asked for it waits.
 const WITHIN: Duration = Duration::from_secs(30);

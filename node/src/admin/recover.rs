@@ -39,7 +39,7 @@ pub(super) async fn recover(
         reason: one.kept.err(),
     });
     let asked = asked.collect();
-    let found = api::Recovering { author: node.keys.author.id(), tesseras, asked };
+    let found = api::Recovering { author: node.keys.author.id(), tesseras, left: recovering.left, asked };
     tracing::info!(tesseras = found.tesseras.len(), "what the author has published is brought here");
     Ok((StatusCode::ACCEPTED, Json(found)))
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use config::PeerAddress;
-use proto::{AuthorId, NodeId, TesseraId};
+use proto::{NodeId, TesseraId};
 use serde_json::{Value, json};
 
 use super::{Context, backup::starting, key::read_card, off_thread};
@@ -191,6 +191,9 @@ fn report(
     missing: &BTreeMap<TesseraId, String>,
 ) -> Result<Exit, Failure> {
     let all = found.tesseras.len();
+    if found.left > 0 {
+        context.output.warning(&format!("there are {} more: type this once more", tesserae(found.left)));
+    }
     if context.output.json {
         context.output.json(&told(found, missing))?;
     } else if missing.is_empty() {
@@ -205,7 +208,7 @@ fn report(
              may keep it. What is here is not fetched again.",
         );
     }
-    Ok(if missing.is_empty() { Exit::Ok } else { Exit::LessSafe })
+    Ok(if missing.is_empty() && found.left == 0 { Exit::Ok } else { Exit::LessSafe })
 }
 
 fn told(found: &Recovering, missing: &BTreeMap<TesseraId, String>) -> Value {
@@ -214,11 +217,9 @@ fn told(found: &Recovering, missing: &BTreeMap<TesseraId, String>) -> Value {
         .iter()
         .map(|one| json!({ "tessera": one.tessera, "job": one.job, "missing": missing.get(&one.tessera) }))
         .collect();
-    json!({ "author": author(found), "tesseras": tesseras, "missing": missing.len(), "asked": found.asked })
-}
-
-fn author(found: &Recovering) -> AuthorId {
-    found.author
+    json!({
+        "author": found.author, "tesseras": tesseras, "missing": missing.len(), "left": found.left, "asked": found.asked,
+    })
 }
 
 fn tesserae(count: usize) -> String {
