@@ -62,6 +62,7 @@ impl Peers {
     async fn learn(&self, named: Vec<PeerSample>) -> Result<(), ActorError> {
         let book = self.book();
         let new = named.into_iter().filter(|one| !book.peers.contains_key(&one.node));
+        let new = new.take(KNOWN_MAX.saturating_sub(book.peers.len()));
         let notes: Vec<_> = new
             .map(|one| Note::Peer {
                 node: one.node,
@@ -79,5 +80,7 @@ impl Peers {
 
 /// Nodes that are made known at a time: whoever answers may name some that there are not.
 const NAMED_MAX: usize = 256;
+/// With so many that are known nobody is made known whom others name: whoever wants could name new ones for ever.
+const KNOWN_MAX: usize = 512;
 /// How long a node may take to name others.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(10);

@@ -13,6 +13,7 @@ use super::{
     Tools,
     job::{Job, Tesserae, Turns, Word},
     message::{Order, Progress, ReplicationMsg, Reply, Step},
+    recover::{self, Recoverable},
     standing, sweep,
     told::Told,
 };
@@ -100,6 +101,7 @@ impl Actor for ReplicationActor {
                 let _ = reply.send(Ok(progress));
             }
             ReplicationMsg::Safety { tessera, slot, reply } => state.safety(tessera, slot, reply),
+            ReplicationMsg::Recoverable { slot, reply } => state.recoverable(slot, reply),
             ReplicationMsg::Cancel { id, slot, reply } => state.cancel(id, slot, reply),
             ReplicationMsg::Mend { tessera, permit } => state.mend(&me, tessera, permit),
             ReplicationMsg::Ended { id } => state.ended(id),
@@ -238,6 +240,15 @@ impl State {
         self.tasks.spawn(async move {
             // A caller that gave up has nothing to be told.
             let _ = reply.send(standing::as_known(&tools, tessera).await);
+            drop(slot);
+        });
+    }
+
+    fn recoverable(&mut self, slot: Slot, reply: Reply<Recoverable>) {
+        let tools = self.tools.clone();
+        self.tasks.spawn(async move {
+            // A caller that gave up has nothing to be told.
+            let _ = reply.send(recover::recoverable(&tools).await);
             drop(slot);
         });
     }

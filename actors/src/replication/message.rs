@@ -4,7 +4,7 @@ use proto::TesseraId;
 use ractor::RpcReplyPort;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use super::told::Told;
+use super::{recover::Recoverable, told::Told};
 use crate::{
     error::ActorError,
     storage::{JobKind, ReplicationJob},
@@ -29,6 +29,8 @@ pub(super) enum ReplicationMsg {
     Safety { tessera: TesseraId, slot: Slot, reply: Reply<Option<Told>> },
     /// It is this node's turn to mend a tessera.
     Mend { tessera: TesseraId, permit: OwnedSemaphorePermit },
+    /// What other nodes keep of this node's author.
+    Recoverable { slot: Slot, reply: Reply<Recoverable> },
     /// A job has ended, whatever came of it.
     Ended { id: u64 },
     /// Is anybody there? Answered at once, and without a slot.

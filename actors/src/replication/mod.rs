@@ -22,6 +22,7 @@ mod origin;
 mod pages;
 mod placing;
 mod publish;
+mod recover;
 mod repair;
 mod sending;
 mod sources;
@@ -41,6 +42,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 pub use handle::ReplicationHandle;
 pub use message::{Progress, Step};
+pub use recover::{Asked, Recovering};
 pub use standing::Guarantee;
 pub use told::{Told, Turned};
 

@@ -67,11 +67,13 @@ impl Located {
         holders
     }
 
-    /// The placement to go on from: the newest that its author has signed, or that most of those have sent who sent any.
-    /// One that others have signed alone may send those who look for fragments anywhere.
+    /// The placement to go on from: the newest that its author has signed, or that several have sent, and most of those who
+    /// sent any. What one node alone says may lead anywhere, and leave no higher version to its author.
     pub(super) fn credible(&self) -> Option<&SignedPlacement> {
         let senders: usize = self.placements.iter().map(|it| it.sent_by).sum();
-        let is_credible = |it: &&Placed| it.signed.placement().repairer.is_none() || 2 * it.sent_by > senders;
+        let is_credible = |it: &&Placed| {
+            it.signed.placement().repairer.is_none() || (it.sent_by > 1 && 2 * it.sent_by > senders)
+        };
         self.placements.iter().find(is_credible).map(|it| &it.signed)
     }
 
@@ -118,11 +120,14 @@ pub(super) async fn find(tools: &Tools, tessera: TesseraId) -> Result<Sources, N
     }
 }
 
-/// Those that may be asked.
-fn nodes(tools: &Tools) -> Vec<NodeId> {
+/// Those that may be asked: first those that the operator wants, so that nobody crowds them out who names many others.
+pub(super) fn nodes(tools: &Tools) -> Vec<NodeId> {
     let book = tools.peers.book();
     let nodes = book.peers.keys().filter(|node| !book.blocked.contains_key(node)).copied();
-    nodes.take(NODES_MAX).collect()
+    let mut nodes: Vec<_> = nodes.collect();
+    nodes.sort_by_key(|node| !book.is_configured(node));
+    nodes.truncate(NODES_MAX);
+    nodes
 }
 
 async fn find_among(tools: &Tools, nodes: &[NodeId], tessera: TesseraId) -> Result<Sources, Nobody> {

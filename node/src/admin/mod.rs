@@ -40,6 +40,7 @@ mod pieces;
 mod pool;
 mod problems;
 mod range;
+mod recover;
 mod refusals;
 mod scrub;
 mod settings;
@@ -142,6 +143,7 @@ fn endpoints() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(jobs::fetch))
         .routes(routes!(jobs::repair))
         .routes(routes!(jobs::repair_all))
+        .routes(routes!(recover::recover))
         .routes(routes!(attest::attest))
         .routes(routes!(holders::list))
         .routes(routes!(holders::attest))

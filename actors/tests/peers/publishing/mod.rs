@@ -5,6 +5,7 @@ mod fetching;
 mod losing;
 mod many;
 mod placed;
+mod recovering;
 mod refused;
 mod relayout;
 mod repairing;
