@@ -12,6 +12,7 @@ pub struct ReplicationMetrics {
     sent: Counter<u64>,
     fetched: Counter<u64>,
     repaired: Counter<u64>,
+    retracted: Counter<u64>,
     received: Counter<u64>,
 }
 
@@ -28,6 +29,11 @@ impl ReplicationMetrics {
                 PUBLISHED,
                 "repair_jobs",
                 "Tesserae that were mended, by whether they are as safe as asked, less, or it failed.",
+            ),
+            retracted: make.count_by(
+                PUBLISHED,
+                "retract_jobs",
+                "Tesserae that their author took back, by whether all nodes were told, some are told later, or it failed.",
             ),
             fetched: make.count_by(
                 FETCHED,
@@ -50,6 +56,7 @@ impl ReplicationMetrics {
             JobKind::Publish | JobKind::Relayout => &self.published,
             JobKind::Fetch => &self.fetched,
             JobKind::Repair => &self.repaired,
+            JobKind::Retract => &self.retracted,
         };
         counter.add(1, &[KeyValue::new("outcome", outcome)]);
     }

@@ -12,7 +12,7 @@ use tokio::{
 use super::{
     Tools, fetch,
     message::{Order, Progress, ReplicationMsg, Reply, Step},
-    publish, repair, standing,
+    publish, repair, retract, standing,
     told::Told,
 };
 use crate::{
@@ -66,6 +66,7 @@ impl Actor for ReplicationActor {
             tasks: JoinSet::new(),
         };
         state.load(&me, Duration::ZERO);
+        state.tasks.spawn(retract::ask_again(state.tools.clone()));
         Ok(state)
     }
 
@@ -244,11 +245,15 @@ async fn do_it(
     job: &ReplicationJob,
     progress: watch::Sender<Progress>,
 ) -> Result<Told, ActorError> {
+    if matches!(job.kind, JobKind::Publish | JobKind::Relayout | JobKind::Repair) {
+        retract::refuse(tools, job.tessera).await?;
+    }
     match job.kind {
         JobKind::Publish => publish::publish(tools, job.tessera, false, &progress).await,
         JobKind::Relayout => publish::publish(tools, job.tessera, true, &progress).await,
         JobKind::Repair => repair::repair(tools, job.tessera, &progress).await,
         JobKind::Fetch => fetch::fetch(tools, job.tessera, &progress).await,
+        JobKind::Retract => retract::retract(tools, job.tessera, &progress).await,
     }
 }
 

@@ -51,6 +51,13 @@ impl ReplicationHandle {
         self.seat.call(|slot, reply| ReplicationMsg::Begin { order, slot, reply }).await
     }
 
+    /// Takes a tessera of this node's author back, for ever: every node that keeps any of it is told to drop it. Returns when that
+    /// is written down; whoever is not there is told later, over restarts. The copy here stays.
+    pub async fn retract(&self, tessera: TesseraId) -> Result<ReplicationJob, ActorError> {
+        let order = Order { kind: JobKind::Retract, tessera };
+        self.seat.call(|slot, reply| ReplicationMsg::Begin { order, slot, reply }).await
+    }
+
     /// How safe a tessera is, by what its holders have claimed and proven lately; `None` when it was never published, as far
     /// as is known here.
     pub async fn safety(&self, tessera: TesseraId) -> Result<Option<Told>, ActorError> {

@@ -22,6 +22,7 @@ mod pages;
 mod placing;
 mod publish;
 mod repair;
+mod retract;
 mod sending;
 mod sources;
 mod standing;
@@ -44,6 +45,7 @@ pub use told::{Told, Turned};
 use crate::{
     attestation::AttestationHandle,
     budget::Budget,
+    cache::CacheHandle,
     conn_pool::ConnPoolHandle,
     metrics::{ActorMetrics, ReplicationMetrics},
     peers::Peers,
@@ -60,6 +62,8 @@ struct Tools {
     /// Signs for this node as a holder.
     key: NodeKey,
     storage: StorageHandle,
+    /// The same with what is in front of it: what is dropped is dropped there as well.
+    cache: CacheHandle<StorageHandle>,
     attestation: AttestationHandle,
     peers: Peers,
     pool: ConnPoolHandle,
@@ -92,6 +96,7 @@ impl Default for Settings {
 /// Whom replication asks.
 pub(crate) struct Doors {
     storage: StorageHandle,
+    cache: CacheHandle<StorageHandle>,
     attestation: AttestationHandle,
     pool: ConnPoolHandle,
     remote: Remote,
@@ -101,12 +106,13 @@ impl Doors {
     /// These.
     pub(crate) fn of(
         storage: &StorageHandle,
+        cache: &CacheHandle<StorageHandle>,
         attestation: &AttestationHandle,
         pool: &ConnPoolHandle,
         remote: &Remote,
     ) -> Self {
         let (storage, attestation) = (storage.clone(), attestation.clone());
-        Self { storage, attestation, pool: pool.clone(), remote: remote.clone() }
+        Self { storage, cache: cache.clone(), attestation, pool: pool.clone(), remote: remote.clone() }
     }
 }
 
@@ -147,7 +153,7 @@ impl Starter {
     /// A handle, and what starts the actor behind it.
     pub(crate) fn new(
         Settings { config, author, working }: Settings,
-        Doors { storage, attestation, pool, remote }: Doors,
+        Doors { storage, cache, attestation, pool, remote }: Doors,
         key: NodeKey,
         peers: Peers,
         metrics: ReplicationMetrics,
@@ -161,6 +167,7 @@ impl Starter {
             author,
             key,
             storage,
+            cache,
             attestation,
             peers,
             pool,

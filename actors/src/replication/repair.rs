@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use futures::future::{join, join_all};
+use futures::future::{join_all, join3};
 use proto::{FragmentId, NodeId, TesseraId, placement::Placement};
 use tokio::{
     sync::watch,
@@ -18,6 +18,7 @@ use super::{
     origin::{Origin, Others},
     pages::Pages,
     placing::{Placing, Signer, room_needed},
+    retract,
     sending::Evidence,
     sources::{Located, Sources, find},
     standing::Operators,
@@ -51,7 +52,12 @@ pub(super) async fn repair(
         }
     };
     let since_ms = clock::now_ms();
-    let (lost, survey) = join(gone(tools, tessera, &placement), survey(tools, tessera)).await;
+    let taken_back = retract::learn(tools, &sources.manifest, placement.holders.iter().flatten().copied());
+    let (lost, survey, taken_back) =
+        join3(gone(tools, tessera, &placement), survey(tools, tessera), taken_back).await;
+    if let Some(told) = taken_back? {
+        return Ok(told);
+    }
     let is_lost = |node: NodeId| lost.iter().any(|one| one.node == node);
     if placement.indices(us).next().is_some() {
         claim_ours(tools, &located, since_ms).await?;

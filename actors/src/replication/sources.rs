@@ -143,7 +143,10 @@ pub(super) async fn find(tools: &Tools, tessera: TesseraId) -> Result<Sources, N
     Ok(Sources { manifest, layouts, may_be_more })
 }
 
-async fn own_manifest(tools: &Tools, tessera: TesseraId) -> Result<Option<SignedManifest>, ActorError> {
+pub(super) async fn own_manifest(
+    tools: &Tools,
+    tessera: TesseraId,
+) -> Result<Option<SignedManifest>, ActorError> {
     let hash = Checksum::from_bytes(*tessera.as_bytes());
     match tools.storage.document(tessera, DocumentKind::Manifest, Some(hash)).await {
         Ok(bytes) => Ok(Some(SignedManifest::parse(bytes)?)),

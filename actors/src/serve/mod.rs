@@ -19,6 +19,7 @@ mod hello;
 mod papers;
 mod placement;
 mod put;
+mod retraction;
 mod room;
 
 use std::{

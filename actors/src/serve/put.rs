@@ -46,6 +46,7 @@ impl Server {
         let author = dossier.manifest.manifest().author;
         let (absent, (_, at)) = (self.absent(papers, &dossier).await?, dossier.place());
         if !absent.is_absent(at) && self.has(author, &offer).await? {
+            self.refuse_retracted(offer.id.tessera).await?;
             let receipt = self.receipt(author, stream.lease.node(), &offer)?;
             return Ok((Answer::Have { receipt }, Bytes::new()));
         }
@@ -64,8 +65,12 @@ impl Server {
         charge.are_stored();
         delivery.into_iter().for_each(Delivery::has_come);
         absent.came(at);
-        // Blocked while it was written: whoever drops what is here may have looked before.
-        if let Err(refusal) = self.refuse_blocked(offer.id.tessera) {
+        // Blocked or taken back while it was written: whoever drops what is here may have looked before.
+        let still_wanted = match self.refuse_blocked(offer.id.tessera) {
+            Ok(()) => self.refuse_retracted(offer.id.tessera).await,
+            blocked => blocked,
+        };
+        if let Err(refusal) = still_wanted {
             let _ = self.cache.drop_fragment(author.into(), offer.id).await;
             return Err(refusal);
         }

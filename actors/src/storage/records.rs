@@ -13,6 +13,7 @@ use super::{
     ledger::{Ledger, Signed},
     message::Reply,
     notes::{Blocked, Invite, Origin, Receipt},
+    parting::KeptRetraction,
     replication::{Jobs, KeptPlacement, ReplicationJob},
 };
 use crate::{error::ActorError, supervision::gate::Slot};
@@ -45,6 +46,16 @@ pub(super) enum Question {
     Placements { tessera: TesseraId, reply: Reply<Vec<KeptPlacement>> },
     /// What is done about tesserae with other nodes.
     ReplicationJobs { which: Jobs, reply: Reply<Vec<ReplicationJob>> },
+    /// Whether a tessera was taken back.
+    Retraction { tessera: TesseraId, reply: Reply<Option<KeptRetraction>> },
+    /// Who has signed to have anything of a tessera.
+    Signers { tessera: TesseraId, reply: Reply<Vec<NodeId>> },
+    /// Who is still to be told that something was taken back.
+    RetractionsDue { reply: Reply<Vec<(TesseraId, NodeId)>> },
+    /// What is looked after here: all, or this one.
+    Adopted { only: Option<TesseraId>, reply: Reply<Vec<(TesseraId, i64)>> },
+    /// Since when this node hands over what it keeps for others.
+    Leaving { reply: Reply<Option<i64>> },
     /// For which accounts anything of a tessera is kept.
     Keepers { tessera: TesseraId, reply: Reply<Vec<AccountId>> },
     /// How much is kept for an account.

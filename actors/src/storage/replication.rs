@@ -52,6 +52,8 @@ pub enum JobKind {
     Relayout,
     /// What holders have lost is rebuilt.
     Repair,
+    /// All nodes that keep any of it are told that its author takes it back.
+    Retract,
 }
 
 /// How a job stands.
@@ -89,6 +91,7 @@ impl JobKind {
             Self::Fetch => 2,
             Self::Relayout => 3,
             Self::Repair => 4,
+            Self::Retract => 5,
         }
     }
 
@@ -98,6 +101,7 @@ impl JobKind {
             2 => Some(Self::Fetch),
             3 => Some(Self::Relayout),
             4 => Some(Self::Repair),
+            5 => Some(Self::Retract),
             _ => None,
         }
     }

@@ -6,6 +6,7 @@ use super::State;
 use crate::storage::{
     ledger,
     message::StorageMsg,
+    parting,
     records::{self, Question, RecordsMsg},
     replication,
 };
@@ -49,6 +50,21 @@ impl State {
             }),
             Question::ReplicationJobs { which, reply } => self.answer(me, slot, reply, async move {
                 index.as_it_is(async |index| replication::jobs(index, which).await).await
+            }),
+            Question::Retraction { tessera, reply } => self.answer(me, slot, reply, async move {
+                index.as_it_is(async |index| parting::retraction(index, tessera).await).await
+            }),
+            Question::Signers { tessera, reply } => self.answer(me, slot, reply, async move {
+                index.as_it_is(async |index| parting::signers(index, tessera).await).await
+            }),
+            Question::RetractionsDue { reply } => self.answer(me, slot, reply, async move {
+                index.as_it_is(async |index| parting::retractions_due(index).await).await
+            }),
+            Question::Adopted { only, reply } => self.answer(me, slot, reply, async move {
+                index.as_it_is(async |index| parting::adopted(index, only).await).await
+            }),
+            Question::Leaving { reply } => self.answer(me, slot, reply, async move {
+                index.as_it_is(async |index| parting::leaving(index).await).await
             }),
             Question::Keepers { tessera, reply } => self.answer(me, slot, reply, async move {
                 index.about(tessera, async |index| records::keepers(index, tessera).await).await

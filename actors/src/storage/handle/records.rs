@@ -13,6 +13,7 @@ use crate::{
         message::StorageMsg,
         notes::{Blocked, Invite, NOTE_ROWS_MAX, Note, Noted, Receipt},
         ops::{Op, Outcome},
+        parting::KeptRetraction,
         records::{AccountTotals, Block, Claimed, HeldDocument, Holder, Peer, Question, RecordsMsg},
         replication::{Jobs, KeptPlacement, ReplicationJob},
     },
@@ -104,6 +105,37 @@ impl RecordsHandle {
     /// What is done about tesserae with other nodes.
     pub async fn replication_jobs(&self, which: Jobs) -> Result<Vec<ReplicationJob>, ActorError> {
         self.ask(|reply| Question::ReplicationJobs { which, reply }).await
+    }
+
+    /// The retraction of a tessera, if its author has taken it back and that is known here.
+    pub async fn retraction(&self, tessera: TesseraId) -> Result<Option<KeptRetraction>, ActorError> {
+        self.ask(|reply| Question::Retraction { tessera, reply }).await
+    }
+
+    /// The nodes that have signed to have anything of a tessera, as long as they have not said that it is gone.
+    pub async fn signers(&self, tessera: TesseraId) -> Result<Vec<NodeId>, ActorError> {
+        self.ask(|reply| Question::Signers { tessera, reply }).await
+    }
+
+    /// The nodes that are still to be told that something was taken back, by what that is.
+    pub async fn retractions_due(&self) -> Result<Vec<(TesseraId, NodeId)>, ActorError> {
+        self.ask(|reply| Question::RetractionsDue { reply }).await
+    }
+
+    /// The tesserae of others that are kept whole and looked after here, each since when, in milliseconds since 1970.
+    pub async fn adopted(&self) -> Result<Vec<(TesseraId, i64)>, ActorError> {
+        self.ask(|reply| Question::Adopted { only: None, reply }).await
+    }
+
+    /// Since when this one is, in milliseconds since 1970; `None` when it is not.
+    pub async fn adopted_since(&self, tessera: TesseraId) -> Result<Option<i64>, ActorError> {
+        let found = self.ask(|reply| Question::Adopted { only: Some(tessera), reply }).await?;
+        Ok(found.first().map(|(_, at_ms)| *at_ms))
+    }
+
+    /// Since when this node hands over what it keeps for others, in milliseconds since 1970, if it does.
+    pub async fn leaving_since(&self) -> Result<Option<i64>, ActorError> {
+        self.ask(|reply| Question::Leaving { reply }).await
     }
 
     /// The accounts for which anything of a tessera is kept here, in the order of their ids.

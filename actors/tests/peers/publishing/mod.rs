@@ -8,6 +8,7 @@ mod refused;
 mod relayout;
 mod repairing;
 mod resumed;
+mod retracting;
 
 use std::time::{Duration, Instant};
 
