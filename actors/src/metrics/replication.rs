@@ -13,6 +13,7 @@ pub struct ReplicationMetrics {
     fetched: Counter<u64>,
     repaired: Counter<u64>,
     retracted: Counter<u64>,
+    left: Counter<u64>,
     received: Counter<u64>,
 }
 
@@ -34,6 +35,11 @@ impl ReplicationMetrics {
                 PUBLISHED,
                 "retract_jobs",
                 "Tesserae that their author took back, by whether all nodes were told, some are told later, or it failed.",
+            ),
+            left: make.count_by(
+                PUBLISHED,
+                "leave_jobs",
+                "Times that this node handed over what it keeps for others, by whether it was all, not all, or it failed.",
             ),
             fetched: make.count_by(
                 FETCHED,
@@ -57,6 +63,7 @@ impl ReplicationMetrics {
             JobKind::Fetch => &self.fetched,
             JobKind::Repair => &self.repaired,
             JobKind::Retract => &self.retracted,
+            JobKind::Leave => &self.left,
         };
         counter.add(1, &[KeyValue::new("outcome", outcome)]);
     }

@@ -58,6 +58,13 @@ impl ReplicationHandle {
         self.seat.call(|slot, reply| ReplicationMsg::Begin { order, slot, reply }).await
     }
 
+    /// Hands over to other nodes what is kept here for others. Returns when that is written down; it goes on by itself, after a
+    /// restart too. That nothing new comes meanwhile is [`Peers::set_leaving`](crate::peers::Peers::set_leaving)'s.
+    pub async fn leave(&self) -> Result<ReplicationJob, ActorError> {
+        let order = Order { kind: JobKind::Leave, tessera: ReplicationJob::OF_NONE };
+        self.seat.call(|slot, reply| ReplicationMsg::Begin { order, slot, reply }).await
+    }
+
     /// How safe a tessera is, by what its holders have claimed and proven lately; `None` when it was never published, as far
     /// as is known here.
     pub async fn safety(&self, tessera: TesseraId) -> Result<Option<Told>, ActorError> {

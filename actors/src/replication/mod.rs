@@ -16,6 +16,7 @@ mod fetch;
 mod gathering;
 mod handle;
 mod holders;
+mod leave;
 mod message;
 mod origin;
 mod pages;
@@ -40,7 +41,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 pub use handle::ReplicationHandle;
 pub use message::{Progress, Step};
 pub use standing::Guarantee;
-pub use told::{Told, Turned};
+pub use told::{Left, Told, Turned};
 
 use crate::{
     attestation::AttestationHandle,

@@ -1,6 +1,6 @@
 //! What is said when a job has ended: one sentence, and what would make it better. Pure.
 
-use proto::NodeId;
+use proto::{NodeId, TesseraId};
 use serde::{Deserialize, Serialize};
 
 use super::standing::Guarantee;
@@ -19,6 +19,12 @@ pub struct Told {
     pub remedies: Vec<String>,
     /// The nodes that keep nothing of it, and why.
     pub turned: Vec<Turned>,
+    /// What could not be handed over, the first of it.
+    #[serde(default)]
+    pub left: Vec<Left>,
+    /// Tesserae of this node itself that no other is known to keep, the first of them.
+    #[serde(default)]
+    pub only_here: Vec<TesseraId>,
     /// Whether a part of what was asked for is not done.
     #[serde(default)]
     pub is_partial: bool,
@@ -33,6 +39,17 @@ pub struct Turned {
     pub reason: String,
 }
 
+/// A tessera of which something is here for others, and stays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Left {
+    /// Which one.
+    pub tessera: TesseraId,
+    /// How many bytes of it.
+    pub bytes: u64,
+    /// Why.
+    pub reason: String,
+}
+
 impl Told {
     /// It could not be done.
     pub(super) fn failed(error: &ActorError) -> Self {
@@ -41,8 +58,16 @@ impl Told {
 
     /// Nothing but a sentence.
     pub(super) fn plain(sentence: String) -> Self {
-        let (remedies, turned) = (Vec::new(), Vec::new());
-        Self { sentence, guarantee: None, asked: None, remedies, turned, is_partial: false }
+        Self {
+            sentence,
+            guarantee: None,
+            asked: None,
+            remedies: Vec::new(),
+            turned: Vec::new(),
+            left: Vec::new(),
+            only_here: Vec::new(),
+            is_partial: false,
+        }
     }
 
     /// How safe a tessera is that was published.

@@ -205,6 +205,9 @@ impl Server {
             return self.take_back(stream, &paper).await;
         }
         self.refuse_retracted(paper.tessera).await?;
+        if paper.document != DocumentKind::Placement {
+            self.refuse_new()?;
+        }
         let papers = self.papers(stream.lease.node());
         // Nobody's documents are read of whose tessera nothing would be kept.
         if paper.document != DocumentKind::Manifest {

@@ -40,6 +40,7 @@ impl Server {
     /// `PutFragment`.
     pub(super) async fn put_fragment(&self, stream: &mut Inbound, offer: Offer) -> Reply {
         self.refuse_blocked(offer.id.tessera)?;
+        self.refuse_new()?;
         let papers = self.papers(stream.lease.node());
         let dossier = self.dossier(papers, offer.id, offer.layout).await?;
         offer.check(&dossier)?;
@@ -84,6 +85,14 @@ impl Server {
         match self.peers.book().blocked_tesseras.get(&tessera) {
             None => Ok(()),
             Some(reason) => Err(RefusalKind::Blocked.because(reason)),
+        }
+    }
+
+    /// Refuses to take anything, while this node hands over what it has.
+    pub(super) fn refuse_new(&self) -> Result<(), Refusal> {
+        match self.peers.book().leaving_since_ms {
+            None => Ok(()),
+            Some(_) => Err(RefusalKind::Forbidden.because("this node is leaving, and takes nothing new")),
         }
     }
 

@@ -54,6 +54,8 @@ pub enum JobKind {
     Repair,
     /// All nodes that keep any of it are told that its author takes it back.
     Retract,
+    /// What is kept here for others is handed over to other nodes. It is about no tessera: [`ReplicationJob::OF_NONE`].
+    Leave,
 }
 
 /// How a job stands.
@@ -83,6 +85,11 @@ pub enum Jobs {
     One(u64),
 }
 
+impl ReplicationJob {
+    /// Where no tessera is meant.
+    pub const OF_NONE: TesseraId = TesseraId::from_bytes([0; 32]);
+}
+
 impl JobKind {
     /// The number kept in the index.
     pub(crate) const fn code(self) -> i64 {
@@ -92,6 +99,7 @@ impl JobKind {
             Self::Relayout => 3,
             Self::Repair => 4,
             Self::Retract => 5,
+            Self::Leave => 6,
         }
     }
 
@@ -102,6 +110,7 @@ impl JobKind {
             3 => Some(Self::Relayout),
             4 => Some(Self::Repair),
             5 => Some(Self::Retract),
+            6 => Some(Self::Leave),
             _ => None,
         }
     }

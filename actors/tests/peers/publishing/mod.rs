@@ -2,6 +2,7 @@
 
 mod agreeing;
 mod fetching;
+mod leaving;
 mod losing;
 mod placed;
 mod refused;
