@@ -170,6 +170,7 @@ impl System {
             scrub: scrub.clone(),
             peers: peers.clone(),
             pool: pool.clone(),
+            replication: replication.clone(),
             metrics: metrics.requests,
             throttles,
             state: serve::State::new(config.transfer_bytes_max),

@@ -117,6 +117,7 @@ fn request() -> impl Strategy<Value = Request> {
             nonce
         }),
         Just(Request::Peers),
+        tessera().prop_map(|tessera| Request::LookAfter { tessera }),
     ]
 }
 

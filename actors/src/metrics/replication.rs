@@ -60,7 +60,7 @@ impl ReplicationMetrics {
         };
         let counter = match kind {
             JobKind::Publish | JobKind::Relayout => &self.published,
-            JobKind::Fetch => &self.fetched,
+            JobKind::Fetch | JobKind::Adopt => &self.fetched,
             JobKind::Repair => &self.repaired,
             JobKind::Retract => &self.retracted,
             JobKind::Leave => &self.left,

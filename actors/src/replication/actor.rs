@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::{
-    Tools, fetch, leave,
+    Tools, adopt, fetch, leave,
     message::{Order, Progress, ReplicationMsg, Reply, Step},
     publish, repair, retract, standing,
     told::Told,
@@ -254,6 +254,7 @@ async fn do_it(
         JobKind::Repair => repair::repair(tools, job.tessera, &progress).await,
         JobKind::Fetch => fetch::fetch(tools, job.tessera, &progress).await,
         JobKind::Retract => retract::retract(tools, job.tessera, &progress).await,
+        JobKind::Adopt => adopt::adopt(tools, job.tessera, &progress).await,
         JobKind::Leave => leave::leave(tools, job.began_at_ms, &progress).await,
     }
 }

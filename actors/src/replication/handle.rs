@@ -58,6 +58,13 @@ impl ReplicationHandle {
         self.seat.call(|slot, reply| ReplicationMsg::Begin { order, slot, reply }).await
     }
 
+    /// Brings somebody else's tessera here, and looks after it from then on. Returns when that is written down; it goes on by
+    /// itself, after a restart too. `forget` ends it.
+    pub async fn adopt(&self, tessera: TesseraId) -> Result<ReplicationJob, ActorError> {
+        let order = Order { kind: JobKind::Adopt, tessera };
+        self.seat.call(|slot, reply| ReplicationMsg::Begin { order, slot, reply }).await
+    }
+
     /// Hands over to other nodes what is kept here for others. Returns when that is written down; it goes on by itself, after a
     /// restart too. That nothing new comes meanwhile is [`Peers::set_leaving`](crate::peers::Peers::set_leaving)'s.
     pub async fn leave(&self) -> Result<ReplicationJob, ActorError> {

@@ -243,7 +243,7 @@ impl Leaving<'_> {
         let said = said.filter(|signed| is_by_a_holder(signed.placement())).chain([known]);
         let newest = said.max_by_key(|signed| rank(signed.placement()));
         if let Some(signed) = &newest {
-            records.note(vec![Note::Placement(as_kept(signed))]).await?;
+            records.note(vec![Note::Placement(KeptPlacement::from(signed))]).await?;
         }
         Ok(newest)
     }
@@ -443,17 +443,6 @@ fn nobody(holders: &Holders, us: NodeId) -> String {
 
 fn rank(placement: &Placement) -> (u64, bool) {
     (placement.version, placement.repairer.is_none())
-}
-
-fn as_kept(signed: &SignedPlacement) -> KeptPlacement {
-    let placement = signed.placement();
-    KeptPlacement {
-        tessera: placement.tessera,
-        layout: placement.layout,
-        version: placement.version,
-        is_by_author: placement.repairer.is_none(),
-        signed: signed.bytes().clone(),
-    }
 }
 
 /// Tesserae that are looked up together.

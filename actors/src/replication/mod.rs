@@ -10,6 +10,7 @@
 //! 5. Absent on purpose: connections (the pool's), what is known of others (the peers').
 
 mod actor;
+mod adopt;
 mod coding;
 mod copy;
 mod fetch;

@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::{
-    Tools,
+    Tools, adopt,
     copy::Copy,
     gathering::Manners,
     message::{Progress, Step},
@@ -46,8 +46,13 @@ pub(super) async fn repair(
     let signer = match tools.author.as_ref().filter(|key| key.id() == author) {
         Some(key) => Signer::Author(key),
         None if placement.indices(us).next().is_some() => Signer::Holder(&tools.key),
+        None if tools.storage.records().adopted_since(tessera).await?.is_some() => {
+            return adopt::look_after(tools, tessera, progress).await;
+        }
         None => {
-            let what = format!("{tessera} is repaired by its author or by a node that keeps some of it");
+            let what = format!(
+                "{tessera} is repaired by its author or by a node that keeps some of it: `adopt` it first"
+            );
             return Err(ActorError::Conflict { what });
         }
     };
@@ -82,7 +87,7 @@ pub(super) async fn repair(
 }
 
 /// The layout that others keep, and who does: of several the newest.
-fn placed(sources: &Sources, tessera: TesseraId) -> Result<(Located, Placement), ActorError> {
+pub(super) fn placed(sources: &Sources, tessera: TesseraId) -> Result<(Located, Placement), ActorError> {
     let placed = sources.layouts.iter().filter_map(|it| Some((it, it.placements.first()?)));
     let newest = placed.max_by_key(|(located, _)| located.layout.layout().stripe_numbers().start);
     let unknown = || ActorError::Conflict {
@@ -92,7 +97,7 @@ fn placed(sources: &Sources, tessera: TesseraId) -> Result<(Located, Placement),
 }
 
 /// The holders that do not answer. What the others have is noted.
-async fn gone(tools: &Tools, tessera: TesseraId, placement: &Placement) -> Vec<Turned> {
+pub(super) async fn gone(tools: &Tools, tessera: TesseraId, placement: &Placement) -> Vec<Turned> {
     let us = tools.peers.us();
     let mut nodes: Vec<NodeId> =
         placement.holders.iter().flatten().copied().filter(|node| *node != us).collect();

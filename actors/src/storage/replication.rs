@@ -1,7 +1,7 @@
 //! What is kept for replication: who keeps which tessera, and what this node is doing about it. No bytes of blobs.
 
 use bytes::Bytes;
-use proto::{Checksum, TesseraId};
+use proto::{Checksum, TesseraId, placement::SignedPlacement};
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use crate::error::ActorError;
@@ -19,6 +19,19 @@ pub struct KeptPlacement {
     pub is_by_author: bool,
     /// The file.
     pub signed: Bytes,
+}
+
+impl From<&SignedPlacement> for KeptPlacement {
+    fn from(signed: &SignedPlacement) -> Self {
+        let placement = signed.placement();
+        Self {
+            tessera: placement.tessera,
+            layout: placement.layout,
+            version: placement.version,
+            is_by_author: placement.repairer.is_none(),
+            signed: signed.bytes().clone(),
+        }
+    }
 }
 
 /// Something that is done about a tessera with other nodes, over restarts. Times in milliseconds since 1970.
@@ -56,6 +69,8 @@ pub enum JobKind {
     Retract,
     /// What is kept here for others is handed over to other nodes. It is about no tessera: [`ReplicationJob::OF_NONE`].
     Leave,
+    /// It is brought here, and looked after from then on.
+    Adopt,
 }
 
 /// How a job stands.
@@ -100,6 +115,7 @@ impl JobKind {
             Self::Repair => 4,
             Self::Retract => 5,
             Self::Leave => 6,
+            Self::Adopt => 7,
         }
     }
 
@@ -111,6 +127,7 @@ impl JobKind {
             4 => Some(Self::Repair),
             5 => Some(Self::Retract),
             6 => Some(Self::Leave),
+            7 => Some(Self::Adopt),
             _ => None,
         }
     }

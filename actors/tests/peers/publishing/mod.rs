@@ -1,5 +1,6 @@
 //! Giving a tessera to other nodes, so that it survives the loss of some of them.
 
+mod adopting;
 mod agreeing;
 mod fetching;
 mod leaving;

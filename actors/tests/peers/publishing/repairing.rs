@@ -4,7 +4,7 @@ use actors::storage::JobState;
 
 use super::*;
 
-async fn repair(node: &Node, tessera: TesseraId) -> (JobState, Told) {
+pub(super) async fn repair(node: &Node, tessera: TesseraId) -> (JobState, Told) {
     let job = node.system.replication.repair(tessera).await.unwrap();
     ended(node, job.id).await
 }
