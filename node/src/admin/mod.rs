@@ -28,6 +28,7 @@ mod holders;
 mod index;
 mod invites;
 mod jobs;
+mod leave;
 mod ledger;
 mod look;
 pub(crate) mod memory;
@@ -141,6 +142,9 @@ fn endpoints() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(jobs::publish))
         .routes(routes!(jobs::fetch))
         .routes(routes!(jobs::repair))
+        .routes(routes!(jobs::retract))
+        .routes(routes!(jobs::adopt))
+        .routes(routes!(leave::show, leave::begin, leave::end))
         .routes(routes!(attest::attest))
         .routes(routes!(holders::list))
         .routes(routes!(holders::attest))

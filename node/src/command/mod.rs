@@ -1,5 +1,6 @@
 //! The commands, one file each. Each says what it does and prints; what it needs lies in [`Context`].
 
+mod adopt;
 mod attest;
 mod backup;
 mod block;
@@ -18,6 +19,7 @@ mod init;
 mod invite;
 mod jobs;
 mod key;
+mod leave;
 mod ledger;
 mod list;
 mod machine;
@@ -27,6 +29,7 @@ mod pool;
 mod prove;
 mod publish;
 mod rebuild;
+mod retract;
 mod run;
 mod scrub;
 mod show;
@@ -76,6 +79,9 @@ pub(crate) enum Command {
     Preserve(publish::Preserve),
     Fetch(publish::Fetch),
     Repair(publish::Repair),
+    Retract(retract::Retract),
+    Adopt(adopt::Adopt),
+    Leave(leave::Leave),
     Jobs(jobs::Jobs),
     /// See the nodes that this one knows, make one known, or look whether it answers
     #[command(subcommand)]
@@ -134,6 +140,9 @@ impl Command {
             Self::Preserve(preserve) => preserve.run(context).await,
             Self::Fetch(fetch) => fetch.run(context).await,
             Self::Repair(repair) => repair.run(context).await,
+            Self::Retract(retract) => retract.run(context).await,
+            Self::Adopt(adopt) => adopt.run(context).await,
+            Self::Leave(leave) => leave.run(context).await,
             Self::Jobs(jobs) => jobs.run(context).await,
             Self::Peers(peers) => peers.run(context).await,
             Self::Invite(invite) => invite.run(context).await,
