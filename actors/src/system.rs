@@ -175,7 +175,6 @@ impl System {
             throttles,
             state: serve::State::new(config.transfer_bytes_max),
         });
-        let metrics = actors;
         let system = Self {
             storage,
             cache,
@@ -188,7 +187,7 @@ impl System {
             server,
             standing,
             supervisor,
-            metrics,
+            metrics: actors,
         };
         system.meet_others(thread, streams).await;
         Ok(system)

@@ -52,22 +52,14 @@ pub(super) async fn leave(
     progress.send_replace(Progress::of(Step::Asking, 0));
     let total_bytes = records.others(vec![AccountId::LOCAL]).await?.bytes;
     let leaving = Leaving { tools, began_at_ms, progress, total_bytes };
-    let mut found = Found::default();
-    let mut from = Some(TesseraId::from_bytes([0; 32]));
-    while let Some(first) = from {
-        let last = TesseraId::from_bytes([u8::MAX; 32]);
-        let mut page = records.tesseras(first, last, TESSERAE + 1).await?;
-        from = if page.len() > TESSERAE as usize { page.pop().map(|row| row.id) } else { None };
-        for row in page {
-            let keepers = records.keepers(row.id).await?;
-            let others: Vec<_> = keepers.iter().copied().filter(|one| *one != AccountId::LOCAL).collect();
-            if !others.is_empty() {
-                found.add(leaving.hand_over(row.id, &others).await?);
-            }
-            if keepers.contains(&AccountId::LOCAL) && row.has_documents {
-                found.own(row.id, is_elsewhere(tools, row.id).await?);
-            }
+    let mut found = leaving.hand_over_all().await?;
+    for _ in 0..LATE_PASSES {
+        // Something may have been on its way here when it began.
+        let late = records.others(vec![AccountId::LOCAL]).await?.fragments > 0;
+        if !late || !found.left.is_empty() {
+            break;
         }
+        found = Found { handed_over: found.handed_over, ..leaving.hand_over_all().await? };
     }
     Ok(found.told())
 }
@@ -110,6 +102,29 @@ struct Kept<'a> {
 }
 
 impl Leaving<'_> {
+    /// Goes through all that is here.
+    async fn hand_over_all(&self) -> Result<Found, ActorError> {
+        let (tools, records) = (self.tools, self.tools.storage.records());
+        let mut found = Found::default();
+        let mut from = Some(TesseraId::from_bytes([0; 32]));
+        while let Some(first) = from {
+            let last = TesseraId::from_bytes([u8::MAX; 32]);
+            let mut page = records.tesseras(first, last, TESSERAE + 1).await?;
+            from = if page.len() > TESSERAE as usize { page.pop().map(|row| row.id) } else { None };
+            for row in page {
+                let keepers = records.keepers(row.id).await?;
+                let others: Vec<_> = keepers.iter().copied().filter(|one| *one != AccountId::LOCAL).collect();
+                if !others.is_empty() {
+                    found.add(self.hand_over(row.id, &others).await?);
+                }
+                if keepers.contains(&AccountId::LOCAL) && row.has_documents {
+                    found.own(row.id, is_elsewhere(tools, row.id).await?);
+                }
+            }
+        }
+        Ok(found)
+    }
+
     /// Hands one over; what stays of it, and why.
     async fn hand_over(
         &self,
@@ -121,7 +136,11 @@ impl Leaving<'_> {
             None => String::from("what its author signed is not here, or damaged"),
             Some(manifest) => {
                 let kept = Kept { tessera, manifest, accounts };
-                self.hand_over_layouts(&kept).await?
+                match self.hand_over_layouts(&kept).await {
+                    Ok(reason) => reason,
+                    Err(error) if is_of_one(&error) => error.to_string(),
+                    Err(error) => return Err(error),
+                }
             }
         };
         let left = self.bytes(tessera, accounts).await?;
@@ -431,6 +450,19 @@ impl Found {
     }
 }
 
+/// Whether it is wrong with one tessera or one node, and the others may be handed over all the same.
+fn is_of_one(error: &ActorError) -> bool {
+    matches!(
+        error,
+        ActorError::Conflict { .. }
+            | ActorError::NotFound { .. }
+            | ActorError::CorruptBlob { .. }
+            | ActorError::CorruptDocument { .. }
+            | ActorError::Proto(_)
+            | ActorError::Peer { .. }
+    )
+}
+
 fn nobody(holders: &Holders, us: NodeId) -> String {
     let turned = holders.turned().into_iter().filter(|one| one.node != us);
     let reasons: Vec<_> =
@@ -445,6 +477,8 @@ fn rank(placement: &Placement) -> (u64, bool) {
     (placement.version, placement.repairer.is_none())
 }
 
+/// How often it is looked once more for what came meanwhile.
+const LATE_PASSES: usize = 2;
 /// Tesserae that are looked up together.
 const TESSERAE: u32 = 256;
 /// Rows of the index that are read together.

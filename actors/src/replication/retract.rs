@@ -272,7 +272,8 @@ async fn try_to_tell(
 }
 
 fn is_not_kept(error: &ActorError) -> bool {
-    matches!(remote::refused(error), Some(RefusalKind::QuotaExceeded | RefusalKind::Forbidden))
+    use RefusalKind::{Blocked, Forbidden, QuotaExceeded};
+    matches!(remote::refused(error), Some(QuotaExceeded | Forbidden | Blocked))
 }
 
 /// All nodes that may have anything of it, as far as is known here: by what they have signed or claim, and by every placement.

@@ -20,27 +20,49 @@ use crate::conn_pool::Lease;
 /// When which tessera was looked at because somebody asked, and how often each node did.
 pub(super) struct Hints {
     tesserae: Mutex<LruCache<TesseraId, Instant>>,
-    /// Since when it is counted, and how often it has asked since.
-    nodes: Mutex<LruCache<NodeId, (Instant, u32)>>,
+    nodes: Mutex<LruCache<NodeId, Count>>,
+    all: Mutex<Count>,
+}
+
+/// How often was asked since when it is counted.
+struct Count {
+    since: Instant,
+    asked: u32,
+}
+
+impl Count {
+    fn new(since: Instant) -> Self {
+        Self { since, asked: 0 }
+    }
+
+    /// How long to wait when it was so often.
+    fn wait(&mut self, max: u32, now: Instant) -> Result<(), Duration> {
+        let counted_for = now.saturating_duration_since(self.since);
+        if counted_for >= COUNTED_FOR {
+            *self = Self::new(now);
+        }
+        if self.asked >= max { Err(COUNTED_FOR.saturating_sub(counted_for)) } else { Ok(()) }
+    }
 }
 
 impl Default for Hints {
     fn default() -> Self {
-        Self { tesserae: Mutex::new(LruCache::new(TESSERAE)), nodes: Mutex::new(LruCache::new(NODES)) }
+        Self {
+            tesserae: Mutex::new(LruCache::new(TESSERAE)),
+            nodes: Mutex::new(LruCache::new(NODES)),
+            all: Mutex::new(Count::new(Instant::now())),
+        }
     }
 }
 
 impl Hints {
     /// Counts it, or tells how long to wait.
     fn admit(&self, node: NodeId, tessera: TesseraId, now: Instant) -> Result<(), Duration> {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.wait(ALL, now)?;
         let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
-        let (since, count) = nodes.get_or_insert_mut(node, || (now, 0));
-        if now.saturating_duration_since(*since) >= EACH_NODE_WITHIN {
-            (*since, *count) = (now, 0);
-        }
-        if *count >= EACH_NODE {
-            return Err(EACH_NODE_WITHIN.saturating_sub(now.saturating_duration_since(*since)));
-        }
+        let of_node = nodes.get_or_insert_mut(node, || Count::new(now));
+        of_node.wait(EACH_NODE, now)?;
         let mut tesserae = self.tesserae.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(last) = tesserae.get(&tessera) {
             let left = EACH_TESSERA.saturating_sub(now.saturating_duration_since(*last));
@@ -49,7 +71,8 @@ impl Hints {
             }
         }
         tesserae.put(tessera, now);
-        *count += 1;
+        of_node.asked += 1;
+        all.asked += 1;
         Ok(())
     }
 }
@@ -58,6 +81,10 @@ impl Server {
     /// `LookAfter`.
     pub(super) async fn look_after(&self, lease: &Lease, tessera: TesseraId) -> Reply {
         self.refuse_blocked(tessera)?;
+        // A key costs nothing.
+        if !self.peers.book().peers.contains_key(&lease.node()) {
+            return Err(RefusalKind::NotKnown.because("only a node that is known here may ask that"));
+        }
         self.refuse_retracted(tessera).await?;
         let keepers = self.storage.records().keepers(tessera).await.map_err(|error| refusal(&error))?;
         if keepers.iter().all(|account| *account == AccountId::LOCAL) {
@@ -77,9 +104,10 @@ fn too_often(wait: Duration) -> Refusal {
 
 /// A tessera is looked at so often.
 const EACH_TESSERA: Duration = Duration::from_secs(600);
-/// A node may ask so often within a while.
+/// A node may ask so often within a while, and all together: each time some nodes are asked what they have.
 const EACH_NODE: u32 = 60;
-const EACH_NODE_WITHIN: Duration = Duration::from_secs(3600);
+const ALL: u32 = 600;
+const COUNTED_FOR: Duration = Duration::from_secs(3600);
 /// Tesserae, and nodes, of which it is remembered.
 const TESSERAE: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 const NODES: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
@@ -99,8 +127,8 @@ mod tests {
         assert_eq!(ask(2, 0, Duration::from_secs(100)), Err(Duration::from_secs(500)));
         assert_eq!(ask(2, 0, EACH_TESSERA), Ok(()));
         (1..60).for_each(|tessera| assert_eq!(ask(1, tessera, Duration::ZERO), Ok(())));
-        assert_eq!(ask(1, 60, Duration::from_secs(1)), Err(EACH_NODE_WITHIN - Duration::from_secs(1)));
+        assert_eq!(ask(1, 60, Duration::from_secs(1)), Err(COUNTED_FOR - Duration::from_secs(1)));
         assert_eq!(ask(2, 60, Duration::from_secs(1)), Ok(()));
-        assert_eq!(ask(1, 61, EACH_NODE_WITHIN), Ok(()));
+        assert_eq!(ask(1, 61, COUNTED_FOR), Ok(()));
     }
 }

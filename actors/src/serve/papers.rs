@@ -200,10 +200,10 @@ impl Server {
                 format!("a {} of {} bytes is not taken from others", paper.document.name(), paper.length);
             return Err(RefusalKind::QuotaExceeded.because(reason));
         }
-        self.refuse_blocked(paper.tessera)?;
         if paper.document == DocumentKind::Retraction {
             return self.take_back(stream, &paper).await;
         }
+        self.refuse_blocked(paper.tessera)?;
         self.refuse_retracted(paper.tessera).await?;
         if paper.document != DocumentKind::Placement {
             self.refuse_new()?;

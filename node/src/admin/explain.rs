@@ -76,6 +76,12 @@ pub(super) async fn explain(
             .min()
             .unwrap_or(0),
     };
+    count(&node, id, now_ms, &mut facts).await?;
+    Ok(Json(Explained::new(&facts)))
+}
+
+/// Counts the fragments that are here, and how they fare.
+async fn count(node: &Node, id: TesseraId, now_ms: i64, facts: &mut Facts) -> Result<(), ActorError> {
     let door = node.system.storage.checksums_door();
     let mut from = (0, 0);
     loop {
@@ -99,7 +105,7 @@ pub(super) async fn explain(
             _ => break,
         }
     }
-    Ok(Json(Explained::new(&facts)))
+    Ok(())
 }
 
 /// Why a tessera is not here, if a start has missed it.
