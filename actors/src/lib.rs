@@ -10,6 +10,7 @@ pub mod budget;
 pub mod cache;
 mod clock;
 pub mod conn_pool;
+mod dropping;
 pub mod error;
 mod frames;
 pub mod keys;

@@ -168,6 +168,7 @@ impl Peers {
                 Blocked::Tessera(tessera) => drop(book.blocked_tesseras.insert(tessera, block.reason)),
             }
         }
+        book.leaving_since_ms = records.leaving_since().await?;
         self.0.book.send_if_modified(|present| {
             let changed = **present != book;
             *present = Arc::new(book);
@@ -265,6 +266,12 @@ impl Peers {
         }
         tracing::warn!(?what, "unblocked");
         self.change(vec![Note::Unblock { what }]).await
+    }
+
+    /// From now on nothing new is taken from other nodes, over restarts; or it is again.
+    pub async fn set_leaving(&self, is_leaving: bool) -> Result<(), ActorError> {
+        let since_ms = is_leaving.then(clock::now_ms);
+        self.change(vec![Note::Leaving { since_ms }]).await
     }
 
     async fn change(&self, notes: Vec<Note>) -> Result<(), ActorError> {

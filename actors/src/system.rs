@@ -7,7 +7,7 @@ use futures::{
     FutureExt,
     future::{self, BoxFuture},
 };
-use proto::{AccountId, FragmentId, NodeKey, TesseraId, credential::SignedCredential};
+use proto::{AccountId, NodeKey, TesseraId, credential::SignedCredential};
 use ractor::{Actor, ActorRef, SpawnErr};
 use tokio::{
     runtime::Handle,
@@ -20,6 +20,7 @@ use crate::{
     attestation::{self, AttestationHandle},
     cache::{self, CacheHandle},
     conn_pool::{self, ConnPoolHandle, INBOUND_MAX, Inbound},
+    dropping::drop_for,
     error::ActorError,
     metrics::{ActorMetrics, Metrics},
     peers::Peers,
@@ -28,10 +29,9 @@ use crate::{
     scrub::{self, ScrubHandle},
     serve::{self, Server},
     storage::{
-        self, Side, StorageHandle,
+        self, StorageHandle,
         disk::{Disk, RealDisk},
     },
-    store::FragmentStore,
     supervision::{
         RestartBudget, Standing,
         supervisor::{self, Child, Supervisor, SupervisorMsg, startup_error},
@@ -152,7 +152,7 @@ impl System {
             scrub::Starter::new(config.integrity, segments, metrics.scrub, actors.clone());
         let (replication, publisher) = replication::Starter::new(
             config.replication,
-            replication::Doors::of(&storage, &attestation, &pool, &remote),
+            replication::Doors::of(&storage, &cache, &attestation, &pool, &remote),
             key.clone(),
             peers.clone(),
             metrics.replication,
@@ -170,11 +170,11 @@ impl System {
             scrub: scrub.clone(),
             peers: peers.clone(),
             pool: pool.clone(),
+            replication: replication.clone(),
             metrics: metrics.requests,
             throttles,
             state: serve::State::new(config.transfer_bytes_max),
         });
-        let metrics = actors;
         let system = Self {
             storage,
             cache,
@@ -187,7 +187,7 @@ impl System {
             server,
             standing,
             supervisor,
-            metrics,
+            metrics: actors,
         };
         system.meet_others(thread, streams).await;
         Ok(system)
@@ -268,29 +268,7 @@ impl System {
     pub async fn drop_for_all(&self, tessera: TesseraId) -> Result<u64, ActorError> {
         let mut dropped = 0;
         for account in self.storage.records().keepers(tessera).await? {
-            let mut from = (0, 0);
-            loop {
-                let side = Side::Held(account);
-                let page = self.storage.checksums_door().fragments_of(side, tessera, from, DROPS).await?;
-                let last = page.last().map_or(from, |(stripe, index, _)| (*stripe, *index));
-                from = (last.0, last.1.saturating_add(1));
-                let drops = page.iter().map(|(stripe, index, _)| {
-                    let id = FragmentId { tessera, stripe: *stripe, index: *index };
-                    self.cache.drop_fragment(account, id)
-                });
-                let outcomes = future::join_all(drops).await;
-                for outcome in outcomes {
-                    match outcome {
-                        Ok(()) => dropped += 1,
-                        // Somebody else was faster.
-                        Err(ActorError::NotFound { .. }) => {}
-                        Err(error) => return Err(error),
-                    }
-                }
-                if page.len() < DROPS as usize {
-                    break;
-                }
-            }
+            dropped += drop_for(&self.storage, &self.cache, account, tessera).await?;
         }
         Ok(dropped)
     }
@@ -385,8 +363,6 @@ const CACHE_BYTES_MAX: u64 = 128 << 20;
 const LAST_LOOK: Duration = Duration::from_secs(1);
 /// How often it is tried again to read what is known of other nodes.
 const REFRESH_INTERVAL: Duration = Duration::from_millis(500);
-/// Fragments dropped at a time: what one batch takes.
-const DROPS: u32 = 256;
 /// Memory for what is on its way, where nothing is configured, in bytes.
 const TRANSFER_BYTES_MAX: u64 = 16 << 20;
 

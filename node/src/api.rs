@@ -23,7 +23,7 @@ pub(crate) use crate::{
     pooled::{Network, Pool, Reached},
     rebuilt::{Rebuilding, Snapshot},
     recovered::{Answered, Asked, Found, Recover, Recovering},
-    replicated::{JobOutcome, JobProgress, JobState, JobStep, Replication},
+    replicated::{JobOutcome, JobProgress, JobState, JobStep, Leave, Replication},
     scrubbed::{Mode, Scrub},
     settings::{Change, ChangeOutcome, Reloaded, Setting, settings},
     verified::{LINES, Verified, VerifyStep},
@@ -53,6 +53,9 @@ pub(crate) struct Status {
     pub(crate) scrub: Scrub,
     /// How it stands with other nodes.
     pub(crate) network: Network,
+    /// Since when this node hands over what it keeps for others and takes nothing new, in milliseconds since 1970, if it does.
+    #[serde(default)]
+    pub(crate) leaving_since_ms: Option<i64>,
     /// Why health and metrics are not served over TCP although they should be.
     pub(crate) metrics_trouble: Option<String>,
 }
@@ -194,6 +197,9 @@ pub(crate) struct Tessera {
     pub(crate) bytes: u64,
     /// When it came here, in milliseconds since 1970.
     pub(crate) received_at_ms: i64,
+    /// Since when it is looked after here although it is somebody else's, in milliseconds since 1970; absent when it is not.
+    #[serde(default)]
+    pub(crate) adopted_at_ms: Option<i64>,
     /// Whether what its author signed is here.
     pub(crate) manifest_state: State,
     /// What its author signed, if that can be read.
@@ -232,13 +238,13 @@ pub(crate) struct About {
 
 impl Tessera {
     /// From what the index says and the manifest, or why there is none.
-    pub(crate) fn new(row: &TesseraRow, manifest: Result<About, State>) -> Self {
+    pub(crate) fn new(row: &TesseraRow, adopted_at_ms: Option<i64>, manifest: Result<About, State>) -> Self {
         let TesseraRow { id, fragments, bytes, received_at_ms, .. } = *row;
         let (manifest_state, manifest) = match manifest {
             Ok(about) => (State::Ok, Some(about)),
             Err(state) => (state, None),
         };
-        Self { id, fragments, bytes, received_at_ms, manifest_state, manifest }
+        Self { id, fragments, bytes, received_at_ms, adopted_at_ms, manifest_state, manifest }
     }
 }
 

@@ -57,6 +57,8 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         )],
     ),
     ("repair", &[("Somebody's machine is gone for good", "repair tess12d9u6yc")]),
+    ("retract", &[("Nobody is to keep it any more, without being asked", "retract tess12d9u6yc --yes")]),
+    ("leave", &[("This machine goes", "leave"), ("It stays all the same", "leave --cancel")]),
     ("list", &[("What is kept, for a program", "list --json")]),
     (
         "verify",

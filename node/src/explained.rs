@@ -60,6 +60,10 @@ pub(crate) struct Facts {
     pub(crate) proven_ms: u64,
     /// Others that have claimed to hold some of it, and are blocked or no peers any more.
     pub(crate) former: u64,
+    /// How long it has been looked after here although it is somebody else's, in milliseconds, if it is.
+    pub(crate) adopted_ms: Option<u64>,
+    /// How long ago it came to be known here that its author has taken it back, in milliseconds, if so.
+    pub(crate) retracted_ms: Option<u64>,
     /// How safe it is with others, if it was published, and whether that is as safe as asked.
     pub(crate) safety: Option<(String, bool)>,
     /// When this node looks after that.
@@ -93,6 +97,8 @@ impl Explained {
             copies(facts, whole),
             safety(facts),
             looked(facts),
+            adopted(facts),
+            retracted(facts),
             former(facts),
             key(facts),
         ];
@@ -250,6 +256,22 @@ fn looked(facts: &Facts) -> Option<Finding> {
     })
 }
 
+fn adopted(facts: &Facts) -> Option<Finding> {
+    let since = age(facts.adopted_ms?);
+    Some(Finding {
+        what: format!("it is somebody else's, adopted {since} ago: all of it is kept here, and looked after"),
+        remedy: Some("`forget ID` ends that".to_owned()),
+    })
+}
+
+fn retracted(facts: &Facts) -> Option<Finding> {
+    let since = age(facts.retracted_ms?);
+    Some(Finding {
+        what: format!("its author took it back {since} ago, for ever: other nodes drop it and refuse it"),
+        remedy: Some("`forget ID` drops what is here as well".to_owned()),
+    })
+}
+
 fn former(facts: &Facts) -> Option<Finding> {
     let claim = match facts.former {
         0 => return None,
@@ -303,6 +325,8 @@ mod tests {
             proven: 0,
             proven_ms: 0,
             former: 0,
+            adopted_ms: None,
+            retracted_ms: None,
             safety: None,
             watched: None,
         }
@@ -353,6 +377,10 @@ mod tests {
         check(&watched(&below), true, "in order: 10", &findings, 3);
         let others = Looks { mends_in_ms: None, ..below };
         check(&watched(&others), true, "in order: 10", &["other holders mend it"], 3);
+        let adopted = Facts { adopted_ms: Some(2 * DAY), ..held.clone() };
+        check(&adopted, true, "in order: 10", &["somebody else's, adopted 2 days ago"], 3);
+        let retracted = Facts { retracted_ms: Some(2 * DAY), ..held.clone() };
+        check(&retracted, true, "in order: 10", &["took it back 2 days ago, for ever"], 3);
         check(&Facts { former: 2, ..held }, true, "in order: 10", &["2 nodes that are blocked"], 3);
         let fresh = Facts { unverified: 4, oldest_verified_ms: None, ..whole() };
         check(

@@ -19,6 +19,12 @@ pub(crate) enum Job {
     Fetch(Replication),
     /// What they have lost of it is rebuilt, or was.
     Repair(Replication),
+    /// All nodes that keep any of it are told that its author takes it back, or were.
+    Retract(Replication),
+    /// What is kept here for others is handed over to other nodes, or was.
+    Leave(Replication),
+    /// It is brought here and looked after, or was.
+    Adopt(Replication),
     /// Damaged bytes wait to be mended.
     Mend(Mend),
 }
@@ -31,6 +37,9 @@ impl Job {
             storage::JobKind::Relayout => Self::Relayout(job),
             storage::JobKind::Fetch => Self::Fetch(job),
             storage::JobKind::Repair => Self::Repair(job),
+            storage::JobKind::Retract => Self::Retract(job),
+            storage::JobKind::Leave => Self::Leave(job),
+            storage::JobKind::Adopt => Self::Adopt(job),
         }
     }
 
@@ -41,6 +50,9 @@ impl Job {
             Self::Relayout(job) => Some(("relayout", job)),
             Self::Fetch(job) => Some(("fetch", job)),
             Self::Repair(job) => Some(("repair", job)),
+            Self::Retract(job) => Some(("retract", job)),
+            Self::Leave(job) => Some(("leave", job)),
+            Self::Adopt(job) => Some(("adopt", job)),
             Self::Mend(_) => None,
         }
     }
@@ -128,6 +140,8 @@ pub(crate) enum DocumentKind {
     LayoutPage,
     /// Who keeps it, signed.
     Placement,
+    /// That its author takes it back, signed.
+    Retraction,
 }
 
 impl DocumentKind {
@@ -138,6 +152,7 @@ impl DocumentKind {
             Self::Layout => "layout",
             Self::LayoutPage => "layout page",
             Self::Placement => "placement",
+            Self::Retraction => "retraction",
         }
     }
 }
@@ -173,6 +188,7 @@ impl From<record::DocumentKind> for DocumentKind {
             record::DocumentKind::Layout => Self::Layout,
             record::DocumentKind::LayoutPage => Self::LayoutPage,
             record::DocumentKind::Placement => Self::Placement,
+            record::DocumentKind::Retraction => Self::Retraction,
         }
     }
 }

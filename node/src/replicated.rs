@@ -15,9 +15,9 @@ use crate::schema;
 pub(crate) struct Replication {
     /// The number of the job.
     pub(crate) id: u64,
-    /// The tessera.
-    #[schema(value_type = schema::TesseraId)]
-    pub(crate) tessera: TesseraId,
+    /// The tessera; absent when it is about none.
+    #[schema(value_type = Option<schema::TesseraId>)]
+    pub(crate) tessera: Option<TesseraId>,
     /// How it stands.
     pub(crate) state: JobState,
     /// When it was asked for, in milliseconds since 1970.
@@ -28,6 +28,16 @@ pub(crate) struct Replication {
     pub(crate) progress: Option<JobProgress>,
     /// What came of it, once it has ended.
     pub(crate) outcome: Option<JobOutcome>,
+}
+
+/// `GET /v1/leave`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Leave {
+    /// Since when this node hands over what it keeps for others and takes nothing new, in milliseconds since 1970; absent when it
+    /// does not.
+    pub(crate) leaving_since_ms: Option<i64>,
+    /// The last job of it, if there was one.
+    pub(crate) job: Option<crate::jobs::Job>,
 }
 
 /// How a job stands.
@@ -86,8 +96,27 @@ pub(crate) struct JobOutcome {
     pub(crate) asked: Option<u16>,
     /// What would make it safer.
     pub(crate) remedies: Vec<String>,
-    /// The nodes that keep nothing of it, and why.
+    /// The nodes that keep nothing of it, and why; of what was taken back, those that could not be told yet.
     pub(crate) turned: Vec<Turned>,
+    /// What could not be handed over, the first of it.
+    #[serde(default)]
+    pub(crate) left: Vec<Left>,
+    /// Tesserae of this node itself that no other is known to keep, when it leaves; the first of them.
+    #[serde(default)]
+    #[schema(value_type = Vec<schema::TesseraId>)]
+    pub(crate) only_here: Vec<TesseraId>,
+}
+
+/// A tessera of which something is here for others, and stays.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Left {
+    /// Which one.
+    #[schema(value_type = schema::TesseraId)]
+    pub(crate) tessera: TesseraId,
+    /// How many bytes of it.
+    pub(crate) bytes: u64,
+    /// Why.
+    pub(crate) reason: String,
 }
 
 /// How safe a tessera is.
@@ -125,7 +154,7 @@ impl Replication {
         let told = job.told.and_then(|told| serde_json::from_str::<Told>(&told).ok());
         Self {
             id: job.id,
-            tessera: job.tessera,
+            tessera: (job.tessera != ReplicationJob::OF_NONE).then_some(job.tessera),
             state: job.state.into(),
             began_at_ms: job.began_at_ms,
             changed_at_ms: job.changed_at_ms,
@@ -170,7 +199,16 @@ impl From<Told> for JobOutcome {
             asked: told.asked,
             remedies: told.remedies,
             turned: turned.map(|one| Turned { node: one.node, reason: one.reason }).collect(),
+            left: told.left.into_iter().map(Left::from).collect(),
+            only_here: told.only_here,
         }
+    }
+}
+
+impl From<replication::Left> for Left {
+    fn from(left: replication::Left) -> Self {
+        let replication::Left { tessera, bytes, reason } = left;
+        Self { tessera, bytes, reason }
     }
 }
 

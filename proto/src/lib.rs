@@ -66,6 +66,7 @@ pub mod proof;
 pub mod receipt;
 pub mod record;
 pub mod repair;
+pub mod retraction;
 mod signed;
 mod spare;
 mod stripe;

@@ -36,6 +36,8 @@ pub const RECEIPT_BYTES_MAX: usize = 1 << 10;
 pub const CREDENTIAL_BYTES_MAX: usize = 1 << 10;
 /// The longest placement, signature included, in bytes.
 pub const PLACEMENT_BYTES_MAX: usize = 1 << 10;
+/// The longest retraction, signature included, in bytes.
+pub const RETRACTION_BYTES_MAX: usize = 1 << 10;
 /// The most holders of a tessera in one network, as long as there are enough others.
 pub const NETWORK_HOLDERS_MAX: u16 = 2;
 /// The longest order to drop, signature included, in bytes.

@@ -20,7 +20,7 @@ use crate::{
     ids::{AccountId, Checksum, TesseraId},
     limits::{
         DOCUMENT_BYTES_MAX, FRAME_BYTES_MAX, MANIFEST_BYTES_MAX, PLACEMENT_BYTES_MAX, RECORD_ALIGN_BYTES,
-        RECORD_HEADER_BYTES, RECORD_PAYLOAD_BYTES_MAX,
+        RECORD_HEADER_BYTES, RECORD_PAYLOAD_BYTES_MAX, RETRACTION_BYTES_MAX,
     },
 };
 
@@ -79,10 +79,13 @@ pub enum DocumentKind {
     LayoutPage,
     /// Who keeps the fragments. It changes, so it is sent like the others and stands in no segment.
     Placement,
+    /// That nobody is to keep it any more. It outlasts the tessera, so it stands in no segment either.
+    Retraction,
 }
 
 impl DocumentKind {
-    const ALL: [Self; 4] = [Self::Manifest, Self::Layout, Self::LayoutPage, Self::Placement];
+    const ALL: [Self; 5] =
+        [Self::Manifest, Self::Layout, Self::LayoutPage, Self::Placement, Self::Retraction];
 
     /// The number that stands for it in a record and in the index.
     pub const fn code(self) -> u8 {
@@ -92,7 +95,13 @@ impl DocumentKind {
             Self::LayoutPage => 3,
             // The vectors have 4 as a kind that nobody knows, and are kept for ever.
             Self::Placement => 5,
+            Self::Retraction => 6,
         }
+    }
+
+    /// Whether it stands in a segment.
+    const fn is_recorded(self) -> bool {
+        matches!(self, Self::Manifest | Self::Layout | Self::LayoutPage)
     }
 
     /// As people read it.
@@ -102,6 +111,7 @@ impl DocumentKind {
             Self::Layout => "layout",
             Self::LayoutPage => "layout page",
             Self::Placement => "placement",
+            Self::Retraction => "retraction",
         }
     }
 
@@ -112,6 +122,7 @@ impl DocumentKind {
             Self::Layout => DOCUMENT_BYTES_MAX,
             Self::LayoutPage => FRAME_BYTES_MAX,
             Self::Placement => PLACEMENT_BYTES_MAX,
+            Self::Retraction => RETRACTION_BYTES_MAX,
         }
     }
 
@@ -313,7 +324,7 @@ impl Record {
                 let tessera = TesseraId::from_bytes(take.array()?);
                 let [code, ..] = take.array::<8>()?;
                 let kind = DocumentKind::from_code(code)
-                    .filter(|kind| *kind != DocumentKind::Placement)
+                    .filter(|kind| kind.is_recorded())
                     .ok_or_else(|| ProtoError::malformed(WHAT, format!("unknown document kind {code}")))?;
                 let bytes = payload.slice(DOCUMENT_FIELDS_BYTES..);
                 return Ok(Self::Document { session, tessera, kind, bytes });

@@ -15,6 +15,7 @@ use proto::{
     proof::{self, Outboard},
     receipt::{Receipt, SignedReceipt},
     record::DocumentKind,
+    retraction::{Retraction, SignedRetraction},
     wire::{Answer, Head, PeerSample, RefusalKind, Request},
 };
 
@@ -58,6 +59,7 @@ fn document() -> impl Strategy<Value = (DocumentKind, Option<Checksum>, u32)> {
         (1..=16_u32 << 20).prop_map(|length| (DocumentKind::Layout, None, length)),
         page.prop_map(|(layout, length)| (DocumentKind::LayoutPage, Some(layout), length)),
         (1..=1024_u32).prop_map(|length| (DocumentKind::Placement, None, length)),
+        (1..=1024_u32).prop_map(|length| (DocumentKind::Retraction, None, length)),
     ]
 }
 
@@ -116,6 +118,7 @@ fn request() -> impl Strategy<Value = Request> {
             nonce
         }),
         Just(Request::Peers),
+        tessera().prop_map(|tessera| Request::LookAfter { tessera }),
     ]
 }
 
@@ -294,6 +297,17 @@ proptest! {
         let signed = credential.sign(&key).unwrap();
         prop_assert_eq!(SignedCredential::verify(signed.bytes(), node), Ok(credential));
         prop_assert!(SignedCredential::verify(&changed(signed.bytes(), at, flip), node).is_err());
+    }
+
+    #[test]
+    fn retraction_is_read_as_written_and_in_no_other_way(
+        tessera in tessera(), retracted_at_ms in 0..=i64::MAX as u64, at in any::<Index>(), flip in 1..=u8::MAX,
+    ) {
+        let key = AuthorKey::from_seed([1; 32]);
+        let signed = Retraction { tessera, author: key.id(), retracted_at_ms }.sign(&key).unwrap();
+        let parse = |bytes| SignedRetraction::parse(bytes, tessera, key.id());
+        prop_assert_eq!(parse(signed.bytes().clone()), Ok(signed.clone()));
+        prop_assert!(parse(changed(signed.bytes(), at, flip).into()).is_err());
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub struct PeerBook {
     pub blocked: BTreeMap<NodeId, String>,
     /// Tesserae that are blocked, and why.
     pub blocked_tesseras: BTreeMap<TesseraId, String>,
+    /// Since when this node hands over what it keeps for others and takes nothing new, in milliseconds since 1970, if it does.
+    pub leaving_since_ms: Option<i64>,
 }
 
 /// What is known of one node.

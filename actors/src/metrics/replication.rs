@@ -15,6 +15,8 @@ pub struct ReplicationMetrics {
     sent: Counter<u64>,
     fetched: Counter<u64>,
     repaired: Counter<u64>,
+    retracted: Counter<u64>,
+    left: Counter<u64>,
     received: Counter<u64>,
     safety: Gauge<u64>,
     oldest_proof: Gauge<u64>,
@@ -33,6 +35,16 @@ impl ReplicationMetrics {
                 PUBLISHED,
                 "repair_jobs",
                 "Tesserae that were mended, by whether they are as safe as asked, less, or it failed.",
+            ),
+            retracted: make.count_by(
+                PUBLISHED,
+                "retract_jobs",
+                "Tesserae that their author took back, by whether all nodes were told, some are told later, or it failed.",
+            ),
+            left: make.count_by(
+                PUBLISHED,
+                "leave_jobs",
+                "Times that this node handed over what it keeps for others, by whether it was all, not all, or it failed.",
             ),
             fetched: make.count_by(
                 FETCHED,
@@ -71,8 +83,10 @@ impl ReplicationMetrics {
         };
         let counter = match kind {
             JobKind::Publish | JobKind::Relayout => &self.published,
-            JobKind::Fetch => &self.fetched,
+            JobKind::Fetch | JobKind::Adopt => &self.fetched,
             JobKind::Repair => &self.repaired,
+            JobKind::Retract => &self.retracted,
+            JobKind::Leave => &self.left,
         };
         counter.add(1, &[KeyValue::new("outcome", outcome)]);
     }

@@ -287,6 +287,18 @@ impl Remote {
         )
     }
 
+    /// Has a holder look how a tessera fares, and mend it if it needs that. Returns when it has begun.
+    pub async fn look_after(&self, node: NodeId, tessera: TesseraId) -> Result<(), ActorError> {
+        let told = self.ask(node, Question::plain(&|_: &Lease| Ok(Request::LookAfter { tessera }))).await?;
+        self.judged(
+            node,
+            match told.answer {
+                Answer::Done => Ok(()),
+                answer => Err(unexpected(&answer)),
+            },
+        )
+    }
+
     /// Some of the peers that a node knows. Nothing is known of them but that it says so.
     pub async fn peers_of(&self, node: NodeId) -> Result<Vec<PeerSample>, ActorError> {
         let told = self.ask(node, Question::plain(&|_: &Lease| Ok(Request::Peers))).await?;

@@ -118,7 +118,7 @@ pub(crate) fn is_passing(error: &ActorError) -> bool {
 }
 
 /// What another node has refused a request with.
-fn refused(error: &ActorError) -> Option<RefusalKind> {
+pub(crate) fn refused(error: &ActorError) -> Option<RefusalKind> {
     let ActorError::Peer { trouble: PeerTrouble::Refused(refusal), .. } = error else { return None };
     Some(refusal.kind())
 }

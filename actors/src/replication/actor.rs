@@ -14,7 +14,7 @@ use super::{
     job::{Job, Tesserae, Turns, Word},
     message::{Order, Progress, ReplicationMsg, Reply, Step},
     recover::{self, Recoverable},
-    standing, sweep,
+    retract, standing, sweep,
     told::Told,
 };
 use crate::{
@@ -83,6 +83,7 @@ impl Actor for ReplicationActor {
             tasks: JoinSet::new(),
         };
         state.load(&me, Duration::ZERO);
+        state.tasks.spawn(retract::ask_again(state.tools.clone()));
         Ok(state)
     }
 

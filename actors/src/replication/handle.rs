@@ -65,6 +65,27 @@ impl ReplicationHandle {
         Ok(Recovering { tesseras, left: found.left, asked: found.asked })
     }
 
+    /// Takes a tessera of this node's author back, for ever: every node that keeps any of it is told to drop it. Returns when that
+    /// is written down; whoever is not there is told later, over restarts. The copy here stays.
+    pub async fn retract(&self, tessera: TesseraId) -> Result<ReplicationJob, ActorError> {
+        let order = Order { kind: JobKind::Retract, tessera };
+        self.seat.call(|slot, reply| ReplicationMsg::Begin { order, slot, reply }).await
+    }
+
+    /// Brings somebody else's tessera here, and looks after it from then on. Returns when that is written down; it goes on by
+    /// itself, after a restart too. `forget` ends it.
+    pub async fn adopt(&self, tessera: TesseraId) -> Result<ReplicationJob, ActorError> {
+        let order = Order { kind: JobKind::Adopt, tessera };
+        self.seat.call(|slot, reply| ReplicationMsg::Begin { order, slot, reply }).await
+    }
+
+    /// Hands over to other nodes what is kept here for others. Returns when that is written down; it goes on by itself, after a
+    /// restart too. That nothing new comes meanwhile is [`Peers::set_leaving`](crate::peers::Peers::set_leaving)'s.
+    pub async fn leave(&self) -> Result<ReplicationJob, ActorError> {
+        let order = Order { kind: JobKind::Leave, tessera: ReplicationJob::OF_NONE };
+        self.seat.call(|slot, reply| ReplicationMsg::Begin { order, slot, reply }).await
+    }
+
     /// How safe a tessera is, by what its holders have claimed and proven lately; `None` when it was never published, as far
     /// as is known here.
     pub async fn safety(&self, tessera: TesseraId) -> Result<Option<Told>, ActorError> {

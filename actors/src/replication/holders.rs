@@ -9,10 +9,33 @@ use proto::{
 
 use super::told::Turned;
 
+/// Some indices of a stripe.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Indices(u32);
+
+impl Indices {
+    /// Every one that a stripe may have.
+    pub(super) const ALL: Self = Self(u32::MAX);
+
+    pub(super) fn contains(self, index: u16) -> bool {
+        1_u32.checked_shl(index.into()).is_some_and(|bit| self.0 & bit != 0)
+    }
+
+    pub(super) fn insert(&mut self, index: u16) {
+        self.0 |= 1_u32.checked_shl(index.into()).unwrap_or(0);
+    }
+}
+
+const _: () = assert!(proto::limits::STRIPE_TOTAL_MAX as u32 <= u32::BITS);
+
 /// The holders of a tessera while it is being published.
 #[derive(Debug)]
 pub(super) struct Holders {
     tessera: TesseraId,
+    /// Those that may be given to others; the rest stay where they are.
+    open: Indices,
+    /// Who keeps what nobody else takes.
+    fallback: Option<NodeId>,
     /// Nobody keeps two.
     once: bool,
     candidates: Vec<Candidate>,
@@ -35,9 +58,42 @@ impl Holders {
         let once = data == 1;
         let mut by_index: Vec<_> = before.iter().copied().take(width).collect();
         by_index.resize(width, None);
-        let mut holders =
-            Self { tessera, once, candidates, by_index, turned: BTreeMap::new(), took: BTreeSet::new() };
+        let mut holders = Self {
+            tessera,
+            open: Indices::ALL,
+            fallback: None,
+            once,
+            candidates,
+            by_index,
+            turned: BTreeMap::new(),
+            took: BTreeSet::new(),
+        };
         holders.fill();
+        holders
+    }
+
+    /// Those of before, of whom one leaves: what it has of each stripe goes to the next, and stays with it where nobody takes it.
+    pub(super) fn without(
+        (tessera, leaving): (TesseraId, NodeId),
+        (data, parity): (u16, u16),
+        candidates: Vec<Candidate>,
+        before: &[Option<NodeId>],
+        has: Indices,
+    ) -> Self {
+        let mut by_index: Vec<_> = before.iter().copied().take((data + parity).into()).collect();
+        by_index.resize((data + parity).into(), None);
+        let turned = BTreeMap::from([(leaving, String::from("it leaves"))]);
+        let mut holders = Self {
+            tessera,
+            open: has,
+            fallback: Some(leaving),
+            once: data == 1,
+            candidates,
+            by_index,
+            turned,
+            took: BTreeSet::new(),
+        };
+        holders.replace();
         holders
     }
 
@@ -80,11 +136,12 @@ impl Holders {
     /// Gives the indices of those that were turned down to the next candidates. Whether anything has changed.
     pub(super) fn replace(&mut self) -> bool {
         let before = self.by_index.clone();
-        let Self { by_index, turned, .. } = self;
-        let holders = by_index.iter_mut();
+        let Self { by_index, turned, open, .. } = self;
+        let is_turned = |node: &NodeId| turned.contains_key(node);
+        let holders = (0..).zip(by_index).filter(|(index, _)| open.contains(*index));
         holders
-            .filter(|holder| holder.is_some_and(|node| turned.contains_key(&node)))
-            .for_each(|holder| *holder = None);
+            .filter(|(_, holder)| holder.as_ref().is_some_and(is_turned))
+            .for_each(|(_, holder)| *holder = None);
         self.fill();
         self.by_index != before
     }
@@ -98,7 +155,15 @@ impl Holders {
     fn fill(&mut self) {
         let left = self.candidates.iter().filter(|one| !self.turned.contains_key(&one.node));
         let left: Vec<_> = left.copied().collect();
+        let before = self.by_index.clone();
         fill(self.tessera, &left, &mut self.by_index, self.once);
+        for ((index, holder), before) in (0..).zip(&mut self.by_index).zip(before) {
+            if !self.open.contains(index) {
+                *holder = before;
+            } else if holder.is_none() {
+                *holder = self.fallback;
+            }
+        }
     }
 }
 
@@ -139,6 +204,28 @@ mod tests {
         coded.turn(coded.by_index()[0].unwrap(), "full".to_owned());
         assert!(coded.replace());
         assert_eq!((coded.by_index().iter().flatten().count(), coded.nodes().len()), (3, 2));
+    }
+
+    #[test]
+    fn whoever_leaves_is_replaced_for_what_it_has_alone_and_keeps_what_nobody_takes() {
+        let before: Vec<_> = [1, 2, 3, 4].map(|number| Some(node(number))).to_vec();
+        let without = |candidates: &[u8]| {
+            let candidates =
+                candidates.iter().map(|n| Candidate { node: node(*n), operator: None, network: None });
+            let mut has = Indices::default();
+            has.insert(1);
+            let of = (TesseraId::from_bytes([9; 32]), node(2));
+            Holders::without(of, (2, 2), candidates.collect(), &before, has)
+        };
+        let with_a_spare = without(&[1, 3, 4, 5]);
+        assert_eq!(with_a_spare.by_index(), [1, 5, 3, 4].map(|number| Some(node(number))));
+        let mut nobody = without(&[5]);
+        nobody.turn(node(5), "full".to_owned());
+        // What others keep is not touched, whatever becomes of them.
+        nobody.turn(node(3), "away".to_owned());
+        assert!(nobody.replace());
+        assert_eq!(nobody.by_index(), before);
+        assert!(!nobody.replace() && nobody.is_turned(node(2)));
     }
 
     #[test]

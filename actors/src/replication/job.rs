@@ -13,9 +13,9 @@ use proto::TesseraId;
 use tokio::sync::{Mutex, Semaphore, mpsc, watch};
 
 use super::{
-    Tools, fetch,
+    Tools, adopt, fetch, leave,
     message::{Progress, Reply},
-    publish, repair,
+    publish, repair, retract,
     told::Told,
 };
 use crate::{
@@ -110,15 +110,22 @@ impl Job {
         let (tools, kind, tessera) = (self.tools.clone(), self.job.kind, self.job.tessera);
         let Turns { all, of_tessera } = self.turns;
         let (job, words, progress) = (&mut self.job, &mut self.words, &self.progress);
+        let began_at_ms = job.began_at_ms;
         let work = caught(async {
             let _first = of_tessera.lock().await;
             // Never closed.
             let _turn = all.acquire().await;
+            if matches!(kind, JobKind::Publish | JobKind::Relayout | JobKind::Repair) {
+                retract::refuse(&tools, tessera).await?;
+            }
             match kind {
                 JobKind::Publish => publish::publish(&tools, tessera, false, progress).await,
                 JobKind::Relayout => publish::publish(&tools, tessera, true, progress).await,
                 JobKind::Repair => repair::repair(&tools, tessera, progress).await,
                 JobKind::Fetch => fetch::fetch(&tools, tessera, progress).await,
+                JobKind::Retract => retract::retract(&tools, tessera, progress).await,
+                JobKind::Adopt => adopt::adopt(&tools, tessera, progress).await,
+                JobKind::Leave => leave::leave(&tools, began_at_ms, progress).await,
             }
         });
         tokio::pin!(work);

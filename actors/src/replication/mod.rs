@@ -10,6 +10,7 @@
 //! 5. Absent on purpose: connections (the pool's), what is known of others (the peers').
 
 mod actor;
+mod adopt;
 mod coding;
 mod copy;
 mod fetch;
@@ -17,6 +18,7 @@ mod gathering;
 mod handle;
 mod holders;
 mod job;
+mod leave;
 mod message;
 mod origin;
 mod pages;
@@ -24,6 +26,7 @@ mod placing;
 mod publish;
 mod recover;
 mod repair;
+mod retract;
 mod sending;
 mod sources;
 mod standing;
@@ -44,11 +47,12 @@ pub use handle::ReplicationHandle;
 pub use message::{Progress, Step};
 pub use recover::{Asked, Recovering};
 pub use standing::Guarantee;
-pub use told::{Told, Turned};
+pub use told::{Left, Told, Turned};
 
 use crate::{
     attestation::AttestationHandle,
     budget::Budget,
+    cache::CacheHandle,
     conn_pool::ConnPoolHandle,
     metrics::{ActorMetrics, ReplicationMetrics},
     peers::Peers,
@@ -67,6 +71,8 @@ struct Tools {
     /// Signs for this node as a holder.
     key: NodeKey,
     storage: StorageHandle,
+    /// The same with what is in front of it: what is dropped is dropped there as well.
+    cache: CacheHandle<StorageHandle>,
     attestation: AttestationHandle,
     peers: Peers,
     pool: ConnPoolHandle,
@@ -104,6 +110,7 @@ impl Default for Settings {
 /// Whom replication asks.
 pub(crate) struct Doors {
     storage: StorageHandle,
+    cache: CacheHandle<StorageHandle>,
     attestation: AttestationHandle,
     pool: ConnPoolHandle,
     remote: Remote,
@@ -113,12 +120,13 @@ impl Doors {
     /// These.
     pub(crate) fn of(
         storage: &StorageHandle,
+        cache: &CacheHandle<StorageHandle>,
         attestation: &AttestationHandle,
         pool: &ConnPoolHandle,
         remote: &Remote,
     ) -> Self {
         let (storage, attestation) = (storage.clone(), attestation.clone());
-        Self { storage, attestation, pool: pool.clone(), remote: remote.clone() }
+        Self { storage, cache: cache.clone(), attestation, pool: pool.clone(), remote: remote.clone() }
     }
 }
 
@@ -159,7 +167,7 @@ impl Starter {
     /// A handle, and what starts the actor behind it.
     pub(crate) fn new(
         Settings { config, prove_within, author, working }: Settings,
-        Doors { storage, attestation, pool, remote }: Doors,
+        Doors { storage, cache, attestation, pool, remote }: Doors,
         key: NodeKey,
         peers: Peers,
         metrics: ReplicationMetrics,
@@ -174,6 +182,7 @@ impl Starter {
             author,
             key,
             storage,
+            cache,
             attestation,
             peers,
             pool,

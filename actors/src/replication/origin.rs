@@ -20,6 +20,8 @@ pub(super) enum Origin {
     Copy(Arc<Copy>),
     /// Others have it, and this node perhaps some of it.
     Others(Box<Others>),
+    /// What is here of it, and nothing else: what it is.
+    Here(Box<SignedManifest>),
 }
 
 /// Others that have it.
@@ -49,6 +51,7 @@ impl Origin {
         match self {
             Self::Copy(copy) => copy.manifest(),
             Self::Others(others) => &others.manifest,
+            Self::Here(manifest) => manifest,
         }
     }
 
@@ -57,6 +60,7 @@ impl Origin {
         let (data, parity) = stripe.layout.stripe_width(stripe.number);
         match self {
             Self::Copy(_) if stripe.wanted.iter().all(|index| *index < data) => stripe.wanted.len(),
+            Self::Here(_) => stripe.wanted.len(),
             _ => usize::from(data + parity),
         }
     }
@@ -66,6 +70,7 @@ impl Origin {
         match self {
             Self::Copy(copy) => of_copy(copy, stripe).await,
             Self::Others(others) => of_others(&others.located, &others.manners, stripe).await,
+            Self::Here(_) => of_here(stripe).await,
         }
     }
 }
@@ -80,6 +85,20 @@ async fn of_copy(copy: &Copy, stripe: &Stripe<'_>) -> Result<Vec<(u16, Fragment)
     }
     let numbers = wanted.iter().filter_map(|index| chunks.get(usize::from(*index)).copied());
     Ok(wanted.iter().copied().zip(copy.chunks(numbers.collect()).await?).collect())
+}
+
+/// Those that are here and in order.
+async fn of_here(stripe: &Stripe<'_>) -> Result<Vec<(u16, Fragment)>, ActorError> {
+    let mut here = Vec::new();
+    for index in stripe.wanted.iter().copied() {
+        let id = FragmentId { tessera: stripe.layout.tessera(), stripe: stripe.number, index };
+        match stripe.tools.storage.get(id).await {
+            Ok(fragment) => here.push((index, fragment)),
+            Err(ActorError::NotFound { .. } | ActorError::Corrupt { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(here)
 }
 
 async fn of_others(

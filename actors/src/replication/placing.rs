@@ -64,7 +64,16 @@ impl Placing<'_> {
     ) -> Result<Holders, ActorError> {
         let layout = self.layout.layout();
         let width = layout.stripe_width(layout.stripe_numbers().start);
-        let mut holders = Holders::new(layout.tessera(), width, candidates, stay);
+        self.place_among(before, Holders::new(layout.tessera(), width, candidates, stay)).await
+    }
+
+    /// The same with holders that were chosen.
+    pub(super) async fn place_among(
+        &self,
+        before: Option<&Placement>,
+        mut holders: Holders,
+    ) -> Result<Holders, ActorError> {
+        let layout = self.layout.layout();
         let mut version = before.map_or(0, |before| before.version);
         if before.is_none_or(|before| before.holders != holders.by_index()) {
             version += 1;
@@ -160,12 +169,13 @@ impl Placing<'_> {
                 tracing::warn!(%node, tessera = %self.tessera(), why, "it is not told who else keeps a tessera");
             }
         };
-        join_all(holders.nodes().into_iter().map(tell)).await;
+        let us = self.tools.peers.us();
+        join_all(holders.nodes().into_iter().filter(|node| *node != us).map(tell)).await;
         Ok(())
     }
 
     /// Tells one, as soon as it is there.
-    async fn tell(&self, node: NodeId, signed: Bytes) -> Result<(), ActorError> {
+    pub(super) async fn tell(&self, node: NodeId, signed: Bytes) -> Result<(), ActorError> {
         let begun = Instant::now();
         loop {
             let (remote, kind) = (&self.tools.remote, DocumentKind::Placement);

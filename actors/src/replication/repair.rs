@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use futures::future::{join, join_all};
+use futures::future::{join_all, join3};
 use proto::{FragmentId, NodeId, TesseraId, layout::Layout, placement::Placement};
 use tokio::{
     sync::watch,
@@ -11,13 +11,14 @@ use tokio::{
 };
 
 use super::{
-    Tools,
+    Tools, adopt,
     copy::Copy,
     gathering::Manners,
     message::{Progress, Step},
     origin::{Origin, Others},
     pages::Pages,
     placing::{Placing, Signer, room_needed},
+    retract,
     sending::Evidence,
     sources::{Located, Sources, find},
     standing::Operators,
@@ -45,13 +46,23 @@ pub(super) async fn repair(
     let signer = match tools.author.as_ref().filter(|key| key.id() == author) {
         Some(key) => Signer::Author(key),
         None if placement.indices(us).next().is_some() => Signer::Holder(&tools.key),
+        None if tools.storage.records().adopted_since(tessera).await?.is_some() => {
+            return adopt::look_after(tools, tessera, adopt::MENDED_WITHIN, progress).await;
+        }
         None => {
-            let what = format!("{tessera} is repaired by its author or by a node that keeps some of it");
+            let what = format!(
+                "{tessera} is repaired by its author or by a node that keeps some of it: `adopt` it first"
+            );
             return Err(ActorError::Conflict { what });
         }
     };
     let since_ms = clock::now_ms();
-    let (lost, survey) = join(gone(tools, tessera, &placement), survey(tools, tessera)).await;
+    let taken_back = retract::learn(tools, &sources.manifest, placement.holders.iter().flatten().copied());
+    let (lost, survey, taken_back) =
+        join3(gone(tools, tessera, &placement), survey(tools, tessera), taken_back).await;
+    if let Some(told) = taken_back? {
+        return Ok(told);
+    }
     let is_lost = |node: NodeId| lost.iter().any(|one| one.node == node);
     if placement.indices(us).next().is_some() {
         claim_ours(tools, located.layout.layout(), since_ms).await?;
@@ -85,7 +96,7 @@ pub(super) async fn repair(
 }
 
 /// The layout that others keep, and who does: of several the newest.
-fn placed(sources: &Sources, tessera: TesseraId) -> Result<(Located, Placement), ActorError> {
+pub(super) fn placed(sources: &Sources, tessera: TesseraId) -> Result<(Located, Placement), ActorError> {
     let placed = sources.layouts.iter().filter_map(|it| Some((it, it.placements.first()?)));
     let newest = placed.max_by_key(|(located, _)| located.layout.layout().stripe_numbers().start);
     let unknown = || ActorError::Conflict {

@@ -12,7 +12,7 @@ use tokio::sync::{OnceCell, mpsc, watch};
 
 use super::{
     Reserved, Tools,
-    holders::Holders,
+    holders::{Holders, Indices},
     message::Progress,
     origin::{Origin, Stripe},
     pages::Pages,
@@ -41,6 +41,8 @@ pub(super) enum Evidence {
     Receipts,
     /// It has said so since then, in milliseconds since 1970.
     ClaimsSince(i64),
+    /// The same, and of other indices than these nothing is sent.
+    ClaimsOf(i64, Indices),
 }
 
 /// Documents that go together.
@@ -93,6 +95,11 @@ impl Shipment<'_> {
             }
             Evidence::ClaimsSince(since_ms) => {
                 self.claims(&records, since_ms, holders, &mut delivered).await?
+            }
+            Evidence::ClaimsOf(since_ms, indices) => {
+                self.claims(&records, since_ms, holders, &mut delivered).await?;
+                let others = (0..).zip(&mut delivered.0).filter(|(index, _)| !indices.contains(*index));
+                others.for_each(|(_, stripes)| stripes.fill(true));
             }
         }
         let done: u64 = (0..).zip(&delivered.0).map(|(index, stripes)| self.bytes(index, stripes)).sum();

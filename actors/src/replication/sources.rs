@@ -188,7 +188,10 @@ async fn find_among(tools: &Tools, nodes: &[NodeId], tessera: TesseraId) -> Resu
     Ok(Sources { manifest, layouts, may_be_more })
 }
 
-async fn own_manifest(tools: &Tools, tessera: TesseraId) -> Result<Option<SignedManifest>, ActorError> {
+pub(super) async fn own_manifest(
+    tools: &Tools,
+    tessera: TesseraId,
+) -> Result<Option<SignedManifest>, ActorError> {
     let hash = Checksum::from_bytes(*tessera.as_bytes());
     match tools.storage.document(tessera, DocumentKind::Manifest, Some(hash)).await {
         Ok(bytes) => Ok(Some(SignedManifest::parse(bytes)?)),

@@ -6,11 +6,14 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use futures::{StreamExt, future::join_all, stream};
 use proto::{AuthorId, NodeId, TesseraId, repair::repairers};
 use ractor::ActorRef;
-use tokio::{sync::Notify, time::timeout};
+use tokio::{
+    sync::{Notify, watch},
+    time::timeout,
+};
 
 use super::{
-    Tools,
-    message::ReplicationMsg,
+    Tools, adopt,
+    message::{Progress, ReplicationMsg, Step},
     repair::{self, claim_ours},
     sources,
     standing::{self, Known, Since},
@@ -103,7 +106,10 @@ impl Sweep<'_> {
     async fn settle(&self, before: &Watched) -> Result<Watched, ActorError> {
         let now_ms = clock::now_ms();
         let known = standing::known(self.tools, before.tessera).await?;
-        let is_nothing_to_us = known.is_none_or(|known| !self.concerns_us(&known));
+        let is_nothing_to_us = match known {
+            Some(known) => !self.concerns_us(&known) && !self.is_adopted(before.tessera).await?,
+            None => true,
+        };
         let within = fastrand::i64(0..=clock::ms(self.tools.config.repair.interval));
         let looked_at_ms = is_nothing_to_us.then_some(now_ms);
         Ok(Watched { next_at_ms: Some(now_ms.saturating_add(within)), looked_at_ms, ..*before })
@@ -125,7 +131,11 @@ impl Sweep<'_> {
         };
         let Some(mut known) = standing::known(tools, tessera).await? else { return Ok(nothing) };
         if !self.concerns_us(&known) {
-            return Ok(nothing);
+            return if self.is_adopted(tessera).await? {
+                self.look_after(nothing).await
+            } else {
+                Ok(nothing)
+            };
         }
         let mut absent = self.ask(&known).await?;
         let m = known.layout.layout().code().m();
@@ -151,6 +161,19 @@ impl Sweep<'_> {
         let repair_bytes = found.missing_bytes.saturating_mul(times.into());
         let (margin, survives) = (Some(found.claimed_margin), found.guarantee.survives);
         Ok(Watched { margin, survives, below_since_ms, due_at_ms, repair_bytes, proven_at_ms, ..nothing })
+    }
+
+    async fn is_adopted(&self, tessera: TesseraId) -> Result<bool, ActorError> {
+        Ok(self.tools.storage.records().adopted_since(tessera).await?.is_some())
+    }
+
+    /// What is adopted is mended by one of its holders.
+    async fn look_after(&self, looked: Watched) -> Result<Watched, ActorError> {
+        let (progress, _) = watch::channel(Progress::of(Step::Asking, 0));
+        let told = adopt::look_after(self.tools, looked.tessera, Duration::ZERO, &progress).await?;
+        let (margin, survives) =
+            told.guarantee.map_or((None, None), |found| (Some(found.margin), found.survives));
+        Ok(Watched { margin, survives, ..looked })
     }
 
     /// Its author's node and its holders look after a tessera.

@@ -1,6 +1,6 @@
 //! What is said when a job has ended: one sentence, and what would make it better. Pure.
 
-use proto::NodeId;
+use proto::{NodeId, TesseraId};
 use serde::{Deserialize, Serialize};
 
 use super::standing::Guarantee;
@@ -19,6 +19,15 @@ pub struct Told {
     pub remedies: Vec<String>,
     /// The nodes that keep nothing of it, and why.
     pub turned: Vec<Turned>,
+    /// What could not be handed over, the first of it.
+    #[serde(default)]
+    pub left: Vec<Left>,
+    /// Tesserae of this node itself that no other is known to keep, the first of them.
+    #[serde(default)]
+    pub only_here: Vec<TesseraId>,
+    /// Whether a part of what was asked for is not done.
+    #[serde(default)]
+    pub is_partial: bool,
 }
 
 /// A node that keeps nothing of it.
@@ -30,18 +39,42 @@ pub struct Turned {
     pub reason: String,
 }
 
+/// A tessera of which something is here for others, and stays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Left {
+    /// Which one.
+    pub tessera: TesseraId,
+    /// How many bytes of it.
+    pub bytes: u64,
+    /// Why.
+    pub reason: String,
+}
+
 impl Told {
     /// It could not be done.
     pub(super) fn failed(error: &ActorError) -> Self {
-        let sentence = error.to_string();
-        Self { sentence, guarantee: None, asked: None, remedies: Vec::new(), turned: Vec::new() }
+        Self::plain(error.to_string())
+    }
+
+    /// Nothing but a sentence.
+    pub(super) fn plain(sentence: String) -> Self {
+        Self {
+            sentence,
+            guarantee: None,
+            asked: None,
+            remedies: Vec::new(),
+            turned: Vec::new(),
+            left: Vec::new(),
+            only_here: Vec::new(),
+            is_partial: false,
+        }
     }
 
     /// How safe a tessera is that was published.
     pub(super) fn published(guarantee: Guarantee, asked: u16, turned: Vec<Turned>, known: usize) -> Self {
         let sentence = guarantee.sentence(asked);
         let mut told =
-            Self { sentence, guarantee: Some(guarantee), asked: Some(asked), remedies: Vec::new(), turned };
+            Self { guarantee: Some(guarantee), asked: Some(asked), turned, ..Self::plain(sentence) };
         if !told.is_as_asked() {
             told.remedies = told.mend(guarantee, asked, known);
         }
@@ -50,14 +83,13 @@ impl Told {
 
     /// A tessera was brought here.
     pub(super) fn fetched(content_len: u64) -> Self {
-        let sentence = format!("Here: all {} of it, as its author signed them.", size(content_len));
-        Self { sentence, guarantee: None, asked: None, remedies: Vec::new(), turned: Vec::new() }
+        Self::plain(format!("Here: all {} of it, as its author signed them.", size(content_len)))
     }
 
-    /// Whether it is as safe as asked, or nothing was asked of that kind.
+    /// Whether all was done, and it is as safe as asked, or nothing was asked of that kind.
     pub fn is_as_asked(&self) -> bool {
         let survives = self.guarantee.and_then(|guarantee| guarantee.survives);
-        self.asked.is_none_or(|asked| survives.is_some_and(|survives| survives >= asked))
+        !self.is_partial && self.asked.is_none_or(|asked| survives.is_some_and(|survives| survives >= asked))
     }
 
     fn mend(&self, guarantee: Guarantee, asked: u16, known: usize) -> Vec<String> {

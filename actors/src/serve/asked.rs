@@ -25,6 +25,7 @@ impl Server {
     ) -> Reply {
         self.refuse_blocked(tessera)?;
         let bytes = match (document, hash) {
+            (DocumentKind::Retraction, _) => self.retraction(tessera).await,
             (DocumentKind::Placement, hash) => self.placement(tessera, hash).await,
             (DocumentKind::Layout, None) => self.newest_layout(tessera).await,
             (document, hash) => self.storage.document(tessera, document, hash).await,

@@ -76,7 +76,8 @@ impl Server {
 
     async fn allowance_left(&self, author: proto::AuthorId) -> Result<u64, ActorError> {
         let (allowance, is_strange) = self.allowance(author).await?;
-        let Some(allowance) = allowance.filter(|_| self.config.hold != Hold::None) else { return Ok(0) };
+        let takes_any = self.config.hold != Hold::None && self.peers.book().leaving_since_ms.is_none();
+        let Some(allowance) = allowance.filter(|_| takes_any) else { return Ok(0) };
         let used = self.storage.records().account(AccountId::from(author)).await?.charged();
         // No more than there is room for, whatever was promised. That is not looked up for strangers, who can ask for ever.
         let room = match is_strange {

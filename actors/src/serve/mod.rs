@@ -16,9 +16,11 @@ mod compare;
 mod delivered;
 mod finishing;
 mod hello;
+mod looking_after;
 mod papers;
 mod placement;
 mod put;
+mod retraction;
 mod room;
 
 use std::{
@@ -31,6 +33,7 @@ use admission::Accounts;
 use bytes::Bytes;
 use config::NetworkConfig;
 use delivered::Delivered;
+use looking_after::Hints;
 use papers::Papers;
 use proto::{
     NodeId, NodeKey, ProtoError,
@@ -49,6 +52,7 @@ use crate::{
     frames::{self, FRAME_DEADLINE, FrameError, GAVE_WAY},
     metrics::RequestMetrics,
     peers::Peers,
+    replication::ReplicationHandle,
     scrub::ScrubHandle,
     storage::StorageHandle,
     throttle::Throttles,
@@ -64,6 +68,7 @@ pub(crate) struct Server {
     pub(crate) scrub: ScrubHandle,
     pub(crate) peers: Peers,
     pub(crate) pool: ConnPoolHandle,
+    pub(crate) replication: ReplicationHandle,
     pub(crate) metrics: RequestMetrics,
     pub(crate) throttles: Arc<Throttles>,
     pub(crate) state: State,
@@ -84,6 +89,8 @@ pub(crate) struct State {
     accounts: Accounts,
     /// What strangers have brought.
     delivered: Arc<Mutex<Delivered>>,
+    /// What was asked for that this node does by itself as well.
+    hints: Hints,
     /// Memory for what is on its way, in or out: for nodes that the operator wants, and for the others.
     room: Room,
     guest_room: Room,
@@ -98,6 +105,7 @@ impl State {
             guest_papers: Papers::default(),
             accounts: Accounts::default(),
             delivered: Arc::new(Mutex::new(Delivered::new(Instant::now()))),
+            hints: Hints::default(),
             room: Room::new(transfer_bytes_max / 2),
             guest_room: Room::new(transfer_bytes_max / 2),
             draining: AtomicBool::new(false),
@@ -314,6 +322,7 @@ impl Server {
             Request::Compare { account, question } => self.compare(lease, account, question).await,
             Request::Prove { checksum, group, nonce } => self.prove(checksum, group, nonce).await,
             Request::Peers => Ok((self.sample(lease.node()), Bytes::new())),
+            Request::LookAfter { tessera } => self.look_after(lease, tessera).await,
             _ => Err(unsupported()),
         }
     }

@@ -17,7 +17,10 @@ use lru::LruCache;
 use proto::{
     AccountId, Checksum, FragmentId, ProtoError, TesseraId,
     layout::{LayoutPage, SignedLayout},
-    limits::{FRAME_BYTES_MAX, LAYOUT_PAGE_CHECKSUMS_MAX, MANIFEST_BYTES_MAX, PLACEMENT_BYTES_MAX},
+    limits::{
+        FRAME_BYTES_MAX, LAYOUT_PAGE_CHECKSUMS_MAX, MANIFEST_BYTES_MAX, PLACEMENT_BYTES_MAX,
+        RETRACTION_BYTES_MAX,
+    },
     manifest::SignedManifest,
     record::{DOCUMENT_FIELDS_BYTES, DocumentKind},
     wire::{Answer, Refusal, RefusalKind},
@@ -197,7 +200,14 @@ impl Server {
                 format!("a {} of {} bytes is not taken from others", paper.document.name(), paper.length);
             return Err(RefusalKind::QuotaExceeded.because(reason));
         }
+        if paper.document == DocumentKind::Retraction {
+            return self.take_back(stream, &paper).await;
+        }
         self.refuse_blocked(paper.tessera)?;
+        self.refuse_retracted(paper.tessera).await?;
+        if paper.document != DocumentKind::Placement {
+            self.refuse_new()?;
+        }
         let papers = self.papers(stream.lease.node());
         // Nobody's documents are read of whose tessera nothing would be kept.
         if paper.document != DocumentKind::Manifest {
@@ -242,6 +252,8 @@ impl Server {
                 let manifest = self.manifest(papers, paper.tessera).await?;
                 self.keep_placement(&manifest, bytes).await?;
             }
+            // Taken back before it comes to this.
+            DocumentKind::Retraction => return Err(super::unsupported()),
         }
         Ok(())
     }
@@ -284,7 +296,7 @@ impl Server {
         Ok(known().get_or_insert(key, || absent).clone())
     }
 
-    async fn manifest(
+    pub(super) async fn manifest(
         &self,
         papers: &Papers,
         tessera: TesseraId,
@@ -362,6 +374,7 @@ const fn bytes_max(kind: DocumentKind) -> usize {
         DocumentKind::Manifest => MANIFEST_BYTES_MAX,
         DocumentKind::LayoutPage => FRAME_BYTES_MAX,
         DocumentKind::Placement => PLACEMENT_BYTES_MAX,
+        DocumentKind::Retraction => RETRACTION_BYTES_MAX,
     }
 }
 

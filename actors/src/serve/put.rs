@@ -40,12 +40,14 @@ impl Server {
     /// `PutFragment`.
     pub(super) async fn put_fragment(&self, stream: &mut Inbound, offer: Offer) -> Reply {
         self.refuse_blocked(offer.id.tessera)?;
+        self.refuse_new()?;
         let papers = self.papers(stream.lease.node());
         let dossier = self.dossier(papers, offer.id, offer.layout).await?;
         offer.check(&dossier)?;
         let author = dossier.manifest.manifest().author;
         let (absent, (_, at)) = (self.absent(papers, &dossier).await?, dossier.place());
         if !absent.is_absent(at) && self.has(author, &offer).await? {
+            self.refuse_retracted(offer.id.tessera).await?;
             let receipt = self.receipt(author, stream.lease.node(), &offer)?;
             return Ok((Answer::Have { receipt }, Bytes::new()));
         }
@@ -64,8 +66,12 @@ impl Server {
         charge.are_stored();
         delivery.into_iter().for_each(Delivery::has_come);
         absent.came(at);
-        // Blocked while it was written: whoever drops what is here may have looked before.
-        if let Err(refusal) = self.refuse_blocked(offer.id.tessera) {
+        // Blocked or taken back while it was written: whoever drops what is here may have looked before.
+        let still_wanted = match self.refuse_blocked(offer.id.tessera) {
+            Ok(()) => self.refuse_retracted(offer.id.tessera).await,
+            blocked => blocked,
+        };
+        if let Err(refusal) = still_wanted {
             let _ = self.cache.drop_fragment(author.into(), offer.id).await;
             return Err(refusal);
         }
@@ -79,6 +85,14 @@ impl Server {
         match self.peers.book().blocked_tesseras.get(&tessera) {
             None => Ok(()),
             Some(reason) => Err(RefusalKind::Blocked.because(reason)),
+        }
+    }
+
+    /// Refuses to take anything, while this node hands over what it has.
+    pub(super) fn refuse_new(&self) -> Result<(), Refusal> {
+        match self.peers.book().leaving_since_ms {
+            None => Ok(()),
+            Some(_) => Err(RefusalKind::Forbidden.because("this node is leaving, and takes nothing new")),
         }
     }
 

@@ -6,7 +6,7 @@
 use std::{ops::Range, time::Duration};
 
 use bytes::Bytes;
-use proto::{AuthorId, Checksum, FragmentId, NodeId, TesseraId};
+use proto::{AccountId, AuthorId, Checksum, FragmentId, NodeId, TesseraId};
 
 use super::{
     replication::{KeptPlacement, ReplicationJob},
@@ -161,6 +161,46 @@ pub enum Note {
         /// BLAKE3 of the layout.
         layout: Checksum,
     },
+    /// An author has taken a tessera back, for ever. What was known of that before stays, and of those that are counted together
+    /// the last 16,384 are kept, and all that somebody is still to be told of.
+    Retracted {
+        /// Which tessera.
+        tessera: TesseraId,
+        /// Whose it is.
+        author: AuthorId,
+        /// With whose others it is counted.
+        purse: AccountId,
+        /// As its author has signed it.
+        signed: Bytes,
+        /// The nodes that are to be told.
+        due: Vec<NodeId>,
+        /// When.
+        at_ms: i64,
+    },
+    /// A node has dropped what was taken back, and will not keep it again; or is no more to be told.
+    RetractionTaken {
+        /// Which tessera.
+        tessera: TesseraId,
+        /// Who did.
+        node: NodeId,
+    },
+    /// Somebody else's tessera is kept whole and looked after here.
+    Adopted {
+        /// Which tessera.
+        tessera: TesseraId,
+        /// Since when.
+        at_ms: i64,
+    },
+    /// It no longer is.
+    Abandoned {
+        /// Which tessera.
+        tessera: TesseraId,
+    },
+    /// This node hands over what it keeps for others, and takes nothing new; or no longer does.
+    Leaving {
+        /// Since when; `None` when it stays.
+        since_ms: Option<i64>,
+    },
     /// Something is done about a tessera with other nodes, or how that stands has changed. Of those that are finished the
     /// last 1,000 are kept.
     Job(ReplicationJob),
@@ -265,6 +305,7 @@ impl Note {
         match self {
             Self::Claim { held, .. } => held.len() + 1,
             Self::Dropped { fragments, .. } => fragments.len(),
+            Self::Retracted { due, .. } => due.len() + 1,
             _ => 1,
         }
     }
@@ -280,7 +321,11 @@ impl Note {
             | Self::Unblock { .. }
             | Self::Invite { .. }
             | Self::RemoveInvite { .. }
-            | Self::TakeInvite { .. } => Some(Duration::ZERO),
+            | Self::TakeInvite { .. }
+            | Self::Adopted { .. }
+            | Self::Abandoned { .. }
+            | Self::Leaving { .. } => Some(Duration::ZERO),
+            Self::Retracted { due, .. } => (!due.is_empty()).then_some(Duration::ZERO),
             // Receipts come by the thousand, and a snapshot holds all of them: with one every hour that would be all that an SD
             // card does. What is lost of them is told again by the holders.
             Self::Receipt(_)
@@ -290,6 +335,7 @@ impl Note {
             | Self::Claimed { .. }
             | Self::Placement(_)
             | Self::Unplaced { .. }
+            | Self::RetractionTaken { .. }
             | Self::Job(_)
             | Self::Looked(_)
             | Self::LookAt { .. }
@@ -351,6 +397,8 @@ impl Blocked {
     }
 }
 
+/// What authors have taken back that is kept, of those that are counted together.
+pub(crate) const RETRACTIONS_MAX: u64 = 16_384;
 /// Finished jobs that are kept.
 pub(crate) const FINISHED_JOBS_MAX: u64 = 1000;
 /// The most rows that notes kept together may be about: they are written in one transaction.

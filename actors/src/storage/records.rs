@@ -13,6 +13,7 @@ use super::{
     ledger::{Ledger, Signed},
     message::Reply,
     notes::{Blocked, Invite, Origin, Receipt},
+    parting::KeptRetraction,
     replication::{Jobs, KeptPlacement, ReplicationJob},
     watched::{RepairAllowance, Watched, WatchedTotals, Which},
 };
@@ -46,14 +47,8 @@ pub(super) enum Question {
     Placements { tessera: TesseraId, reply: Reply<Vec<KeptPlacement>> },
     /// What is done about tesserae with other nodes.
     ReplicationJobs { which: Jobs, reply: Reply<Vec<ReplicationJob>> },
-    /// When it is looked at what others keep.
-    Watched { which: Which, reply: Reply<Vec<Watched>> },
-    /// What all of that comes to.
-    WatchedTotals { survive: u16, reply: Reply<WatchedTotals> },
-    /// What repair may still move.
-    RepairAllowance { reply: Reply<Option<RepairAllowance>> },
-    /// Whose claims of a tessera count for nothing.
-    Doubted { tessera: TesseraId, reply: Reply<Vec<NodeId>> },
+    /// What is done about what others keep.
+    Care(Care),
     /// For which accounts anything of a tessera is kept.
     Keepers { tessera: TesseraId, reply: Reply<Vec<AccountId>> },
     /// How much is kept for an account.
@@ -64,6 +59,29 @@ pub(super) enum Question {
     Ledger { us: AuthorId, from: Option<AuthorId>, limit: u32, reply: Reply<Ledger> },
     /// What these holders have signed to have of an author's.
     Signed { author: AuthorId, holders: Vec<NodeId>, reply: Reply<Signed> },
+}
+
+/// What can be asked of how this node looks after what others keep.
+#[derive(Debug)]
+pub(super) enum Care {
+    /// When it is looked at what others keep.
+    Watched { which: Which, reply: Reply<Vec<Watched>> },
+    /// What all of that comes to.
+    WatchedTotals { survive: u16, reply: Reply<WatchedTotals> },
+    /// What repair may still move.
+    RepairAllowance { reply: Reply<Option<RepairAllowance>> },
+    /// Whose claims of a tessera count for nothing.
+    Doubted { tessera: TesseraId, reply: Reply<Vec<NodeId>> },
+    /// Whether a tessera was taken back.
+    Retraction { tessera: TesseraId, reply: Reply<Option<KeptRetraction>> },
+    /// Who has signed to have anything of a tessera.
+    Signers { tessera: TesseraId, reply: Reply<Vec<NodeId>> },
+    /// Who is still to be told that something was taken back.
+    RetractionsDue { reply: Reply<Vec<(TesseraId, NodeId)>> },
+    /// What is looked after here: all, or this one.
+    Adopted { only: Option<TesseraId>, reply: Reply<Vec<(TesseraId, i64)>> },
+    /// Since when this node hands over what it keeps for others.
+    Leaving { reply: Reply<Option<i64>> },
 }
 
 /// A peer that is known. Times in milliseconds since 1970.

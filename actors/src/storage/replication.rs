@@ -1,7 +1,7 @@
 //! What is kept for replication: who keeps which tessera, and what this node is doing about it. No bytes of blobs.
 
 use bytes::Bytes;
-use proto::{Checksum, TesseraId};
+use proto::{Checksum, TesseraId, placement::SignedPlacement};
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use crate::error::ActorError;
@@ -19,6 +19,19 @@ pub struct KeptPlacement {
     pub is_by_author: bool,
     /// The file.
     pub signed: Bytes,
+}
+
+impl From<&SignedPlacement> for KeptPlacement {
+    fn from(signed: &SignedPlacement) -> Self {
+        let placement = signed.placement();
+        Self {
+            tessera: placement.tessera,
+            layout: placement.layout,
+            version: placement.version,
+            is_by_author: placement.repairer.is_none(),
+            signed: signed.bytes().clone(),
+        }
+    }
 }
 
 /// Something that is done about a tessera with other nodes, over restarts. Times in milliseconds since 1970.
@@ -52,6 +65,12 @@ pub enum JobKind {
     Relayout,
     /// What holders have lost is rebuilt.
     Repair,
+    /// All nodes that keep any of it are told that its author takes it back.
+    Retract,
+    /// What is kept here for others is handed over to other nodes. It is about no tessera: [`ReplicationJob::OF_NONE`].
+    Leave,
+    /// It is brought here, and looked after from then on.
+    Adopt,
 }
 
 /// How a job stands.
@@ -81,6 +100,11 @@ pub enum Jobs {
     One(u64),
 }
 
+impl ReplicationJob {
+    /// Where no tessera is meant.
+    pub const OF_NONE: TesseraId = TesseraId::from_bytes([0; 32]);
+}
+
 impl JobKind {
     /// The number kept in the index.
     pub(crate) const fn code(self) -> i64 {
@@ -89,6 +113,9 @@ impl JobKind {
             Self::Fetch => 2,
             Self::Relayout => 3,
             Self::Repair => 4,
+            Self::Retract => 5,
+            Self::Leave => 6,
+            Self::Adopt => 7,
         }
     }
 
@@ -98,6 +125,9 @@ impl JobKind {
             2 => Some(Self::Fetch),
             3 => Some(Self::Relayout),
             4 => Some(Self::Repair),
+            5 => Some(Self::Retract),
+            6 => Some(Self::Leave),
+            7 => Some(Self::Adopt),
             _ => None,
         }
     }

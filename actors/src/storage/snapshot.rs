@@ -288,6 +288,10 @@ async fn apply(
     if sqlx::query_scalar(knows_replication).fetch_one(&mut *transaction).await? {
         sqlx::raw_sql(REPLICATION).execute(&mut *transaction).await?;
     }
+    let knows_parting = "SELECT EXISTS (SELECT 1 FROM kept.sqlite_schema WHERE name = 'retractions')";
+    if sqlx::query_scalar(knows_parting).fetch_one(&mut *transaction).await? {
+        sqlx::raw_sql(PARTING).execute(&mut *transaction).await?;
+    }
     transaction.commit().await?;
     Ok(Restored { taken_at_ms, segments, tesseras, lost_documents, missing })
 }
@@ -359,6 +363,10 @@ const COPY: &str = "BEGIN; \
      CREATE TABLE claims AS SELECT * FROM live.claims ORDER BY tessera, stripe, idx, holder; \
      CREATE TABLE placements AS SELECT * FROM live.placements ORDER BY tessera, layout; \
      CREATE TABLE replication_jobs AS SELECT * FROM live.replication_jobs ORDER BY id; \
+     CREATE TABLE retractions AS SELECT * FROM live.retractions ORDER BY tessera; \
+     CREATE TABLE retraction_due AS SELECT * FROM live.retraction_due ORDER BY tessera, node; \
+     CREATE TABLE adopted AS SELECT * FROM live.adopted ORDER BY tessera; \
+     CREATE TABLE leaving AS SELECT * FROM live.leaving; \
      COMMIT;";
 const SEGMENTS: &str = "UPDATE segments SET written_at = kept.segments.written_at, verified_at = kept.segments.verified_at \
      FROM kept.segments WHERE kept.segments.id = main.segments.id AND kept.segments.bytes = main.segments.bytes";
@@ -383,5 +391,10 @@ const REPLICATION: &str = "INSERT OR IGNORE INTO placements (tessera, layout, ve
      WHERE tessera IN (SELECT tessera FROM main.tesseras); \
      INSERT OR IGNORE INTO replication_jobs (id, kind, tessera, state, began_at, changed_at, told) \
      SELECT id, kind, tessera, state, began_at, changed_at, told FROM kept.replication_jobs;";
+const PARTING: &str = "INSERT OR IGNORE INTO retractions (tessera, author, purse, signed, at) \
+     SELECT tessera, author, purse, signed, at FROM kept.retractions; \
+     INSERT OR IGNORE INTO retraction_due (tessera, node) SELECT tessera, node FROM kept.retraction_due; \
+     INSERT OR IGNORE INTO adopted (tessera, at) SELECT tessera, at FROM kept.adopted; \
+     INSERT OR IGNORE INTO leaving (id, at) SELECT id, at FROM kept.leaving;";
 const SCRUB: &str = "UPDATE scrub SET before = kept.scrub.before, paused_until = kept.scrub.paused_until, \
      index_at = 0, seal = NULL FROM kept.scrub";

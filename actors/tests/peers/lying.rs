@@ -18,12 +18,9 @@ use proto::{
 use quinn::TransportConfig;
 
 use crate::{
+    liar::{Asked, Drip, serve},
     log,
-    support::{
-        Node, Tessera,
-        liar::{Asked, Drip, serve},
-        trouble, until,
-    },
+    support::{Node, Tessera, trouble, until},
 };
 
 /// A node, and a peer of it that answers like this.

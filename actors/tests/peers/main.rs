@@ -7,6 +7,7 @@ mod comparing;
 mod deficit;
 mod giving;
 mod hostile;
+mod liar;
 mod log;
 mod lying;
 mod meeting;

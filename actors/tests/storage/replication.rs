@@ -7,7 +7,7 @@ use actors::{
     storage::{JobKind, JobState, Jobs, KeptPlacement, Note, RecordsHandle, ReplicationJob},
 };
 use bytes::Bytes;
-use proto::Checksum;
+use proto::{AuthorKey, Checksum};
 
 use super::{
     records::{peer, receipt},
@@ -116,15 +116,34 @@ async fn job_is_known_until_it_is_finished_and_a_while_longer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn index_that_is_made_anew_knows_placements_and_jobs_from_the_snapshot() {
+async fn index_that_is_made_anew_knows_of_others_what_the_snapshot_does() {
     let mut node = Node::started(3).await;
     let records = node.storage().records();
     node.storage().put(LOCAL, id(1, 0), fragment(1, 4096)).await.unwrap();
     note(&records, placement(1, 7, true)).await;
     records.note(vec![Note::Job(job(1, JobState::Pending))]).await.unwrap();
+    let taken_back = Note::Retracted {
+        tessera: tessera(2),
+        author: AuthorKey::from_seed([1; 32]).id(),
+        purse: LOCAL,
+        signed: Bytes::from_static(b"signed"),
+        due: vec![peer(1)],
+        at_ms: 5,
+    };
+    let (adopted, leaving) =
+        (Note::Adopted { tessera: tessera(1), at_ms: 6 }, Note::Leaving { since_ms: Some(7) });
+    records.note(vec![taken_back, adopted, leaving]).await.unwrap();
     node.storage().snapshot().await.unwrap();
     node.rebuild().await;
     let records = node.storage().records();
+    assert_eq!(records.retraction(tessera(2)).await.unwrap().unwrap().signed, b"signed".as_slice());
+    assert_eq!(records.retractions_due().await.unwrap(), [(tessera(2), peer(1))]);
+    assert_eq!(records.adopted().await.unwrap(), [(tessera(1), 6)]);
+    assert_eq!(records.leaving_since().await.unwrap(), Some(7));
+    let ends = [Note::Abandoned { tessera: tessera(1) }, Note::Leaving { since_ms: None }];
+    records.note(ends.into()).await.unwrap();
+    assert_eq!(records.adopted_since(tessera(1)).await.unwrap(), None);
+    assert_eq!(records.leaving_since().await.unwrap(), None);
     assert_eq!(kept(&records).await, [placement(1, 7, true)]);
     assert_eq!(numbers(&records, Jobs::Last(9)).await, [1]);
     node.stop().await;

@@ -45,6 +45,7 @@ pub(super) async fn explain(
         holders.into_iter().partition(|holder| api::Standing::of(holder.node, &book) == api::Standing::Peer);
     let now_ms = i64::try_from(clock::now_ms()).unwrap_or(i64::MAX);
     let damaged_documents = row.damaged_documents;
+    let retracted = node.system.storage.records().retraction(id).await?;
     let tessera = tesseras::describe(&node, row).await?;
     let mut facts = Facts {
         ok: 0,
@@ -61,6 +62,8 @@ pub(super) async fn explain(
         holders: holders.len() as u64,
         claimed_ms: holders.iter().map(|holder| since(holder.claimed_at_ms, now_ms)).max().unwrap_or(0),
         former: former.len() as u64,
+        adopted_ms: tessera.adopted_at_ms.map(|at_ms| since(at_ms, now_ms)),
+        retracted_ms: retracted.map(|known| since(known.at_ms, now_ms)),
         safety: node
             .system
             .replication
@@ -76,6 +79,12 @@ pub(super) async fn explain(
             .min()
             .unwrap_or(0),
     };
+    count(&node, id, now_ms, &mut facts).await?;
+    Ok(Json(Explained::new(&facts)))
+}
+
+/// Counts the fragments that are here, and how they fare.
+async fn count(node: &Node, id: TesseraId, now_ms: i64, facts: &mut Facts) -> Result<(), ActorError> {
     let door = node.system.storage.checksums_door();
     let mut from = (0, 0);
     loop {
@@ -99,7 +108,7 @@ pub(super) async fn explain(
             _ => break,
         }
     }
-    Ok(Json(Explained::new(&facts)))
+    Ok(())
 }
 
 /// When this node looks at what others keep of it.

@@ -175,6 +175,44 @@ pub(super) async fn repair_all(
     Ok((StatusCode::ACCEPTED, Json(jobs)))
 }
 
+/// Takes a tessera back, for ever: every node that keeps any of it is told to drop it
+///
+/// Nodes that are not there are told later, by itself. The copy here stays. The answer is the job.
+#[utoipa::path(
+    post, path = "/v1/tesseras/{id}/retract", operation_id = "retract_tessera", tag = "tesserae",
+    params(OfTessera),
+    responses(
+        (status = 202, description = "It is written down and begins", body = api::Job),
+    )
+)]
+pub(super) async fn retract(
+    State(node): State<Arc<Node>>,
+    InPath(id): InPath<TesseraId>,
+) -> Result<(StatusCode, Json<api::Job>), Problem> {
+    let job = node.system.replication.retract(id).await?;
+    tracing::info!(tessera = %id, job = job.id, "it is being taken back");
+    Ok((StatusCode::ACCEPTED, Json(replication(&node, job).await?)))
+}
+
+/// Brings somebody else's tessera here and looks after it from then on
+///
+/// Forgetting it ends that. The answer is the job, which goes on by itself, after a restart too.
+#[utoipa::path(
+    post, path = "/v1/tesseras/{id}/adopt", operation_id = "adopt_tessera", tag = "tesserae",
+    params(OfTessera),
+    responses(
+        (status = 202, description = "It is written down and begins", body = api::Job),
+    )
+)]
+pub(super) async fn adopt(
+    State(node): State<Arc<Node>>,
+    InPath(id): InPath<TesseraId>,
+) -> Result<(StatusCode, Json<api::Job>), Problem> {
+    let job = node.system.replication.adopt(id).await?;
+    tracing::info!(tessera = %id, job = job.id, "it is being adopted");
+    Ok((StatusCode::ACCEPTED, Json(replication(&node, job).await?)))
+}
+
 /// How a tessera is given to other nodes.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -185,7 +223,7 @@ pub(super) struct PublishQuery {
     relayout: bool,
 }
 
-async fn replication(node: &Node, job: ReplicationJob) -> Result<api::Job, Problem> {
+pub(super) async fn replication(node: &Node, job: ReplicationJob) -> Result<api::Job, Problem> {
     let progress = match job.state {
         JobState::Pending => node.system.replication.watch(job.id).await?,
         _ => None,

@@ -28,6 +28,7 @@ mod holders;
 mod index;
 mod invites;
 mod jobs;
+mod leave;
 mod ledger;
 mod look;
 pub(crate) mod memory;
@@ -144,6 +145,9 @@ fn endpoints() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(jobs::repair))
         .routes(routes!(jobs::repair_all))
         .routes(routes!(recover::recover))
+        .routes(routes!(jobs::retract))
+        .routes(routes!(jobs::adopt))
+        .routes(routes!(leave::show, leave::begin, leave::end))
         .routes(routes!(attest::attest))
         .routes(routes!(holders::list))
         .routes(routes!(holders::attest))

@@ -30,6 +30,7 @@ pub(super) async fn status(State(node): State<Arc<Node>>) -> Result<Json<api::St
         storage: usage.into(),
         scrub,
         network: api::Network::new(&node.system, pool.as_ref().ok(), listens_at),
+        leaving_since_ms: node.system.peers.book().leaving_since_ms,
         metrics_trouble: node.not_watched.borrow().clone(),
     }))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actors::{
     ActorError, FragmentStore,
     archive::{CREATE_BYTES_MAX, create},
-    storage::TesseraRow,
+    storage::{Note, TesseraRow},
 };
 use axum::{
     Json,
@@ -145,15 +145,23 @@ pub(super) async fn forget(
     State(node): State<Arc<Node>>,
     InPath(id): InPath<TesseraId>,
 ) -> Result<StatusCode, Problem> {
-    node.system.cache.forget(id).await?;
+    let records = node.system.storage.records();
+    let is_adopted = records.adopted_since(id).await?.is_some();
+    let forgotten = node.system.cache.forget(id).await;
+    // Nothing more of it need be here for that: a forgetting may have been interrupted.
+    if is_adopted && (forgotten.is_ok() || matches!(forgotten, Err(ActorError::NotFound { .. }))) {
+        records.note(vec![Note::Abandoned { tessera: id }]).await?;
+    }
+    forgotten?;
     tracing::info!(%id, "forgot a tessera");
     node.events.tell(api::Happening::TesseraForgotten { id });
     Ok(StatusCode::NO_CONTENT)
 }
 
 pub(super) async fn describe(node: &Node, row: TesseraRow) -> Result<api::Tessera, Problem> {
+    let adopted_at_ms = node.system.storage.records().adopted_since(row.id).await?;
     if !row.has_documents {
-        return Ok(api::Tessera::new(&row, Err(api::State::Missing)));
+        return Ok(api::Tessera::new(&row, adopted_at_ms, Err(api::State::Missing)));
     }
     // One that is damaged, not understood, or was forgotten just now must not hide all others.
     let manifest = match node.system.storage.document(row.id, DocumentKind::Manifest, None).await {
@@ -162,7 +170,7 @@ pub(super) async fn describe(node: &Node, row: TesseraRow) -> Result<api::Tesser
         Err(ActorError::NotFound { .. }) => Err(api::State::Missing),
         Err(error) => return Err(error.into()),
     };
-    Ok(api::Tessera::new(&row, manifest))
+    Ok(api::Tessera::new(&row, adopted_at_ms, manifest))
 }
 
 fn about(manifest: Bytes) -> Result<api::About, api::State> {

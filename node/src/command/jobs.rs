@@ -66,6 +66,7 @@ fn replications(jobs: &[(&str, &Replication)]) -> Table<6> {
         let state = match job.state {
             JobState::Pending => "under way",
             JobState::Done => "done",
+            JobState::Degraded if *kind == "retract" || *kind == "leave" => "not all",
             JobState::Degraded => "less safe",
             JobState::Failed => "failed",
             JobState::Cancelled => "given up",
@@ -74,7 +75,7 @@ fn replications(jobs: &[(&str, &Replication)]) -> Table<6> {
         table.row([
             job.id.to_string(),
             (*kind).to_owned(),
-            job.tessera.to_string(),
+            job.tessera.map(|tessera| tessera.to_string()).unwrap_or_default(),
             state.to_owned(),
             since,
             what,

@@ -50,9 +50,16 @@ fn table(all: &[Tessera]) -> Table<5> {
             tessera.id.to_string(),
             human::bytes(tessera.bytes),
             about.map(|about| human::date(about.created_at_ms)).unwrap_or_default(),
-            about.map_or("unknown", |about| human::visibility(about.visibility)).to_owned(),
+            who(tessera),
             about.and_then(|about| about.description.title.clone()).unwrap_or_default(),
         ]);
     }
     table
+}
+
+/// Who may read it, and whether it is somebody else's that is looked after here.
+fn who(tessera: &Tessera) -> String {
+    let about = tessera.manifest.as_ref();
+    let who = about.map_or("unknown", |about| human::visibility(about.visibility));
+    if tessera.adopted_at_ms.is_some() { format!("{who}, adopted") } else { who.to_owned() }
 }

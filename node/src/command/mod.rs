@@ -1,5 +1,6 @@
 //! The commands, one file each. Each says what it does and prints; what it needs lies in [`Context`].
 
+mod adopt;
 mod attest;
 mod backup;
 mod block;
@@ -18,6 +19,7 @@ mod init;
 mod invite;
 mod jobs;
 mod key;
+mod leave;
 mod ledger;
 mod list;
 mod machine;
@@ -29,6 +31,7 @@ mod publish;
 mod rebuild;
 mod recover;
 mod repair;
+mod retract;
 mod run;
 mod scrub;
 mod show;
@@ -79,6 +82,9 @@ pub(crate) enum Command {
     Fetch(publish::Fetch),
     Repair(repair::Repair),
     Recover(recover::FromCard),
+    Retract(retract::Retract),
+    Adopt(adopt::Adopt),
+    Leave(leave::Leave),
     Jobs(jobs::Jobs),
     /// See the nodes that this one knows, make one known, or look whether it answers
     #[command(subcommand)]
@@ -141,6 +147,9 @@ impl Command {
             Self::Fetch(fetch) => fetch.run(context).await,
             Self::Repair(repair) => repair.run(context).await,
             Self::Recover(recover) => recover.run(context).await,
+            Self::Retract(retract) => retract.run(context).await,
+            Self::Adopt(adopt) => adopt.run(context).await,
+            Self::Leave(leave) => leave.run(context).await,
             Self::Jobs(jobs) => jobs.run(context).await,
             Self::Peers(peers) => peers.run(context).await,
             Self::Invite(invite) => invite.run(context).await,

@@ -12,6 +12,7 @@ use crate::{
     client::{Client, path},
     exit::Exit,
     failure::Failure,
+    human,
     problem::Kind,
     progress,
 };
@@ -100,7 +101,7 @@ pub(super) async fn run(context: &Context, client: &Client, at: &str, detach: bo
     if context.output.json {
         context.output.json(&ended)?;
     }
-    told(context, replicated(&ended)?)
+    told(context, &ended)
 }
 
 /// Waits for the end of a job, and shows how far it is.
@@ -151,9 +152,10 @@ pub(super) fn doing(step: JobStep) -> &'static str {
     }
 }
 
-/// Says how safe it is, and what would make it safer.
-fn told(context: &Context, job: &Replication) -> Result<Exit, Failure> {
-    let Some(JobOutcome { sentence, remedies, turned, .. }) = &job.outcome else {
+/// Says what came of it, and what would make it better.
+fn told(context: &Context, job: &Job) -> Result<Exit, Failure> {
+    let (is_about_safety, job) = (!matches!(job, Job::Retract(_) | Job::Leave(_)), replicated(job)?);
+    let Some(JobOutcome { sentence, remedies, turned, left, only_here, .. }) = &job.outcome else {
         return Err(Failure::new(Kind::Conflict, format!("job {} was given up", job.id)));
     };
     if job.state == JobState::Failed {
@@ -162,11 +164,21 @@ fn told(context: &Context, job: &Replication) -> Result<Exit, Failure> {
     if !context.output.json {
         context.output.line(sentence)?;
     }
-    if job.state == JobState::Done {
+    for id in only_here {
+        context.output.remark(&format!("- {id}: only here"));
+    }
+    if job.state == JobState::Done && only_here.is_empty() {
         return Ok(Exit::Ok);
     }
+    for one in left {
+        context.output.remark(&format!("- {}: {}: {}", one.tessera, human::bytes(one.bytes), one.reason));
+    }
+    let lead = if is_about_safety { "To make it safer" } else { "What to do" };
     for remedy in remedies {
-        context.output.remark(&format!("To make it safer: {remedy}."));
+        context.output.remark(&format!("{lead}: {remedy}."));
+    }
+    if job.state == JobState::Done {
+        return Ok(Exit::Ok);
     }
     for one in turned {
         context.output.remark(&format!(

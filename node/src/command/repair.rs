@@ -75,7 +75,8 @@ fn told(context: &Context, ended: &[Job]) -> Result<Exit, Failure> {
         }
         if job.state != JobState::Done && !context.output.json {
             let what = job.outcome.as_ref().map_or("it was given up", |outcome| &outcome.sentence);
-            context.output.line(format!("{}: {what}", job.tessera))?;
+            let tessera = job.tessera.map_or_else(String::new, |id| id.to_string());
+            context.output.line(format!("{tessera}: {what}"))?;
         }
     }
     if !context.output.json {

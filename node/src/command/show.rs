@@ -47,6 +47,10 @@ fn fields(tessera: &Tessera) -> Vec<(&'static str, String)> {
     }
     let here = format!("{} in {}", human::bytes(tessera.bytes), human::fragments(tessera.fragments));
     fields.push(("belongs here", here));
+    if let Some(at_ms) = tessera.adopted_at_ms {
+        let since = human::date(u64::try_from(at_ms).unwrap_or(0));
+        fields.push(("adopted", format!("since {since}: looked after here until it is forgotten")));
+    }
     fields
 }
 

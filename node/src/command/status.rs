@@ -83,6 +83,9 @@ fn fields(status: &Status) -> Vec<(&'static str, String)> {
         ("verified", verified(status)),
     ];
     fields.extend(others(&status.network, human::ago));
+    let leaving = status.leaving_since_ms.map(|at_ms| human::date(u64::try_from(at_ms).unwrap_or(0)));
+    let leaving = leaving.map(|day| format!("since {day}: it takes nothing new; `leave --cancel` stays"));
+    fields.extend(leaving.map(|leaving| ("leaving", leaving)));
     fields.extend(troubles(&status.storage));
     fields.extend(status.metrics_trouble.clone().map(|trouble| ("metrics", trouble)));
     fields.extend(status.scrub.lateness().map(|late| ("late", late.what)));

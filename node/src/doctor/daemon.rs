@@ -334,6 +334,7 @@ mod tests {
                 strangers: 0,
                 reached: None,
             },
+            leaving_since_ms: None,
             metrics_trouble: None,
         }
     }

@@ -7,7 +7,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use fields::{
     read_attest, read_compare, read_drop_fragments, read_get_document, read_get_fragment, read_hello,
-    read_prove, read_put_document, read_put_fragment, write_fragment, write_question,
+    read_look_after, read_prove, read_put_document, read_put_fragment, write_fragment, write_question,
 };
 
 use super::{check_greeting, check_length, frame, read};
@@ -111,6 +111,11 @@ pub enum Request {
     },
     /// Name some peers.
     Peers,
+    /// Look how a tessera fares that you keep some of, and mend it if it needs that: I have all of it, and am no holder.
+    LookAfter {
+        /// The tessera.
+        tessera: TesseraId,
+    },
 }
 
 impl Request {
@@ -127,6 +132,7 @@ impl Request {
             Self::Compare { .. } => COMPARE,
             Self::Prove { .. } => PROVE,
             Self::Peers => PEERS,
+            Self::LookAfter { .. } => LOOK_AFTER,
         }
     }
 
@@ -143,6 +149,7 @@ impl Request {
             Self::Compare { .. } => "compare",
             Self::Prove { .. } => "prove",
             Self::Peers => "peers",
+            Self::LookAfter { .. } => "look_after",
         }
     }
 
@@ -175,6 +182,7 @@ impl Request {
             COMPARE => read("compare", body, read_compare),
             PROVE => read("prove", body, read_prove),
             PEERS => read("peers", body, |_| Ok(Some(Self::Peers))),
+            LOOK_AFTER => read("look_after", body, read_look_after),
             _ => return Ok(None),
         }?;
         request.iter().try_for_each(Self::check)?;
@@ -260,6 +268,7 @@ impl Request {
                 out.bytes(3, nonce);
             }
             Self::Peers => {}
+            Self::LookAfter { tessera } => out.bytes(1, tessera.as_bytes()),
         }
         out
     }
@@ -275,6 +284,8 @@ const ATTEST: u8 = 7;
 const COMPARE: u8 = 8;
 const PROVE: u8 = 9;
 const PEERS: u8 = 10;
+// The vectors have 11 as a kind that nobody knows, and are kept for ever.
+const LOOK_AFTER: u8 = 12;
 
 /// The longest greeting: heads and keys of at most 8 bytes for each field, and the values.
 const HELLO_BYTES_MAX: usize =

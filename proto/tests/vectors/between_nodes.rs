@@ -8,6 +8,7 @@ use proto::{
     order::{DropOrder, SignedDropOrder},
     proof::{self, Outboard},
     receipt::{Receipt, SignedReceipt},
+    retraction::{Retraction, SignedRetraction},
 };
 use serde_json::{Value, json};
 
@@ -46,6 +47,20 @@ fn credential_vectors_hold() {
         json!(SignedCredential::verify(&unhex(&vector["output"]), node).unwrap())
     }
     Codec { file: "credentials.json", encode, decode }.check();
+}
+
+#[test]
+fn retraction_vectors_hold() {
+    fn encode(vector: &Value) -> Value {
+        let retraction: Retraction = read(&vector["input"]);
+        json!(hex(retraction.sign(&author(vector)).unwrap().bytes()))
+    }
+    fn decode(vector: &Value) -> Value {
+        let (tessera, author) = (read(&vector["input"]["tessera"]), read(&vector["input"]["author"]));
+        let signed = SignedRetraction::parse(unhex(&vector["output"]).into(), tessera, author).unwrap();
+        json!(signed.retraction())
+    }
+    Codec { file: "retractions.json", encode, decode }.check();
 }
 
 #[test]

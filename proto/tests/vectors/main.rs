@@ -91,6 +91,7 @@ fn every_file_of_vectors_is_checked() {
         "receipts.json",
         "records.json",
         "requests.json",
+        "retractions.json",
     ];
     assert_eq!(files, checked);
 }

@@ -97,6 +97,7 @@ fn request(input: &Value) -> Request {
             nonce: bytes32(&input["nonce"]),
         },
         "peers" => Request::Peers,
+        "look_after" => Request::LookAfter { tessera: read(&input["tessera"]) },
         other => panic!("request {other}"),
     }
 }
@@ -152,6 +153,7 @@ fn described(request: &Request) -> Value {
             json!({"checksum": checksum, "group": group, "nonce": hex(nonce)})
         }
         Request::Peers => json!({}),
+        Request::LookAfter { tessera } => json!({"tessera": tessera}),
         other => panic!("{other:?}"),
     };
     out["request"] = json!(request.name());

@@ -3,11 +3,15 @@
 use ractor::ActorRef;
 
 use super::State;
-use crate::storage::{
-    ledger,
-    message::StorageMsg,
-    records::{self, Question, RecordsMsg},
-    replication, watched,
+use crate::{
+    storage::{
+        ledger,
+        message::StorageMsg,
+        parting,
+        records::{self, Care, Question, RecordsMsg},
+        replication, watched,
+    },
+    supervision::gate::Slot,
 };
 
 impl State {
@@ -50,18 +54,7 @@ impl State {
             Question::ReplicationJobs { which, reply } => self.answer(me, slot, reply, async move {
                 index.as_it_is(async |index| replication::jobs(index, which).await).await
             }),
-            Question::Watched { which, reply } => self.answer(me, slot, reply, async move {
-                index.as_it_is(async |index| watched::watched(index, which).await).await
-            }),
-            Question::WatchedTotals { survive, reply } => self.answer(me, slot, reply, async move {
-                index.as_it_is(async |index| watched::totals(index, survive).await).await
-            }),
-            Question::RepairAllowance { reply } => self.answer(me, slot, reply, async move {
-                index.as_it_is(async |index| watched::allowance(index).await).await
-            }),
-            Question::Doubted { tessera, reply } => self.answer(me, slot, reply, async move {
-                index.as_it_is(async |index| watched::doubted(index, tessera).await).await
-            }),
+            Question::Care(question) => self.care(me, slot, question),
             Question::Keepers { tessera, reply } => self.answer(me, slot, reply, async move {
                 index.about(tessera, async |index| records::keepers(index, tessera).await).await
             }),
@@ -76,6 +69,40 @@ impl State {
             }),
             Question::Account { account, reply } => self.answer(me, slot, reply, async move {
                 index.as_it_is(async |index| records::account(index, account).await).await
+            }),
+        }
+    }
+
+    /// Answers what is asked of how this node looks after what others keep.
+    fn care(&self, me: &ActorRef<StorageMsg>, slot: Slot, question: Care) {
+        let index = self.index.clone();
+        match question {
+            Care::Watched { which, reply } => self.answer(me, slot, reply, async move {
+                index.as_it_is(async |index| watched::watched(index, which).await).await
+            }),
+            Care::WatchedTotals { survive, reply } => self.answer(me, slot, reply, async move {
+                index.as_it_is(async |index| watched::totals(index, survive).await).await
+            }),
+            Care::RepairAllowance { reply } => self.answer(me, slot, reply, async move {
+                index.as_it_is(async |index| watched::allowance(index).await).await
+            }),
+            Care::Doubted { tessera, reply } => self.answer(me, slot, reply, async move {
+                index.as_it_is(async |index| watched::doubted(index, tessera).await).await
+            }),
+            Care::Retraction { tessera, reply } => self.answer(me, slot, reply, async move {
+                index.as_it_is(async |index| parting::retraction(index, tessera).await).await
+            }),
+            Care::Signers { tessera, reply } => self.answer(me, slot, reply, async move {
+                index.as_it_is(async |index| parting::signers(index, tessera).await).await
+            }),
+            Care::RetractionsDue { reply } => self.answer(me, slot, reply, async move {
+                index.as_it_is(async |index| parting::retractions_due(index).await).await
+            }),
+            Care::Adopted { only, reply } => self.answer(me, slot, reply, async move {
+                index.as_it_is(async |index| parting::adopted(index, only).await).await
+            }),
+            Care::Leaving { reply } => self.answer(me, slot, reply, async move {
+                index.as_it_is(async |index| parting::leaving(index).await).await
             }),
         }
     }

@@ -13,7 +13,8 @@ use crate::{
         message::StorageMsg,
         notes::{Blocked, Invite, NOTE_ROWS_MAX, Note, Noted, Receipt},
         ops::{Op, Outcome},
-        records::{AccountTotals, Block, Claimed, HeldDocument, Holder, Peer, Question, RecordsMsg},
+        parting::KeptRetraction,
+        records::{AccountTotals, Block, Care, Claimed, HeldDocument, Holder, Peer, Question, RecordsMsg},
         replication::{Jobs, KeptPlacement, ReplicationJob},
         watched::{RepairAllowance, Watched, WatchedTotals, Which},
     },
@@ -109,22 +110,53 @@ impl RecordsHandle {
 
     /// The tesserae that others keep, as this node found them when it looked last.
     pub async fn watched(&self, which: Which) -> Result<Vec<Watched>, ActorError> {
-        self.ask(|reply| Question::Watched { which, reply }).await
+        self.ask(|reply| Question::Care(Care::Watched { which, reply })).await
     }
 
     /// What they come to, where so many machines may be lost.
     pub async fn watched_totals(&self, survive: u16) -> Result<WatchedTotals, ActorError> {
-        self.ask(|reply| Question::WatchedTotals { survive, reply }).await
+        self.ask(|reply| Question::Care(Care::WatchedTotals { survive, reply })).await
     }
 
     /// The bytes that repair may still move, as of when that was noted; `None` when it has moved nothing yet.
     pub async fn repair_allowance(&self) -> Result<Option<RepairAllowance>, ActorError> {
-        self.ask(|reply| Question::RepairAllowance { reply }).await
+        self.ask(|reply| Question::Care(Care::RepairAllowance { reply })).await
     }
 
     /// The holders of a tessera that had not what they claimed, and have proven nothing since.
     pub async fn doubted(&self, tessera: TesseraId) -> Result<Vec<NodeId>, ActorError> {
-        self.ask(|reply| Question::Doubted { tessera, reply }).await
+        self.ask(|reply| Question::Care(Care::Doubted { tessera, reply })).await
+    }
+
+    /// The retraction of a tessera, if its author has taken it back and that is known here.
+    pub async fn retraction(&self, tessera: TesseraId) -> Result<Option<KeptRetraction>, ActorError> {
+        self.ask(|reply| Question::Care(Care::Retraction { tessera, reply })).await
+    }
+
+    /// The nodes that have signed to have anything of a tessera, as long as they have not said that it is gone.
+    pub async fn signers(&self, tessera: TesseraId) -> Result<Vec<NodeId>, ActorError> {
+        self.ask(|reply| Question::Care(Care::Signers { tessera, reply })).await
+    }
+
+    /// The nodes that are still to be told that something was taken back, by what that is.
+    pub async fn retractions_due(&self) -> Result<Vec<(TesseraId, NodeId)>, ActorError> {
+        self.ask(|reply| Question::Care(Care::RetractionsDue { reply })).await
+    }
+
+    /// The tesserae of others that are kept whole and looked after here, each since when, in milliseconds since 1970.
+    pub async fn adopted(&self) -> Result<Vec<(TesseraId, i64)>, ActorError> {
+        self.ask(|reply| Question::Care(Care::Adopted { only: None, reply })).await
+    }
+
+    /// Since when this one is, in milliseconds since 1970; `None` when it is not.
+    pub async fn adopted_since(&self, tessera: TesseraId) -> Result<Option<i64>, ActorError> {
+        let found = self.ask(|reply| Question::Care(Care::Adopted { only: Some(tessera), reply })).await?;
+        Ok(found.first().map(|(_, at_ms)| *at_ms))
+    }
+
+    /// Since when this node hands over what it keeps for others, in milliseconds since 1970, if it does.
+    pub async fn leaving_since(&self) -> Result<Option<i64>, ActorError> {
+        self.ask(|reply| Question::Care(Care::Leaving { reply })).await
     }
 
     /// The accounts for which anything of a tessera is kept here, in the order of their ids.

@@ -13,7 +13,7 @@ use super::{add, placed};
 use crate::{
     error::ActorError,
     storage::{
-        notes::{FINISHED_JOBS_MAX, Note, Score},
+        notes::{FINISHED_JOBS_MAX, Note, RETRACTIONS_MAX, Score},
         replication::{KeptPlacement, ReplicationJob},
         watched::{RepairAllowance, Watched},
     },
@@ -28,9 +28,10 @@ pub(super) async fn write(
     for note in notes.iter().flat_map(|notes| notes.iter()) {
         statements.note(note);
     }
-    for (sql, rows) in statements.0 {
+    for (sql, rows) in statements.in_order {
         execute(connection, sql, rows).await?;
     }
+    execute(connection, OLD_RETRACTIONS, statements.purses).await?;
     placed::write(connection, notes).await?;
     sqlx::query("UPDATE records SET notes = notes + 1").execute(&mut *connection).await?;
     Ok(())
@@ -38,13 +39,17 @@ pub(super) async fn write(
 
 /// Statements in their order, each with its rows.
 #[derive(Default)]
-struct Statements(Vec<(&'static str, Vec<Value>)>);
+struct Statements {
+    in_order: Vec<(&'static str, Vec<Value>)>,
+    /// Where retractions have come: it is looked once, at last, whether there are too many.
+    purses: Vec<Value>,
+}
 
 impl Statements {
     fn row(&mut self, sql: &'static str, row: Value) {
-        match self.0.last_mut() {
+        match self.in_order.last_mut() {
             Some((last, rows)) if *last == sql => rows.push(row),
-            _ => self.0.push((sql, vec![row])),
+            _ => self.in_order.push((sql, vec![row])),
         }
     }
 
@@ -108,6 +113,29 @@ impl Statements {
             Note::RepairAllowance(RepairAllowance { left, at_ms }) => {
                 self.row(ALLOWANCE, json!([left, at_ms]));
             }
+            note => self.parting(note),
+        }
+    }
+
+    /// What is taken back, taken on, or handed over.
+    fn parting(&mut self, note: &Note) {
+        match note {
+            Note::Retracted { tessera, author, purse, signed, due, at_ms } => {
+                let (tessera, purse) = (hex(tessera.as_bytes()), hex(purse.as_bytes()));
+                for node in due {
+                    self.row(RETRACTION_DUE, json!([tessera, hex(node.as_bytes())]));
+                }
+                let author = hex(author.as_bytes());
+                self.row(RETRACTED, json!([tessera, author, purse, hex_of(signed), at_ms]));
+                self.purses.push(json!([purse, RETRACTIONS_MAX]));
+            }
+            Note::RetractionTaken { tessera, node } => {
+                self.row(RETRACTION_TAKEN, json!([hex(tessera.as_bytes()), hex(node.as_bytes())]));
+            }
+            Note::Adopted { tessera, at_ms } => self.row(ADOPTED, json!([hex(tessera.as_bytes()), at_ms])),
+            Note::Abandoned { tessera } => self.row(ABANDONED, json!([hex(tessera.as_bytes())])),
+            Note::Leaving { since_ms: Some(at_ms) } => self.row(LEAVING, json!([at_ms])),
+            Note::Leaving { since_ms: None } => self.row(STAYING, json!([1])),
             note => self.holder(note),
         }
     }
@@ -126,7 +154,7 @@ impl Statements {
                 let places: Vec<_> = rows.iter().map(|row| json!([row.get(1), row.get(2)])).collect();
                 // In a statement of its own: SQLite then looks at the list of places once.
                 let page = json!([tessera, stripes.start, stripes.end, holder, places]);
-                self.0.push((UNCLAIM, vec![page]));
+                self.in_order.push((UNCLAIM, vec![page]));
                 rows.into_iter().for_each(|row| self.row(CLAIM, row));
             }
             Note::Claimed { holder, fragment, checksum, at_ms } => {
@@ -258,3 +286,19 @@ const DROP_CLAIM: &str = "DELETE FROM claims WHERE (tessera, stripe, idx, holder
      SELECT unhex(value ->> 0), value ->> 1, value ->> 2, unhex(value ->> 3) FROM json_each(?))";
 const FORGET_CLAIMS: &str =
     "DELETE FROM claims WHERE tessera IN (SELECT unhex(value ->> 0) FROM json_each(?))";
+const RETRACTED: &str = "INSERT OR IGNORE INTO retractions SELECT unhex(value ->> 0), unhex(value ->> 1), \
+     unhex(value ->> 2), unhex(value ->> 3), value ->> 4 FROM json_each(?)";
+const RETRACTION_DUE: &str = "INSERT OR IGNORE INTO retraction_due SELECT unhex(value ->> 0), unhex(value ->> 1) \
+     FROM json_each(?)";
+const OLD_RETRACTIONS: &str = "DELETE FROM retractions WHERE tessera IN (SELECT tessera FROM ( \
+     SELECT tessera, most, row_number() OVER (PARTITION BY r.purse ORDER BY r.at DESC, r.tessera) AS place \
+     FROM (SELECT DISTINCT unhex(value ->> 0) AS purse, value ->> 1 AS most FROM json_each(?)) AS full \
+     JOIN retractions r ON r.purse = full.purse) WHERE place > most) \
+     AND tessera NOT IN (SELECT tessera FROM retraction_due)";
+const RETRACTION_TAKEN: &str = "DELETE FROM retraction_due WHERE (tessera, node) IN ( \
+     SELECT unhex(value ->> 0), unhex(value ->> 1) FROM json_each(?))";
+const ADOPTED: &str =
+    "INSERT OR IGNORE INTO adopted SELECT unhex(value ->> 0), value ->> 1 FROM json_each(?)";
+const ABANDONED: &str = "DELETE FROM adopted WHERE tessera IN (SELECT unhex(value ->> 0) FROM json_each(?))";
+const LEAVING: &str = "INSERT OR IGNORE INTO leaving SELECT 1, value ->> 0 FROM json_each(?)";
+const STAYING: &str = "DELETE FROM leaving WHERE id IN (SELECT value ->> 0 FROM json_each(?))";

@@ -20,7 +20,7 @@ use super::{
     fetching::{fetch, is_intact, reader},
     *,
 };
-use crate::support::liar::{Asked, Drip, serve};
+use crate::liar::{Asked, Drip, serve};
 
 /// A tessera of sixteen fragments of data on twenty-four nodes, each of somebody else.
 async fn on_twenty_four() -> (Node, Vec<Node>, Tessera) {

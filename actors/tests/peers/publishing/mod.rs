@@ -1,7 +1,9 @@
 //! Giving a tessera to other nodes, so that it survives the loss of some of them.
 
+mod adopting;
 mod agreeing;
 mod fetching;
+mod leaving;
 mod losing;
 mod many;
 mod placed;
@@ -10,6 +12,7 @@ mod refused;
 mod relayout;
 mod repairing;
 mod resumed;
+mod retracting;
 mod sweeping;
 
 use std::time::{Duration, Instant};

@@ -4,7 +4,7 @@ use actors::storage::JobState;
 
 use super::*;
 
-async fn repair(node: &Node, tessera: TesseraId) -> (JobState, Told) {
+pub(super) async fn repair(node: &Node, tessera: TesseraId) -> (JobState, Told) {
     let job = node.system.replication.repair(tessera).await.unwrap();
     ended(node, job.id).await
 }
@@ -19,7 +19,7 @@ async fn all_held(nodes: &[Node], layout: &Layout) -> Vec<Vec<((u32, u16), Fragm
 }
 
 /// A tessera on five of six nodes, which all know each other; the one that keeps nothing of it comes last.
-async fn published_on_five_of_six() -> (Node, Vec<Node>, Tessera, SignedLayout) {
+pub(super) async fn published_on_five_of_six() -> (Node, Vec<Node>, Tessera, SignedLayout) {
     let (author, mut nodes) = network(5).await;
     let tessera = Tessera::new(&author.author, 1, 200_000);
     tessera.keep(&author).await;

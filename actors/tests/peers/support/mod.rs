@@ -1,7 +1,6 @@
 //! Nodes on loopback, each in a folder of its own, and a tessera to give them.
 
 mod disk;
-pub(crate) mod liar;
 mod tessera;
 
 use std::{

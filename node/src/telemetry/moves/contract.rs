@@ -48,6 +48,7 @@ const VERBS: &[&str] = &[
     "compare",
     "prove",
     "peers",
+    "look_after",
     "unknown",
 ];
 
@@ -101,6 +102,7 @@ pub(super) const CONTRACT: &[Row] = &[
     row("tesseras_fragment_cache_hits_total", Counter),
     row("tesseras_fragment_cache_misses_total", Counter),
     row("tesseras_handshake_duration_seconds", Histogram),
+    row("tesseras_leave_jobs_total", Counter).by(&[("outcome", &["done", "degraded", "failed"])]),
     row("tesseras_memory_bytes", Gauge).by(&[("part", &["cache", "locations", "requests"])]),
     row("tesseras_network_bytes_total", Counter).by(&[("direction", &["in", "out"])]),
     row("tesseras_oldest_proof_age_seconds", Gauge),
@@ -118,6 +120,7 @@ pub(super) const CONTRACT: &[Row] = &[
     row("tesseras_repairs_queued", Gauge),
     row("tesseras_request_duration_seconds", Histogram)
         .by(&[("side", &["asked", "served"]), ("verb", VERBS)]),
+    row("tesseras_retract_jobs_total", Counter).by(&[("outcome", &["done", "degraded", "failed"])]),
     row("tesseras_scrub_bytes_total", Counter),
     row("tesseras_scrub_damaged_total", Counter),
     row("tesseras_storage_batch_size", Histogram),

@@ -126,6 +126,9 @@ async fn publish(driven: &mut Driven, friend: &System) {
         let _: Value = driven.client.call(Method::POST, &at).await.unwrap();
     }
     driven.until_moved("tesseras_repair_jobs_total").await;
+    let _: Value = driven.client.call(Method::POST, "/v1/leave").await.unwrap();
+    driven.until_moved("tesseras_leave_jobs_total").await;
+    driven.client.call::<()>(Method::DELETE, "/v1/leave").await.unwrap();
     for tessera in own {
         ours.storage.forget(tessera.id).await.unwrap();
         let at = format!("/v1/tesseras/{}/fetch", tessera.id);
@@ -133,6 +136,14 @@ async fn publish(driven: &mut Driven, friend: &System) {
     }
     driven.until_counted("tesseras_fetch_jobs_total", "outcome", "done").await;
     driven.until_moved("tesseras_fetch_bytes_total").await;
+    let (first, last) = (TesseraId::from_bytes([0; 32]), TesseraId::from_bytes([255; 32]));
+    let mut own = ours.storage.records().tesseras(first, last, 99).await.unwrap();
+    own.retain(|one| one.id != super::tessera());
+    for tessera in own {
+        let at = format!("/v1/tesseras/{}/retract", tessera.id);
+        let _: Value = driven.client.call(Method::POST, &at).await.unwrap();
+    }
+    driven.until_moved("tesseras_retract_jobs_total").await;
 }
 
 /// Of what one asks, something is there and something is not.

@@ -93,6 +93,10 @@ pub(super) fn read_prove(fields: &mut Fields<'_, '_>) -> Result<Option<Request>,
     }))
 }
 
+pub(super) fn read_look_after(fields: &mut Fields<'_, '_>) -> Result<Option<Request>, ProtoError> {
+    Ok(Some(Request::LookAfter { tessera: fields.required(1, cbor::bytes32)? }))
+}
+
 /// Field 2, if this software knows the document.
 fn read_document(fields: &mut Fields<'_, '_>) -> Result<Option<DocumentKind>, ProtoError> {
     let code = fields.required(2, Decoder::u64)?;

@@ -39,6 +39,7 @@ fn all() -> Vec<Request> {
         compare(Question::Tessera { tessera, from: (1, 2) }),
         Request::Prove { checksum, group: 63, nonce: [5; 32] },
         Request::Peers,
+        Request::LookAfter { tessera },
     ]
 }
 

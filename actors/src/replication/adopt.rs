@@ -1,0 +1,187 @@
+//! Adopting: somebody else's tessera is kept here whole, for this node's own account, and looked after.
+//!
+//! Whoever adopts is no holder: nobody believes what it would sign of who keeps the tessera. So it has a holder mend it, which may
+//! get from here what it needs for that: see [`look_after`].
+
+use std::time::Duration;
+
+use proto::{
+    NodeId, TesseraId, manifest::SignedManifest, placement::SignedPlacement, record::DocumentKind,
+    repair::repairers,
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout},
+};
+
+use super::{
+    Tools,
+    fetch::fetch,
+    message::{Progress, Step},
+    repair::{gone, placed},
+    retract,
+    sources::{Located, find, own_manifest},
+    standing::{Operators, Since, found},
+    told::{Told, Turned},
+};
+use crate::{
+    clock,
+    error::ActorError,
+    storage::{KeptPlacement, Note},
+};
+
+/// Brings a tessera here and looks after it from then on.
+pub(super) async fn adopt(
+    tools: &Tools,
+    tessera: TesseraId,
+    progress: &watch::Sender<Progress>,
+) -> Result<Told, ActorError> {
+    refuse_own(tools, tessera).await?;
+    fetch(tools, tessera, progress).await?;
+    refuse_own(tools, tessera).await?;
+    let note = Note::Adopted { tessera, at_ms: clock::now_ms() };
+    tools.storage.records().note(vec![note]).await?;
+    let adopted = "Adopted: all of it is here and looked after until you `forget` it.";
+    Ok(match look_after(tools, tessera, MENDED_WITHIN, progress).await {
+        Ok(told) => Told { sentence: format!("{adopted} {}", told.sentence), ..told },
+        Err(error) => Told::plain(format!("{adopted} How safe it is with others is not known: {error}.")),
+    })
+}
+
+async fn refuse_own(tools: &Tools, tessera: TesseraId) -> Result<(), ActorError> {
+    let author = own_manifest(tools, tessera).await?.map(|manifest| manifest.manifest().author);
+    if author.is_some() && author == tools.author.as_ref().map(|key| key.id()) {
+        let what = format!("{tessera} is this node's own: `publish` has others keep it");
+        return Err(ActorError::Conflict { what });
+    }
+    Ok(())
+}
+
+/// Looks how an adopted tessera fares with its holders, and has one of them mend it if it is not as safe as asked. For so long it is
+/// watched how that goes.
+pub(super) async fn look_after(
+    tools: &Tools,
+    tessera: TesseraId,
+    watched_for: Duration,
+    progress: &watch::Sender<Progress>,
+) -> Result<Told, ActorError> {
+    progress.send_replace(Progress::of(Step::Asking, 0));
+    let sources = find(tools, tessera).await.map_err(|nobody| nobody.error)?;
+    let (located, placement) = placed(&sources, tessera)?;
+    let nodes = placement.holders.iter().flatten().copied();
+    if retract::learn(tools, &sources.manifest, nodes).await?.is_some() {
+        let what = format!(
+            "{tessera} was taken back by its author: nobody else keeps it any more, and this copy stays"
+        );
+        return Ok(Told::plain(what));
+    }
+    let ward = Ward { tools, located, manifest: sources.manifest };
+    let mut seen = ward.look().await?;
+    if seen.told.is_as_asked() {
+        return Ok(seen.told);
+    }
+    let (asked, refused) = ward.ask(&seen).await;
+    let Some(asked) = asked else {
+        seen.told.turned.extend(refused);
+        let remedy = "no holder that is there can be asked to mend it now: `repair` it again later";
+        seen.told.remedies.push(String::from(remedy));
+        return Ok(seen.told);
+    };
+    tracing::info!(node = %asked, %tessera, "a holder mends what is adopted here");
+    let deadline = Instant::now() + watched_for;
+    while !seen.told.is_as_asked() && Instant::now() < deadline {
+        sleep(LOOK_AGAIN).await;
+        ward.hear(asked).await?;
+        seen = ward.look().await?;
+    }
+    Ok(seen.told)
+}
+
+/// A tessera that is looked after.
+struct Ward<'a> {
+    tools: &'a Tools,
+    located: Located,
+    manifest: SignedManifest,
+}
+
+/// How it fares.
+struct Seen {
+    told: Told,
+    /// The holders that answer.
+    living: Vec<NodeId>,
+}
+
+impl Ward<'_> {
+    /// Asks all holders what they have.
+    async fn look(&self) -> Result<Seen, ActorError> {
+        let (tools, layout, began_ms) = (self.tools, self.located.layout.layout(), clock::now_ms());
+        let records = tools.storage.records();
+        let kept = records.placements(layout.tessera()).await?.into_iter();
+        let kept = kept.filter(|kept| kept.layout == self.located.layout.checksum()).map(|kept| kept.signed);
+        let kept = kept.filter_map(|signed| self.parse(signed)).chain(self.located.credible().cloned());
+        let newest =
+            kept.max_by_key(|signed| (signed.placement().version, signed.placement().repairer.is_none()));
+        let absent = || ActorError::not_found(format!("a placement of {}", layout.tessera()));
+        let newest = newest.ok_or_else(absent)?;
+        let placement = newest.placement();
+        records.note(vec![Note::Placement(KeptPlacement::from(&newest))]).await?;
+        let (us, book) = (tools.peers.us(), tools.peers.book());
+        let holders: Vec<NodeId> = placement.holders.iter().flatten().copied().collect();
+        let unknown = holders.iter().copied().filter(|node| *node != us && !book.peers.contains_key(node));
+        let unknown: Vec<NodeId> = unknown.collect();
+        if !unknown.is_empty() {
+            tools.peers.look_around(&tools.remote, holders.clone(), &unknown, ASKED_MAX).await?;
+        }
+        let lost = gone(tools, layout.tessera(), placement).await;
+        let mut operators = Operators::new(us, &tools.peers.book());
+        lost.iter().for_each(|one| operators.leave_out(one.node));
+        let found = found(&records, layout, &operators, Since::now(tools).or_since(began_ms)).await?;
+        let known = book.peers.keys().filter(|node| book.is_wanted(**node)).count();
+        let is_lost = |node: &NodeId| lost.iter().any(|one| one.node == *node);
+        let living = holders.into_iter().filter(|node| *node != us && !is_lost(node)).collect();
+        let told = Told::published(found.guarantee, tools.config.wanted.survive, lost, known);
+        Ok(Seen { told, living })
+    }
+
+    /// Has a holder mend it: the first that does, in the order in which they would by themselves.
+    async fn ask(&self, seen: &Seen) -> (Option<NodeId>, Vec<Turned>) {
+        let tessera = self.manifest.id();
+        let mut refused = Vec::new();
+        for node in repairers(tessera, &[], &seen.living) {
+            let asked = timeout(ANSWERED_WITHIN, self.tools.remote.look_after(node, tessera)).await;
+            let reason = match asked {
+                Ok(Ok(())) => return (Some(node), refused),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => format!("it did not answer within {} s", ANSWERED_WITHIN.as_secs()),
+            };
+            refused.push(Turned { node, reason });
+        }
+        (None, refused)
+    }
+
+    /// Learns who keeps it now from the one that mends it.
+    async fn hear(&self, node: NodeId) -> Result<(), ActorError> {
+        let (remote, tessera) = (&self.tools.remote, self.manifest.id());
+        let asked = remote.document(node, tessera, DocumentKind::Placement, None);
+        let said = timeout(ANSWERED_WITHIN, asked).await;
+        if let Ok(Ok(bytes)) = said
+            && let Some(signed) = self.parse(bytes)
+            && signed.placement().layout == self.located.layout.checksum()
+        {
+            self.tools.storage.records().note(vec![Note::Placement(KeptPlacement::from(&signed))]).await?;
+        }
+        Ok(())
+    }
+
+    fn parse(&self, bytes: bytes::Bytes) -> Option<SignedPlacement> {
+        SignedPlacement::parse(bytes, self.manifest.id(), self.manifest.manifest().author).ok()
+    }
+}
+
+/// How long a holder may take to answer.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
+/// Nodes that are asked where holders are.
+const ASKED_MAX: usize = 32;
+/// How long it is watched how a holder mends it: what takes longer goes on without that.
+pub(super) const MENDED_WITHIN: Duration = Duration::from_secs(120);
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
