@@ -68,15 +68,7 @@ pub(super) async fn retract(
         Some(kept) => SignedRetraction::parse(kept.signed, tessera, key.id())?,
         None => sign(key, tessera)?,
     };
-    let note = Note::Retracted {
-        tessera,
-        author: key.id(),
-        purse: key.id().into(),
-        signed: signed.bytes().clone(),
-        due: due.into_iter().collect(),
-        at_ms: clock::now_ms(),
-    };
-    records.note(vec![note]).await?;
+    records.note(vec![note(&signed, due.into_iter().collect())]).await?;
     pass(tools, tessera).await
 }
 
@@ -108,15 +100,7 @@ pub(super) async fn learn(
     let nodes: BTreeSet<NodeId> = nodes.into_iter().filter(|node| *node != us).collect();
     let shown = join_all(nodes.into_iter().map(ask)).await;
     let Some(signed) = shown.into_iter().flatten().next() else { return Ok(None) };
-    let note = Note::Retracted {
-        tessera,
-        author,
-        purse: author.into(),
-        signed: signed.bytes().clone(),
-        due: Vec::new(),
-        at_ms: clock::now_ms(),
-    };
-    tools.storage.records().note(vec![note]).await?;
+    tools.storage.records().note(vec![note(&signed, Vec::new())]).await?;
     drop_for(&tools.storage, &tools.cache, AccountId::from(author), tessera).await?;
     tracing::info!(%tessera, %author, "its author has taken it back");
     Ok(Some(Told::plain(format!(
@@ -176,7 +160,14 @@ async fn pass(tools: &Tools, tessera: TesseraId) -> Result<Told, ActorError> {
         let due = due.filter(|(of, node)| *of == tessera && !seen.contains(node)).map(|(_, node)| node);
         let due: Vec<NodeId> = due.collect();
         if due.is_empty() {
-            break;
+            // Whoever was just being given it when it was taken back.
+            let late = holders(&records, tessera).await?.into_iter().filter(|node| !seen.contains(node));
+            let late: Vec<NodeId> = late.collect();
+            if late.is_empty() {
+                break;
+            }
+            records.note(vec![note(&signed, late)]).await?;
+            continue;
         }
         seen.extend(&due);
         let told = stream::iter(due).map(|node| tell(tools, &signed, node)).buffer_unordered(TOLD_AT_ONCE);
@@ -206,7 +197,7 @@ async fn has_taken(
     node: NodeId,
     due: Vec<NodeId>,
 ) -> Result<(), ActorError> {
-    let Retraction { tessera, author, .. } = *signed.retraction();
+    let tessera = signed.retraction().tessera;
     let mut from = (0, 0);
     loop {
         let page = records.receipts(node, tessera, from, RECEIPTS).await?;
@@ -219,8 +210,7 @@ async fn has_taken(
     let at_ms = clock::now_ms();
     let (stripes, held) = (0..u32::MAX, Vec::new());
     let claims_nothing = Note::Claim { holder: node, tessera, stripes, held, at_ms };
-    let (purse, bytes) = (author.into(), signed.bytes().clone());
-    let others = Note::Retracted { tessera, author, purse, signed: bytes, due, at_ms };
+    let others = note(signed, due);
     // In one: whoever is named by this node is not forgotten when this one is.
     records.note(vec![claims_nothing, others, Note::RetractionTaken { tessera, node }]).await.map(drop)
 }
@@ -281,6 +271,12 @@ async fn holders(records: &RecordsHandle, tessera: TesseraId) -> Result<Vec<Node
     let mut all = records.signers(tessera).await?;
     all.extend(records.holders(tessera).await?.into_iter().map(|holder| holder.node));
     Ok(all)
+}
+
+fn note(signed: &SignedRetraction, due: Vec<NodeId>) -> Note {
+    let Retraction { tessera, author, .. } = *signed.retraction();
+    let (purse, signed) = (author.into(), signed.bytes().clone());
+    Note::Retracted { tessera, author, purse, signed, due, at_ms: clock::now_ms() }
 }
 
 fn sign(key: &AuthorKey, tessera: TesseraId) -> Result<SignedRetraction, ActorError> {

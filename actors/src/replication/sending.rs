@@ -16,6 +16,7 @@ use super::{
     message::Progress,
     origin::{Origin, Stripe},
     pages::Pages,
+    retract,
 };
 use crate::{conn_pool::PeerTrouble, error::ActorError, storage::RecordsHandle};
 
@@ -220,6 +221,8 @@ impl Shipment<'_> {
     /// Gets what is missing, from here or from others.
     async fn prepare(&self, at: usize, number: u32, missing: Vec<u16>) -> Result<Ready, ActorError> {
         let (layout, at) = (self.layout.layout(), u32::try_from(at).unwrap_or(u32::MAX));
+        // Taken back meanwhile: those that were told refuse it, and the next would take it in their place.
+        retract::refuse(self.tools, layout.tessera()).await?;
         let (tools, pages) = (self.tools, self.pages);
         let stripe = Stripe { tools, pages, layout, number, at, wanted: &missing };
         let bytes = self.origin.width(&stripe) as u64 * u64::from(layout.fragment_len());

@@ -109,6 +109,24 @@ async fn holder_that_was_away_does_not_bring_it_back_but_learns_of_it_from_anoth
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_taken_back_while_it_is_published_is_nowhere() {
+    let (author, nodes) = network(4).await;
+    let tessera = Tessera::new(&author.author, 1, 3_000_000);
+    tessera.keep(&author).await;
+    let job = author.system.replication.publish(tessera.id()).await.unwrap();
+    until("something that was sent", async || {
+        !author.system.storage.records().signers(tessera.id()).await.unwrap().is_empty()
+    })
+    .await;
+    let (state, told) = retract(&author, tessera.id()).await;
+    assert_eq!(state, JobState::Done, "{told:?}");
+    ended(&author, job.id).await;
+    for node in &nodes {
+        assert!(!has_any(node, &tessera).await, "{}", node.id());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn node_that_only_its_receipts_name_is_told_and_nobody_is_by_a_forged_one() {
     let (author, nodes, tessera) = published_on(3).await;
     // It took some, and is in no placement.
