@@ -15,7 +15,7 @@ use super::{
     gathering::{Manners, Wanted},
     message::{Progress, Step},
     pages::Pages,
-    sources::{Located, Nobody, Sources, find},
+    sources::{Located, Nobody, Sources, Waits, find},
     told::Told,
 };
 use crate::{
@@ -52,7 +52,7 @@ async fn fetch_once(
     tessera: TesseraId,
     progress: &watch::Sender<Progress>,
 ) -> Result<Told, Nobody> {
-    let mut sources = find(tools, tessera).await?;
+    let mut sources = find(tools, tessera, Waits::ForEnough).await?;
     let copy = copy_of(tools, tessera).await?;
     // What is here is looked through first, and what is missing of it is got from others.
     sources.layouts.sort_by_key(|located| Some(located.layout.checksum()) != copy);
@@ -109,7 +109,7 @@ impl<'a> Fetching<'a> {
         progress: &'a watch::Sender<Progress>,
     ) -> Self {
         let pages = Pages::new(tools, located.layout.clone(), located.known_to.clone());
-        let manners = Manners::default();
+        let manners = Manners::with_silent(&sources.silent);
         Self { tools, sources, located, copy, progress, manners, pages }
     }
 

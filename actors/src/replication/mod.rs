@@ -27,6 +27,7 @@ mod sources;
 mod standing;
 mod survey;
 mod told;
+mod transfers;
 
 use std::sync::Arc;
 
@@ -34,7 +35,7 @@ use config::ReplicationConfig;
 use futures::future::BoxFuture;
 use proto::{AuthorKey, NodeKey};
 use ractor::{Actor, ActorCell, ActorRef, SpawnErr};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, watch};
 
 pub use handle::ReplicationHandle;
 pub use message::{Progress, Step};
@@ -66,8 +67,8 @@ struct Tools {
     remote: Remote,
     metrics: ReplicationMetrics,
     memory: Memory,
-    /// Fragments that may be on their way.
-    transfers: Arc<Semaphore>,
+    transfers: transfers::Transfers,
+    heard: survey::Heard,
     coders: coding::Coders,
 }
 
@@ -118,8 +119,19 @@ struct Memory {
 
 /// Memory that is spoken for, until it is dropped.
 struct Reserved {
-    _own: Option<OwnedSemaphorePermit>,
-    _shared: Option<OwnedSemaphorePermit>,
+    own: Option<OwnedSemaphorePermit>,
+    shared: Option<OwnedSemaphorePermit>,
+}
+
+impl Reserved {
+    /// One of so many equal parts of it, for what is given up before the rest.
+    fn part(&mut self, parts: usize) -> Self {
+        let split = |whole: &mut Option<OwnedSemaphorePermit>| {
+            let whole = whole.as_mut()?;
+            whole.split(whole.num_permits() / parts.max(1))
+        };
+        Self { own: split(&mut self.own), shared: split(&mut self.shared) }
+    }
 }
 
 impl Memory {
@@ -133,7 +145,7 @@ impl Memory {
     async fn reserve(&self, bytes: u64) -> Reserved {
         let own = self.own.reserve(self.own.permits(bytes)).await;
         let shared = self.shared.reserve(self.shared.permits(bytes)).await;
-        Reserved { _own: own, _shared: shared }
+        Reserved { own, shared }
     }
 }
 
@@ -155,7 +167,7 @@ impl Starter {
     ) -> (ReplicationHandle, Self) {
         let (seat, sender) = Seat::new(Gate::new(NAME, REQUESTS_MAX), actors);
         let (memory, coders) = (Memory::new(working), coding::Coders::default());
-        let transfers = Arc::new(Semaphore::new(config.max_concurrent_transfers));
+        let transfers = transfers::Transfers::new(config.max_concurrent_transfers);
         let tools = Tools {
             config,
             author,
@@ -168,6 +180,7 @@ impl Starter {
             metrics,
             memory,
             transfers,
+            heard: survey::Heard::default(),
             coders,
         };
         (ReplicationHandle::new(seat), Self { arguments: Arc::new(tools), seat: sender })

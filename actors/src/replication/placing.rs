@@ -75,13 +75,14 @@ impl Placing<'_> {
             origin: self.origin,
             layout: self.layout,
             pages: &self.pages,
-            evidence: self.evidence,
             progress: self.progress,
             introduced: Mutex::default(),
         };
         let mut proven = BTreeSet::new();
+        let mut evidence = before.map_or(Evidence::Nothing, |_| self.evidence);
         loop {
-            shipment.send_missing(&mut holders).await?;
+            shipment.send_missing(&mut holders, evidence).await?;
+            evidence = self.evidence;
             if !holders.replace() {
                 self.prove(&mut holders, &mut proven).await;
                 if !holders.replace() {

@@ -19,7 +19,7 @@ use super::{
     pages::Pages,
     placing::{Placing, Signer, room_needed},
     sending::Evidence,
-    sources::{Located, Sources, find},
+    sources::{Located, Sources, Waits, find},
     standing::Operators,
     survey::survey,
     told::{Told, Turned},
@@ -39,7 +39,7 @@ pub(super) async fn repair(
     progress: &watch::Sender<Progress>,
 ) -> Result<Told, ActorError> {
     progress.send_replace(Progress::of(Step::Asking, 0));
-    let sources = find(tools, tessera).await.map_err(|nobody| nobody.error)?;
+    let sources = find(tools, tessera, Waits::ForAll).await.map_err(|nobody| nobody.error)?;
     let (located, placement) = placed(&sources, tessera)?;
     let (us, author) = (tools.peers.us(), sources.manifest.manifest().author);
     let signer = match tools.author.as_ref().filter(|key| key.id() == author) {
