@@ -168,9 +168,6 @@ impl Peers {
                 Blocked::Tessera(tessera) => drop(book.blocked_tesseras.insert(tessera, block.reason)),
             }
         }
-        let invites = records.invites().await?;
-        book.invites_open_until_ms =
-            invites.iter().map(|(_, invite)| invite.expires_at_ms).max().unwrap_or_default();
         self.0.book.send_if_modified(|present| {
             let changed = **present != book;
             *present = Arc::new(book);

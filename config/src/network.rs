@@ -20,7 +20,7 @@ pub struct NetworkConfig {
     pub peers: Vec<PeerAddress>,
     /// Where it says that it is reached, beside what others see.
     pub announce: Vec<HostPort>,
-    /// Whose connections are taken.
+    /// Who may have something kept here.
     pub accept: Accept,
     /// What is held for others.
     pub hold: Hold,
@@ -66,12 +66,12 @@ impl Default for NetworkConfig {
     }
 }
 
-/// Whose connections are taken.
+/// Who may have something kept here. Any node may connect and read what is published, unless it is blocked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accept {
-    /// Those of peers, and of nodes that peers have introduced.
+    /// Peers.
     Known,
-    /// Everybody's.
+    /// Everybody, within bounds.
     Any,
 }
 
@@ -144,8 +144,8 @@ pub(crate) fn network(r: &mut Reader) -> Network {
         accept: r.read(
             "network.accept",
             Accept::Known,
-            "Whose connections are taken: \"known\" for those of peers, and of nodes that a peer has introduced; \"any\" for\n\
-             everybody's. Only with \"any\" may others than peers store something here.",
+            "Who may have something kept here: \"known\" for peers, \"any\" for everybody, within bounds. Any node may connect,\n\
+             unless it is blocked, and whoever knows the id of a tessera may read what is kept of it: what is private is encrypted.",
         ),
         hold: r.read(
             "network.hold",

@@ -75,7 +75,7 @@ enum Cause {
     Away,
     /// Another node does.
     OtherKey,
-    /// It talks to nodes that it knows, and does not know this one.
+    /// It does not know this one, or not any more.
     NotKnown,
     /// It has blocked this one.
     BlocksUs,
@@ -98,7 +98,7 @@ impl Cause {
         match self {
             Self::Away | Self::Lost => "It could not be reached lately.",
             Self::OtherKey => "Another node answers where it is said to be.",
-            Self::NotKnown => "It does not know this node, and does not talk to it.",
+            Self::NotKnown => "It does not know this node, and keeps nothing for it.",
             Self::BlocksUs => "It has blocked this node.",
         }
     }

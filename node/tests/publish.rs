@@ -16,6 +16,12 @@ fn introduce(one: &Place, other: &Place) {
     assert_eq!(joined.status.code(), Some(0), "{}", stderr(&joined));
 }
 
+/// Who a node is, and where.
+fn address(place: &Place) -> String {
+    let (id, pool) = (json(&place.node(["id", "--json"])), json(&place.node(["pool", "--json"])));
+    format!("{}@{}", id["node"].as_str().unwrap(), pool["listens_at"].as_str().unwrap())
+}
+
 /// A folder of files.
 fn files(place: &Place) -> String {
     let folder = place.path().join("summer 1973");
@@ -56,10 +62,11 @@ fn preserved_files_are_safe_on_three_machines_and_that_is_said_in_one_sentence()
     let reader = Place::new();
     let _reader = Daemon::start(&reader);
     failed(&reader.node(["fetch", id]), 1, "no other node is known");
-    introduce(&others[0], &reader);
+    let at = address(&others[0]);
+    assert_eq!(reader.node(["peers", "add", &at]).status.code(), Some(0));
     let fetched = reader.node(["fetch", id]);
     assert_eq!(fetched.status.code(), Some(0), "{}", stderr(&fetched));
-    assert!(stdout(&fetched).starts_with("Here: all "), "{}", stdout(&fetched));
+    assert!(stdout(&fetched).starts_with("Here: all 2"), "{}", stdout(&fetched));
     assert_eq!(reader.node(["verify", id]).status.code(), Some(0));
     assert_eq!(jobs(&reader)[0]["kind"], "fetch");
     // Nothing is to be done any more, so it does not matter who is there.

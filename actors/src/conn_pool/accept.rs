@@ -1,10 +1,11 @@
-//! Who dials us: handshakes, as many at a time as this machine can take, and who is let in.
+//! Who dials us: handshakes, as many at a time as this machine can take. Whoever is not blocked is let in: what a node may
+//! ask for is for those to say who serve.
 //!
 //! # Invariants
 //! 1. An address that has not shown that it receives what we send gets no more than it sent: when it is busy here, it is
 //!    asked to come again with a token (QUIC's Retry).
 //! 2. Handshakes take a part of the thread's time, however many come: who is connected does not suffer.
-//! 3. Whoever is not welcome is turned away here, with the reason, and costs the actor nothing.
+//! 3. Whoever is blocked is turned away here, with the reason, and costs the actor nothing.
 
 use std::{collections::HashSet, net::IpAddr, sync::Arc};
 
@@ -17,14 +18,14 @@ use tokio::{
 };
 
 use super::{
-    book::{PeerBook, Welcome},
+    book::PeerBook,
     identity,
     limits::{HANDSHAKE, HANDSHAKE_PAUSE, HANDSHAKE_PAUSE_MAX},
     line::{Comer, Line, Treatment},
     link::{Clock, Close, Link},
     message::PoolMsg,
 };
-use crate::{clock, metrics::PoolMetrics, seldom::Seldom};
+use crate::{metrics::PoolMetrics, seldom::Seldom};
 
 /// What it takes to receive others.
 #[derive(Clone)]
@@ -99,17 +100,14 @@ impl Reception {
             return connection.close(Close::Idle.code(), b"");
         }
         let Some(link) = Link::new(connection, None, false, self.clock) else { return };
-        let welcome = self.book.borrow().welcome(&link.node, clock::now_ms());
-        let (close, reason) = match welcome {
-            Welcome::Known | Welcome::Stranger => {
-                self.metrics.handshake(begun.elapsed().as_secs_f64());
-                // Without a pool the process is ending.
-                let _ = self.pool.send_message(PoolMsg::Accepted { link: Arc::new(link) });
-                return;
-            }
-            Welcome::Blocked(reason) => (Close::Blocked, reason),
-            Welcome::NotKnown => (Close::NotKnown, not_known(&link)),
+        let blocked = self.book.borrow().blocked.get(&link.node).cloned();
+        let Some(reason) = blocked else {
+            self.metrics.handshake(begun.elapsed().as_secs_f64());
+            // Without a pool the process is ending.
+            let _ = self.pool.send_message(PoolMsg::Accepted { link: Arc::new(link) });
+            return;
         };
+        let close = Close::Blocked;
         self.metrics.turned_away(close);
         let (node, address) = (link.node, link.address());
         match self.told.is_due(close) {
@@ -134,12 +132,4 @@ fn treat(incoming: Incoming, wanted: &HashSet<IpAddr>, line: &mut Line<Incoming>
         Treatment::Retry => drop(incoming.retry()),
         Treatment::Ignored => incoming.ignore(),
     }
-}
-
-/// What a node is told that may not come in.
-pub(super) fn not_known(link: &Link) -> String {
-    format!(
-        "it talks only to nodes that it knows; its operator can let this one in: peers add {}@HOST:PORT",
-        link.node
-    )
 }

@@ -13,8 +13,8 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    accept::{self, Reception},
-    book::{PeerBook, Welcome},
+    accept::Reception,
+    book::PeerBook,
     dialling::Budget,
     endpoint::{self, Port},
     link::{Clock, Close, Lease, Link},
@@ -24,7 +24,7 @@ use super::{
     trouble::PeerTrouble,
     windows,
 };
-use crate::{clock, error::ActorError, metrics::PoolMetrics, seldom::Seldom};
+use crate::{error::ActorError, metrics::PoolMetrics, seldom::Seldom};
 
 /// The actor. All state is in [`State`].
 pub(super) struct ConnPoolActor;
@@ -175,15 +175,11 @@ impl State {
         }
     }
 
-    /// Closes a connection with a node that was blocked or removed while it was made, and says whether it has.
+    /// Closes a connection with a node that was blocked while it was made, and says whether it has.
     fn has_turned_out(&self, link: &Link) -> bool {
         let book = self.with.book.borrow();
-        match book.welcome(&link.node, clock::now_ms()) {
-            Welcome::Known | Welcome::Stranger => return false,
-            Welcome::Blocked(reason) => shut(link, Close::Blocked, &reason),
-            Welcome::NotKnown => shut(link, Close::NotKnown, &accept::not_known(link)),
-        }
-        true
+        let blocked = book.blocked.get(&link.node);
+        blocked.inspect(|reason| shut(link, Close::Blocked, reason)).is_some()
     }
 
     fn remove(&mut self, link: &Arc<Link>) {
@@ -277,12 +273,12 @@ impl State {
             let reason = book.blocked.get(&link.node).map_or("", String::as_str);
             shut(link, Close::Blocked, reason);
         }
-        // Whom the operator removed is no guest that was let in.
+        // Whom the operator removed may come again as a guest, without what a peer has parked here.
         let is_removed =
             |node: &NodeId| self.known.peers.contains_key(node) && !book.peers.contains_key(node);
         if !book.accepts_any {
             for link in self.links.values().chain(&self.leaving).filter(|link| is_removed(&link.node)) {
-                shut(link, Close::NotKnown, &accept::not_known(link));
+                shut(link, Close::NotKnown, &removed(&link.node));
             }
         }
         for link in self.links.values().cloned().collect::<Vec<_>>() {
@@ -366,6 +362,13 @@ impl State {
             received_bytes: stats.udp_rx.bytes,
         }
     }
+}
+
+/// What a node is told that was removed.
+fn removed(node: &NodeId) -> String {
+    format!(
+        "its operator has removed this node, and nothing is kept for it until: peers add {node}@HOST:PORT"
+    )
 }
 
 fn shut(link: &Link, close: Close, reason: &str) {

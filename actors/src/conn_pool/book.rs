@@ -1,4 +1,4 @@
-//! The nodes that are known, as the pool has to know them: who is welcome, and where they are.
+//! The nodes that are known, as the pool has to know them: who is blocked, and where they are.
 
 use std::collections::BTreeMap;
 
@@ -8,11 +8,8 @@ use proto::{AuthorId, NodeId, TesseraId};
 /// All that is known of other nodes. Replaced whole when anything changes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PeerBook {
-    /// Whether any node may connect, or only those that are known.
+    /// Whether any node may have something kept here, or only those that are known. Any may connect and read.
     pub accepts_any: bool,
-    /// Until when somebody is invited who has not come yet, in milliseconds since 1970: so long nodes that are not known
-    /// may come in to say so.
-    pub invites_open_until_ms: i64,
     /// The nodes.
     pub peers: BTreeMap<NodeId, Known>,
     /// Nodes that are blocked, and why.
@@ -34,29 +31,7 @@ pub struct Known {
     pub allow_bytes: Option<u64>,
 }
 
-/// How a node that has connected is received.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Welcome {
-    /// As one that is known.
-    Known,
-    /// As a stranger.
-    Stranger,
-    /// Not at all, because it is blocked.
-    Blocked(String),
-    /// Not at all, because it is not known.
-    NotKnown,
-}
-
 impl PeerBook {
-    pub(super) fn welcome(&self, node: &NodeId, now_ms: i64) -> Welcome {
-        match (self.blocked.get(node), self.peers.contains_key(node)) {
-            (Some(reason), _) => Welcome::Blocked(reason.clone()),
-            (None, true) => Welcome::Known,
-            (None, false) if self.accepts_any || now_ms < self.invites_open_until_ms => Welcome::Stranger,
-            (None, false) => Welcome::NotKnown,
-        }
-    }
-
     /// Where a node may be dialled, the best first.
     pub(super) fn addresses(&self, node: &NodeId) -> &[HostPort] {
         match self.peers.get(node) {
@@ -68,6 +43,12 @@ impl PeerBook {
     /// Whether a node is a peer that the operator wants, and has not blocked.
     pub fn is_wanted(&self, node: NodeId) -> bool {
         self.is_configured(&node) && !self.blocked.contains_key(&node)
+    }
+
+    /// Whether a peer acts for an author that the operator wants, and has not blocked. Another machine of that author is
+    /// no stranger.
+    pub(crate) fn is_of_a_peer(&self, author: AuthorId) -> bool {
+        self.machines(author).any(|node| self.is_wanted(node))
     }
 
     /// Whether the operator wants a node.
@@ -161,35 +142,21 @@ mod tests {
     }
 
     #[test]
-    fn strangers_are_welcome_only_where_any_are_or_somebody_is_invited() {
-        let check = |accepts_any, now_ms, expected| {
-            let book = PeerBook { accepts_any, invites_open_until_ms: 100, ..PeerBook::default() };
-            assert_eq!(book.welcome(&node(1), now_ms), expected);
-        };
-        check(false, 99, Welcome::Stranger);
-        check(false, 100, Welcome::NotKnown);
-        check(true, 100, Welcome::Stranger);
-        assert_eq!(PeerBook::default().welcome(&node(1), 0), Welcome::NotKnown);
-    }
-
-    #[test]
-    fn node_that_is_blocked_is_not_welcome_even_if_known() {
-        let book = PeerBook {
-            accepts_any: true,
-            peers: [(node(1), known(&[], true)), (node(2), known(&[], true))].into(),
-            blocked: [(node(1), "spam".to_owned())].into(),
-            ..PeerBook::default()
-        };
-        assert_eq!(book.welcome(&node(1), 0), Welcome::Blocked("spam".to_owned()));
-        assert_eq!(book.welcome(&node(2), 0), Welcome::Known);
-    }
-
-    #[test]
     fn node_is_wanted_unless_it_is_blocked_or_only_told_of() {
         let peers = [(node(1), known(&[], true)), (node(2), known(&[], true)), (node(3), known(&[], false))];
         let blocked = [(node(2), "spam".to_owned())].into();
         let book = PeerBook { peers: peers.into(), blocked, ..PeerBook::default() };
         assert_eq!([1, 2, 3, 4].map(|number| book.is_wanted(node(number))), [true, false, false, false]);
+    }
+
+    #[test]
+    fn author_is_of_a_peer_unless_that_is_blocked_or_only_told_of() {
+        let author = |number| AuthorId::from_bytes([number; 32]);
+        let of = |number, is_configured| Known { author: Some(author(number)), ..known(&[], is_configured) };
+        let peers = [(node(1), of(1, true)), (node(2), of(2, true)), (node(3), of(3, false))];
+        let blocked = [(node(2), "spam".to_owned())].into();
+        let book = PeerBook { peers: peers.into(), blocked, ..PeerBook::default() };
+        assert_eq!([1, 2, 3, 4].map(|number| book.is_of_a_peer(author(number))), [true, false, false, false]);
     }
 
     #[test]
@@ -244,7 +211,7 @@ mod tests {
             book.peers.entry(node(number)).or_default()
         }
         check(|_| (), &[]);
-        check(|book| book.invites_open_until_ms = 1, &[]);
+        check(|book| book.accepts_any = true, &[]);
         check(|book| of(book, 1).author = Some(AuthorId::from_bytes([9; 32])), &[]);
         check(|book| of(book, 1).allow_bytes = Some(1), &[]);
         check(|book| of(book, 1).addresses.push("127.0.0.1:2".parse().unwrap()), &[1]);

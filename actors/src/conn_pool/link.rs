@@ -3,13 +3,13 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use proto::NodeId;
+use proto::{AuthorId, NodeId};
 use quinn::{Connection, ConnectionError, RecvStream, SendStream};
 use tokio::{
     runtime::Handle,
@@ -62,6 +62,8 @@ pub(super) struct Link {
     held_ms: AtomicU64,
     /// Set when this node has introduced itself on it.
     introduced: OnceCell<()>,
+    /// The author that the other side acts for, once it has shown that on it.
+    acts_for: OnceLock<AuthorId>,
     /// Places for streams that carry much.
     bulk: Arc<Semaphore>,
     /// How much more than at first may be parked on it, both directions together, in bytes.
@@ -102,6 +104,7 @@ impl Link {
             pings,
             held_ms: AtomicU64::new(0),
             introduced,
+            acts_for: OnceLock::new(),
             bulk,
             granted_bytes: AtomicU64::new(0),
             strikes,
@@ -250,6 +253,16 @@ impl Lease {
         greet: impl Future<Output = Result<(), PeerTrouble>>,
     ) -> Result<(), PeerTrouble> {
         self.0.introduced.get_or_try_init(|| greet).await.map(drop)
+    }
+
+    /// The other side has shown that it acts for an author. What it showed first counts.
+    pub(crate) fn acts_for(&self, author: AuthorId) {
+        let _ = self.0.acts_for.set(author);
+    }
+
+    /// The author that the other side acts for, if it has shown one.
+    pub(crate) fn author(&self) -> Option<AuthorId> {
+        self.0.acts_for.get().copied()
     }
 
     /// A place for a stream that carries much; waits while the peer has as many as it may.

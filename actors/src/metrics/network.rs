@@ -125,7 +125,6 @@ impl PoolMetrics {
 
     pub(crate) fn turned_away(&self, close: Close) {
         let reason = match close {
-            Close::NotKnown => "not_known",
             Close::Blocked => "blocked",
             _ => "full",
         };
@@ -156,4 +155,4 @@ const REFUSED: Label = (
         "restarting",
     ],
 );
-const TURNED_AWAY: Label = ("reason", &["not_known", "blocked", "full"]);
+const TURNED_AWAY: Label = ("reason", &["blocked", "full"]);

@@ -211,7 +211,8 @@ impl Remote {
                 order.sign(key).map_err(|error| PeerTrouble::Malformed { what: error.to_string() })?;
             Ok(Request::DropFragments { order: order.bytes().clone() })
         };
-        let told = self.ask(node, Question::plain(&request)).await?;
+        let question = Question { request: &request, introduced: true, bulk: Bytes::new() };
+        let told = self.ask(node, question).await?;
         let count = self.judged(
             node,
             match told.answer {

@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     error::ActorError,
+    storage::{KeptPlacement, Note},
     store::{Deposited, FragmentStore},
 };
 
@@ -66,7 +67,7 @@ async fn fetch_once(
         }
     }
     let error = last.unwrap_or_else(|| ActorError::not_found(format!("a layout of {tessera}")));
-    Err(Nobody { error, may_be_more: sources.may_be_more })
+    Err(Nobody::too_few(error, sources.may_be_more))
 }
 
 /// The layout by which this node keeps something of it for itself.
@@ -143,7 +144,22 @@ impl<'a> Fetching<'a> {
             );
             return Err(ActorError::Conflict { what });
         }
+        self.keep_placement().await?;
         Ok(Told::fetched(layout.content_len()))
+    }
+
+    /// Keeps who else has it: without that it could not be repaired from here, nor said how safe it is.
+    async fn keep_placement(&self) -> Result<(), ActorError> {
+        let Some(signed) = self.located.credible() else { return Ok(()) };
+        let placement = signed.placement();
+        let kept = KeptPlacement {
+            tessera: placement.tessera,
+            layout: placement.layout,
+            version: placement.version,
+            is_by_author: placement.repairer.is_none(),
+            signed: signed.bytes().clone(),
+        };
+        self.tools.storage.records().note(vec![Note::Placement(kept)]).await.map(drop)
     }
 
     /// Drops what was kept under this layout. A copy under another one stays: it may be right.
@@ -185,7 +201,8 @@ impl<'a> Fetching<'a> {
             .filter(|node| *node != us && !book.peers.contains_key(node))
             .collect();
         if !unknown.is_empty() {
-            self.tools.peers.look_for(&self.tools.remote, &unknown, &self.located.known_to).await?;
+            let (remote, among) = (&self.tools.remote, self.located.known_to.clone());
+            self.tools.peers.look_around(remote, among, &unknown, ASKED_MAX).await?;
         }
         Ok(())
     }
@@ -254,6 +271,8 @@ impl<'a> Fetching<'a> {
     }
 }
 
+/// Nodes that are asked where holders are.
+const ASKED_MAX: usize = 16;
 /// Stripes that are on their way at a time.
 const STRIPES_AHEAD: usize = 2;
 /// How long to wait before everybody is asked once more, at first and at last.

@@ -219,9 +219,14 @@ impl Publication<'_> {
 /// Those that are there and have no room.
 fn without_room<'a>(survey: &'a Survey, chosen: &'a [Candidate]) -> impl Iterator<Item = Turned> + 'a {
     let small = survey.present.iter().filter(|one| !chosen.contains(&one.candidate));
-    small.map(|one| Turned {
-        node: one.candidate.node,
-        reason: format!("it keeps {} more bytes for this node's author, which is too little", one.room_bytes),
+    small.map(|one| {
+        let reason = match one.room_bytes {
+            0 => String::from(
+                "it keeps nothing more for this node's author: its operator says how much with `peers add … --allow`",
+            ),
+            bytes => format!("it keeps {bytes} more bytes for this node's author, which is too little"),
+        };
+        Turned { node: one.candidate.node, reason }
     })
 }
 

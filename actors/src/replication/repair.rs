@@ -82,7 +82,7 @@ fn placed(sources: &Sources, tessera: TesseraId) -> Result<(Located, Placement),
     let unknown = || ActorError::Conflict {
         what: format!("nobody says who keeps {tessera}: its author publishes it first"),
     };
-    newest.map(|(located, signed)| (located.clone(), signed.placement().clone())).ok_or_else(unknown)
+    newest.map(|(located, it)| (located.clone(), it.signed.placement().clone())).ok_or_else(unknown)
 }
 
 /// The holders that do not answer. What the others have is noted.

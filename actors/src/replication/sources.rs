@@ -45,7 +45,14 @@ pub(super) struct Located {
     /// The nodes that know it.
     pub(super) known_to: Vec<NodeId>,
     /// What placements say of it, the newest first.
-    pub(super) placements: Vec<SignedPlacement>,
+    pub(super) placements: Vec<Placed>,
+}
+
+/// What a placement says, and how many nodes have sent it.
+#[derive(Debug, Clone)]
+pub(super) struct Placed {
+    pub(super) signed: SignedPlacement,
+    sent_by: usize,
 }
 
 /// What one node says.
@@ -61,7 +68,7 @@ impl Located {
         let placed = self
             .placements
             .iter()
-            .filter_map(|signed| signed.placement().holders.get(usize::from(index)).copied().flatten());
+            .filter_map(|it| it.signed.placement().holders.get(usize::from(index)).copied().flatten());
         let mut holders: Vec<NodeId> = Vec::new();
         for node in placed.chain(self.known_to.iter().copied()) {
             if !holders.contains(&node) {
@@ -69,6 +76,14 @@ impl Located {
             }
         }
         holders
+    }
+
+    /// The placement to go on from: the newest that its author has signed, or that most of those have sent who sent any.
+    /// One that others have signed alone may send those who look for fragments anywhere.
+    pub(super) fn credible(&self) -> Option<&SignedPlacement> {
+        let senders: usize = self.placements.iter().map(|it| it.sent_by).sum();
+        let is_credible = |it: &&Placed| it.signed.placement().repairer.is_none() || 2 * it.sent_by > senders;
+        self.placements.iter().find(is_credible).map(|it| &it.signed)
     }
 
     /// All nodes that may have anything of it.
@@ -85,22 +100,52 @@ pub(super) struct Nobody {
     pub(super) error: ActorError,
     /// Whether somebody was there who may answer in a moment.
     pub(super) may_be_more: bool,
+    /// Whether not even its manifest is to be had.
+    is_nowhere: bool,
 }
 
 impl From<ActorError> for Nobody {
     fn from(error: ActorError) -> Self {
-        Self { error, may_be_more: false }
+        Self { error, may_be_more: false, is_nowhere: false }
     }
 }
 
-/// Asks this node's own store and all peers.
+impl Nobody {
+    /// There is something of it, and too little.
+    pub(super) fn too_few(error: ActorError, may_be_more: bool) -> Self {
+        Self { error, may_be_more, is_nowhere: false }
+    }
+}
+
+/// Asks this node's own store and all peers; and if nobody knows of it, those whom these know.
 pub(super) async fn find(tools: &Tools, tessera: TesseraId, waits: Waits) -> Result<Sources, Nobody> {
-    let mut manifest = own_manifest(tools, tessera).await?;
+    let nodes = nodes(tools);
+    match find_among(tools, &nodes, tessera, waits).await {
+        Err(nobody) if nobody.is_nowhere => {
+            let has_new = tools.peers.look_around(&tools.remote, nodes, &[], LOOK_AROUND_MAX).await?;
+            if has_new { find_among(tools, &self::nodes(tools), tessera, waits).await } else { Err(nobody) }
+        }
+        found => found,
+    }
+}
+
+/// Those that may be asked.
+fn nodes(tools: &Tools) -> Vec<NodeId> {
     let book = tools.peers.book();
     let nodes = book.peers.keys().filter(|node| !book.blocked.contains_key(node)).copied();
-    let nodes: Vec<NodeId> = nodes.take(NODES_MAX).collect();
+    nodes.take(NODES_MAX).collect()
+}
+
+async fn find_among(
+    tools: &Tools,
+    nodes: &[NodeId],
+    tessera: TesseraId,
+    waits: Waits,
+) -> Result<Sources, Nobody> {
+    let mut manifest = own_manifest(tools, tessera).await?;
     let mut silent: BTreeSet<NodeId> = nodes.iter().copied().collect();
-    let asked = stream::iter(nodes).map(|node| async move { (node, ask(tools, node, tessera).await) });
+    let asked =
+        stream::iter(nodes.to_vec()).map(|node| async move { (node, ask(tools, node, tessera).await) });
     let mut asked = asked.buffer_unordered(ASKED_AT_ONCE);
     let (mut said, mut absent, mut may_be_more) = (Vec::new(), 0, false);
     loop {
@@ -119,7 +164,8 @@ pub(super) async fn find(tools: &Tools, tessera: TesseraId, waits: Waits) -> Res
             }
         }
     }
-    let manifest = manifest.ok_or_else(|| Nobody { error: nobody(tessera, absent), may_be_more })?;
+    let nobody = || Nobody { error: nobody(tessera, absent), may_be_more, is_nowhere: true };
+    let manifest = manifest.ok_or_else(nobody)?;
     let mut layouts = BTreeMap::<Checksum, Located>::new();
     let mut add = |layout: SignedLayout, node: Option<NodeId>| {
         let located = layouts.entry(layout.checksum()).or_insert_with(|| Located {
@@ -139,16 +185,16 @@ pub(super) async fn find(tools: &Tools, tessera: TesseraId, waits: Waits) -> Res
     let own = tools.storage.records().placements(tessera).await?.into_iter().map(|kept| kept.signed);
     for signed in said.into_iter().filter_map(|one| one.placement).chain(own) {
         let Ok(signed) = SignedPlacement::parse(signed, tessera, author) else { continue };
-        if let Some(located) = layouts.get_mut(&signed.placement().layout)
-            && !located.placements.contains(&signed)
-        {
-            located.placements.push(signed);
+        let Some(located) = layouts.get_mut(&signed.placement().layout) else { continue };
+        match located.placements.iter_mut().find(|known| known.signed == signed) {
+            Some(known) => known.sent_by += 1,
+            None => located.placements.push(Placed { signed, sent_by: 1 }),
         }
     }
     let mut layouts: Vec<_> = layouts.into_values().collect();
     for located in &mut layouts {
-        let newest = |signed: &SignedPlacement| {
-            let placement = signed.placement();
+        let newest = |it: &Placed| {
+            let placement = it.signed.placement();
             std::cmp::Reverse((placement.version, placement.repairer.is_none()))
         };
         located.placements.sort_by_key(newest);
@@ -201,6 +247,8 @@ fn nobody(tessera: TesseraId, asked: usize) -> ActorError {
 /// Nodes that are asked.
 const NODES_MAX: usize = 256;
 const ASKED_AT_ONCE: usize = 16;
+/// Nodes that are asked whom they know.
+const LOOK_AROUND_MAX: usize = 16;
 /// How long another one is waited for when enough have answered.
 const LATE: Duration = Duration::from_millis(300);
 /// How long a node may take to send the documents.

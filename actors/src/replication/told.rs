@@ -50,7 +50,7 @@ impl Told {
 
     /// A tessera was brought here.
     pub(super) fn fetched(content_len: u64) -> Self {
-        let sentence = format!("Here: all {content_len} bytes of it, as its author signed them.");
+        let sentence = format!("Here: all {} of it, as its author signed them.", size(content_len));
         Self { sentence, guarantee: None, asked: None, remedies: Vec::new(), turned: Vec::new() }
     }
 
@@ -84,9 +84,31 @@ impl Told {
     }
 }
 
+/// A number of bytes as people read it: `47.7 MiB`.
+fn size(bytes: u64) -> String {
+    let tenths = |unit: u64| u128::from(bytes) * 10 / u128::from(unit);
+    match UNITS.iter().find(|(unit, _)| bytes >= *unit) {
+        Some((unit, name)) => format!("{}.{} {name}", tenths(*unit) / 10, tenths(*unit) % 10),
+        None => format!("{bytes} bytes"),
+    }
+}
+
+/// The largest first.
+const UNITS: [(u64, &str); 4] = [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn size_is_said_as_people_read_it() {
+        let check = |bytes, expected: &str| assert_eq!(size(bytes), expected);
+        check(0, "0 bytes");
+        check(1023, "1023 bytes");
+        check(1024, "1.0 KiB");
+        check(50_000_000, "47.6 MiB");
+        check(u64::MAX, "16777215.9 TiB");
+    }
 
     fn guarantee(survives: Option<u16>, machines: u16) -> Guarantee {
         Guarantee { survives, machines, nodes: machines, margin: 0, proven_nodes: 0, oldest_claim_ms: None }

@@ -51,9 +51,8 @@ impl Server {
                     RefusalKind::NotKnown.because("that invitation is used up, has expired, or never was")
                 );
             }
-        } else if !self.peers.book().peers.contains_key(&node) && !self.peers.book().accepts_any {
-            return Err(RefusalKind::NotKnown.because("introduce yourself with your invitation first"));
         }
+        author.into_iter().for_each(|author| lease.acts_for(author));
         let met = self.peers.meet(lease, author, &greeted.addresses).await;
         met.map_err(|error| refusal(&error))?;
         let dial_back = match greeted.addresses.first().filter(|_| greeted.dial_back) {

@@ -279,6 +279,13 @@ impl Server {
         self.peers.book().is_wanted(node)
     }
 
+    /// Whether a node may have something kept or dropped here: it is known, or acts for the author of a peer, or anybody may.
+    fn may_change(&self, stream: &Inbound) -> bool {
+        let book = self.peers.book();
+        let acts_for_a_peer = || stream.lease.author().is_some_and(|author| book.is_of_a_peer(author));
+        stream.is_known || book.accepts_any || acts_for_a_peer()
+    }
+
     async fn answer(&self, request: Request, stream: &mut Inbound) -> Reply {
         if self.is_draining() {
             return Err(finishing::stopping());
@@ -286,10 +293,8 @@ impl Server {
         if let Some(reason) = self.peers.book().blocked.get(&stream.lease.node()) {
             return Err(RefusalKind::Blocked.because(reason));
         }
-        // Somebody who was invited comes in to say so, and for nothing else.
-        let may_ask = stream.is_known || self.peers.book().accepts_any;
-        if !may_ask && !matches!(request, Request::Hello { .. }) {
-            return Err(RefusalKind::NotKnown.because("introduce yourself with your invitation first"));
+        if !is_for_anybody(&request) && !self.may_change(stream) {
+            return Err(RefusalKind::NotKnown.because(NOT_KNOWN));
         }
         let lease = &stream.lease;
         match request {
@@ -312,6 +317,19 @@ impl Server {
             _ => Err(unsupported()),
         }
     }
+}
+
+/// Whether a request only reads what is published, and what a node says of itself: strangers may ask so, too.
+fn is_for_anybody(request: &Request) -> bool {
+    matches!(
+        request,
+        Request::Hello { .. }
+            | Request::GetDocument { .. }
+            | Request::GetFragment { .. }
+            | Request::Attest { .. }
+            | Request::Prove { .. }
+            | Request::Peers
+    )
 }
 
 /// What is wrong with a request that cannot be read. `None` when nobody is there any more to be told.
@@ -363,6 +381,9 @@ fn refusal(error: &ActorError) -> Refusal {
     kind.because(error.to_string())
 }
 
+/// What a stranger is told that wants something kept, or dropped.
+const NOT_KNOWN: &str = "only nodes that are known here may have something kept: follow an invitation with `join`, or be added \
+     with `peers add`";
 /// A longer request needs memory of that for transfers, in bytes.
 const SMALL_FRAME_BYTES: usize = 4 << 10;
 /// How long a transfer may wait for its turn, when there is a bound on how fast they go.

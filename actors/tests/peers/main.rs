@@ -12,4 +12,5 @@ mod lying;
 mod meeting;
 mod publishing;
 mod stopping;
+mod strangers;
 mod support;

@@ -8,12 +8,12 @@ use actors::{
     storage::Blocked,
 };
 use config::Accept;
-use proto::NodeKey;
+use proto::{NodeKey, wire::RefusalKind};
 use tokio::time::timeout;
 
 use crate::{
     log,
-    support::{Node, Tessera, pair, trouble, until},
+    support::{Node, Tessera, pair, refusal, trouble, until},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,19 +75,20 @@ async fn node_that_announces_a_name_is_dialled_where_it_comes_from() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn strangers_that_are_turned_away_are_told_of_once_in_a_while() {
+async fn nodes_that_are_turned_away_are_told_of_once_in_a_while() {
     log::keep();
     let a = Node::start(1).await;
-    let mut strangers = Vec::new();
+    let mut blocked = Vec::new();
     for seed in 100..105 {
-        let stranger = Node::start(seed).await;
-        stranger.knows(&a).await;
-        let told = trouble(stranger.system.remote.hello(a.id(), false, None).await);
-        assert!(matches!(told, PeerTrouble::NotKnown { .. } | PeerTrouble::Waiting { .. }), "{told}");
-        strangers.push(stranger.id().to_string());
+        let other = Node::start(seed).await;
+        a.system.peers.block(Blocked::Node(other.id()), "spam".to_owned()).await.unwrap();
+        other.knows(&a).await;
+        let told = trouble(other.system.remote.hello(a.id(), false, None).await);
+        assert!(matches!(told, PeerTrouble::Blocked { .. } | PeerTrouble::Waiting { .. }), "{told}");
+        blocked.push(other.id().to_string());
     }
     let lines = log::lines_with(&["turned away"]);
-    let of_these = lines.iter().filter(|line| strangers.iter().any(|stranger| line.contains(stranger)));
+    let of_these = lines.iter().filter(|line| blocked.iter().any(|node| line.contains(node)));
     assert_eq!(of_these.count(), 1, "{lines:?}");
 }
 
@@ -201,11 +202,8 @@ async fn node_with_a_wrong_invitation_gets_nothing_while_another_is_open() {
         matches!(&told, PeerTrouble::Refused(refusal) if refusal.reason().contains("never was")),
         "{told}"
     );
-    let told = trouble(c.system.remote.peers_of(a.id()).await);
-    assert!(
-        matches!(&told, PeerTrouble::Refused(refusal) if refusal.reason().contains("invitation")),
-        "{told}"
-    );
+    let tessera = Tessera::new(&c.author, 1, 5_000);
+    assert_eq!(refusal(tessera.introduce(&c, a.id()).await), RefusalKind::NotKnown);
     assert!(a.system.peers.book().peers.is_empty());
 }
 
@@ -273,23 +271,23 @@ async fn node_that_keeps_nothing_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn peer_that_is_removed_is_not_connected_any_more() {
-    let connected = async |node: &Node| !node.system.pool.status().await.unwrap().connections.is_empty();
+async fn peer_that_is_removed_is_cut_off_and_a_stranger_from_then_on() {
+    let connections = async |node: &Node| node.system.pool.status().await.unwrap().connections;
     // Whichever of them has dialled.
     for is_turned in [false, true] {
         let (a, b) = pair().await;
         a.system.remote.hello(b.id(), false, None).await.unwrap();
         let (removed, by) = if is_turned { (&b, &a) } else { (&a, &b) };
+        let before = connections(by).await[0].open_for;
         by.system.peers.remove(removed.id()).await.unwrap();
-        until("its leaving", async || !connected(by).await && !connected(removed).await).await;
-        // Long before the reaper would have dialled it again.
-        let left_alone = until("its being left alone", async || {
-            let waiting = removed.system.pool.status().await.unwrap().waiting;
-            waiting.iter().any(|one| matches!(one.trouble, PeerTrouble::NotKnown { .. }))
-        });
-        timeout(Duration::from_secs(10), left_alone).await.unwrap();
-        let told = trouble(removed.system.remote.hello(by.id(), false, None).await);
-        assert!(told.to_string().contains("peers add"), "{told}");
+        let is_cut_off = async || connections(by).await.iter().all(|one| one.open_for < before);
+        until("its being cut off", is_cut_off).await;
+        let comes_again = async || removed.system.remote.hello(by.id(), false, None).await;
+        until("its coming again", async || comes_again().await.is_ok()).await;
+        assert_eq!(comes_again().await.unwrap().allowance_bytes, 0);
+        let tessera = Tessera::new(&removed.author, 1, 5_000);
+        assert_eq!(refusal(tessera.introduce(removed, by.id()).await), RefusalKind::NotKnown);
+        assert!(by.system.peers.book().peers.is_empty());
     }
 }
 

@@ -137,11 +137,15 @@ fn fields(ping: &Ping) -> Vec<(&'static str, String)> {
         Some(false) => "no: a router or a firewall is in the way, or the port is not forwarded",
         None => "it did not try",
     };
+    let keeps = match ping.allowance_bytes {
+        0 => "nothing more: `peers add` there lets this node have something kept".to_owned(),
+        bytes => format!("up to {}", human::bytes(bytes)),
+    };
     vec![
         ("node", ping.node.to_string()),
         ("answers from", format!("{}, in {}", ping.address, human::short_span(ping.took_us))),
         ("runs", ping.software.clone()),
-        ("keeps for us", format!("up to {}", human::bytes(ping.allowance_bytes))),
+        ("keeps for us", keeps),
         ("sees us at", ping.observed.clone()),
         ("reaches us", reaches.to_owned()),
     ]
@@ -255,6 +259,11 @@ mod tests {
         };
         check(&ping, "answers from", "192.0.2.7:4433, in 23 ms");
         check(&ping, "keeps for us", "up to 186.26 GiB");
+        check(
+            &Ping { allowance_bytes: 0, ..ping.clone() },
+            "keeps for us",
+            "nothing more: `peers add` there",
+        );
         check(&ping, "reaches us", "no: a router");
         check(&Ping { reaches_us: Some(true), ..ping.clone() }, "reaches us", "yes");
         check(&Ping { reaches_us: None, ..ping }, "reaches us", "it did not try");

@@ -1,21 +1,22 @@
 //! Who is let in.
 
 use super::*;
-use crate::clock;
 
 #[tokio::test]
-async fn stranger_is_turned_away_and_told_what_to_do() {
-    let (a, stranger) = (Node::start(1).await, Node::start(2).await);
+async fn stranger_comes_in_wherever_it_is_not_blocked() {
+    let (a, stranger, blocked) = (Node::start(1).await, Node::start(2).await, Node::start(3).await);
+    a.change(|book| drop(book.blocked.insert(blocked.id, "sends spam".to_owned())));
     stranger.knows(&[&a]);
-    let told = say(&stranger.pool.lease(a.id).await.unwrap()).await.unwrap_err();
-    let advice = format!("peers add {}@", stranger.id);
-    assert!(matches!(&told, PeerTrouble::NotKnown { reason } if reason.contains(&advice)), "{told}");
-    assert_eq!(a.connections().await, []);
+    blocked.knows(&[&a]);
+    say(&stranger.pool.lease(a.id).await.unwrap()).await.unwrap();
+    let told = say(&blocked.pool.lease(a.id).await.unwrap()).await.unwrap_err();
+    assert_eq!(told, PeerTrouble::Blocked { reason: "sends spam".to_owned() });
+    assert_eq!(a.connections().await.len(), 1);
     assert_eq!(a.counted("conn_pool_turned_away"), 1);
     // It does not try again at once.
     until("leaving it alone", async || {
         matches!(
-            stranger.pool.lease(a.id).await,
+            blocked.pool.lease(a.id).await,
             Err(ActorError::Peer { trouble: PeerTrouble::Waiting { .. }, .. })
         )
     })
@@ -23,25 +24,18 @@ async fn stranger_is_turned_away_and_told_what_to_do() {
 }
 
 #[tokio::test]
-async fn stranger_comes_in_where_any_may_or_somebody_is_invited() {
-    let changes: [fn(&mut PeerBook); 2] =
-        [|book| book.accepts_any = true, |book| book.invites_open_until_ms = i64::MAX];
-    for change in changes {
-        let (a, stranger) = (Node::start(1).await, Node::start(2).await);
-        a.change(change);
-        stranger.knows(&[&a]);
-        say(&stranger.pool.lease(a.id).await.unwrap()).await.unwrap();
-    }
-}
-
-#[tokio::test]
-async fn stranger_is_turned_away_once_the_last_invitation_has_expired() {
-    let (a, stranger) = (Node::start(1).await, Node::start(2).await);
-    // Nobody reads the book again meanwhile.
-    a.change(|book| book.invites_open_until_ms = clock::now_ms() - 1);
-    stranger.knows(&[&a]);
-    let told = say(&stranger.pool.lease(a.id).await.unwrap()).await.unwrap_err();
-    assert!(matches!(&told, PeerTrouble::NotKnown { .. }), "{told}");
+async fn node_that_is_removed_is_cut_off_and_may_come_again_as_a_guest() {
+    let (a, b) = (Node::start(1).await, Node::start(2).await);
+    a.knows_at(b.id, &[]);
+    b.knows(&[&a]);
+    say(&b.pool.lease(a.id).await.unwrap()).await.unwrap();
+    a.change(|book| drop(book.peers.remove(&b.id)));
+    b.until_connected(0).await;
+    let comes_again = async || match b.pool.lease(a.id).await {
+        Ok(lease) => say(&lease).await.is_ok(),
+        Err(_) => false,
+    };
+    until("its coming again", comes_again).await;
 }
 
 #[tokio::test]

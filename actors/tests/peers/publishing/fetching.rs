@@ -14,11 +14,11 @@ async fn fetch(node: &Node, tessera: TesseraId) -> (JobState, Told) {
     ended(node, job.id).await
 }
 
-/// A node that knows these, and is known to them.
+/// A node that knows these, and is not known to them.
 async fn reader(seed: u8, nodes: &[Node]) -> Node {
     let reader = Node::start(seed).await;
     for node in nodes {
-        introduce(&reader, node).await;
+        reader.knows(node).await;
     }
     reader
 }
@@ -50,7 +50,7 @@ async fn tessera_comes_back_without_its_author_and_as_many_holders_as_it_survive
     }
     let (state, told) = fetch(&reader, tessera.id()).await;
     assert_eq!(state, JobState::Done, "{told:?}");
-    assert!(told.sentence.contains("all 300000 bytes"), "{told:?}");
+    assert!(told.sentence.contains("all 292.9 KiB of it"), "{told:?}");
     is_intact(&reader, &tessera).await;
     // There is nothing left to be fetched.
     for node in &nodes {
@@ -99,6 +99,32 @@ async fn whoever_knows_only_one_holder_hears_of_the_others_from_it() {
     is_intact(&reader, &tessera).await;
 }
 
+/// Fetches on a node that knows one other, and is known to none.
+async fn comes_by_way_of(known: &Node, author: &Node, tessera: &Tessera) {
+    let reader = reader(50, std::slice::from_ref(known)).await;
+    let (state, told) = fetch(&reader, tessera.id()).await;
+    assert_eq!(state, JobState::Done, "{told:?}");
+    is_intact(&reader, tessera).await;
+    // Who else has it is known from then on.
+    let signed = async |node: &Node| {
+        let kept = node.system.storage.records().placements(tessera.id()).await.unwrap();
+        kept.into_iter().map(|kept| (kept.version, kept.signed)).collect::<Vec<_>>()
+    };
+    assert_eq!(signed(&reader).await, signed(author).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_node_that_is_known_leads_to_the_holders() {
+    let (author, nodes, tessera) = published_on(5, 90_000).await;
+    comes_by_way_of(&author, &author, &tessera).await;
+    // It names the author, and that the other four.
+    comes_by_way_of(&nodes[0], &author, &tessera).await;
+    // It keeps nothing of it, and knows who may.
+    let friend = Node::start(60).await;
+    friend.knows(&author).await;
+    comes_by_way_of(&friend, &author, &tessera).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn holder_fetches_what_it_keeps_for_its_author_for_itself_as_well() {
     let (_author, nodes, tessera) = published_on(5, 120_000).await;
@@ -120,7 +146,7 @@ async fn what_nobody_has_or_is_blocked_here_is_not_fetched() {
     let (state, told) = fetch(&nodes[0], absent.id()).await;
     assert_eq!(state, JobState::Failed);
     assert!(
-        told.sentence.contains("the one node that is known has nothing of it, or did not answer"),
+        told.sentence.contains("none of the 3 nodes that are known has anything of it, or answered"),
         "{told:?}"
     );
     let alone = Node::start(60).await;

@@ -93,7 +93,7 @@ pub(super) const CONTRACT: &[Row] = &[
     row("tesseras_conn_pool_misses_total", Counter),
     row("tesseras_conn_pool_reaped_total", Counter),
     row("tesseras_conn_pool_size", Gauge),
-    row("tesseras_conn_pool_turned_away_total", Counter).by(&[("reason", &["not_known", "blocked", "full"])]),
+    row("tesseras_conn_pool_turned_away_total", Counter).by(&[("reason", &["blocked", "full"])]),
     row("tesseras_fetch_bytes_total", Counter),
     row("tesseras_fetch_jobs_total", Counter).by(&[("outcome", &["done", "failed"])]),
     row("tesseras_fragment_cache_bytes", Gauge),

@@ -400,7 +400,7 @@ const ALL_SEEN: &[(&str, &str, &[&str])] = &[
     ("tesseras_audits_total", "outcome", &["none"]),
     ("tesseras_memory_bytes", "part", &["cache", "locations", "requests"]),
     ("tesseras_blob_reads_total", "reason", &["get", "compact", "scrub", "prove"]),
-    ("tesseras_conn_pool_turned_away_total", "reason", &["not_known"]),
+    ("tesseras_conn_pool_turned_away_total", "reason", &["blocked"]),
     ("tesseras_network_bytes_total", "direction", &["in", "out"]),
     ("tesseras_admin_refusals_total", "reason", &["busy", "damaged", "not-found"]),
     ("tesseras_proofs_total", "outcome", &["refused"]),

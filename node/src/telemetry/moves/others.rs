@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use actors::{
     ActorError, FragmentStore, System, SystemConfig,
     conn_pool::PeerTrouble,
-    storage::{Note, Origin},
+    storage::{Blocked, Note, Origin},
 };
 use config::{NetworkConfig, StorageConfig};
 use http_body_util::{BodyExt, Full};
@@ -34,7 +34,10 @@ pub(super) async fn talk(driven: &mut Driven) {
     for other in [&friend, &stranger] {
         knows_at(other, ours.peers.us(), ours.pool.address()).await;
     }
+    let unwanted = Blocked::Node(stranger.peers.us());
+    ours.peers.block(unwanted, "a test".to_owned()).await.unwrap();
     stranger.remote.hello(ours.peers.us(), false, None).await.unwrap_err();
+    ours.peers.unblock(unwanted).await.unwrap();
     knows_at(&ours, friend.peers.us(), friend.pool.address()).await;
     ask(&friend, &ours).await;
     driven.scrape().await;
