@@ -22,6 +22,7 @@ pub(crate) use crate::{
     network::{Block, Blocked, Invite, Invited, Join, NewBlock, NewInvite, NewPeer, Origin, Peer, Ping},
     pooled::{Network, Pool, Reached},
     rebuilt::{Rebuilding, Snapshot},
+    recovered::{Answered, Asked, Found, Recover, Recovering},
     replicated::{JobOutcome, JobProgress, JobState, JobStep, Replication},
     scrubbed::{Mode, Scrub},
     settings::{Change, ChangeOutcome, Reloaded, Setting, settings},

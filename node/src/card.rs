@@ -181,6 +181,11 @@ const PREFACE: &str = "\
 #
 #    The line that begins with AGE-SECRET-KEY is enough for that.
 #
+# 3. Get back all that this person has published, on a new computer, from those
+#    that keep it. It takes one of their nodes, by its id and its address:
+#
+#        tesseras recover --card card.txt --peer NODE@HOST:PORT
+#
 # The signing key is Ed25519, as PKCS#8 in base64: what stands between the lines
 # of a PEM file `PRIVATE KEY`.
 #

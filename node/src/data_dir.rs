@@ -60,7 +60,7 @@ impl DataDir {
             Found::Unmarked(name) => return Err(unmarked(path, &name)),
             Found::Missing | Found::Empty => {
                 make_private(path)?;
-                held.write_new(MARKER, MARKER_TEXT.as_bytes())?;
+                held.mark()?;
             }
             Found::Marked => {}
         }
@@ -90,6 +90,11 @@ impl DataDir {
             make_private(path)?;
         }
         Ok(held)
+    }
+
+    /// Marks what was put together, which is a data directory from then on.
+    pub(crate) fn mark(&self) -> Result<(), Failure> {
+        self.write_new(MARKER, MARKER_TEXT.as_bytes()).map(drop)
     }
 
     /// Whether something was stored here already.

@@ -49,6 +49,13 @@ const EXAMPLES: &[(&str, &[Example])] = &[
             "fetch tess12d9u6ycdxy9spqx0ss8jtr69pd7mmmzx6e3tpr2upp5x5d2u7wts8vzmug",
         )],
     ),
+    (
+        "recover",
+        &[(
+            "The machine is gone; a friend's node knows where the memories are",
+            "recover --card card.txt --peer node1s8gs4lu2rpygtvqfr2ac6kr8kyrzqw3lz3g28x9pq36y502eu8hs5sxun5@example.org:4433",
+        )],
+    ),
     ("repair", &[("Somebody's machine is gone for good", "repair tess12d9u6yc")]),
     ("list", &[("What is kept, for a program", "list --json")]),
     (

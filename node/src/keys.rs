@@ -4,7 +4,10 @@
 //! 1. A missing key is made by itself only where nothing is stored yet. Where something is, a new key would make a
 //!    stranger of the node and close the private tesserae for good: that takes an explicit `init`.
 
+use std::path::Path;
+
 use actors::keys::{AUTHOR_KEY_NAME, Author, KeyError, NODE_KEY_NAME, create_node_key, read_node_key};
+use config::FILE_NAME;
 use proto::{
     credential::{Credential, SignedCredential},
     keys::NodeKey,
@@ -51,6 +54,22 @@ impl Keys {
         Ok(keys)
     }
 
+    /// Makes a data directory for a person whose key is known, and a new key for the machine; where there is one of theirs, it
+    /// stays as it is. Fails with [`Kind::WrongDataDir`] where there is somebody else's key.
+    pub(crate) fn adopt(path: &Path, author: &Author) -> Result<Self, Failure> {
+        let key = path.join(AUTHOR_KEY_NAME);
+        // Before a folder is made or locked, and again when nobody else can change it.
+        no_other(&key, author)?;
+        let data_dir = DataDir::adopt(path)?;
+        no_other(&key, author)?;
+        data_dir.write_new(AUTHOR_KEY_NAME, author.text().as_bytes())?;
+        let keys = Self::make(&data_dir)?;
+        data_dir.write_new(FILE_NAME, config::example().as_bytes())?;
+        // Last: a folder that has only some of that is no data directory, and no daemon makes the rest by itself.
+        data_dir.mark()?;
+        Ok(keys)
+    }
+
     /// The person's word that this machine acts for them: what others keep for it is charged to them.
     pub(crate) fn credential(&self) -> Result<SignedCredential, Failure> {
         let (author, node) = (self.author.id(), self.node.id());
@@ -60,6 +79,24 @@ impl Keys {
             Failure::new(Kind::Internal, format!("this node cannot say whom it acts for: {error}"))
         })
     }
+}
+
+/// Fails where the key of another person is.
+fn no_other(key: &Path, author: &Author) -> Result<(), Failure> {
+    if !key.try_exists().map_err(|error| Failure::io("looking at", key, &error))? {
+        return Ok(());
+    }
+    let there = Author::read(key).map_err(failed)?;
+    if *there.text() == *author.text() {
+        return Ok(());
+    }
+    let detail = format!(
+        "{} is the key of {}, and the card is that of {}: name an empty folder with --data-dir",
+        key.display(),
+        there.id(),
+        author.id()
+    );
+    Err(Failure::new(Kind::WrongDataDir, detail))
 }
 
 fn lost(data_dir: &DataDir, name: &str) -> Failure {

@@ -42,6 +42,7 @@ mod printable;
 mod problem;
 mod progress;
 mod rebuilt;
+mod recovered;
 mod reload;
 mod replicated;
 mod schema;

@@ -9,7 +9,7 @@
 //!
 //! A comparison goes down only where sums differ: 256 sums by the first byte of the tessera id, 256 by the second
 //! under one first byte, then the tesserae under both with their digests, then the fragments of one tessera. A tessera
-//! of which nothing is held is not listed.
+//! of which nothing is held is not listed. Whoever has no records to compare asks for all tesserae.
 
 use crate::{
     fragment::FragmentId,
@@ -144,6 +144,11 @@ pub enum Question {
         /// Continue behind this one, which begins with `prefix` too; `None` for the first page.
         after: Option<TesseraId>,
     },
+    /// All tesserae, ascending, with their digests.
+    Tesserae {
+        /// Continue behind this one; `None` for the first page.
+        after: Option<TesseraId>,
+    },
     /// The fragments of one tessera, ascending by stripe and index, with their checksums.
     Tessera {
         /// The tessera.
@@ -157,7 +162,7 @@ impl Question {
     /// The first and last tessera id that belong to the answer.
     pub fn tesserae(&self) -> (TesseraId, TesseraId) {
         match self {
-            Self::All => under(&[]),
+            Self::All | Self::Tesserae { .. } => under(&[]),
             Self::Under(first) => under(&[*first]),
             Self::Pair { prefix, .. } => under(prefix),
             Self::Tessera { tessera, .. } => (*tessera, *tessera),
@@ -170,7 +175,7 @@ impl Question {
         let narrowed = |byte| match self {
             Self::All => Some(Self::Under(byte)),
             Self::Under(first) => Some(Self::Pair { prefix: [*first, byte], after: None }),
-            Self::Pair { .. } | Self::Tessera { .. } => None,
+            Self::Pair { .. } | Self::Tesserae { .. } | Self::Tessera { .. } => None,
         };
         differing.into_iter().filter_map(narrowed).collect()
     }
@@ -254,6 +259,7 @@ mod tests {
         check(Question::All, "0000", "ffffffff");
         check(Question::Under(0xab), "ab0000", "abffff");
         check(Question::Pair { prefix: [0xab, 0xcd], after: None }, "abcd00", "abcdff");
+        check(Question::Tesserae { after: None }, "0000", "ffffffff");
         let tessera = TesseraId::from_bytes([5; 32]);
         assert_eq!(Question::Tessera { tessera, from: (0, 0) }.tesserae(), (tessera, tessera));
     }

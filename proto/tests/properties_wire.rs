@@ -70,6 +70,7 @@ fn question() -> impl Strategy<Value = Question> {
             Question::Pair { prefix: [a, b], after: (!first).then_some(tessera) }
         }),
         (tessera(), any::<(u32, u16)>()).prop_map(|(tessera, from)| Question::Tessera { tessera, from }),
+        option::of(tessera()).prop_map(|after| Question::Tesserae { after }),
     ]
 }
 

@@ -45,11 +45,19 @@ pub struct Difference {
 
 /// One comparison.
 struct Comparison<'a> {
-    remote: &'a Remote,
     records: &'a ChecksumHandle,
+    theirs: Theirs<'a>,
+    differences: Vec<Difference>,
+}
+
+/// What another node says that it keeps for an account.
+struct Theirs<'a> {
+    remote: &'a Remote,
     node: NodeId,
     account: AccountId,
-    compared: Compared,
+    /// Requests so far, and the bytes that they took.
+    requests: u64,
+    bytes: u64,
 }
 
 impl Remote {
@@ -61,22 +69,31 @@ impl Remote {
         node: NodeId,
         account: AccountId,
     ) -> Result<Compared, ActorError> {
-        let compared = Compared::default();
-        let mut comparison = Comparison { remote: self, records, node, account, compared };
+        let theirs = Theirs::new(self, node, account);
+        let mut comparison = Comparison { records, theirs, differences: Vec::new() };
         comparison.run().await?;
-        comparison.compared.differences.sort();
-        Ok(comparison.compared)
+        let Comparison { theirs: Theirs { requests, bytes, .. }, mut differences, .. } = comparison;
+        differences.sort();
+        Ok(Compared { differences, requests, bytes })
+    }
+
+    /// The tesserae of which a node says that it keeps something for an account, in the order of their ids. It says so only to
+    /// a node that acts for the account's author.
+    pub async fn tesseras_of(&self, node: NodeId, account: AccountId) -> Result<Vec<TesseraId>, ActorError> {
+        let mut theirs = Theirs::new(self, node, account);
+        let all = theirs.tesserae(|after| Question::Tesserae { after }).await?;
+        Ok(all.into_iter().map(|(tessera, _)| tessera).collect())
     }
 }
 
 impl Comparison<'_> {
     async fn run(&mut self) -> Result<(), ActorError> {
         let ours = self.records.sums(self.ours()).await?;
-        let theirs = self.sums(Question::All).await?;
+        let theirs = self.theirs.sums(Question::All).await?;
         for question in Question::All.below(differing(&ours, &theirs)) {
             let Question::Under(first) = question else { continue };
             let ours = self.records.sums_under(self.ours(), first).await?;
-            let theirs = self.sums(question).await?;
+            let theirs = self.theirs.sums(question).await?;
             for question in question.below(differing(&ours, &theirs)) {
                 let Question::Pair { prefix, .. } = question else { continue };
                 self.pair(prefix).await?;
@@ -87,7 +104,8 @@ impl Comparison<'_> {
 
     async fn pair(&mut self, prefix: [u8; 2]) -> Result<(), ActorError> {
         let ours: BTreeMap<_, _> = self.our_tesseras(prefix).await?.into_iter().collect();
-        let theirs: BTreeMap<_, _> = self.their_tesseras(prefix).await?.into_iter().collect();
+        let theirs: BTreeMap<_, _> =
+            self.theirs.tesserae(|after| Question::Pair { prefix, after }).await?.into_iter().collect();
         let all: Vec<_> = ours.keys().chain(theirs.keys().filter(|id| !ours.contains_key(id))).collect();
         for tessera in all {
             if ours.get(tessera) != theirs.get(tessera) {
@@ -99,14 +117,14 @@ impl Comparison<'_> {
 
     async fn tessera(&mut self, tessera: TesseraId) -> Result<(), ActorError> {
         let ours = self.our_fragments(tessera).await?;
-        let theirs = self.their_fragments(tessera).await?;
+        let theirs = self.theirs.fragments(tessera).await?;
         let all: Vec<_> =
             ours.keys().chain(theirs.keys().filter(|place| !ours.contains_key(place))).collect();
         for place in all {
             let (ours, theirs) = (ours.get(place).copied(), theirs.get(place).copied());
             if ours != theirs {
                 let (stripe, index) = *place;
-                self.compared.differences.push(Difference { tessera, stripe, index, ours, theirs });
+                self.differences.push(Difference { tessera, stripe, index, ours, theirs });
             }
         }
         Ok(())
@@ -115,7 +133,7 @@ impl Comparison<'_> {
     async fn our_tesseras(&self, prefix: [u8; 2]) -> Result<Vec<(TesseraId, Digest)>, ActorError> {
         let (mut all, mut after) = (Vec::new(), None);
         loop {
-            let page = self.records.tesseras_under(self.ours(), prefix, after, PAGE).await?;
+            let page = self.records.tesseras_under(self.ours(), &prefix, after, PAGE).await?;
             let is_last = page.len() < PAGE as usize;
             after = page.last().map(|(tessera, _)| *tessera);
             all.extend(page);
@@ -125,14 +143,41 @@ impl Comparison<'_> {
         }
     }
 
-    async fn their_tesseras(&mut self, prefix: [u8; 2]) -> Result<Vec<(TesseraId, Digest)>, ActorError> {
+    async fn our_fragments(&self, tessera: TesseraId) -> Result<BTreeMap<(u32, u16), Checksum>, ActorError> {
+        let (mut all, mut from) = (BTreeMap::new(), (0, 0));
+        loop {
+            let page = self.records.fragments_of(self.ours(), tessera, from, PAGE).await?;
+            let is_last = page.len() < PAGE as usize;
+            from = page.last().map_or(from, |(stripe, index, _)| behind(*stripe, *index));
+            all.extend(page.into_iter().map(|(stripe, index, checksum)| ((stripe, index), checksum)));
+            if is_last {
+                return Ok(all);
+            }
+        }
+    }
+
+    fn ours(&self) -> Side {
+        Side::Placed(self.theirs.node)
+    }
+}
+
+impl<'a> Theirs<'a> {
+    fn new(remote: &'a Remote, node: NodeId, account: AccountId) -> Self {
+        Self { remote, node, account, requests: 0, bytes: 0 }
+    }
+
+    /// All that a question asks for, which may take several pages.
+    async fn tesserae(
+        &mut self,
+        behind: impl Fn(Option<TesseraId>) -> Question,
+    ) -> Result<Vec<(TesseraId, Digest)>, ActorError> {
         let (mut all, mut after) = (Vec::new(), None);
         loop {
-            let (list, more) = match self.ask(Question::Pair { prefix, after }).await? {
+            let (list, more) = match self.ask(behind(after)).await? {
                 Answer::Tesseras { list, more } => (list, more),
                 answer => return Err(self.trouble(unexpected(&answer))),
             };
-            let (first, last) = Question::Pair { prefix, after }.tesserae();
+            let (first, last) = behind(after).tesserae();
             if list.iter().any(|(tessera, _)| *tessera < first || *tessera > last) {
                 return Err(self.trouble(astray()));
             }
@@ -152,23 +197,7 @@ impl Comparison<'_> {
         }
     }
 
-    async fn our_fragments(&self, tessera: TesseraId) -> Result<BTreeMap<(u32, u16), Checksum>, ActorError> {
-        let (mut all, mut from) = (BTreeMap::new(), (0, 0));
-        loop {
-            let page = self.records.fragments_of(self.ours(), tessera, from, PAGE).await?;
-            let is_last = page.len() < PAGE as usize;
-            from = page.last().map_or(from, |(stripe, index, _)| behind(*stripe, *index));
-            all.extend(page.into_iter().map(|(stripe, index, checksum)| ((stripe, index), checksum)));
-            if is_last {
-                return Ok(all);
-            }
-        }
-    }
-
-    async fn their_fragments(
-        &mut self,
-        tessera: TesseraId,
-    ) -> Result<BTreeMap<(u32, u16), Checksum>, ActorError> {
+    async fn fragments(&mut self, tessera: TesseraId) -> Result<BTreeMap<(u32, u16), Checksum>, ActorError> {
         let (mut all, mut from) = (BTreeMap::new(), (0, 0));
         loop {
             let (list, more) = match self.ask(Question::Tessera { tessera, from }).await? {
@@ -205,13 +234,9 @@ impl Comparison<'_> {
         let asked = |_: &Lease| Ok(request.clone());
         let question = super::Question { request: &asked, introduced: true, bulk: Bytes::new() };
         let answer = self.remote.ask(self.node, question).await?.answer;
-        self.compared.requests += 1;
-        self.compared.bytes += (request.frame().len() + answer.frame().len()) as u64;
+        self.requests += 1;
+        self.bytes += (request.frame().len() + answer.frame().len()) as u64;
         Ok(answer)
-    }
-
-    fn ours(&self) -> Side {
-        Side::Placed(self.node)
     }
 
     fn trouble(&self, trouble: PeerTrouble) -> ActorError {

@@ -12,7 +12,9 @@ use tokio::{
 use super::{
     Tools, fetch,
     message::{Order, Progress, ReplicationMsg, Reply, Step},
-    publish, repair, standing,
+    publish,
+    recover::{self, Recoverable},
+    repair, standing,
     told::Told,
 };
 use crate::{
@@ -84,6 +86,7 @@ impl Actor for ReplicationActor {
                 let _ = reply.send(Ok(progress));
             }
             ReplicationMsg::Safety { tessera, slot, reply } => state.safety(tessera, slot, reply),
+            ReplicationMsg::Recoverable { slot, reply } => state.recoverable(slot, reply),
             ReplicationMsg::Cancel { id, slot, reply } => state.cancel(id, slot, reply),
             ReplicationMsg::Ended { id } => drop(state.under_way.remove(&id)),
             ReplicationMsg::Ping(reply) => drop(reply.send(())),
@@ -201,6 +204,15 @@ impl State {
         self.tasks.spawn(async move {
             // A caller that gave up has nothing to be told.
             let _ = reply.send(standing::as_known(&tools, tessera).await);
+            drop(slot);
+        });
+    }
+
+    fn recoverable(&mut self, slot: Slot, reply: Reply<Recoverable>) {
+        let tools = self.tools.clone();
+        self.tasks.spawn(async move {
+            // A caller that gave up has nothing to be told.
+            let _ = reply.send(recover::recoverable(&tools).await);
             drop(slot);
         });
     }

@@ -1,10 +1,12 @@
 //! The way to have tesserae kept by others.
 
+use futures::{StreamExt, TryStreamExt, stream};
 use proto::TesseraId;
 use tokio::sync::watch;
 
 use super::{
     message::{Order, Progress, ReplicationMsg},
+    recover::{Listed, Recovering},
     told::Told,
 };
 use crate::{
@@ -51,6 +53,18 @@ impl ReplicationHandle {
         self.seat.call(|slot, reply| ReplicationMsg::Begin { order, slot, reply }).await
     }
 
+    /// Brings everything here that other nodes keep of this node's author: asks all that are known, and those whom these know.
+    /// Returns when the jobs that fetch what is not here are written down; asking again goes on where these are.
+    pub async fn recover(&self) -> Result<Recovering, ActorError> {
+        let found = self.seat.call(|slot, reply| ReplicationMsg::Recoverable { slot, reply }).await?;
+        let begun = stream::iter(found.tesseras).map(|Listed { tessera, is_here }| async move {
+            let job = if is_here { None } else { Some(self.fetch(tessera).await?.id) };
+            Ok::<_, ActorError>((tessera, job))
+        });
+        let tesseras = begun.buffered(BEGUN_AT_ONCE).try_collect().await?;
+        Ok(Recovering { tesseras, asked: found.asked })
+    }
+
     /// How safe a tessera is, by what its holders have claimed and proven lately; `None` when it was never published, as far
     /// as is known here.
     pub async fn safety(&self, tessera: TesseraId) -> Result<Option<Told>, ActorError> {
@@ -83,3 +97,6 @@ impl ReplicationHandle {
         self.seat.tell(ReplicationMsg::Panic);
     }
 }
+
+/// Jobs that are begun together.
+const BEGUN_AT_ONCE: usize = 16;

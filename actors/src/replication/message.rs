@@ -4,7 +4,7 @@ use proto::TesseraId;
 use ractor::RpcReplyPort;
 use tokio::sync::watch;
 
-use super::told::Told;
+use super::{recover::Recoverable, told::Told};
 use crate::{
     error::ActorError,
     storage::{JobKind, ReplicationJob},
@@ -27,6 +27,8 @@ pub(super) enum ReplicationMsg {
     Cancel { id: u64, slot: Slot, reply: Reply<bool> },
     /// How safe a tessera is by what others claim; `None` when nobody says who keeps it.
     Safety { tessera: TesseraId, slot: Slot, reply: Reply<Option<Told>> },
+    /// What other nodes keep of this node's author.
+    Recoverable { slot: Slot, reply: Reply<Recoverable> },
     /// A job has ended, whatever came of it.
     Ended { id: u64 },
     /// Is anybody there? Answered at once, and without a slot.

@@ -21,6 +21,7 @@ mod origin;
 mod pages;
 mod placing;
 mod publish;
+mod recover;
 mod repair;
 mod sending;
 mod sources;
@@ -39,6 +40,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 
 pub use handle::ReplicationHandle;
 pub use message::{Progress, Step};
+pub use recover::{Asked, Recovering};
 pub use standing::Guarantee;
 pub use told::{Told, Turned};
 

@@ -130,7 +130,7 @@ pub(super) async fn find(tools: &Tools, tessera: TesseraId, waits: Waits) -> Res
 }
 
 /// Those that may be asked.
-fn nodes(tools: &Tools) -> Vec<NodeId> {
+pub(super) fn nodes(tools: &Tools) -> Vec<NodeId> {
     let book = tools.peers.book();
     let nodes = book.peers.keys().filter(|node| !book.blocked.contains_key(node)).copied();
     nodes.take(NODES_MAX).collect()

@@ -14,7 +14,9 @@ use crate::{conn_pool::Lease, error::ActorError, storage::Side};
 impl Server {
     /// `Compare`.
     pub(super) async fn compare(&self, lease: &Lease, account: AccountId, question: Question) -> Reply {
-        let author = self.peers.book().peers.get(&lease.node()).and_then(|peer| peer.author);
+        let known = self.peers.book().peers.get(&lease.node()).and_then(|peer| peer.author);
+        // Whoever has lost everything comes with a new node, which nobody knows.
+        let author = known.or_else(|| lease.author());
         if author.map(AccountId::from) != Some(account) {
             let reason = "only a node that acts for the account's author is told what is held for it";
             return Err(RefusalKind::Forbidden.because(reason));
@@ -28,14 +30,23 @@ impl Server {
         Ok(match question {
             Question::All => Answer::Sums(checksums.sums(side).await?),
             Question::Under(first) => Answer::Sums(checksums.sums_under(side, first).await?),
-            Question::Pair { prefix, after } => {
-                let mut list = checksums.tesseras_under(side, prefix, after, TESSERAS + 1).await?;
-                let more = list.len() > COMPARE_TESSERAS_MAX;
-                list.truncate(COMPARE_TESSERAS_MAX);
-                Answer::Tesseras { list, more }
-            }
+            Question::Pair { prefix, after } => self.tesserae(side, &prefix, after).await?,
+            Question::Tesserae { after } => self.tesserae(side, &[], after).await?,
             Question::Tessera { tessera, from } => self.fragments(side, tessera, from).await?,
         })
+    }
+
+    async fn tesserae(
+        &self,
+        side: Side,
+        prefix: &[u8],
+        after: Option<TesseraId>,
+    ) -> Result<Answer, ActorError> {
+        let mut list =
+            self.storage.checksums_door().tesseras_under(side, prefix, after, TESSERAS + 1).await?;
+        let more = list.len() > COMPARE_TESSERAS_MAX;
+        list.truncate(COMPARE_TESSERAS_MAX);
+        Ok(Answer::Tesseras { list, more })
     }
 
     async fn fragments(

@@ -319,7 +319,8 @@ impl Server {
     }
 }
 
-/// Whether a request only reads what is published, and what a node says of itself: strangers may ask so, too.
+/// Whether a request only reads what is published, what a node says of itself, or what is kept for whoever asks: strangers may
+/// ask so, too.
 fn is_for_anybody(request: &Request) -> bool {
     matches!(
         request,
@@ -327,6 +328,7 @@ fn is_for_anybody(request: &Request) -> bool {
             | Request::GetDocument { .. }
             | Request::GetFragment { .. }
             | Request::Attest { .. }
+            | Request::Compare { .. }
             | Request::Prove { .. }
             | Request::Peers
     )

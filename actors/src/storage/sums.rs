@@ -45,7 +45,7 @@ pub(super) enum Question {
     /// The sums by the second byte, under a first one.
     Under { first: u8, reply: Reply<Box<[Sum; 256]>> },
     /// The tesserae whose ids begin with these bytes, behind one of them, with their digests.
-    Tesserae { prefix: [u8; 2], after: Option<TesseraId>, limit: u32, reply: Reply<Vec<(TesseraId, Digest)>> },
+    Tesserae { prefix: Vec<u8>, after: Option<TesseraId>, limit: u32, reply: Reply<Vec<(TesseraId, Digest)>> },
     /// The fragments of a tessera, from a (stripe, index) on.
     Fragments { tessera: TesseraId, from: (u32, u16), limit: u32, reply: Reply<Vec<(u32, u16, Checksum)>> },
 }
@@ -99,11 +99,11 @@ pub(super) async fn under(
 pub(super) async fn tesserae(
     index: &mut SqliteConnection,
     side: Side,
-    prefix: [u8; 2],
+    prefix: &[u8],
     after: Option<TesseraId>,
     limit: u32,
 ) -> Result<Vec<(TesseraId, Digest)>, ActorError> {
-    let (from, to) = bounds(&prefix);
+    let (from, to) = bounds(prefix);
     let sql = match side {
         Side::Held(_) => {
             "SELECT tessera, digest FROM holdings WHERE account = ? AND tessera >= ? AND tessera <= ? \

@@ -30,9 +30,8 @@ async fn stranger_reads_what_is_published_and_changes_nothing() {
     }
     let dropped = remote.drop_fragments(b.id(), &stranger.author, id, &[(0, 0)]).await;
     assert_eq!(refusal(dropped), RefusalKind::NotKnown);
-    let account = AccountId::from(stranger.author.id());
-    let compared = remote.compare(&stranger.system.storage.checksums_door(), b.id(), account).await;
-    assert_eq!(refusal(compared), RefusalKind::NotKnown);
+    let account = AccountId::from(a.author.id());
+    assert_eq!(refusal(remote.tesseras_of(b.id(), account).await), RefusalKind::Forbidden);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -44,6 +43,8 @@ async fn other_machine_of_a_peers_author_is_no_stranger() {
     let tessera = Tessera::new(&other.author, 2, 5_000);
     tessera.give_all(&other, b.id()).await;
     let remote = &other.system.remote;
+    let listed = remote.tesseras_of(b.id(), AccountId::from(other.author.id())).await.unwrap();
+    assert!(listed.len() == 2 && listed.contains(&tessera.id()), "{listed:?}");
     assert_eq!(remote.drop_fragments(b.id(), &other.author, tessera.id(), &[(0, 0)]).await.unwrap(), 1);
     // Without the peer it is one.
     b.system.peers.remove(a.id()).await.unwrap();

@@ -67,7 +67,7 @@ async fn check(node: &Node, side: Side, fragments: &Fragments) {
         let mut found = Vec::new();
         loop {
             let after = found.last().map(|(tessera, _)| *tessera);
-            let page = door.tesseras_under(side, prefix, after, 1).await.unwrap();
+            let page = door.tesseras_under(side, &prefix, after, 1).await.unwrap();
             if page.is_empty() {
                 break;
             }
@@ -75,6 +75,10 @@ async fn check(node: &Node, side: Side, fragments: &Fragments) {
         }
         assert_eq!(found, expected, "{side:?} {prefix:?}");
     }
+    let all: Vec<_> = digests.iter().map(|(tessera, digest)| (*tessera, *digest)).collect();
+    assert_eq!(door.tesseras_under(side, &[], None, 100).await.unwrap(), all, "{side:?}");
+    let behind = all.first().map(|(tessera, _)| *tessera);
+    assert_eq!(door.tesseras_under(side, &[], behind, 100).await.unwrap(), all.get(1..).unwrap_or_default());
     for tessera in tesserae() {
         let of_it = fragments.iter().filter(|(id, _)| id.tessera == tessera);
         let expected: Vec<_> = of_it.map(|(id, sum)| (id.stripe, id.index, *sum)).collect();

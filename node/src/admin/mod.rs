@@ -40,6 +40,7 @@ mod pieces;
 mod pool;
 mod problems;
 mod range;
+mod recover;
 mod refusals;
 mod scrub;
 mod settings;
@@ -141,6 +142,7 @@ fn endpoints() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(jobs::publish))
         .routes(routes!(jobs::fetch))
         .routes(routes!(jobs::repair))
+        .routes(routes!(recover::recover))
         .routes(routes!(attest::attest))
         .routes(routes!(holders::list))
         .routes(routes!(holders::attest))

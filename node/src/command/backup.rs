@@ -170,7 +170,7 @@ fn copying(segments: &Path) -> String {
 
 /// What to type to start a node in this folder. Not as root, if it is somebody else's: all that it makes there would be
 /// root's.
-fn starting(data_dir: &Path, context: &Context) -> String {
+pub(super) fn starting(data_dir: &Path, context: &Context) -> String {
     let owner = metadata(data_dir).map_or(0, |found| found.uid());
     match owner {
         0 => context.start(),

@@ -84,10 +84,7 @@ fn show(context: &Context) -> Result<Exit, Failure> {
 }
 
 fn check_card(context: &Context, file: &Path) -> Result<Exit, Failure> {
-    let card = Card::parse(&read(file)?).map_err(|wrong| {
-        let wrong: String = wrong.iter().map(|reason| format!("\n  {reason}")).collect();
-        Failure::new(Kind::Damaged, format!("{} is not a whole key card:{wrong}", file.display()))
-    })?;
+    let card = read_card(file)?;
     if context.output.json {
         context.output.json(&told(&card, json!({ "file": file })))?;
     } else {
@@ -99,6 +96,14 @@ fn check_card(context: &Context, file: &Path) -> Result<Exit, Failure> {
         context.output.remark("Every line is as it was printed.");
     }
     Ok(Exit::Ok)
+}
+
+/// A card that was typed in again. Fails with [`Kind::Damaged`], naming every line that is wrong.
+pub(super) fn read_card(file: &Path) -> Result<Card, Failure> {
+    Card::parse(&read(file)?).map_err(|wrong| {
+        let wrong: String = wrong.iter().map(|reason| format!("\n  {reason}")).collect();
+        Failure::new(Kind::Damaged, format!("{} is not a whole key card:{wrong}", file.display()))
+    })
 }
 
 fn card(context: &Context) -> Result<Card, Failure> {

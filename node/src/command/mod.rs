@@ -27,6 +27,7 @@ mod pool;
 mod prove;
 mod publish;
 mod rebuild;
+mod recover;
 mod run;
 mod scrub;
 mod show;
@@ -76,6 +77,7 @@ pub(crate) enum Command {
     Preserve(publish::Preserve),
     Fetch(publish::Fetch),
     Repair(publish::Repair),
+    Recover(recover::FromCard),
     Jobs(jobs::Jobs),
     /// See the nodes that this one knows, make one known, or look whether it answers
     #[command(subcommand)]
@@ -110,7 +112,10 @@ pub(crate) enum Command {
 impl Command {
     /// Whether it writes into the data directory, where nothing is for other users' eyes.
     pub(crate) fn is_private(&self) -> bool {
-        matches!(self, Self::Init(_) | Self::Run(_) | Self::Restore(_) | Self::RebuildIndex(_))
+        matches!(
+            self,
+            Self::Init(_) | Self::Run(_) | Self::Restore(_) | Self::Recover(_) | Self::RebuildIndex(_)
+        )
     }
 
     /// Does it.
@@ -134,6 +139,7 @@ impl Command {
             Self::Preserve(preserve) => preserve.run(context).await,
             Self::Fetch(fetch) => fetch.run(context).await,
             Self::Repair(repair) => repair.run(context).await,
+            Self::Recover(recover) => recover.run(context).await,
             Self::Jobs(jobs) => jobs.run(context).await,
             Self::Peers(peers) => peers.run(context).await,
             Self::Invite(invite) => invite.run(context).await,

@@ -23,7 +23,7 @@ impl State {
             }),
             Question::Tesserae { prefix, after, limit, reply } => self.answer(me, slot, reply, async move {
                 let (from, to) = sums::bounds(&prefix);
-                let listed = async |index: &mut _| sums::tesserae(index, side, prefix, after, limit).await;
+                let listed = async |index: &mut _| sums::tesserae(index, side, &prefix, after, limit).await;
                 index.between(from, to, listed).await
             }),
             Question::Fragments { tessera, from, limit, reply } => self.answer(me, slot, reply, async move {

@@ -31,10 +31,11 @@ impl ChecksumHandle {
     pub async fn tesseras_under(
         &self,
         side: Side,
-        prefix: [u8; 2],
+        prefix: &[u8],
         after: Option<TesseraId>,
         limit: u32,
     ) -> Result<Vec<(TesseraId, Digest)>, ActorError> {
+        let prefix = prefix.to_vec();
         self.ask(side, |reply| Question::Tesserae { prefix, after, limit, reply }).await
     }
 

@@ -24,7 +24,7 @@ async fn reader(seed: u8, nodes: &[Node]) -> Node {
 }
 
 /// All of it is here, and what its author signed.
-async fn is_intact(node: &Node, tessera: &Tessera) {
+pub(super) async fn is_intact(node: &Node, tessera: &Tessera) {
     let report = verify(node.system.storage.clone(), tessera.id(), |_| ()).await.unwrap();
     assert!(report.is_intact(), "{report:?}");
     let keepers = node.system.storage.records().keepers(tessera.id()).await.unwrap();

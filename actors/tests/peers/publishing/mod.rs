@@ -4,6 +4,7 @@ mod agreeing;
 mod fetching;
 mod losing;
 mod placed;
+mod recovering;
 mod refused;
 mod relayout;
 mod repairing;

@@ -1,0 +1,54 @@
+//! An author who has lost every machine gets back all that was published, knowing one node and having the key.
+
+use actors::storage::JobState;
+
+use super::{fetching::is_intact, *};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn author_without_any_machine_gets_back_all_that_was_published() {
+    let (author, nodes) = network(5).await;
+    for node in &nodes[1..] {
+        introduce(&nodes[0], node).await;
+    }
+    let mut tesserae: Vec<_> = (0..3).map(|seed| Tessera::new(&author.author, seed, 60_000)).collect();
+    for tessera in &tesserae {
+        tessera.keep(&author).await;
+        assert_eq!(publish(&author, tessera.id()).await.0, JobState::Done);
+    }
+    tesserae.sort_by_key(Tessera::id);
+    let ids: Vec<_> = tesserae.iter().map(Tessera::id).collect();
+    let before = published(&author, &tesserae[0]).await;
+    author.system.clone().drain().await;
+    let new = Node::of(50, 1).await;
+    new.knows(&nodes[0]).await;
+
+    let found = new.system.replication.recover().await.unwrap();
+    assert_eq!(found.tesseras.iter().map(|(id, _)| *id).collect::<Vec<_>>(), ids);
+    let kept = |node: &Node| found.asked.iter().find(|one| one.node == node.id()).map(|one| one.kept.clone());
+    assert!(nodes.iter().all(|node| kept(node) == Some(Ok(3))), "{:?}", found.asked);
+    assert!(kept(&author).unwrap().is_err(), "{:?}", found.asked);
+    for ((_, job), tessera) in found.tesseras.iter().zip(&tesserae) {
+        let (state, told) = ended(&new, job.unwrap()).await;
+        assert_eq!(state, JobState::Done, "{told:?}");
+        is_intact(&new, tessera).await;
+    }
+    let again = new.system.replication.recover().await.unwrap();
+    assert!(again.tesseras.iter().all(|(_, job)| job.is_none()), "{:?}", again.tesseras);
+
+    // Their author's they are again: who keeps them is known, and those that do take it from the new machine.
+    assert_eq!(published(&new, &tesserae[0]).await, before);
+    let (state, told) = publish(&new, ids[0]).await;
+    assert_eq!(
+        (state, told.sentence.as_str()),
+        (JobState::Done, "Safe: survives the loss of any 2 of 5 machines.")
+    );
+    assert_eq!(published(&new, &tesserae[0]).await, before);
+    nodes[1].system.clone().crash().await;
+    let job = new.system.replication.repair(ids[0]).await.unwrap();
+    let (_, told) = ended(&new, job.id).await;
+    assert_eq!(told.guarantee.unwrap().machines, 4, "{told:?}");
+    let (_, after) = published(&new, &tesserae[0]).await;
+    assert!(after.placement().version > before.1.placement().version);
+    let there = nodes[0].system.storage.records().placements(ids[0]).await.unwrap();
+    assert_eq!(&there[0].signed, after.bytes());
+}
