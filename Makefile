@@ -5,7 +5,7 @@
 #   cargo nextest run -p actors cache        (tests with `cache` in their name)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench torture simulate fuzz doc deb
+.PHONY: help run demo test bench torture simulate fuzz doc deb
 
 # Where tests/setup puts what is missing.
 export PATH := $(CURDIR)/target/tools/bin:$(PATH)
@@ -20,6 +20,10 @@ help: ## this list
 run: ## build the node and start it in the foreground, without any configuration
 	cargo build --release --locked -p node
 	exec target/release/node run $(ARGS)
+
+demo: ## eight nodes on this machine keep a family's photos, some burn, and nothing is lost (ARGS=FOLDER for your own)
+	cargo build --release --locked -p node
+	node/demo/run $(ARGS)
 
 test: ## format, lints, all tests, documentation
 	tests/setup

@@ -102,7 +102,7 @@ pub(crate) fn read(r: &mut Reader, profile: Profile) -> ReplicationConfig {
     let transfers = r.read(
         "replication.max_concurrent_transfers",
         TRANSFERS,
-        "Fragments that are on their way to or from others at a time.",
+        "Fragments of 1 MiB, or as many bytes of smaller ones, that are on their way to or from others at a time.",
     );
     r.require(
         survive < u32::from(STRIPE_TOTAL_MAX),

@@ -20,7 +20,7 @@ use super::{
     message::{Progress, Step},
     repair::{gone, placed},
     retract,
-    sources::{Located, find, own_manifest},
+    sources::{Located, Waits, find, own_manifest},
     standing::{Operators, Since, found},
     told::{Told, Turned},
 };
@@ -66,9 +66,9 @@ pub(super) async fn look_after(
     progress: &watch::Sender<Progress>,
 ) -> Result<Told, ActorError> {
     progress.send_replace(Progress::of(Step::Asking, 0));
-    let sources = find(tools, tessera).await.map_err(|nobody| nobody.error)?;
+    let sources = find(tools, tessera, Waits::ForAll).await.map_err(|nobody| nobody.error)?;
     let (located, placement) = placed(&sources, tessera)?;
-    let nodes = placement.holders.iter().flatten().copied();
+    let nodes = placement.placement().holders.iter().flatten().copied();
     if retract::learn(tools, &sources.manifest, nodes).await?.is_some() {
         let what = format!(
             "{tessera} was taken back by its author: nobody else keeps it any more, and this copy stays"

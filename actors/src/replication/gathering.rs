@@ -30,6 +30,12 @@ struct Manner {
 }
 
 impl Manners {
+    /// Of these it is known that they have not answered what was asked of them first.
+    pub(super) fn with_silent(silent: &[NodeId]) -> Self {
+        let failed = Manner { failures: 1, ..Manner::default() };
+        Self(Mutex::new(silent.iter().map(|node| (*node, failed)).collect()))
+    }
+
     fn begin(&self, node: NodeId) {
         self.lock().entry(node).or_default().under_way += 1;
     }
@@ -151,8 +157,8 @@ impl Wanted<'_> {
     }
 
     async fn ask(&self, index: u16, node: NodeId) -> Asked {
-        // Never closed.
-        let _turn = self.tools.transfers.acquire().await;
+        let length = self.located.layout.layout().fragment_len_at(self.stripe, index);
+        let _turn = self.tools.transfers.turn(length).await;
         self.manners.begin(node);
         let begun = Instant::now();
         let id = FragmentId { tessera: self.located.layout.layout().tessera(), stripe: self.stripe, index };

@@ -27,7 +27,7 @@ use super::{
     placing::{Placing, Signer},
     retract,
     sending::Evidence,
-    sources::{find, own_manifest},
+    sources::{Waits, find, own_manifest},
     standing,
     survey::survey,
     told::{Left, Told},
@@ -215,7 +215,7 @@ impl Leaving<'_> {
             began_ms: self.began_at_ms,
         };
         let holders = placing.place_among(Some(before.placement()), holders).await?;
-        self.introduce(&placing, &before, &holders).await?;
+        placing.introduce(&before, &holders).await?;
         let mut why = holders.by_index().contains(&Some(us)).then(|| nobody(&holders, us));
         let new: BTreeSet<NodeId> = (0..)
             .zip(holders.by_index())
@@ -244,7 +244,8 @@ impl Leaving<'_> {
         let known = known.into_iter().find(|one| one.layout == layout.checksum());
         let parse = |bytes| SignedPlacement::parse(bytes, kept.tessera, author).ok();
         let Some(known) = known.and_then(|one| parse(one.signed)) else {
-            let sources = find(self.tools, kept.tessera).await.map_err(|nobody| nobody.error)?;
+            let sources =
+                find(self.tools, kept.tessera, Waits::ForAll).await.map_err(|nobody| nobody.error)?;
             let located = sources.layouts.into_iter().find(|one| one.layout.checksum() == layout.checksum());
             return Ok(located.and_then(|located| located.credible().cloned()));
         };
@@ -266,28 +267,6 @@ impl Leaving<'_> {
             records.note(vec![Note::Placement(KeptPlacement::from(signed))]).await?;
         }
         Ok(newest)
-    }
-
-    /// Has those that are new learn who kept it before: so they see that this node might say who does now.
-    async fn introduce(
-        &self,
-        placing: &Placing<'_>,
-        before: &SignedPlacement,
-        holders: &Holders,
-    ) -> Result<(), ActorError> {
-        let (tessera, layout) = (before.placement().tessera, before.placement().layout);
-        let kept = self.tools.storage.records().placements(tessera).await?;
-        let Some(now) = kept.into_iter().find(|kept| kept.layout == layout) else { return Ok(()) };
-        let is_new = |node: &NodeId| !before.placement().holders.contains(&Some(*node));
-        for node in holders.nodes().into_iter().filter(is_new) {
-            for signed in [before.bytes().clone(), now.signed.clone()] {
-                // Whoever does not believe it asks others.
-                if let Err(error) = placing.tell(node, signed).await {
-                    tracing::debug!(%node, %tessera, %error, "a new holder is not told who the others are");
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Drops here what a node has signed to have since this node began to leave.

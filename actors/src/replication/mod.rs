@@ -33,6 +33,7 @@ mod standing;
 mod survey;
 mod sweep;
 mod told;
+mod transfers;
 mod turn;
 
 use std::{sync::Arc, time::Duration};
@@ -79,8 +80,8 @@ struct Tools {
     remote: Remote,
     metrics: ReplicationMetrics,
     memory: Memory,
-    /// Fragments that may be on their way.
-    transfers: Arc<Semaphore>,
+    transfers: transfers::Transfers,
+    heard: survey::Heard,
     coders: coding::Coders,
     /// Tesserae that the sweep mends at a time: what is worst off comes before what waits.
     mending: Arc<Semaphore>,
@@ -138,8 +139,19 @@ struct Memory {
 
 /// Memory that is spoken for, until it is dropped.
 struct Reserved {
-    _own: Option<OwnedSemaphorePermit>,
-    _shared: Option<OwnedSemaphorePermit>,
+    own: Option<OwnedSemaphorePermit>,
+    shared: Option<OwnedSemaphorePermit>,
+}
+
+impl Reserved {
+    /// One of so many equal parts of it, for what is given up before the rest.
+    fn part(&mut self, parts: usize) -> Self {
+        let split = |whole: &mut Option<OwnedSemaphorePermit>| {
+            let whole = whole.as_mut()?;
+            whole.split(whole.num_permits() / parts.max(1))
+        };
+        Self { own: split(&mut self.own), shared: split(&mut self.shared) }
+    }
 }
 
 impl Memory {
@@ -153,7 +165,7 @@ impl Memory {
     async fn reserve(&self, bytes: u64) -> Reserved {
         let own = self.own.reserve(self.own.permits(bytes)).await;
         let shared = self.shared.reserve(self.shared.permits(bytes)).await;
-        Reserved { _own: own, _shared: shared }
+        Reserved { own, shared }
     }
 }
 
@@ -175,7 +187,7 @@ impl Starter {
     ) -> (ReplicationHandle, Self) {
         let (seat, sender) = Seat::new(Gate::new(NAME, REQUESTS_MAX), actors);
         let (memory, coders) = (Memory::new(working), coding::Coders::default());
-        let transfers = Arc::new(Semaphore::new(config.max_concurrent_transfers));
+        let transfers = transfers::Transfers::new(config.max_concurrent_transfers);
         let tools = Tools {
             config,
             prove_within,
@@ -190,6 +202,7 @@ impl Starter {
             metrics,
             memory,
             transfers,
+            heard: survey::Heard::default(),
             coders,
             mending: Arc::new(Semaphore::new(MENDING_MAX)),
         };

@@ -12,7 +12,7 @@ use futures::future::join_all;
 use proto::{
     AuthorKey, Checksum, NodeId, NodeKey, TesseraId,
     layout::{Code, Layout, SignedLayout},
-    placement::{Candidate, Placement},
+    placement::{Candidate, Placement, SignedPlacement},
     record::{DOCUMENT_FIELDS_BYTES, DocumentKind},
 };
 use tokio::{sync::watch, time::timeout};
@@ -85,13 +85,14 @@ impl Placing<'_> {
             origin: self.origin,
             layout: self.layout,
             pages: &self.pages,
-            evidence: self.evidence,
             progress: self.progress,
             introduced: Mutex::default(),
         };
         let mut proven = BTreeSet::new();
+        let mut evidence = before.map_or(Evidence::Nothing, |_| self.evidence);
         loop {
-            shipment.send_missing(&mut holders).await?;
+            shipment.send_missing(&mut holders, evidence).await?;
+            evidence = self.evidence;
             if !holders.replace() {
                 self.prove(&mut holders, &mut proven).await;
                 if !holders.replace() {
@@ -171,6 +172,32 @@ impl Placing<'_> {
         };
         let us = self.tools.peers.us();
         join_all(holders.nodes().into_iter().filter(|node| *node != us).map(tell)).await;
+        Ok(())
+    }
+
+    /// Has those that are new learn who kept it before: so they see that this node might say who does now.
+    pub(super) async fn introduce(
+        &self,
+        before: &SignedPlacement,
+        holders: &Holders,
+    ) -> Result<(), ActorError> {
+        if matches!(self.signer, Signer::Author(_)) {
+            return Ok(());
+        }
+        let (tessera, layout) = (before.placement().tessera, before.placement().layout);
+        let kept = self.tools.storage.records().placements(tessera).await?;
+        let Some(now) = kept.into_iter().find(|kept| kept.layout == layout) else { return Ok(()) };
+        let is_new = |node: &NodeId| {
+            *node != self.tools.peers.us() && !before.placement().holders.contains(&Some(*node))
+        };
+        for node in holders.nodes().into_iter().filter(is_new) {
+            for signed in [before.bytes().clone(), now.signed.clone()] {
+                // Whoever does not believe it asks others.
+                if let Err(error) = self.tell(node, signed).await {
+                    tracing::debug!(%node, %tessera, %error, "a new holder is not told who the others are");
+                }
+            }
+        }
         Ok(())
     }
 

@@ -4,7 +4,11 @@
 use std::sync::Arc;
 
 use futures::future::{join_all, join3};
-use proto::{FragmentId, NodeId, TesseraId, layout::Layout, placement::Placement};
+use proto::{
+    FragmentId, NodeId, TesseraId,
+    layout::Layout,
+    placement::{Placement, SignedPlacement},
+};
 use tokio::{
     sync::watch,
     time::{Duration, timeout},
@@ -20,7 +24,7 @@ use super::{
     placing::{Placing, Signer, room_needed},
     retract,
     sending::Evidence,
-    sources::{Located, Sources, find},
+    sources::{Located, Sources, Waits, find},
     standing::Operators,
     survey::survey,
     told::{Told, Turned},
@@ -40,8 +44,9 @@ pub(super) async fn repair(
     progress: &watch::Sender<Progress>,
 ) -> Result<Told, ActorError> {
     progress.send_replace(Progress::of(Step::Asking, 0));
-    let sources = find(tools, tessera).await.map_err(|nobody| nobody.error)?;
-    let (located, placement) = placed(&sources, tessera)?;
+    let sources = find(tools, tessera, Waits::ForAll).await.map_err(|nobody| nobody.error)?;
+    let (located, before) = placed(&sources, tessera)?;
+    let placement = before.placement();
     let (us, author) = (tools.peers.us(), sources.manifest.manifest().author);
     let signer = match tools.author.as_ref().filter(|key| key.id() == author) {
         Some(key) => Signer::Author(key),
@@ -59,7 +64,7 @@ pub(super) async fn repair(
     let since_ms = clock::now_ms();
     let taken_back = retract::learn(tools, &sources.manifest, placement.holders.iter().flatten().copied());
     let (lost, survey, taken_back) =
-        join3(gone(tools, tessera, &placement), survey(tools, tessera), taken_back).await;
+        join3(gone(tools, tessera, placement), survey(tools, tessera), taken_back).await;
     if let Some(told) = taken_back? {
         return Ok(told);
     }
@@ -85,7 +90,8 @@ pub(super) async fn repair(
         progress,
         began_ms: since_ms,
     };
-    let holders = placing.place(Some(&placement), &stay, candidates).await?;
+    let holders = placing.place(Some(placement), &stay, candidates).await?;
+    placing.introduce(&before, &holders).await?;
     let mut operators = Operators::new(us, &tools.peers.book());
     if holders.indices(us).next().is_some() {
         operators.count_us();
@@ -96,13 +102,16 @@ pub(super) async fn repair(
 }
 
 /// The layout that others keep, and who does: of several the newest.
-pub(super) fn placed(sources: &Sources, tessera: TesseraId) -> Result<(Located, Placement), ActorError> {
-    let placed = sources.layouts.iter().filter_map(|it| Some((it, it.placements.first()?)));
+pub(super) fn placed(
+    sources: &Sources,
+    tessera: TesseraId,
+) -> Result<(Located, SignedPlacement), ActorError> {
+    let placed = sources.layouts.iter().filter_map(|it| Some((it, it.credible()?)));
     let newest = placed.max_by_key(|(located, _)| located.layout.layout().stripe_numbers().start);
     let unknown = || ActorError::Conflict {
         what: format!("nobody says who keeps {tessera}: its author publishes it first"),
     };
-    newest.map(|(located, it)| (located.clone(), it.signed.placement().clone())).ok_or_else(unknown)
+    newest.map(|(located, signed)| (located.clone(), signed.clone())).ok_or_else(unknown)
 }
 
 /// The holders that do not answer. What the others have is noted.

@@ -24,7 +24,7 @@ use tokio::{sync::watch, time::timeout};
 use super::{
     Tools,
     message::{Progress, Step},
-    sources::{Located, find, own_manifest},
+    sources::{Located, Waits, find, own_manifest},
     told::{Told, Turned},
 };
 use crate::{
@@ -43,7 +43,7 @@ pub(super) async fn retract(
 ) -> Result<Told, ActorError> {
     progress.send_replace(Progress::of(Step::Asking, 0));
     let records = tools.storage.records();
-    let sources = find(tools, tessera).await.ok();
+    let sources = find(tools, tessera, Waits::ForAll).await.ok();
     let kept = records.retraction(tessera).await?;
     let (Some(sources), Some(key)) = (sources, tools.author.as_ref()) else {
         // Known here from before, and nobody has anything of it that would answer.

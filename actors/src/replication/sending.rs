@@ -26,7 +26,6 @@ pub(super) struct Shipment<'a> {
     pub(super) origin: &'a Origin,
     pub(super) layout: &'a SignedLayout,
     pub(super) pages: &'a Pages<'a>,
-    pub(super) evidence: Evidence,
     pub(super) progress: &'a watch::Sender<Progress>,
     /// Which node has been given which documents: the page of a layout, or what all fragments need.
     pub(super) introduced: Mutex<Introduced>,
@@ -38,6 +37,8 @@ pub(super) type Introduced = HashMap<(NodeId, Paper), Arc<OnceCell<()>>>;
 /// What shows that a holder has a fragment.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Evidence {
+    /// Nothing: nobody has been sent anything of this layout.
+    Nothing,
     /// It has signed to keep it.
     Receipts,
     /// It has said so since then, in milliseconds since 1970.
@@ -55,11 +56,12 @@ pub(super) enum Paper {
     Page(usize),
 }
 
-/// Fragments of a stripe, ready to be sent.
+/// A fragment that is ready to be sent.
 struct Ready {
     stripe: u32,
-    fragments: Vec<(u16, Fragment)>,
-    memory: Arc<Reserved>,
+    index: u16,
+    fragment: Fragment,
+    _memory: Reserved,
 }
 
 /// Which fragments there is evidence for, by index and then by stripe, counted from the first of the layout.
@@ -78,17 +80,22 @@ pub(super) enum Verdict {
 
 impl Shipment<'_> {
     /// Sends each holder what there is no evidence of it for. Whoever does not take it is turned down, and has to be replaced.
-    pub(super) async fn send_missing(&self, holders: &mut Holders) -> Result<(), ActorError> {
-        let delivered = self.delivered(holders).await?;
+    pub(super) async fn send_missing(
+        &self,
+        holders: &mut Holders,
+        evidence: Evidence,
+    ) -> Result<(), ActorError> {
+        let delivered = self.delivered(holders, evidence).await?;
         self.pass(&delivered, &Mutex::new(holders)).await
     }
 
     /// Looks up what there is evidence for, and counts it as done.
-    async fn delivered(&self, holders: &Holders) -> Result<Delivered, ActorError> {
+    async fn delivered(&self, holders: &Holders, evidence: Evidence) -> Result<Delivered, ActorError> {
         let (layout, records) = (self.layout.layout(), self.tools.storage.records());
         let stripes = usize::try_from(layout.stripes()).unwrap_or(usize::MAX);
         let mut delivered = Delivered(vec![vec![false; stripes]; holders.by_index().len()]);
-        match self.evidence {
+        match evidence {
+            Evidence::Nothing => {}
             Evidence::Receipts => {
                 for node in holders.nodes() {
                     self.receipts_of(&records, node, holders, &mut delivered).await?;
@@ -190,11 +197,8 @@ impl Shipment<'_> {
         };
         let sending = async {
             let stripes = stream::poll_fn(move |context| received.poll_recv(context));
-            let fragments = stripes.flat_map(|Ready { stripe, fragments, memory }| {
-                stream::iter(fragments)
-                    .map(move |(index, fragment)| (stripe, index, fragment, memory.clone()))
-            });
-            let limit = self.tools.config.max_concurrent_transfers;
+            let fragments = stripes.flat_map(stream::iter);
+            let limit = self.tools.transfers.at_once();
             fragments.map(Ok).try_for_each_concurrent(limit, |one| self.send_one(one, holders)).await
         };
         tokio::try_join!(preparing, sending).map(|((), ())| ())
@@ -219,24 +223,27 @@ impl Shipment<'_> {
     }
 
     /// Gets what is missing, from here or from others.
-    async fn prepare(&self, at: usize, number: u32, missing: Vec<u16>) -> Result<Ready, ActorError> {
+    async fn prepare(&self, at: usize, number: u32, missing: Vec<u16>) -> Result<Vec<Ready>, ActorError> {
         let (layout, at) = (self.layout.layout(), u32::try_from(at).unwrap_or(u32::MAX));
         // Taken back meanwhile: those that were told refuse it, and the next would take it in their place.
         retract::refuse(self.tools, layout.tessera()).await?;
         let (tools, pages) = (self.tools, self.pages);
         let stripe = Stripe { tools, pages, layout, number, at, wanted: &missing };
-        let bytes = self.origin.width(&stripe) as u64 * u64::from(layout.fragment_len());
-        let memory = self.tools.memory.reserve(bytes).await;
+        let width = self.origin.width(&stripe);
+        let mut memory = self.tools.memory.reserve(width as u64 * u64::from(layout.fragment_len())).await;
         let fragments = self.origin.fragments(&stripe).await?;
-        Ok(Ready { stripe: number, fragments, memory: Arc::new(memory) })
+        // Each gives its memory back as soon as it is sent: the next stripe waits for that.
+        let ready = fragments.into_iter().enumerate().map(|(before, (index, fragment))| Ready {
+            stripe: number,
+            index,
+            fragment,
+            _memory: memory.part(width.saturating_sub(before)),
+        });
+        Ok(ready.collect())
     }
 
-    async fn send_one(
-        &self,
-        (stripe, index, fragment, _memory): (u32, u16, Fragment, Arc<Reserved>),
-        holders: &Mutex<&mut Holders>,
-    ) -> Result<(), ActorError> {
-        self.send(stripe, index, &fragment, holders).await
+    async fn send_one(&self, ready: Ready, holders: &Mutex<&mut Holders>) -> Result<(), ActorError> {
+        self.send(ready.stripe, ready.index, &ready.fragment, holders).await
     }
 
     /// Sends one fragment to its holder, or turns that down. Errors only with what is wrong here.
@@ -280,15 +287,17 @@ impl Shipment<'_> {
     }
 
     async fn try_to_send(&self, node: NodeId, id: FragmentId, fragment: &Fragment) -> Result<(), ActorError> {
-        // Never closed.
-        let _turn = self.tools.transfers.acquire().await;
         let layout = self.layout.layout();
+        let turn = self.tools.transfers.turn(layout.fragment_len_at(id.stripe, id.index)).await;
         let number = layout.number(id.stripe, id.index).unwrap_or_default();
         self.introduce(node, Paper::Root).await?;
         self.introduce(node, Paper::Page(layout.page_of(number).0)).await?;
         let author = self.origin.manifest().manifest().author;
         let (remote, root) = (&self.tools.remote, self.layout.checksum());
-        remote.put_fragment(node, author, id, root, fragment).await.map(drop)
+        // While the holder writes it and says so, another may be sent.
+        let turn = Mutex::new(turn);
+        let sent = || drop(turn.lock().unwrap_or_else(PoisonError::into_inner).take());
+        remote.send_fragment(node, author, id, root, fragment, &sent).await.map(drop)
     }
 
     /// Gives a node documents, once.

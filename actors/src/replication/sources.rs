@@ -25,6 +25,17 @@ pub(super) struct Sources {
     pub(super) layouts: Vec<Located>,
     /// Whether somebody was there who may answer in a moment.
     pub(super) may_be_more: bool,
+    /// The nodes that have not answered.
+    pub(super) silent: Vec<NodeId>,
+}
+
+/// Whose answers are waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waits {
+    /// Everybody's.
+    ForAll,
+    /// Those of as many nodes as bring a stripe back, and of whoever answers at once: of the others some may be dead.
+    ForEnough,
 }
 
 /// A layout, and who may have its fragments.
@@ -109,12 +120,12 @@ impl Nobody {
 }
 
 /// Asks this node's own store and all peers; and if nobody knows of it, those whom these know.
-pub(super) async fn find(tools: &Tools, tessera: TesseraId) -> Result<Sources, Nobody> {
+pub(super) async fn find(tools: &Tools, tessera: TesseraId, waits: Waits) -> Result<Sources, Nobody> {
     let nodes = nodes(tools);
-    match find_among(tools, &nodes, tessera).await {
+    match find_among(tools, &nodes, tessera, waits).await {
         Err(nobody) if nobody.is_nowhere => {
             let has_new = tools.peers.look_around(&tools.remote, nodes, &[], LOOK_AROUND_MAX).await?;
-            if has_new { find_among(tools, &self::nodes(tools), tessera).await } else { Err(nobody) }
+            if has_new { find_among(tools, &self::nodes(tools), tessera, waits).await } else { Err(nobody) }
         }
         found => found,
     }
@@ -130,14 +141,24 @@ pub(super) fn nodes(tools: &Tools) -> Vec<NodeId> {
     nodes
 }
 
-async fn find_among(tools: &Tools, nodes: &[NodeId], tessera: TesseraId) -> Result<Sources, Nobody> {
+async fn find_among(
+    tools: &Tools,
+    nodes: &[NodeId],
+    tessera: TesseraId,
+    waits: Waits,
+) -> Result<Sources, Nobody> {
     let mut manifest = own_manifest(tools, tessera).await?;
-    let asked = stream::iter(nodes.to_vec()).map(|node| ask(tools, node, tessera));
+    let mut silent: BTreeSet<NodeId> = nodes.iter().copied().collect();
+    let asked =
+        stream::iter(nodes.to_vec()).map(|node| async move { (node, ask(tools, node, tessera).await) });
     let mut asked = asked.buffer_unordered(ASKED_AT_ONCE);
     let (mut said, mut absent, mut may_be_more) = (Vec::new(), 0, false);
-    while let Some(answer) = asked.next().await {
+    loop {
+        let patience = if waits == Waits::ForEnough && are_enough(&said) { LATE } else { Duration::MAX };
+        let Ok(Some((node, answer))) = timeout(patience, asked.next()).await else { break };
         match answer {
             Ok((found, one)) => {
+                silent.remove(&node);
                 manifest.get_or_insert(found);
                 said.push(one);
             }
@@ -185,7 +206,13 @@ async fn find_among(tools: &Tools, nodes: &[NodeId], tessera: TesseraId) -> Resu
     }
     layouts
         .sort_by_key(|located| std::cmp::Reverse((located.placements.len().min(1), located.known_to.len())));
-    Ok(Sources { manifest, layouts, may_be_more })
+    Ok(Sources { manifest, layouts, may_be_more, silent: silent.into_iter().collect() })
+}
+
+/// Whether these have named the holders, and are as many as it takes of them.
+fn are_enough(said: &[Said]) -> bool {
+    let data = said.iter().flat_map(|one| &one.layouts).map(|layout| layout.layout().code().k()).max();
+    data.is_some_and(|data| said.len() >= data.into()) && said.iter().any(|one| one.placement.is_some())
 }
 
 pub(super) async fn own_manifest(
@@ -230,5 +257,7 @@ const NODES_MAX: usize = 256;
 const ASKED_AT_ONCE: usize = 16;
 /// Nodes that are asked whom they know.
 const LOOK_AROUND_MAX: usize = 16;
+/// How long another one is waited for when enough have answered.
+const LATE: Duration = Duration::from_millis(100);
 /// How long a node may take to send the documents.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(10);

@@ -1,6 +1,10 @@
 //! Asking who is there: nodes that may keep a tessera, how much room they have, and what they are lost together with.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 use futures::{StreamExt, stream};
 use proto::{
@@ -17,6 +21,25 @@ pub(super) struct Present {
     pub(super) candidate: Candidate,
     /// How much more it keeps for this node's author, in bytes.
     pub(super) room_bytes: u64,
+}
+
+/// What nodes have just said, so that jobs which begin together ask each of them once. Who has less room since then refuses.
+#[derive(Default)]
+pub(super) struct Heard(Mutex<BTreeMap<NodeId, (Instant, Present)>>);
+
+impl Heard {
+    fn lately(&self, node: NodeId) -> Option<Present> {
+        let lately = self.lock().get(&node).copied().filter(|(at, _)| at.elapsed() < HEARD_FOR);
+        lately.map(|(_, present)| present)
+    }
+
+    fn keep(&self, present: Present) {
+        self.lock().insert(present.candidate.node, (Instant::now(), present));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<NodeId, (Instant, Present)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What came of asking.
@@ -62,13 +85,18 @@ pub(super) async fn survey(tools: &Tools, tessera: TesseraId) -> Survey {
 }
 
 async fn ask(tools: &Tools, node: NodeId) -> Result<Present, Turned> {
+    if let Some(present) = tools.heard.lately(node) {
+        return Ok(present);
+    }
     let asked = async {
         let greeting = tools.remote.hello(node, false, None).await?;
         let address = tools.pool.lease(node).await?.address();
         let known = tools.peers.book().peers.get(&node).and_then(|known| known.author);
         let operator = greeting.author.or(known);
         let candidate = Candidate { node, operator, network: Some(Network::of(address.ip())) };
-        Ok(Present { candidate, room_bytes: greeting.allowance_bytes })
+        let present = Present { candidate, room_bytes: greeting.allowance_bytes };
+        tools.heard.keep(present);
+        Ok(present)
     };
     let because = |reason: String| Turned { node, reason };
     match timeout(PATIENCE, asked).await {
@@ -80,5 +108,7 @@ async fn ask(tools: &Tools, node: NodeId) -> Result<Present, Turned> {
 /// Twice as many as the widest stripe has fragments: some of them will have no room.
 const ENOUGH: usize = 2 * proto::limits::STRIPE_TOTAL_MAX as usize;
 const ASKED_AT_ONCE: usize = 16;
+/// How long an answer counts.
+const HEARD_FOR: Duration = Duration::from_secs(1);
 /// How long a node may take to say that it is there.
 const PATIENCE: Duration = Duration::from_secs(10);

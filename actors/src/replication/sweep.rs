@@ -15,7 +15,7 @@ use super::{
     Tools, adopt,
     message::{Progress, ReplicationMsg, Step},
     repair::{self, claim_ours},
-    sources,
+    sources::{self, Waits},
     standing::{self, Known, Since},
     turn::{self, Turn},
 };
@@ -195,7 +195,7 @@ impl Sweep<'_> {
     /// Asks others whether somebody else keeps it by now. Whether that is so.
     async fn learn(&self, known: &mut Known) -> Result<bool, ActorError> {
         let (tools, tessera) = (self.tools, known.placement.tessera);
-        let sources = match sources::find(tools, tessera).await {
+        let sources = match sources::find(tools, tessera, Waits::ForAll).await {
             Ok(sources) => sources,
             Err(nobody) => {
                 tracing::debug!(%tessera, error = %nobody.error, "nobody else knows of it");
@@ -281,7 +281,8 @@ impl Sweep<'_> {
     /// Begins to mend those whose turn it is.
     async fn mend(&self) -> Result<(), ActorError> {
         let (tools, records) = (self.tools, self.tools.storage.records());
-        loop {
+        // Who goes mends nothing: the next holder does.
+        while tools.peers.book().leaving_since_ms.is_none() {
             let Ok(permit) = tools.mending.clone().try_acquire_owned() else { return Ok(()) };
             let now_ms = clock::now_ms();
             let due = records.watched(Which::Due { now_ms, limit: 1 }).await?;
@@ -312,6 +313,7 @@ impl Sweep<'_> {
                 return Ok(());
             }
         }
+        Ok(())
     }
 
     /// Brings up to date what is counted.
