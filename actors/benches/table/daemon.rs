@@ -16,7 +16,8 @@ use crate::Result;
 /// A daemon without any configuration, which ends with this.
 pub(crate) struct Daemon {
     child: Child,
-    socket: PathBuf,
+    binary: PathBuf,
+    data: PathBuf,
 }
 
 /// What a process has used since it began.
@@ -34,17 +35,24 @@ pub(crate) struct Used {
 pub(crate) struct Connection(BufStream<UnixStream>);
 
 impl Daemon {
-    /// Starts one in an empty folder, and waits until it takes requests.
+    /// Starts one in an empty folder, and waits until it takes requests. It talks to no other node.
     pub(crate) async fn start(folder: &Path) -> Result<Self> {
+        Self::listening(folder, "off").await
+    }
+
+    /// The same, at this address for other nodes.
+    pub(crate) async fn listening(folder: &Path, address: &str) -> Result<Self> {
         let bench = std::env::current_exe()?;
-        let node = bench.ancestors().nth(2).ok_or("the bench lies in no target folder")?.join("node");
-        let mut command = Command::new(&node);
+        let binary = bench.ancestors().nth(2).ok_or("the bench lies in no target folder")?.join("node");
+        let data = folder.join("data");
+        let mut command = Command::new(&binary);
         command.env_clear().env("HOME", folder).env("TESSERAS_OBSERVABILITY__METRICS_ADDR", "off");
-        command.env("TESSERAS_NODE__LISTEN_ADDR", "off");
-        command.arg("--data-dir").arg(folder.join("data")).arg("run");
+        command.env("TESSERAS_NODE__LISTEN_ADDR", address);
+        command.arg("--data-dir").arg(&data).arg("run");
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let child = child.map_err(|error| format!("{}: {error}; `make bench` builds it", node.display()))?;
-        let daemon = Self { child, socket: folder.join("data/node.sock") };
+        let child =
+            child.map_err(|error| format!("{}: {error}; `make bench` builds it", binary.display()))?;
+        let daemon = Self { child, binary, data };
         let deadline = Instant::now() + Duration::from_secs(30);
         while daemon.connect().await.is_err() {
             if Instant::now() > deadline {
@@ -57,7 +65,17 @@ impl Daemon {
 
     /// Another connection.
     pub(crate) async fn connect(&self) -> Result<Connection> {
-        Ok(Connection(BufStream::new(UnixStream::connect(&self.socket).await?)))
+        Ok(Connection(BufStream::new(UnixStream::connect(self.data.join("node.sock")).await?)))
+    }
+
+    /// Runs a command of its command line, which must succeed, and returns what it printed.
+    pub(crate) async fn command(&self, words: &[&str]) -> Result<String> {
+        let mut command = tokio::process::Command::new(&self.binary);
+        let output = command.env_clear().arg("--data-dir").arg(&self.data).args(words).output().await?;
+        if !output.status.success() {
+            return Err(format!("{words:?}: {}", String::from_utf8_lossy(&output.stderr)).into());
+        }
+        Ok(String::from_utf8(output.stdout)?.trim().to_owned())
     }
 
     /// The sum of all series of a metric.

@@ -15,18 +15,19 @@ use crate::{
     metrics::RequestMetrics,
 };
 
-/// Asks, and returns the answer with the bytes that follow it. What is not answered takes no time that would say anything.
+/// Asks, and returns the answer with the bytes that follow it. `sent` is called when all of the request is on its way. What is not answered takes no time that would say anything.
 pub(super) async fn ask(
     lease: &Lease,
     request: &Request,
     bulk: Bytes,
+    sent: &(dyn Fn() + Send + Sync),
     metrics: &RequestMetrics,
 ) -> Result<(Answer, Bytes), PeerTrouble> {
     let begun = Instant::now();
     let (mut send, mut receive) = lease.open().await?;
     let question = request.frame();
     metrics.sent(question.len() + bulk.len());
-    let frame = talk(&mut send, &mut receive, question, bulk).await.map_err(trouble)?;
+    let frame = talk(&mut send, &mut receive, question, bulk, sent).await.map_err(trouble)?;
     metrics.received(FRAME_HEAD_BYTES + frame.body.len());
     let answer = frames::answer(&frame).map_err(trouble)?;
     // Before what follows it is read: a document of 16 MiB is no answer to an empty question.
@@ -57,6 +58,7 @@ async fn talk(
     receive: &mut RecvStream,
     question: Vec<u8>,
     bulk: Bytes,
+    sent: &(dyn Fn() + Send + Sync),
 ) -> Result<Frame, FrameError> {
     // A slow line has its time to send, and the other side then has its time to answer.
     let to_send = match u32::try_from(bulk.len()).unwrap_or(u32::MAX) {
@@ -67,13 +69,14 @@ async fn talk(
     tokio::pin!(answer);
     let early = tokio::select! {
         biased;
-        sent = tell(send, question, bulk) => match sent {
+        told = tell(send, question, bulk) => match told {
             // Whoever stops reading says why.
             Ok(()) | Err(FrameError::Ended) => None,
             Err(error) => return Err(error),
         },
         early = &mut answer => Some(early),
     };
+    sent();
     match early {
         None => answer.await,
         Some(early) => {

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use proto::{
     AccountId, Checksum, NodeId, TesseraId,
     compare::{Digest, Question, Sum},
@@ -232,7 +231,7 @@ impl<'a> Theirs<'a> {
     async fn ask(&mut self, question: Question) -> Result<Answer, ActorError> {
         let request = Request::Compare { account: self.account, question };
         let asked = |_: &Lease| Ok(request.clone());
-        let question = super::Question { request: &asked, introduced: true, bulk: Bytes::new() };
+        let question = super::Question { introduced: true, ..super::Question::plain(&asked) };
         let answer = self.remote.ask(self.node, question).await?.answer;
         self.requests += 1;
         self.bytes += (request.frame().len() + answer.frame().len()) as u64;

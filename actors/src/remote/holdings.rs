@@ -71,7 +71,7 @@ impl Remote {
     pub(super) async fn introduced(&self, lease: &Lease) -> Result<(), PeerTrouble> {
         let greet = async {
             let (answer, _) =
-                ask(lease, &self.peers.greeting(false, None), Bytes::new(), &self.metrics).await?;
+                ask(lease, &self.peers.greeting(false, None), Bytes::new(), &|| (), &self.metrics).await?;
             self.greeted(lease, answer).map(drop)
         };
         lease.introduce(greet).await
@@ -144,7 +144,8 @@ impl Remote {
     ) -> Result<(), ActorError> {
         let length = length(&bytes);
         let request = |_: &Lease| Ok(Request::PutDocument { tessera, document, layout, length });
-        let told = self.ask(node, Question { request: &request, introduced: true, bulk: bytes }).await?;
+        let question = Question { introduced: true, bulk: bytes, ..Question::plain(&request) };
+        let told = self.ask(node, question).await?;
         self.judged(
             node,
             match told.answer {
@@ -164,10 +165,23 @@ impl Remote {
         layout: Checksum,
         fragment: &Fragment,
     ) -> Result<Kept, ActorError> {
+        self.send_fragment(node, author, id, layout, fragment, &|| ()).await
+    }
+
+    /// The same; `sent` is called when all of it is on its way, and only the answer is waited for.
+    pub(crate) async fn send_fragment(
+        &self,
+        node: NodeId,
+        author: AuthorId,
+        id: FragmentId,
+        layout: Checksum,
+        fragment: &Fragment,
+        sent: &(dyn Fn() + Send + Sync),
+    ) -> Result<Kept, ActorError> {
         let (checksum, length) = (fragment.checksum(), length(fragment.bytes()));
         let request = |_: &Lease| Ok(Request::PutFragment { fragment: id, checksum, length, layout });
         let bulk = fragment.bytes().clone();
-        let told = self.ask(node, Question { request: &request, introduced: true, bulk }).await?;
+        let told = self.ask(node, Question { request: &request, introduced: true, bulk, sent }).await?;
         let is_right = |receipt: &Receipt| {
             receipt.deliverer == self.peers.us()
                 && receipt.author == author
@@ -211,7 +225,7 @@ impl Remote {
                 order.sign(key).map_err(|error| PeerTrouble::Malformed { what: error.to_string() })?;
             Ok(Request::DropFragments { order: order.bytes().clone() })
         };
-        let question = Question { request: &request, introduced: true, bulk: Bytes::new() };
+        let question = Question { introduced: true, ..Question::plain(&request) };
         let told = self.ask(node, question).await?;
         let count = self.judged(
             node,

@@ -80,7 +80,8 @@ impl Remote {
         let request = (question.request)(lease)?;
         // Whoever asks locally waits for its turn.
         let _ = self.throttles.upload.pass(question.bulk.len(), Duration::MAX).await;
-        let (answer, bytes) = ask::ask(lease, &request, question.bulk.clone(), &self.metrics).await?;
+        let (answer, bytes) =
+            ask::ask(lease, &request, question.bulk.clone(), question.sent, &self.metrics).await?;
         let _ = self.throttles.download.pass(bytes.len(), Duration::MAX).await;
         Ok((answer, bytes))
     }
@@ -131,6 +132,8 @@ struct Question<'a> {
     introduced: bool,
     /// What follows the request.
     bulk: Bytes,
+    /// Called when all of it is on its way.
+    sent: &'a (dyn Fn() + Send + Sync),
 }
 
 /// What was answered.
@@ -143,6 +146,6 @@ struct Told {
 impl<'a> Question<'a> {
     /// One that anybody may ask, and that nothing follows.
     fn plain(request: &'a (dyn Fn(&Lease) -> Result<Request, PeerTrouble> + Send + Sync)) -> Self {
-        Self { request, introduced: false, bulk: Bytes::new() }
+        Self { request, introduced: false, bulk: Bytes::new(), sent: &|| () }
     }
 }

@@ -1,9 +1,9 @@
 //! Fetching: a tessera that others keep is brought back, stripe by stripe, and then all of it compared with what its author
 //! signed. What is here already is not fetched again.
 
-use std::{pin::pin, time::Duration};
+use std::{future::ready, time::Duration};
 
-use futures::{StreamExt, future::try_join_all, stream};
+use futures::{StreamExt, TryStreamExt, future::try_join_all, stream};
 use proto::{
     AccountId, Checksum, Fragment, FragmentId, NodeId, TesseraId, layout::SignedLayout, record::DocumentKind,
 };
@@ -120,17 +120,19 @@ impl<'a> Fetching<'a> {
         self.progress.send_replace(Progress::of(Step::Receiving, layout.content_len()));
         let mut hasher = blake3::Hasher::new();
         let stripes = stream::iter(layout.stripe_numbers()).map(|stripe| self.stripe(stripe));
-        let mut stripes = pin!(stripes.buffered(STRIPES_AHEAD));
-        while let Some(whole) = stripes.next().await {
-            let whole = whole?;
-            let length: u64 = whole.data.iter().map(|chunk| chunk.bytes().len() as u64).sum();
+        let stripes = stripes.buffered(STRIPES_AHEAD).inspect_ok(|whole| {
             for chunk in &whole.data {
                 hasher.update(chunk.bytes());
             }
-            self.keep(whole).await?;
+        });
+        // One is written while the next comes.
+        let kept = stripes.map_ok(|whole| self.keep(whole)).try_buffered(STRIPES_AHEAD);
+        kept.try_for_each(|length| {
             self.tools.metrics.received(length);
             self.progress.send_modify(|progress| progress.done_bytes += length);
-        }
+            ready(Ok(()))
+        })
+        .await?;
         if Checksum::from_bytes(*hasher.finalize().as_bytes()) != manifest.content_hash {
             let kept = if self.copy == Some(self.layout().checksum()) {
                 "what is here of it was left as it is"
@@ -246,11 +248,12 @@ impl<'a> Fetching<'a> {
         }
     }
 
-    /// Keeps the data of a stripe, and with it the documents that say what it is.
-    async fn keep(&self, whole: Whole) -> Result<(), ActorError> {
+    /// Keeps the data of a stripe, and with it the documents that say what it is. Returns how many bytes it is.
+    async fn keep(&self, whole: Whole) -> Result<u64, ActorError> {
         let Whole { stripe, data, _memory, .. } = whole;
+        let length = data.iter().map(|chunk| chunk.bytes().len() as u64).sum();
         let kept = (0..).zip(data).map(|(index, fragment)| self.keep_one(stripe, index, fragment));
-        try_join_all(kept).await.map(drop)
+        try_join_all(kept).await.map(|_| length)
     }
 
     async fn keep_one(&self, stripe: u32, index: u16, fragment: Fragment) -> Result<(), ActorError> {

@@ -278,13 +278,16 @@ impl Shipment<'_> {
 
     async fn try_to_send(&self, node: NodeId, id: FragmentId, fragment: &Fragment) -> Result<(), ActorError> {
         let layout = self.layout.layout();
-        let _turn = self.tools.transfers.turn(layout.fragment_len_at(id.stripe, id.index)).await;
+        let turn = self.tools.transfers.turn(layout.fragment_len_at(id.stripe, id.index)).await;
         let number = layout.number(id.stripe, id.index).unwrap_or_default();
         self.introduce(node, Paper::Root).await?;
         self.introduce(node, Paper::Page(layout.page_of(number).0)).await?;
         let author = self.origin.manifest().manifest().author;
         let (remote, root) = (&self.tools.remote, self.layout.checksum());
-        remote.put_fragment(node, author, id, root, fragment).await.map(drop)
+        // While the holder writes it and says so, another may be sent.
+        let turn = Mutex::new(turn);
+        let sent = || drop(turn.lock().unwrap_or_else(PoisonError::into_inner).take());
+        remote.send_fragment(node, author, id, root, fragment, &sent).await.map(drop)
     }
 
     /// Gives a node documents, once.

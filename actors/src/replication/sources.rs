@@ -250,6 +250,6 @@ const ASKED_AT_ONCE: usize = 16;
 /// Nodes that are asked whom they know.
 const LOOK_AROUND_MAX: usize = 16;
 /// How long another one is waited for when enough have answered.
-const LATE: Duration = Duration::from_millis(300);
+const LATE: Duration = Duration::from_millis(100);
 /// How long a node may take to send the documents.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(10);

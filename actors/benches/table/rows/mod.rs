@@ -8,6 +8,7 @@ mod memory;
 mod network;
 mod put;
 mod rebuild;
+mod replication;
 mod scrub;
 mod start;
 mod wal;
@@ -51,6 +52,11 @@ pub(crate) const ROWS: &[Entry] = &[
     Entry { name: "peer-proof", run: |bench| Box::pin(network::one(bench)) },
     Entry { name: "peer-stalled", run: |bench| Box::pin(network::stalled(bench)) },
     Entry { name: "peer-flooded", run: |bench| Box::pin(network::flooded(bench)) },
+    Entry { name: "publish-256m", run: |bench| Box::pin(replication::one_large(bench)) },
+    Entry { name: "publish-1000-small", run: |bench| Box::pin(replication::many(bench)) },
+    Entry { name: "fetch-256m", run: |bench| Box::pin(replication::with_a_third_dead(bench)) },
+    Entry { name: "repair-256m", run: |bench| Box::pin(replication::one_lost(bench)) },
+    Entry { name: "memory-4g", run: |bench| Box::pin(replication::of_a_large_one(bench)) },
     Entry { name: "create-export-1g", run: |bench| Box::pin(archive::create_and_export(bench)) },
     Entry { name: "scrub", run: |bench| Box::pin(scrub::alone(bench)) },
     Entry { name: "scrub-beside", run: |bench| Box::pin(scrub::beside_others(bench)) },

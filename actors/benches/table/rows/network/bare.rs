@@ -63,6 +63,8 @@ fn endpoint(seed: u8) -> Result<(Raw, Handle)> {
         runtime.block_on(async move {
             let mut transport = TransportConfig::default();
             transport.max_concurrent_bidi_streams(VarInt::from_u32(1024));
+            // Others take their turns meanwhile.
+            transport.keep_alive_interval(Some(Duration::from_secs(5)));
             let raw = Raw::bind(&NodeKey::from_seed([seed; 32]), ([127, 0, 0, 1], 0).into(), transport);
             // Whoever started it waits for it.
             let _ = told.send((raw, handle));
@@ -107,6 +109,55 @@ async fn ask(connection: &Connection, length: u32) -> Result<()> {
         left -= chunk.bytes.len();
     }
     if left > 0 { Err("bare quinn lost some bytes".into()) } else { Ok(()) }
+}
+
+/// Connections between one endpoint and many.
+pub(crate) struct Fan(Vec<Connection>);
+
+impl Fan {
+    /// So many that ask one.
+    pub(crate) async fn to_many(many: usize) -> Result<Self> {
+        let (server, serving) = endpoint(20)?;
+        let at = (server.node(), server.address()?);
+        serving.spawn(serve(server));
+        let mut connections = Vec::new();
+        for number in 0..many {
+            let (client, thread) = endpoint(30 + u8::try_from(number)?)?;
+            connections.push(dial(&client, &thread, at).await?);
+        }
+        Ok(Self(connections))
+    }
+
+    /// One that asks so many.
+    pub(crate) async fn from_many(many: usize) -> Result<Self> {
+        let (client, thread) = endpoint(20)?;
+        let mut connections = Vec::new();
+        for number in 0..many {
+            let (server, serving) = endpoint(30 + u8::try_from(number)?)?;
+            let at = (server.node(), server.address()?);
+            serving.spawn(serve(server));
+            connections.push(dial(&client, &thread, at).await?);
+        }
+        Ok(Self(connections))
+    }
+
+    /// Has so many pieces of so many bytes come over each of them, one after the other on each.
+    pub(crate) async fn carry(&self, pieces: usize, length: u32) -> Result<()> {
+        let mut all = JoinSet::new();
+        for connection in &self.0 {
+            let connection = connection.clone();
+            all.spawn(async move {
+                for _ in 0..pieces {
+                    ask(&connection, length).await?;
+                }
+                Result::Ok(())
+            });
+        }
+        while let Some(ended) = all.join_next().await {
+            ended??;
+        }
+        Ok(())
+    }
 }
 
 /// A contender that asks.

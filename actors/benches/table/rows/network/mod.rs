@@ -11,6 +11,7 @@ mod requests;
 mod transfers;
 
 pub(crate) use attacked::{flooded, stalled};
+pub(crate) use bare::Fan;
 pub(crate) use compare::{few_tesserae, many_tesserae};
 pub(crate) use proof::one;
 pub(crate) use requests::{attest, pooled};

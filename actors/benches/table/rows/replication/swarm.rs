@@ -131,15 +131,7 @@ pub(super) async fn introduce(dials: &System, answers: &System) -> Result<()> {
 /// Waits until a job has ended, as it was asked for.
 pub(super) async fn ended(system: &System, job: ReplicationJob) -> Result<()> {
     if let Some(mut progress) = system.replication.watch(job.id).await? {
-        let begun = Instant::now();
-        let mut last = None;
-        while progress.changed().await.is_ok() {
-            let now = *progress.borrow_and_update();
-            if std::env::var_os("PHASES").is_some() && last != Some(now.step) {
-                last = Some(now.step);
-                crate::tell(&format!("    {:?} at {:?}", now.step, begun.elapsed()))?;
-            }
-        }
+        while progress.changed().await.is_ok() {}
     }
     loop {
         let jobs = system.storage.records().replication_jobs(Jobs::One(job.id)).await?;
