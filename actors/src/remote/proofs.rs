@@ -1,6 +1,6 @@
 //! Having other nodes prove that they have what they claim. A claim speaks of records; only bytes prove anything.
 
-use proto::{FragmentId, NodeId, TesseraId, proof, wire::RefusalKind};
+use proto::{Checksum, FragmentId, NodeId, TesseraId, proof, wire::RefusalKind};
 
 use super::{Remote, refused};
 use crate::{
@@ -58,13 +58,25 @@ impl Remote {
             expected.fragments.into_iter().find(|row| (row.index, row.checksum) == (index, claimed.checksum));
         let row =
             row.ok_or_else(|| ActorError::NotFound { what: format!("a layout of {tessera} with it") })?;
-        let groups = proof::groups(row.length);
+        let fragment = FragmentId { tessera, stripe, index };
+        self.prove_this(records, holder, fragment, (row.checksum, row.length)).await
+    }
+
+    /// The same of one fragment, which has this checksum and so many bytes.
+    pub(crate) async fn prove_this(
+        &self,
+        records: &RecordsHandle,
+        holder: NodeId,
+        fragment: FragmentId,
+        (checksum, length): (Checksum, u32),
+    ) -> Result<Proven, Unproven> {
+        let groups = proof::groups(length);
         let group = fastrand::u32(..groups.max(1));
-        let proof = self.prove(holder, row.checksum, row.length, group).await;
+        let proof = self.prove(holder, checksum, length, group).await;
         if let Some(outcome) = outcome(&proof) {
             self.metrics.proof(outcome);
         }
-        let (fragment, at_ms) = (FragmentId { tessera, stripe, index }, clock::now_ms());
+        let at_ms = clock::now_ms();
         let bytes = match proof {
             Ok(bytes) => bytes,
             Err(error) => {
@@ -77,7 +89,7 @@ impl Remote {
                 return Err(Unproven { fragment: Some(fragment), error });
             }
         };
-        records.note(vec![Note::Proof { holder, fragment, checksum: row.checksum, at_ms }]).await?;
+        records.note(vec![Note::Proof { holder, fragment, checksum, at_ms }]).await?;
         Ok(Proven { fragment, group, groups, bytes })
     }
 }

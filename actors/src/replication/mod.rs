@@ -4,8 +4,8 @@
 //! 1. A job is written down before it is acknowledged and goes on after a restart. No fragment is sent again that there is
 //!    evidence for: a receipt, or when repairing what its holder has said since the repair began.
 //! 2. The guarantee is computed from what holders say that they have, never from what was planned.
-//! 3. Memory for a stripe is reserved before it is read, out of what is shared by all that work; at most half of that, or
-//!    the widest stripe.
+//! 3. Memory for a stripe is reserved before it is read, out of what is shared by all that work; at most three quarters of
+//!    that, or the widest stripe.
 //! 4. Fragments are read from storage and not through the cache: a scan would empty it.
 //! 5. Absent on purpose: connections (the pool's), what is known of others (the peers').
 
@@ -26,6 +26,7 @@ mod placing;
 mod publish;
 mod recover;
 mod repair;
+mod retiring;
 mod retract;
 mod sending;
 mod sources;
@@ -155,9 +156,9 @@ impl Reserved {
 }
 
 impl Memory {
-    /// At most half of this, but enough for the widest stripe.
+    /// At most three quarters of this, which is two of the widest stripes by default, but enough for one.
     fn new(shared: Budget) -> Self {
-        let own = Budget::new((shared.total_bytes() / 2).max(STRIPE_BYTES_MAX));
+        let own = Budget::new((shared.total_bytes() / 4 * 3).max(STRIPE_BYTES_MAX));
         Self { shared, own }
     }
 

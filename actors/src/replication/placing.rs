@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use futures::future::join_all;
 use proto::{
-    AuthorKey, Checksum, NodeId, NodeKey, TesseraId,
+    AuthorKey, Checksum, FragmentId, NodeId, NodeKey, TesseraId,
     layout::{Code, Layout, SignedLayout},
     placement::{Candidate, Placement, SignedPlacement},
     record::{DOCUMENT_FIELDS_BYTES, DocumentKind},
@@ -29,8 +29,8 @@ use super::{
 };
 use crate::{
     error::ActorError,
-    remote,
-    storage::{KeptPlacement, Note, PLACE_BYTES},
+    remote::{self, Unproven},
+    storage::{KeptPlacement, Note, PLACE_BYTES, RecordsHandle},
 };
 
 /// A tessera that is given to holders.
@@ -109,10 +109,10 @@ impl Placing<'_> {
 
     /// Has each node show a piece of what it has just signed to have. Whoever has not got it is turned down.
     async fn prove(&self, holders: &mut Holders, proven: &mut BTreeSet<NodeId>) {
-        let (records, checksums) = (self.tools.storage.records(), self.tools.storage.checksums_door());
+        let records = self.tools.storage.records();
+        let placed = &*holders;
         let prove = |node: NodeId| {
-            let (remote, tessera) = (&self.tools.remote, self.tessera());
-            let proof = remote.prove_one(&records, &checksums, node, tessera);
+            let proof = self.prove_one(&records, placed, node);
             async move { (node, timeout(PROVEN_WITHIN, proof).await) }
         };
         let new: Vec<_> = holders.took().iter().copied().filter(|node| proven.insert(*node)).collect();
@@ -124,6 +124,29 @@ impl Placing<'_> {
                 holders.turn(node, format!("it has not got what it signed for ({})", unproven.error));
             }
         }
+    }
+
+    /// Has one show a piece of any fragment that it is to keep.
+    async fn prove_one(
+        &self,
+        records: &RecordsHandle,
+        holders: &Holders,
+        node: NodeId,
+    ) -> Result<(), Unproven> {
+        let (layout, stripes) = (self.layout.layout(), self.layout.layout().stripe_numbers());
+        let Some(index) = fastrand::choice(holders.indices(node).collect::<Vec<_>>()) else { return Ok(()) };
+        let width = |stripe| {
+            let (data, parity) = layout.stripe_width(stripe);
+            data + parity
+        };
+        // The last stripe may have fewer fragments.
+        let any = fastrand::u32(stripes.clone());
+        let stripe = if index < width(any) { any } else { stripes.start };
+        let checksums = self.pages.checksums(stripe, width(stripe)).await?;
+        let Some(checksum) = checksums.get(usize::from(index)) else { return Ok(()) };
+        let fragment = FragmentId { tessera: self.tessera(), stripe, index };
+        let expected = (*checksum, layout.fragment_len_at(stripe, index));
+        self.tools.remote.prove_this(records, node, fragment, expected).await.map(drop)
     }
 
     /// Writes down who is to keep it, before anybody is sent anything.

@@ -1,11 +1,10 @@
 //! Publishing: a tessera that is here is given to other nodes, and then it is looked how safe it is.
 
-use std::{collections::BTreeSet, ops::Range, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
 use proto::{
-    AccountId, AuthorKey, FragmentId, NodeId, TesseraId,
+    AccountId, AuthorKey, FragmentId, TesseraId,
     layout::{Code, Layout, SignedLayout},
-    limits::DROP_FRAGMENTS_MAX,
     placement::{Candidate, Placement, SignedPlacement},
     record::DocumentKind,
 };
@@ -18,6 +17,7 @@ use super::{
     origin::Origin,
     pages::Pages,
     placing::{Placing, Signer, room_needed},
+    retiring::{drop_there, tidy},
     sending::Evidence,
     standing::Operators,
     survey::{Survey, domains, survey},
@@ -95,6 +95,8 @@ impl Publication<'_> {
         let told = placing.told(&operators, turned, survey.known).await?;
         if told.is_as_asked() {
             self.retire(&layout).await?;
+            let (stripes, keep) = (layout.layout().stripe_numbers(), holders.nodes());
+            tidy(self.tools, self.author, self.tessera(), &stripes, &keep).await?;
         }
         Ok(told)
     }
@@ -131,7 +133,7 @@ impl Publication<'_> {
             let Some(old) = old.map(|old| old.layout().stripe_numbers()) else { continue };
             let mut is_gone = true;
             for node in signed.placement().holders.iter().flatten().collect::<BTreeSet<_>>() {
-                if let Err(error) = self.drop_there(*node, &old).await {
+                if let Err(error) = drop_there(self.tools, self.author, tessera, *node, &old).await {
                     tracing::warn!(%node, %tessera, %error, "it still keeps what is not needed any more");
                     is_gone = false;
                 }
@@ -141,20 +143,6 @@ impl Publication<'_> {
             }
         }
         Ok(())
-    }
-
-    /// Has a node drop what it has signed to keep of these stripes.
-    async fn drop_there(&self, node: NodeId, stripes: &Range<u32>) -> Result<(), ActorError> {
-        let (records, tessera) = (self.tools.storage.records(), self.tessera());
-        loop {
-            let receipts = records.receipts(node, tessera, (stripes.start, 0), DROPPED_AT_ONCE).await?;
-            let places = receipts.iter().map(|receipt| (receipt.fragment.stripe, receipt.fragment.index));
-            let places: Vec<_> = places.filter(|(stripe, _)| stripes.contains(stripe)).collect();
-            if places.is_empty() {
-                return Ok(());
-            }
-            self.tools.remote.drop_fragments(node, self.author, tessera, &places).await?;
-        }
     }
 
     fn tessera(&self) -> TesseraId {
@@ -236,6 +224,3 @@ fn without_room<'a>(survey: &'a Survey, chosen: &'a [Candidate]) -> impl Iterato
 
 /// Documents that are written together: each may have 64 KiB.
 const DOCUMENTS_AT_ONCE: usize = 16;
-/// Fragments that are dropped with one order.
-const DROPPED_AT_ONCE: u32 = 1024;
-const _: () = assert!(DROPPED_AT_ONCE as usize <= DROP_FRAGMENTS_MAX);

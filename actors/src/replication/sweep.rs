@@ -15,6 +15,7 @@ use super::{
     Tools, adopt,
     message::{Progress, ReplicationMsg, Step},
     repair::{self, claim_ours},
+    retiring::tidy,
     sources::{self, Waits},
     standing::{self, Known, Since},
     turn::{self, Turn},
@@ -154,6 +155,14 @@ impl Sweep<'_> {
             Some(0) => self.prove(tessera, &alive, now_ms).await?,
             _ => None,
         };
+        if !is_below
+            && found.guarantee.survives >= Some(tools.config.wanted.survive)
+            && let Some(key) = tools.author.as_ref().filter(|key| key.id() == known.author)
+        {
+            // Who comes back after it was replaced has what somebody else keeps now.
+            let holders = known.placement.holders.iter().flatten().copied().collect();
+            tidy(tools, key, tessera, &known.layout.layout().stripe_numbers(), &holders).await?;
+        }
         let Turn { below_since_ms, due_at_ms } =
             turn::next(before.below_since_ms, is_below, rank, tools.config.repair.grace, now_ms);
         // Without a copy of the whole, as many others of the stripe are read as it takes.

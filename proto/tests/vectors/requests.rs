@@ -109,7 +109,7 @@ fn question(input: &Value) -> Question {
         1 => Question::Under(prefix()[0]),
         2 => Question::Pair { prefix: prefix().try_into().unwrap(), after: read(&input["after"]) },
         3 => Question::Tessera { tessera: read(&input["tessera"]), from: read(&input["from"]) },
-        4 => Question::Tesserae { after: read(&input["after"]) },
+        5 => Question::Tesserae { after: read(&input["after"]) },
         other => panic!("level {other}"),
     }
 }
@@ -166,6 +166,6 @@ fn described_question(question: &Question) -> Value {
         Question::Under(first) => json!({"level": 1, "prefix": hex(&[*first])}),
         Question::Pair { prefix, after } => json!({"level": 2, "prefix": hex(prefix), "after": after}),
         Question::Tessera { tessera, from } => json!({"level": 3, "tessera": tessera, "from": from}),
-        Question::Tesserae { after } => json!({"level": 4, "after": after}),
+        Question::Tesserae { after } => json!({"level": 5, "after": after}),
     }
 }

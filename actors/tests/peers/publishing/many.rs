@@ -231,6 +231,16 @@ async fn seven_liars_of_twenty_four_are_no_holders_and_nothing_of_theirs_is_kept
     assert_eq!(state, JobState::Done, "{told:?}");
     is_intact(&reader, tessera).await;
 
+    // Whatever they say of who keeps it, nobody who is honest is passed over when it is mended.
+    let job = author.system.replication.repair(tessera.id()).await.unwrap();
+    let (_, told) = ended(author, job.id).await;
+    let (_, after) = published(author, tessera).await;
+    let honest = nodes[ALL.len()..].iter().map(Node::id);
+    for (index, node) in (0..).zip(&placement.placement().holders) {
+        let stays = node.is_some_and(|node| honest.clone().any(|one| one == node));
+        assert!(!stays || after.placement().holders[index] == *node, "{index}: {told:?}");
+    }
+
     // Those that claim it have to show it, and cannot: whoever claims most counts for nothing.
     let liars: Vec<NodeId> = nodes[..ALL.len()].iter().map(Node::id).collect();
     let (records, door) = (storage.records(), storage.checksums_door());

@@ -52,6 +52,40 @@ async fn publisher_that_is_killed_goes_on_and_both_sides_agree() {
     agreeing::both_sides_agree(&author, &nodes, &tessera).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn repairer_that_is_killed_goes_on_and_both_sides_agree() {
+    let mut author = Node::start(1).await;
+    let mut nodes = Vec::new();
+    for seed in 20..24 {
+        let node = Node::start(seed).await;
+        introduce(&author, &node).await;
+        nodes.push(node);
+    }
+    let tessera = Tessera::new(&author.author, 1, 2_000_000);
+    tessera.keep(&author).await;
+    let (state, told) = publish(&author, tessera.id()).await;
+    assert_eq!(state, JobState::Done, "{told:?}");
+    let (layout, placement) = published(&author, &tessera).await;
+    assert!(nodes[0].system.drop_for_all(tessera.id()).await.unwrap() > 0);
+    let job = author.system.replication.repair(tessera.id()).await.unwrap();
+    for round in 1..=3 {
+        let here = async || held(&nodes[0], layout.layout()).await.len();
+        let before = here().await;
+        let more =
+            async || here().await > before || kept_job(&author, job.id).await.state != JobState::Pending;
+        until("something that was mended", more).await;
+        author.kill_and_start().await;
+        if round == 2 {
+            nodes[0].kill_and_start().await;
+            introduce(&author, &nodes[0]).await;
+        }
+    }
+    let (state, told) = ended(&author, job.id).await;
+    assert_eq!(state, JobState::Done, "{told:?}");
+    assert_eq!(published(&author, &tessera).await.1.placement().holders, placement.placement().holders);
+    agreeing::both_sides_agree(&author, &nodes, &tessera).await;
+}
+
 /// How many receipts there are.
 async fn receipts(author: &Node, nodes: &[Node], tessera: &Tessera) -> usize {
     let mut count = 0;

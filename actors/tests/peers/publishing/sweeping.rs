@@ -77,8 +77,8 @@ async fn lost_holder_is_replaced_by_itself_and_the_author_is_first() {
         introduce(node, &spare).await;
     }
     author.system.remote.hello(spare.id(), false, None).await.unwrap();
-    let lost = nodes.remove(1);
-    let had = held(&lost, layout.layout()).await;
+    let mut lost = nodes.remove(1);
+    let (address, had) = (lost.address(), held(&lost, layout.layout()).await);
     lost.system.clone().drain().await;
     until("what was lost is with the spare one", async || held(&spare, layout.layout()).await == had).await;
     until("it is safe again", async || {
@@ -91,6 +91,10 @@ async fn lost_holder_is_replaced_by_itself_and_the_author_is_first() {
     for node in &nodes {
         assert_eq!(repairs(node).await, [], "the author was there");
     }
+    // Whoever comes back has nothing to do with it any more.
+    lost.start_again(address).await;
+    until("what others keep now is dropped", async || held(&lost, layout.layout()).await.is_empty()).await;
+    assert_eq!(held(&spare, layout.layout()).await, had);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -202,4 +202,4 @@ pub(crate) async fn until(what: &str, holds: impl AsyncFn() -> bool) {
     }
 }
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);

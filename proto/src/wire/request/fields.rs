@@ -79,7 +79,7 @@ pub(super) fn read_compare(fields: &mut Fields<'_, '_>) -> Result<Option<Request
             tessera: fields.required(4, cbor::bytes32)?,
             from: (fields.required(5, Decoder::u32)?, fields.required(6, Decoder::u16)?),
         },
-        4 => Question::Tesserae { after: fields.optional(4, cbor::bytes32)? },
+        5 => Question::Tesserae { after: fields.optional(4, cbor::bytes32)? },
         _ => return Ok(None),
     };
     Ok(Some(Request::Compare { account, question }))
@@ -138,7 +138,7 @@ pub(super) fn write_question(out: &mut Writer, question: &Question) {
             out.unsigned(6, *index);
         }
         Question::Tesserae { after } => {
-            out.unsigned(2, 4_u8);
+            out.unsigned(2, 5_u8);
             after.iter().for_each(|after| out.bytes(4, after.as_bytes()));
         }
     }

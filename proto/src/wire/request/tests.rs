@@ -92,7 +92,7 @@ fn what_only_later_software_knows_is_told_from_what_is_wrong() {
     };
     assert_eq!(Request::decode(GET_DOCUMENT, &document(4)), Ok(None));
     assert_eq!(Request::decode(PUT_DOCUMENT, &document(300)), Ok(None));
-    assert_eq!(Request::decode(COMPARE, &document(5)), Ok(None));
+    assert_eq!(Request::decode(COMPARE, &document(4)), Ok(None));
     assert!(matches!(Request::decode(PEERS, &[0xa1, 1]), Err(ProtoError::Malformed { .. })));
     assert!(matches!(Request::decode(PEERS, &[]), Err(ProtoError::Malformed { .. })));
     let long = vec![0; FRAME_BYTES_MAX + 1];
