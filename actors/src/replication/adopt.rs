@@ -18,7 +18,7 @@ use super::{
     Tools,
     fetch::fetch,
     message::{Progress, Step},
-    repair::{gone, placed},
+    repair::{claim_ours, gone, placed},
     retract,
     sources::{Located, Waits, find, own_manifest},
     standing::{Operators, Since, found},
@@ -134,6 +134,11 @@ impl Ward<'_> {
         }
         let lost = gone(tools, layout.tessera(), placement).await;
         let mut operators = Operators::new(us, &tools.peers.book());
+        operators.only(holders.iter().copied().collect());
+        if placement.indices(us).next().is_some() {
+            claim_ours(tools, layout, began_ms).await?;
+            operators.count_us();
+        }
         lost.iter().for_each(|one| operators.leave_out(one.node));
         let found = found(&records, layout, &operators, Since::now(tools).or_since(began_ms)).await?;
         let known = book.peers.keys().filter(|node| book.is_wanted(**node)).count();
@@ -183,5 +188,5 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 /// Nodes that are asked where holders are.
 const ASKED_MAX: usize = 32;
 /// How long it is watched how a holder mends it: what takes longer goes on without that.
-pub(super) const MENDED_WITHIN: Duration = Duration::from_secs(120);
+pub(super) const MENDED_WITHIN: Duration = Duration::from_secs(30);
 const LOOK_AGAIN: Duration = Duration::from_secs(1);

@@ -196,7 +196,8 @@ impl Leaving<'_> {
         if retract::learn(tools, &kept.manifest, nodes).await?.is_some() {
             return Ok(None);
         }
-        let candidates = survey(tools, kept.tessera).await.with_room(0);
+        let author = kept.manifest.manifest().author;
+        let candidates = survey(tools, kept.tessera).await.without_machines_of(author).with_room(0);
         let candidates = candidates.into_iter().filter(|one| one.node != us).collect();
         let width = layout.layout().stripe_width(layout.layout().stripe_numbers().start);
         let placed = &before.placement().holders;

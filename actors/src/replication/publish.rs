@@ -91,6 +91,7 @@ impl Publication<'_> {
         turned.extend(holders.turned());
         // What those say who were turned down does not count. Who is only away has it all the same.
         let mut operators = self.operators();
+        operators.only(holders.nodes());
         holders.turned().iter().for_each(|one| operators.leave_out(one.node));
         let told = placing.told(&operators, turned, survey.known).await?;
         if told.is_as_asked() {

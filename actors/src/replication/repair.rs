@@ -68,6 +68,10 @@ pub(super) async fn repair(
     if let Some(told) = taken_back? {
         return Ok(told);
     }
+    let survey = match signer {
+        Signer::Author(_) => survey,
+        Signer::Holder(_) => survey.without_machines_of(author),
+    };
     let is_lost = |node: NodeId| lost.iter().any(|one| one.node == node);
     if placement.indices(us).next().is_some() {
         claim_ours(tools, located.layout.layout(), since_ms).await?;
@@ -93,7 +97,8 @@ pub(super) async fn repair(
     let holders = placing.place(Some(placement), &stay, candidates).await?;
     placing.introduce(&before, &holders).await?;
     let mut operators = Operators::new(us, &tools.peers.book());
-    if holders.indices(us).next().is_some() {
+    operators.only(holders.nodes());
+    if matches!(placing.signer, Signer::Holder(_)) && holders.indices(us).next().is_some() {
         operators.count_us();
     }
     let turned: Vec<_> = lost.into_iter().chain(holders.turned()).collect();

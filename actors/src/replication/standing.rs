@@ -106,6 +106,8 @@ impl Since {
 #[derive(Debug)]
 pub(super) struct Operators {
     us: Option<NodeId>,
+    /// The holders, where it is said who these are: what others claim may be given back at any time.
+    holders: Option<BTreeSet<NodeId>>,
     of: BTreeMap<NodeId, AuthorId>,
     blocked: BTreeSet<NodeId>,
 }
@@ -113,7 +115,17 @@ pub(super) struct Operators {
 impl Operators {
     pub(super) fn new(us: NodeId, book: &PeerBook) -> Self {
         let of = book.peers.iter().filter_map(|(node, known)| Some((*node, known.author?)));
-        Self { us: Some(us), of: of.collect(), blocked: book.blocked.keys().copied().collect() }
+        Self {
+            us: Some(us),
+            holders: None,
+            of: of.collect(),
+            blocked: book.blocked.keys().copied().collect(),
+        }
+    }
+
+    /// What any others claim counts for nothing.
+    pub(super) fn only(&mut self, holders: BTreeSet<NodeId>) {
+        self.holders = Some(holders);
     }
 
     /// What this node says counts for nothing.
@@ -131,7 +143,8 @@ impl Operators {
     }
 
     fn counts(&self, node: NodeId) -> bool {
-        Some(node) != self.us && !self.blocked.contains(&node)
+        let is_holder = self.holders.as_ref().is_none_or(|holders| holders.contains(&node));
+        is_holder && Some(node) != self.us && !self.blocked.contains(&node)
     }
 }
 
@@ -160,11 +173,13 @@ pub(super) async fn known(tools: &Tools, tessera: TesseraId) -> Result<Option<Kn
 }
 
 impl Known {
-    /// Whose claims count. Of others' tesserae this node keeps a part as any other does.
+    /// Whose claims count. Of others' tesserae this node keeps a part as any other does; its own copy never counts.
     pub(super) async fn operators(&self, tools: &Tools) -> Result<Operators, ActorError> {
         let (us, book) = (tools.peers.us(), tools.peers.book());
         let mut operators = Operators::new(us, &book);
-        if self.placement.indices(us).next().is_some() {
+        operators.only(self.placement.holders.iter().flatten().copied().collect());
+        let is_ours = tools.author.as_ref().is_some_and(|key| key.id() == self.author);
+        if !is_ours && self.placement.indices(us).next().is_some() {
             operators.count_us();
         }
         let doubted = tools.storage.records().doubted(self.placement.tessera).await?;
@@ -331,7 +346,7 @@ mod tests {
     fn operators() -> Operators {
         let author = AuthorId::from_bytes([1; 32]);
         let of = (11..20).map(|number| (node(number), author)).collect();
-        Operators { us: Some(node(99)), of, blocked: BTreeSet::from([node(66)]) }
+        Operators { us: Some(node(99)), holders: None, of, blocked: BTreeSet::from([node(66)]) }
     }
 
     fn since() -> Since {

@@ -8,7 +8,7 @@ use std::{
 
 use futures::{StreamExt, stream};
 use proto::{
-    NodeId, TesseraId,
+    AuthorId, NodeId, TesseraId,
     placement::{Candidate, Domain, Network, rank},
 };
 use tokio::time::timeout;
@@ -53,6 +53,12 @@ pub(super) struct Survey {
 }
 
 impl Survey {
+    /// Without the machines of an author: what is with these is no copy of its tesserae that counts.
+    pub(super) fn without_machines_of(mut self, author: AuthorId) -> Self {
+        self.present.retain(|one| one.candidate.operator != Some(author));
+        self
+    }
+
     /// Those that have room for so much.
     pub(super) fn with_room(&self, bytes: u64) -> Vec<Candidate> {
         let roomy = self.present.iter().filter(|one| one.room_bytes >= bytes);

@@ -197,7 +197,8 @@ fn report(
     if context.output.json {
         context.output.json(&told(found, missing))?;
     } else if missing.is_empty() {
-        context.output.line(format!("Here again: all {} of {}.", tesserae(all), found.author))?;
+        let all = if all == 1 { "the one tessera".to_owned() } else { format!("all {}", tesserae(all)) };
+        context.output.line(format!("Here again: {all} of {}.", found.author))?;
     } else {
         let back = all - missing.len();
         context.output.line(format!("Here again: {back} of {} of {}.", tesserae(all), found.author))?;

@@ -43,6 +43,10 @@ async fn what_is_kept_for_others_goes_to_the_next_and_nothing_else_moves() {
         assert!(placement.holders.contains(&Some(nodes[5].id())));
         assert!(!placement.holders.contains(&Some(nodes[1].id())));
     }
+    // What it has claimed a moment ago does not count any more.
+    let job = author.system.replication.repair(tessera.id()).await.unwrap();
+    let (_, told) = ended(&author, job.id).await;
+    assert_eq!(told.sentence, "Safe: survives the loss of any 2 of 5 machines.");
     // It takes nothing new, until it stays.
     let theirs = Tessera::new(&nodes[0].author, 3, 9_000);
     assert_eq!(refusal(theirs.introduce(&nodes[0], nodes[1].id()).await), RefusalKind::Forbidden);
