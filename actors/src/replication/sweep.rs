@@ -306,8 +306,7 @@ impl Sweep<'_> {
             // Somebody else may have done it meanwhile.
             let now = self.next(*before).await;
             if now.due_at_ms.is_none_or(|due_at_ms| due_at_ms > now_ms) {
-                // One that could not be looked at is asked again with the next look.
-                records.note(vec![Note::Looked(Watched { due_at_ms: None, ..now })]).await?;
+                records.note(vec![Note::Looked(now)]).await?;
                 continue;
             }
             let begun = Watched { below_since_ms: None, due_at_ms: None, ..now };
