@@ -227,18 +227,17 @@ async fn seven_liars_of_twenty_four_are_no_holders_and_nothing_of_theirs_is_kept
         replace(node, lies, &papers).await;
     }
     let reader = reader(50, nodes).await;
-    let (state, told) = fetch(&reader, tessera.id()).await;
+    // The silent are waited for: both at once.
+    let job = author.system.replication.repair(tessera.id()).await.unwrap();
+    let ((state, told), (_, mended)) = tokio::join!(fetch(&reader, tessera.id()), ended(author, job.id));
     assert_eq!(state, JobState::Done, "{told:?}");
     is_intact(&reader, tessera).await;
-
     // Whatever they say of who keeps it, nobody who is honest is passed over when it is mended.
-    let job = author.system.replication.repair(tessera.id()).await.unwrap();
-    let (_, told) = ended(author, job.id).await;
     let (_, after) = published(author, tessera).await;
     let honest = nodes[ALL.len()..].iter().map(Node::id);
     for (index, node) in (0..).zip(&placement.placement().holders) {
         let stays = node.is_some_and(|node| honest.clone().any(|one| one == node));
-        assert!(!stays || after.placement().holders[index] == *node, "{index}: {told:?}");
+        assert!(!stays || after.placement().holders[index] == *node, "{index}: {mended:?}");
     }
 
     // Those that claim it have to show it, and cannot: whoever claims most counts for nothing.
