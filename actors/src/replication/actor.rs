@@ -11,7 +11,7 @@ use tokio::{
 
 use super::{
     Tools,
-    job::{Job, Tesserae, Turns, Word},
+    job::{Job, Turns, Word},
     message::{Order, Progress, ReplicationMsg, Reply, Step},
     recover::{self, Recoverable},
     retract, standing, sweep,
@@ -39,7 +39,6 @@ pub(super) struct State {
     under_way: BTreeMap<u64, UnderWay>,
     /// How many jobs may run at a time.
     turns: Arc<Semaphore>,
-    tesserae: Tesserae,
     /// Has the sweep look whether there is anything to do.
     wake: Arc<Notify>,
     /// All that this actor has begun ends with it; the next one takes it up again.
@@ -78,7 +77,6 @@ impl Actor for ReplicationActor {
             waiting: Vec::new(),
             under_way: BTreeMap::new(),
             turns: Arc::new(Semaphore::new(JOBS_RUNNING_MAX)),
-            tesserae: Tesserae::default(),
             wake: Arc::default(),
             tasks: JoinSet::new(),
         };
@@ -214,7 +212,7 @@ impl State {
     fn run(&mut self, me: &ActorRef<ReplicationMsg>, job: ReplicationJob, begins: Begins) {
         let (progress, seen) = watch::channel(Progress::of(Step::Waiting, 0));
         let (sender, words) = mpsc::unbounded_channel();
-        let turns = Turns { all: self.turns.clone(), of_tessera: self.tesserae.turn(job.tessera) };
+        let turns = Turns { all: self.turns.clone(), of_tessera: self.tools.turn_of(job.tessera) };
         let ended = Ended { me: me.clone(), id: job.id };
         self.under_way
             .insert(job.id, UnderWay { of: (job.kind, job.tessera), progress: seen, words: sender.clone() });

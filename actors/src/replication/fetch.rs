@@ -153,14 +153,7 @@ impl<'a> Fetching<'a> {
     /// Keeps who else has it: without that it could not be repaired from here, nor said how safe it is.
     async fn keep_placement(&self) -> Result<(), ActorError> {
         let Some(signed) = self.located.credible() else { return Ok(()) };
-        let placement = signed.placement();
-        let kept = KeptPlacement {
-            tessera: placement.tessera,
-            layout: placement.layout,
-            version: placement.version,
-            is_by_author: placement.repairer.is_none(),
-            signed: signed.bytes().clone(),
-        };
+        let kept = KeptPlacement::from(signed);
         self.tools.storage.records().note(vec![Note::Placement(kept)]).await.map(drop)
     }
 

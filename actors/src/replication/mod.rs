@@ -37,11 +37,14 @@ mod told;
 mod transfers;
 mod turn;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use config::{IntegrityConfig, ReplicationConfig};
 use futures::future::BoxFuture;
-use proto::{AuthorKey, NodeKey};
+use proto::{AuthorKey, NodeKey, TesseraId};
 use ractor::{Actor, ActorCell, ActorRef, SpawnErr};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
@@ -84,8 +87,16 @@ struct Tools {
     transfers: transfers::Transfers,
     heard: survey::Heard,
     coders: coding::Coders,
+    tesserae: Mutex<job::Tesserae>,
     /// Tesserae that the sweep mends at a time: what is worst off comes before what waits.
     mending: Arc<Semaphore>,
+}
+
+impl Tools {
+    /// What all that is done about a tessera has in common: one at a time.
+    fn turn_of(&self, tessera: TesseraId) -> Arc<tokio::sync::Mutex<()>> {
+        self.tesserae.lock().unwrap_or_else(PoisonError::into_inner).turn(tessera)
+    }
 }
 
 /// What replication is to do, and with what.
@@ -205,6 +216,7 @@ impl Starter {
             transfers,
             heard: survey::Heard::default(),
             coders,
+            tesserae: Mutex::default(),
             mending: Arc::new(Semaphore::new(MENDING_MAX)),
         };
         (ReplicationHandle::new(seat), Self { arguments: Arc::new(tools), seat: sender })

@@ -165,13 +165,7 @@ impl Placing<'_> {
                 placement.sign_as_repairer(key)?
             }
         };
-        let kept = KeptPlacement {
-            tessera: placement.tessera,
-            layout: placement.layout,
-            version,
-            is_by_author: placement.repairer.is_none(),
-            signed: signed.bytes().clone(),
-        };
+        let kept = KeptPlacement::from(&signed);
         self.tools.storage.records().note(vec![Note::Placement(kept)]).await.map(drop)
     }
 

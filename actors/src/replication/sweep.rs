@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures::{StreamExt, future::join_all, stream};
-use proto::{AuthorId, NodeId, TesseraId, repair::repairers};
+use proto::{AuthorId, AuthorKey, NodeId, TesseraId, repair::repairers};
 use ractor::ActorRef;
 use tokio::{
     sync::{Notify, watch},
@@ -159,9 +159,7 @@ impl Sweep<'_> {
             && found.guarantee.survives >= Some(tools.config.wanted.survive)
             && let Some(key) = tools.author.as_ref().filter(|key| key.id() == known.author)
         {
-            // Who comes back after it was replaced has what somebody else keeps now.
-            let holders = known.placement.holders.iter().flatten().copied().collect();
-            tidy(tools, key, tessera, &known.layout.layout().stripe_numbers(), &holders).await?;
+            self.tidy(key, &known).await?;
         }
         let Turn { below_since_ms, due_at_ms } =
             turn::next(before.below_since_ms, is_below, rank, tools.config.repair.grace, now_ms);
@@ -170,6 +168,22 @@ impl Sweep<'_> {
         let repair_bytes = found.missing_bytes.saturating_mul(times.into());
         let (margin, survives) = (Some(found.claimed_margin), found.guarantee.survives);
         Ok(Watched { margin, survives, below_since_ms, due_at_ms, repair_bytes, proven_at_ms, ..nothing })
+    }
+
+    /// Who comes back after it was replaced has what somebody else keeps now. As long as a job is about it, nobody has: the one
+    /// that is just being given it would be told to drop it.
+    async fn tidy(&self, key: &AuthorKey, known: &Known) -> Result<(), ActorError> {
+        let (tools, tessera) = (self.tools, known.placement.tessera);
+        let turn = tools.turn_of(tessera);
+        let Ok(_first) = turn.try_lock() else { return Ok(()) };
+        let is_as_it_was = standing::known(tools, tessera).await?.is_some_and(|now| {
+            (now.layout.checksum(), &now.placement) == (known.layout.checksum(), &known.placement)
+        });
+        if !is_as_it_was {
+            return Ok(());
+        }
+        let holders = known.placement.holders.iter().flatten().copied().collect();
+        tidy(tools, key, tessera, &known.layout.layout().stripe_numbers(), &holders).await
     }
 
     async fn is_adopted(&self, tessera: TesseraId) -> Result<bool, ActorError> {
@@ -220,15 +234,8 @@ impl Sweep<'_> {
             placement.version > known.placement.version && placement.repairer.is_none_or(of_holder)
         });
         let Some(newer) = newer else { return Ok(false) };
-        let placement = newer.placement();
-        let kept = KeptPlacement {
-            tessera,
-            layout,
-            version: placement.version,
-            is_by_author: placement.repairer.is_none(),
-            signed: newer.bytes().clone(),
-        };
-        known.placement = placement.clone();
+        let kept = KeptPlacement::from(newer);
+        known.placement = newer.placement().clone();
         tools.storage.records().note(vec![Note::Placement(kept)]).await?;
         Ok(true)
     }

@@ -49,13 +49,7 @@ impl Server {
                 return Err(RefusalKind::Forbidden.because("whoever signed it is no holder of the tessera"));
             }
         }
-        let kept = KeptPlacement {
-            tessera,
-            layout: placement.layout,
-            version: placement.version,
-            is_by_author: placement.repairer.is_none(),
-            signed: signed.bytes().clone(),
-        };
+        let kept = KeptPlacement::from(&signed);
         records.note(vec![Note::Placement(kept)]).await.map(drop).map_err(|error| refusal(&error))
     }
 

@@ -234,6 +234,7 @@ async fn seven_liars_of_twenty_four_are_no_holders_and_nothing_of_theirs_is_kept
     is_intact(&reader, tessera).await;
     // Whatever they say of who keeps it, nobody who is honest is passed over when it is mended.
     let (_, after) = published(author, tessera).await;
+    assert!(mended.guarantee.unwrap().nodes >= 17, "{mended:?}");
     let honest = nodes[ALL.len()..].iter().map(Node::id);
     for (index, node) in (0..).zip(&placement.placement().holders) {
         let stays = node.is_some_and(|node| honest.clone().any(|one| one == node));

@@ -23,13 +23,7 @@ async fn nothing_that_there_is_a_receipt_for_is_sent_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn publisher_that_is_killed_goes_on_and_both_sides_agree() {
-    let mut author = Node::start(1).await;
-    let mut nodes = Vec::new();
-    for seed in 20..24 {
-        let node = Node::start(seed).await;
-        introduce(&author, &node).await;
-        nodes.push(node);
-    }
+    let (mut author, mut nodes) = network(4).await;
     let tessera = Tessera::new(&author.author, 1, 2_000_000);
     tessera.keep(&author).await;
     let job = author.system.replication.publish(tessera.id()).await.unwrap();
@@ -54,13 +48,7 @@ async fn publisher_that_is_killed_goes_on_and_both_sides_agree() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn repairer_that_is_killed_goes_on_and_both_sides_agree() {
-    let mut author = Node::start(1).await;
-    let mut nodes = Vec::new();
-    for seed in 20..24 {
-        let node = Node::start(seed).await;
-        introduce(&author, &node).await;
-        nodes.push(node);
-    }
+    let (mut author, nodes) = network(4).await;
     let tessera = Tessera::new(&author.author, 1, 2_000_000);
     tessera.keep(&author).await;
     let (state, told) = publish(&author, tessera.id()).await;
