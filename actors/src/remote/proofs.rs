@@ -59,17 +59,23 @@ impl Remote {
         let row =
             row.ok_or_else(|| ActorError::NotFound { what: format!("a layout of {tessera} with it") })?;
         let fragment = FragmentId { tessera, stripe, index };
-        self.prove_this(records, holder, fragment, (row.checksum, row.length)).await
+        let (proof, notes) = self.prove_this(holder, fragment, (row.checksum, row.length)).await;
+        if !notes.is_empty()
+            && let Err(error) = records.note(notes).await
+        {
+            proof?;
+            return Err(error.into());
+        }
+        proof
     }
 
-    /// The same of one fragment, which has this checksum and so many bytes.
+    /// The same of one fragment, which has this checksum and so many bytes; and what is to be noted of it.
     pub(crate) async fn prove_this(
         &self,
-        records: &RecordsHandle,
         holder: NodeId,
         fragment: FragmentId,
         (checksum, length): (Checksum, u32),
-    ) -> Result<Proven, Unproven> {
+    ) -> (Result<Proven, Unproven>, Vec<Note>) {
         let groups = proof::groups(length);
         let group = fastrand::u32(..groups.max(1));
         let proof = self.prove(holder, checksum, length, group).await;
@@ -77,20 +83,16 @@ impl Remote {
             self.metrics.proof(outcome);
         }
         let at_ms = clock::now_ms();
-        let bytes = match proof {
-            Ok(bytes) => bytes,
+        match proof {
+            Ok(bytes) => {
+                let proven = Proven { fragment, group, groups, bytes };
+                (Ok(proven), vec![Note::Proof { holder, fragment, checksum, at_ms }])
+            }
             Err(error) => {
                 let notes = disproof(&error, holder, fragment, at_ms);
-                if !notes.is_empty()
-                    && let Err(error) = records.note(notes).await
-                {
-                    tracing::warn!(%holder, %fragment, %error, "it is not written down that it was not proven");
-                }
-                return Err(Unproven { fragment: Some(fragment), error });
+                (Err(Unproven { fragment: Some(fragment), error }), notes)
             }
-        };
-        records.note(vec![Note::Proof { holder, fragment, checksum, at_ms }]).await?;
-        Ok(Proven { fragment, group, groups, bytes })
+        }
     }
 }
 

@@ -29,8 +29,8 @@ use super::{
 };
 use crate::{
     error::ActorError,
-    remote::{self, Unproven},
-    storage::{KeptPlacement, Note, PLACE_BYTES, RecordsHandle},
+    remote,
+    storage::{KeptPlacement, Note, PLACE_BYTES},
 };
 
 /// A tessera that is given to holders.
@@ -44,6 +44,15 @@ pub(super) struct Placing<'a> {
     pub(super) progress: &'a watch::Sender<Progress>,
     /// When the job began that does it, in milliseconds since 1970.
     pub(super) began_ms: i64,
+}
+
+/// What a node has shown of what it signed to have.
+#[derive(Default)]
+struct Shown {
+    /// Why it has shown nothing.
+    error: Option<ActorError>,
+    /// What is to be noted of it.
+    note: Vec<Note>,
 }
 
 /// Who says who keeps it.
@@ -94,7 +103,7 @@ impl Placing<'_> {
             shipment.send_missing(&mut holders, evidence).await?;
             evidence = self.evidence;
             if !holders.replace() {
-                self.prove(&mut holders, &mut proven).await;
+                self.prove(&mut holders, &mut proven).await?;
                 if !holders.replace() {
                     break;
                 }
@@ -108,33 +117,33 @@ impl Placing<'_> {
     }
 
     /// Has each node show a piece of what it has just signed to have. Whoever has not got it is turned down.
-    async fn prove(&self, holders: &mut Holders, proven: &mut BTreeSet<NodeId>) {
-        let records = self.tools.storage.records();
+    async fn prove(&self, holders: &mut Holders, proven: &mut BTreeSet<NodeId>) -> Result<(), ActorError> {
         let placed = &*holders;
-        let prove = |node: NodeId| {
-            let proof = self.prove_one(&records, placed, node);
-            async move { (node, timeout(PROVEN_WITHIN, proof).await) }
+        let prove = |node: NodeId| async move {
+            // Who does not answer may do so later.
+            let asked = timeout(PROVEN_WITHIN, self.prove_one(placed, node)).await;
+            (node, asked.unwrap_or_default())
         };
         let new: Vec<_> = holders.took().iter().copied().filter(|node| proven.insert(*node)).collect();
-        for (node, proof) in join_all(new.into_iter().map(prove)).await {
-            // Who does not answer may do so later.
-            if let Ok(Err(unproven)) = proof
-                && remote::has_not_got_it(&unproven.error)
-            {
-                holders.turn(node, format!("it has not got what it signed for ({})", unproven.error));
+        let mut notes = Vec::new();
+        for (node, Shown { error, note }) in join_all(new.into_iter().map(prove)).await {
+            notes.extend(note);
+            if let Some(error) = error.filter(remote::has_not_got_it) {
+                holders.turn(node, format!("it has not got what it signed for ({error})"));
             }
         }
+        if !notes.is_empty() {
+            self.tools.storage.records().note(notes).await?;
+        }
+        Ok(())
     }
 
     /// Has one show a piece of any fragment that it is to keep.
-    async fn prove_one(
-        &self,
-        records: &RecordsHandle,
-        holders: &Holders,
-        node: NodeId,
-    ) -> Result<(), Unproven> {
+    async fn prove_one(&self, holders: &Holders, node: NodeId) -> Shown {
         let (layout, stripes) = (self.layout.layout(), self.layout.layout().stripe_numbers());
-        let Some(index) = fastrand::choice(holders.indices(node).collect::<Vec<_>>()) else { return Ok(()) };
+        let Some(index) = fastrand::choice(holders.indices(node).collect::<Vec<_>>()) else {
+            return Shown::default();
+        };
         let width = |stripe| {
             let (data, parity) = layout.stripe_width(stripe);
             data + parity
@@ -142,11 +151,15 @@ impl Placing<'_> {
         // The last stripe may have fewer fragments.
         let any = fastrand::u32(stripes.clone());
         let stripe = if index < width(any) { any } else { stripes.start };
-        let checksums = self.pages.checksums(stripe, width(stripe)).await?;
-        let Some(checksum) = checksums.get(usize::from(index)) else { return Ok(()) };
+        let checksums = match self.pages.checksums(stripe, width(stripe)).await {
+            Ok(checksums) => checksums,
+            Err(error) => return Shown { error: Some(error), note: Vec::new() },
+        };
+        let Some(checksum) = checksums.get(usize::from(index)) else { return Shown::default() };
         let fragment = FragmentId { tessera: self.tessera(), stripe, index };
         let expected = (*checksum, layout.fragment_len_at(stripe, index));
-        self.tools.remote.prove_this(records, node, fragment, expected).await.map(drop)
+        let (proof, note) = self.tools.remote.prove_this(node, fragment, expected).await;
+        Shown { error: proof.err().map(|unproven| unproven.error), note }
     }
 
     /// Writes down who is to keep it, before anybody is sent anything.

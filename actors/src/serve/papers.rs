@@ -204,7 +204,10 @@ impl Server {
             return self.take_back(stream, &paper).await;
         }
         self.refuse_blocked(paper.tessera)?;
-        self.refuse_retracted(paper.tessera).await?;
+        // Layouts come behind a manifest and before a fragment, which are refused as well.
+        if matches!(paper.document, DocumentKind::Manifest | DocumentKind::Placement) {
+            self.refuse_retracted(paper.tessera).await?;
+        }
         if paper.document != DocumentKind::Placement {
             self.refuse_new()?;
         }

@@ -79,7 +79,7 @@ async fn ask<K>(
 }
 
 /// Loads all documents of a tessera, the tessera's own row, and returns the documents' keys.
-pub(crate) async fn load_documents(
+pub(crate) async fn load_documents_of(
     connection: &mut SqliteConnection,
     view: &mut View,
     tessera: TesseraId,
@@ -112,26 +112,29 @@ pub(crate) async fn load_document(
     view: &mut View,
     key: DocumentKey,
 ) -> Result<(), ActorError> {
-    load_document_alone(connection, view, key).await?;
+    load_documents(connection, view, &[key]).await?;
     load_tessera(connection, view, key.0).await
 }
 
-/// Loads one document. Its tessera's own row has to be loaded, too.
-pub(crate) async fn load_document_alone(
+/// Loads these documents. The rows of their tesserae have to be loaded, too.
+pub(crate) async fn load_documents(
     connection: &mut SqliteConnection,
     view: &mut View,
-    key: DocumentKey,
+    keys: &[DocumentKey],
 ) -> Result<(), ActorError> {
-    let sql = "SELECT segment, position, len, suspect_at FROM documents \
-               WHERE tessera = ? AND kind = ? AND hash = ?";
-    let row = sqlx::query(sql)
-        .bind(key.0.as_bytes().as_slice())
-        .bind(key.1.code())
-        .bind(key.2.as_bytes().as_slice())
-        .fetch_optional(&mut *connection)
-        .await?;
-    if let Some(row) = row {
-        view.documents.load(key, document(&row, 0)?);
+    for chunk in keys.chunks(KEYS_PER_QUERY_MAX) {
+        let rows = ask(connection, "(?,?,?)", DOCUMENTS, chunk, |(tessera, kind, hash), arguments| {
+            add(arguments, tessera.as_bytes().as_slice())?;
+            add(arguments, kind.code())?;
+            add(arguments, hash.as_bytes().as_slice())
+        });
+        for row in &rows.await? {
+            let code: u8 = row.try_get(1)?;
+            let Some(kind) = DocumentKind::from_code(code) else { continue };
+            let tessera = TesseraId::try_from(row.try_get::<&[u8], _>(0)?)?;
+            let hash = Checksum::try_from(row.try_get::<&[u8], _>(2)?)?;
+            view.documents.load((tessera, kind, hash), document(row, 3)?);
+        }
     }
     Ok(())
 }
@@ -410,6 +413,9 @@ const NEEDED: &str = "WITH q(account, tessera, stripe, idx, checksum) AS (VALUES
      LEFT JOIN blobs b ON b.checksum = q.checksum \
      LEFT JOIN blobs o ON o.checksum = f.checksum AND o.checksum IS NOT q.checksum \
      WHERE f.checksum IS NOT NULL OR b.checksum IS NOT NULL";
+const DOCUMENTS: &str = "WITH q(tessera, kind, hash) AS (VALUES ?) \
+     SELECT d.tessera, d.kind, d.hash, d.segment, d.position, d.len, d.suspect_at \
+     FROM q CROSS JOIN documents d ON d.tessera = q.tessera AND d.kind = q.kind AND d.hash = q.hash";
 const HELD: &str = "WITH q(account, tessera) AS (VALUES ?) \
      SELECT q.account, q.tessera, t.session, t.holdings, t.received_at, t.documents, t.seal, \
      h.fragments, h.bytes, h.digest \

@@ -47,20 +47,21 @@ pub(crate) async fn load(
             _ => {}
         }
     }
+    facts::load(connection, view, &needs).await?;
     // Fragments of one tessera come with the same documents.
     let documents: HashSet<_> = documents.into_iter().collect();
-    for key in &documents {
-        facts::load_document_alone(connection, view, *key).await?;
-    }
+    let loaded: HashSet<_> = needs.iter().map(|need| need.fragment.tessera).collect();
+    facts::load_documents(connection, view, &documents.iter().copied().collect::<Vec<_>>()).await?;
     for tessera in documents.iter().map(|(tessera, ..)| *tessera).collect::<HashSet<_>>() {
-        facts::load_tessera(connection, view, tessera).await?;
+        if !loaded.contains(&tessera) {
+            facts::load_tessera(connection, view, tessera).await?;
+        }
     }
     for token in invites {
         facts::load_invite(connection, view, token).await?;
     }
-    facts::load(connection, view, &needs).await?;
     for tessera in may_go(view, batch) {
-        let mut found = facts::load_documents(connection, view, tessera).await?;
+        let mut found = facts::load_documents_of(connection, view, tessera).await?;
         let in_flight = view.documents.in_flight().filter(|(of, ..)| *of == tessera);
         found.extend(in_flight.map(|(_, kind, hash)| (*kind, *hash)));
         extra.documents.insert(tessera, found);

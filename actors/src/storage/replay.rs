@@ -77,7 +77,7 @@ impl Replay<'_> {
         let newest = self.forgotten.entry(tessera).or_default();
         *newest = seq.max(*newest);
         if seq >= self.first_seq {
-            for (kind, hash) in facts::load_documents(&mut self.connection, &mut self.view, tessera).await? {
+            for (kind, hash) in facts::load_documents_of(&mut self.connection, &mut self.view, tessera).await? {
                 self.view.remove_document((tessera, kind, hash));
             }
         }
@@ -112,7 +112,7 @@ impl Replay<'_> {
             }
             self.flush().await?;
         }
-        for (kind, hash) in facts::load_documents(&mut self.connection, &mut self.view, tessera).await? {
+        for (kind, hash) in facts::load_documents_of(&mut self.connection, &mut self.view, tessera).await? {
             self.view.remove_document((tessera, kind, hash));
         }
         self.view.tesseras.set(tessera, None, self.view.batch);
