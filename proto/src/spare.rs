@@ -1,9 +1,11 @@
 //! Mappings that are ready for whoever needs one next: the system takes longer to make one of a MiB than it takes to hash
-//! it. A few only, so that a process that does nothing holds little.
+//! it. Those of one stripe, so that a process that does nothing holds little.
 
 use std::sync::{Mutex, PoisonError};
 
 use memmap2::{MmapMut, MmapOptions};
+
+use crate::limits::{FRAGMENT_BYTES_MAX, STRIPE_TOTAL_MAX};
 
 /// Memory of its own. Becomes a spare one when nobody uses it any more.
 pub(crate) struct Mapping(Option<MmapMut>);
@@ -65,8 +67,8 @@ impl Spares {
 static SPARES: Mutex<Spares> = Mutex::new(Spares::new());
 /// Longer ones are rare.
 const LENGTH_MAX: usize = 1 << 20;
-/// All of them together, in bytes. Transfers end and begin in turn, so a few are enough for many.
-const BYTES_MAX: usize = 4 << 20;
+/// All of them together, in bytes: those of the widest stripe, as one is made while the one before is given up.
+const BYTES_MAX: usize = STRIPE_TOTAL_MAX as usize * FRAGMENT_BYTES_MAX;
 
 #[cfg(test)]
 mod tests {
@@ -89,9 +91,9 @@ mod tests {
     #[test]
     fn few_are_kept_and_no_long_ones() {
         let mut spares = Spares::new();
-        (0..10).for_each(|_| spares.keep(map(1 << 20)));
+        (0..30).for_each(|_| spares.keep(map(1 << 20)));
         spares.keep(map(2 << 20));
-        assert_eq!((spares.maps.len(), spares.bytes), (4, BYTES_MAX));
+        assert_eq!((spares.maps.len(), spares.bytes), (24, BYTES_MAX));
     }
 
     #[test]

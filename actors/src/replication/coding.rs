@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use futures::{StreamExt, TryStreamExt, stream};
 use proto::{
     Checksum, Fragment, ProtoError, TesseraId,
     erasure::Coder,
@@ -97,23 +98,25 @@ pub(super) async fn checksums(
     progress.send_replace(Progress::of(Step::Coding, content_len));
     let stripes =
         u32::try_from(chunks.div_ceil(u64::from(code.k()))).map_err(|_| too_many(layout.tessera(), code))?;
-    let mut checksums = Vec::new();
-    for at in 0..stripes {
+    let stripes = stream::iter(0..stripes).map(|at| async move {
         let width = u64::from(code.k() + code.m()) * u64::from(layout.fragment_len());
         let _memory = tools.memory.reserve(width).await;
         let data = copy.chunks(chunks_of(at, code, chunks)).await?;
         let read: u64 = data.iter().map(|chunk| chunk.bytes().len() as u64).sum();
         let stripe = tools.coders.encode(data, code.m()).await?;
-        checksums.extend(stripe.iter().map(Fragment::checksum));
         progress.send_modify(|progress| progress.done_bytes += read);
-    }
-    Ok(checksums)
+        Ok::<_, ActorError>(stripe.iter().map(Fragment::checksum).collect::<Vec<_>>())
+    });
+    let checksums: Vec<_> = stripes.buffered(STRIPES_AT_ONCE).try_collect().await?;
+    Ok(checksums.concat())
 }
 
 fn too_many(tessera: TesseraId, code: Code) -> ActorError {
     ProtoError::malformed("layout", format!("{tessera} has more stripes of {code} than 32 bits count")).into()
 }
 
+/// Stripes that are read and coded at a time: one is read while another is coded.
+const STRIPES_AT_ONCE: usize = 2;
 /// As many as there are cores on a machine that has few.
 const KEPT_MAX: usize = 2;
 

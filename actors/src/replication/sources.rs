@@ -12,7 +12,7 @@ use proto::{
     Checksum, NodeId, TesseraId, layout::SignedLayout, manifest::SignedManifest, placement::SignedPlacement,
     record::DocumentKind,
 };
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Tools;
 use crate::{conn_pool::PeerTrouble, error::ActorError, remote};
@@ -34,7 +34,8 @@ pub(super) struct Sources {
 pub(super) enum Waits {
     /// Everybody's.
     ForAll,
-    /// Those of as many nodes as bring a stripe back, and of whoever answers at once: of the others some may be dead.
+    /// Those of as many nodes as bring a stripe back, and of whoever takes no more than twice as long: of the others some may
+    /// be dead.
     ForEnough,
 }
 
@@ -153,9 +154,19 @@ async fn find_among(
         stream::iter(nodes.to_vec()).map(|node| async move { (node, ask(tools, node, tessera).await) });
     let mut asked = asked.buffer_unordered(ASKED_AT_ONCE);
     let (mut said, mut absent, mut may_be_more) = (Vec::new(), 0, false);
+    let (begun, mut late) = (Instant::now(), None);
     loop {
-        let patience = if waits == Waits::ForEnough && are_enough(&said) { LATE } else { Duration::MAX };
-        let Ok(Some((node, answer))) = timeout(patience, asked.next()).await else { break };
+        if waits == Waits::ForEnough && late.is_none() && are_enough(&said) {
+            let took = begun.elapsed();
+            late = Some(begun + took + took.clamp(LATE_MIN, LATE_MAX));
+        }
+        let next = async {
+            match late {
+                Some(late) => timeout_at(late, asked.next()).await.ok().flatten(),
+                None => asked.next().await,
+            }
+        };
+        let Some((node, answer)) = next.await else { break };
         match answer {
             Ok((found, one)) => {
                 silent.remove(&node);
@@ -257,7 +268,8 @@ const NODES_MAX: usize = 256;
 const ASKED_AT_ONCE: usize = 16;
 /// Nodes that are asked whom they know.
 const LOOK_AROUND_MAX: usize = 16;
-/// How long another one is waited for when enough have answered.
-const LATE: Duration = Duration::from_millis(100);
+/// When enough have answered, the others are waited for as long again, within these bounds.
+const LATE_MIN: Duration = Duration::from_millis(10);
+const LATE_MAX: Duration = Duration::from_secs(1);
 /// How long a node may take to send the documents.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
