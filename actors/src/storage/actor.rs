@@ -24,6 +24,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use tracing::Instrument;
 
 use super::{
+    alarm::Alarm,
     background::Background,
     compact::Compacted,
     disk::Disk,
@@ -64,6 +65,7 @@ pub(super) struct Arguments {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) metrics: StorageMetrics,
     pub(super) doubts: Doubts,
+    pub(super) alarm: Alarm,
     /// Held by the one writer alive, over restarts of this actor.
     pub(super) lease: Arc<Mutex<()>>,
     /// Whether the index need not be looked through in this process any more: it was closed in good order, made anew, or
@@ -391,6 +393,7 @@ impl State {
                 self.locations.forget(&ids);
                 self.freed(me);
             }
+            Notice::Damaged => self.arguments.alarm.sound(),
             Notice::SessionEnded => self.freed(me),
             Notice::NoRoom { bytes } => self.refused(me, bytes),
             Notice::Writing(reason) => {

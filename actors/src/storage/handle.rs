@@ -15,6 +15,7 @@ use proto::{
 pub use expected::{Expected, ExpectedFragment};
 
 use super::{
+    alarm::Alarm,
     compact::Compacted,
     doubts::Doubts,
     jobs::Job,
@@ -40,6 +41,7 @@ pub struct StorageHandle {
     metrics: StorageMetrics,
     pulse: Pulse,
     doubts: Doubts,
+    alarm: Alarm,
 }
 
 /// The checksum door: what the index says of fragments. Whoever holds only this cannot ask for a blob.
@@ -55,8 +57,14 @@ pub struct SegmentsHandle(StorageHandle);
 pub struct RecordsHandle(StorageHandle);
 
 impl StorageHandle {
-    pub(super) fn new(seat: Seat<StorageMsg>, metrics: StorageMetrics, pulse: Pulse, doubts: Doubts) -> Self {
-        Self { seat, metrics, pulse, doubts }
+    pub(super) fn new(
+        seat: Seat<StorageMsg>,
+        metrics: StorageMetrics,
+        pulse: Pulse,
+        doubts: Doubts,
+        alarm: Alarm,
+    ) -> Self {
+        Self { seat, metrics, pulse, doubts, alarm }
     }
 
     /// The checksum door.

@@ -82,16 +82,7 @@ pub(crate) async fn jobs(index: &mut SqliteConnection) -> Result<Jobs, ActorErro
 
 /// All tesserae that have a damaged fragment or document, in order.
 async fn candidates(index: &Readers, fragments_per_part: u32) -> Result<Vec<TesseraId>, ActorError> {
-    let mut tesserae = Vec::new();
-    // Behind nothing is behind a key that is shorter than all others.
-    let mut behind = Some((Vec::new(), 0, 0));
-    while let Some(from) = behind {
-        let part = async |index: &mut SqliteConnection, _| part(index, &from, fragments_per_part).await;
-        let (found, end) = index.now(part).await?;
-        tesserae.extend(found);
-        tesserae.dedup();
-        behind = end;
-    }
+    let mut tesserae = through(index, TESSERAE, fragments_per_part, usize::MAX).await?;
     let others = index.now(async |index, _| Ok(sqlx::query(OTHERS).fetch_all(index).await?)).await?;
     for row in &others {
         tesserae.push(TesseraId::try_from(row.try_get::<&[u8], _>(0)?)?);
@@ -101,15 +92,36 @@ async fn candidates(index: &Readers, fragments_per_part: u32) -> Result<Vec<Tess
     Ok(tesserae)
 }
 
-/// The tesserae with a damaged fragment among some, and the last of these unless they are the last of all.
+/// The tesserae that this statement finds among all fragments, in order; no more are looked for when it is more than so many.
+pub(super) async fn through(
+    index: &Readers,
+    sql: &'static str,
+    fragments_per_part: u32,
+    most: usize,
+) -> Result<Vec<TesseraId>, ActorError> {
+    let mut tesserae = Vec::new();
+    // Behind nothing is behind a key that is shorter than all others.
+    let mut behind = Some((Vec::new(), 0, 0));
+    while let Some(from) = behind.take_if(|_| tesserae.len() <= most) {
+        let part = async |index: &mut SqliteConnection, _| part(index, sql, &from, fragments_per_part).await;
+        let (found, end) = index.now(part).await?;
+        tesserae.extend(found);
+        tesserae.dedup();
+        behind = end;
+    }
+    Ok(tesserae)
+}
+
+/// The tesserae that a statement finds among some fragments, and the last of these unless they are the last of all.
 async fn part(
     index: &mut SqliteConnection,
+    sql: &'static str,
     (tessera, stripe, idx): &Key,
     limit: u32,
 ) -> Result<(Vec<TesseraId>, Option<Key>), ActorError> {
     let mut snapshot = index.begin().await?;
     let bound = |sql| sqlx::query(sql).bind(tessera.as_slice()).bind(*stripe).bind(*idx).bind(limit);
-    let rows = bound(TESSERAE).fetch_all(&mut *snapshot).await?;
+    let rows = bound(sql).fetch_all(&mut *snapshot).await?;
     let found = rows.iter().map(|row| Ok(TesseraId::try_from(row.try_get::<&[u8], _>(0)?)?));
     let found = found.collect::<Result<Vec<_>, ActorError>>()?;
     let end = bound(LAST_FRAGMENT).fetch_optional(&mut *snapshot).await?;
@@ -136,7 +148,7 @@ async fn counting(index: &Readers, tesserae: &[TesseraId]) -> Result<u64, ActorE
 const TESSERAE_MAX: usize = 4096;
 const TESSERAE_PER_PART: usize = 64;
 /// Looked at with one question: some milliseconds.
-const FRAGMENTS_PER_PART: u32 = 16 << 10;
+pub(super) const FRAGMENTS_PER_PART: u32 = 16 << 10;
 const JOBS: &str = "SELECT count(*), coalesce(max(at), 0) FROM (SELECT queued_at AS at FROM jobs \
      UNION ALL SELECT suspect_at FROM documents INDEXED BY documents_suspect WHERE suspect_at IS NOT NULL)";
 const OTHERS: &str = "SELECT DISTINCT tessera FROM documents INDEXED BY documents_suspect \

@@ -15,6 +15,7 @@
 
 mod actor;
 mod ahead;
+mod alarm;
 mod background;
 mod change;
 mod compact;
@@ -86,6 +87,7 @@ use futures::future::BoxFuture;
 use ractor::{Actor, ActorCell, ActorRef, SpawnErr};
 use tokio::sync::watch;
 
+pub use alarm::FreshDamage;
 pub use compact::Compacted;
 pub use handle::{ChecksumHandle, Expected, ExpectedFragment, RecordsHandle, SegmentsHandle, StorageHandle};
 pub use health::TesseraHealth;
@@ -138,10 +140,10 @@ impl Starter {
         actors: ActorMetrics,
     ) -> (StorageHandle, Self) {
         let (seat, sender) = Seat::new(Gate::new(NAME, REQUESTS_MAX), actors);
-        let (pulse, doubts) = (pulse::Pulse::new(), doubts::Doubts::new());
-        let handle = StorageHandle::new(seat, metrics.clone(), pulse, doubts.clone());
+        let (pulse, doubts, alarm) = (pulse::Pulse::new(), doubts::Doubts::new(), alarm::Alarm::new());
+        let handle = StorageHandle::new(seat, metrics.clone(), pulse, doubts.clone(), alarm.clone());
         let (lease, checked, rebuilds) = (Arc::default(), Arc::default(), Arc::default());
-        let arguments = actor::Arguments { config, disk, metrics, doubts, lease, checked, rebuilds };
+        let arguments = actor::Arguments { config, disk, metrics, doubts, alarm, lease, checked, rebuilds };
         (handle, Self { arguments, seat: sender })
     }
 }

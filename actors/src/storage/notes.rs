@@ -213,6 +213,11 @@ pub enum Note {
     },
     /// All are.
     LookAtAll,
+    /// The tesserae are to be looked at that had something damaged, as far as it was found before this one.
+    DamageSeen {
+        /// Its number, as in [`FreshDamage`](super::FreshDamage).
+        upto: i64,
+    },
     /// Repair has begun to move something.
     RepairAllowance(RepairAllowance),
     /// A holder had not what it claimed when it was to show it: it counts for none of the tessera until it has proven
@@ -340,6 +345,7 @@ impl Note {
             | Self::Looked(_)
             | Self::LookAt { .. }
             | Self::LookAtAll
+            | Self::DamageSeen { .. }
             | Self::RepairAllowance(_)
             | Self::Doubted { .. }
             | Self::Proof { .. }

@@ -10,6 +10,7 @@ use proto::{
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
+    alarm::FreshDamage,
     ledger::{Ledger, Signed},
     message::Reply,
     notes::{Blocked, Invite, Origin, Receipt},
@@ -70,6 +71,8 @@ pub(super) enum Care {
     WatchedTotals { survive: u16, reply: Reply<WatchedTotals> },
     /// What repair may still move.
     RepairAllowance { reply: Reply<Option<RepairAllowance>> },
+    /// What was found damaged here lately.
+    FreshDamage { reply: Reply<Option<FreshDamage>> },
     /// Whose claims of a tessera count for nothing.
     Doubted { tessera: TesseraId, reply: Reply<Vec<NodeId>> },
     /// Whether a tessera was taken back.

@@ -271,7 +271,12 @@ async fn commit(tools: &Tools, trouble: &Trouble, group: &[Landed]) -> bool {
     let changes = Changes::of_all(group.iter().map(|landed| landed.changes.as_ref()));
     let written = index::write(&tools.database, &changes, last.end, clock::now_ms()).await;
     tools.metrics.indexed(tools.database.meter.take());
-    let Err(error) = written else { return true };
+    let Err(error) = written else {
+        if changes.jobs.iter().any(|(_, is_queued)| *is_queued) {
+            (tools.notify)(Notice::Damaged);
+        }
+        return true;
+    };
     tracing::error!(%error, "what is durable in the log could not be written into the index");
     if error.is_damaged_index() {
         (tools.notify)(Notice::IndexDamaged(error.to_string()));

@@ -48,6 +48,8 @@ pub(crate) enum Notice {
     Dropped(Vec<FragmentId>),
     /// There was no room for so many bytes.
     NoRoom { bytes: u64 },
+    /// Something was found damaged. Sent once that is in the index.
+    Damaged,
     /// It keeps no segment from compaction any more.
     SessionEnded,
     /// The index contradicts itself or the log: it must be rebuilt.

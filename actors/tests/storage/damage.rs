@@ -97,9 +97,11 @@ pub(crate) async fn usage(node: &Node) -> Usage {
 #[tokio::test(flavor = "multi_thread")]
 async fn flipped_payload_is_never_served_and_healed_by_a_put() {
     let mut node = filled().await;
+    let mut alarms = node.storage().records().alarms();
     flip(&node.segment(1), HEADER + 100);
     assert_eq!(served(&node).await, all_but(&[0]));
     assert_eq!(usage(&node).await.totals.jobs, 1, "its repair is queued");
+    tokio::time::timeout(DEADLINE, alarms.changed()).await.expect("whoever may mend it is told").unwrap();
     let rows = node.storage().checksums(tessera(1), (0, 0), 1).await.unwrap();
     assert_eq!(rows.first().unwrap().state, BlobState::Suspect);
     let put = node.storage().put(LOCAL, id(1, 0), fragment(0, LENGTH)).await;

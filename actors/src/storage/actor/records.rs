@@ -5,7 +5,7 @@ use ractor::ActorRef;
 use super::State;
 use crate::{
     storage::{
-        ledger,
+        alarm, ledger,
         message::StorageMsg,
         parting,
         records::{self, Care, Question, RecordsMsg},
@@ -86,6 +86,9 @@ impl State {
             Care::RepairAllowance { reply } => self.answer(me, slot, reply, async move {
                 index.as_it_is(async |index| watched::allowance(index).await).await
             }),
+            Care::FreshDamage { reply } => {
+                self.answer(me, slot, reply, async move { alarm::fresh(&index).await })
+            }
             Care::Doubted { tessera, reply } => self.answer(me, slot, reply, async move {
                 index.as_it_is(async |index| watched::doubted(index, tessera).await).await
             }),

@@ -4,11 +4,13 @@ use std::ops::Range;
 
 use proto::{AccountId, AuthorId, Checksum, NodeId, TesseraId};
 use ractor::RpcReplyPort;
+use tokio::sync::watch;
 
 use super::RecordsHandle;
 use crate::{
     error::ActorError,
     storage::{
+        alarm::FreshDamage,
         ledger::{Ledger, Signed},
         message::StorageMsg,
         notes::{Blocked, Invite, NOTE_ROWS_MAX, Note, Noted, Receipt},
@@ -121,6 +123,17 @@ impl RecordsHandle {
     /// The bytes that repair may still move, as of when that was noted; `None` when it has moved nothing yet.
     pub async fn repair_allowance(&self) -> Result<Option<RepairAllowance>, ActorError> {
         self.ask(|reply| Question::Care(Care::RepairAllowance { reply })).await
+    }
+
+    /// What was found damaged here and not looked up yet, by the tesserae that it is of; `None` when nothing was. Looks through
+    /// all fragments when something was.
+    pub async fn fresh_damage(&self) -> Result<Option<FreshDamage>, ActorError> {
+        self.ask(|reply| Question::Care(Care::FreshDamage { reply })).await
+    }
+
+    /// Changes when something is found damaged here; what is found together is told once.
+    pub fn alarms(&self) -> watch::Receiver<()> {
+        self.0.alarm.listen()
     }
 
     /// The holders of a tessera that had not what they claimed, and have proven nothing since.
