@@ -18,7 +18,8 @@ use super::{
     Tools,
     fetch::fetch,
     message::{Progress, Step},
-    repair::{claim_ours, gone, placed},
+    own::claim_ours,
+    repair::{gone, placed},
     retract,
     sources::{Located, Waits, find, own_manifest},
     standing::{Operators, Since, found},
@@ -136,7 +137,7 @@ impl Ward<'_> {
         let mut operators = Operators::new(us, &tools.peers.book());
         operators.only(holders.iter().copied().collect());
         if placement.indices(us).next().is_some() {
-            claim_ours(tools, layout, began_ms).await?;
+            claim_ours(tools, layout, placement, began_ms).await?;
             operators.count_us();
         }
         lost.iter().for_each(|one| operators.leave_out(one.node));

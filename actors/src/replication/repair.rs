@@ -1,12 +1,12 @@
 //! Repairing: all holders are asked what they have; what is missing is rebuilt, from the copy that is here or from others, and
-//! given to those that have lost it, or to the next in the place of those that are gone. Nothing else moves.
+//! given to those that have lost it, this node among them, or to the next in the place of those that are gone. Nothing else
+//! moves.
 
 use std::sync::Arc;
 
 use futures::future::{join_all, join3};
 use proto::{
-    FragmentId, NodeId, TesseraId,
-    layout::Layout,
+    NodeId, TesseraId,
     placement::{Placement, SignedPlacement},
 };
 use tokio::{
@@ -20,6 +20,7 @@ use super::{
     gathering::Manners,
     message::{Progress, Step},
     origin::{Origin, Others},
+    own::{claim_ours, is_sound},
     pages::Pages,
     placing::{Placing, Signer, room_needed},
     retract,
@@ -29,16 +30,22 @@ use super::{
     survey::survey,
     told::{Told, Turned},
 };
-use crate::{
-    clock,
-    error::ActorError,
-    remote,
-    storage::{BlobState, Note},
-    store::FragmentStore,
-};
+use crate::{clock, error::ActorError, remote};
 
 /// Mends a tessera of which something is here.
 pub(super) async fn repair(
+    tools: &Tools,
+    tessera: TesseraId,
+    progress: &watch::Sender<Progress>,
+) -> Result<Told, ActorError> {
+    match mend(tools, tessera, progress).await {
+        // The copy here has just been found damaged: from now on what is missing comes from others.
+        Err(ActorError::Corrupt { .. }) => mend(tools, tessera, progress).await,
+        mended => mended,
+    }
+}
+
+async fn mend(
     tools: &Tools,
     tessera: TesseraId,
     progress: &watch::Sender<Progress>,
@@ -74,7 +81,7 @@ pub(super) async fn repair(
     };
     let is_lost = |node: NodeId| lost.iter().any(|one| one.node == node);
     if placement.indices(us).next().is_some() {
-        claim_ours(tools, located.layout.layout(), since_ms).await?;
+        claim_ours(tools, located.layout.layout(), placement, since_ms).await?;
     }
     let stay: Vec<_> = placement.holders.iter().map(|holder| holder.filter(|node| !is_lost(*node))).collect();
     let layout = located.layout.layout();
@@ -139,29 +146,7 @@ pub(super) async fn gone(tools: &Tools, tessera: TesseraId, placement: &Placemen
     join_all(nodes.into_iter().map(ask)).await.into_iter().flatten().collect()
 }
 
-/// What this node keeps for the author counts as what others keep.
-pub(super) async fn claim_ours(tools: &Tools, layout: &Layout, at_ms: i64) -> Result<(), ActorError> {
-    let holder = tools.peers.us();
-    let stripes = layout.stripe_numbers();
-    let mut from = (stripes.start, 0);
-    loop {
-        let rows = tools.storage.checksums(layout.tessera(), from, ROWS).await?;
-        let held = rows.iter().filter(|row| stripes.contains(&row.stripe) && row.state == BlobState::Ok);
-        let claimed = held.map(|row| {
-            let fragment = FragmentId { tessera: layout.tessera(), stripe: row.stripe, index: row.index };
-            Note::Claimed { holder, fragment, checksum: row.checksum, at_ms }
-        });
-        tools.storage.records().note(claimed.collect()).await?;
-        match rows.last() {
-            Some(last) if rows.len() == ROWS as usize && last.stripe < stripes.end => {
-                from = (last.stripe, last.index.saturating_add(1));
-            }
-            _ => return Ok(()),
-        }
-    }
-}
-
-/// The whole copy, if it is here; else whoever has the rest.
+/// The whole copy, if it is here and in order; else whoever has the rest.
 async fn origin(tools: &Tools, sources: Sources, located: Located) -> Result<Origin, ActorError> {
     let tessera = located.layout.layout().tessera();
     let own = match tools.storage.records().tessera(tessera).await {
@@ -171,7 +156,8 @@ async fn origin(tools: &Tools, sources: Sources, located: Located) -> Result<Ori
     };
     if own > 0 {
         let copy = Copy::open(tools.storage.clone(), tessera).await?;
-        if own >= copy.layout().layout().data_fragments() {
+        let layout = copy.layout().layout();
+        if own >= layout.data_fragments() && is_sound(tools, layout).await? {
             return Ok(Origin::Copy(Arc::new(copy)));
         }
     }
@@ -181,5 +167,3 @@ async fn origin(tools: &Tools, sources: Sources, located: Located) -> Result<Ori
 
 /// How long a holder may take to say what it has.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
-/// Rows of the index that are read together.
-const ROWS: u32 = 1024;

@@ -264,11 +264,19 @@ impl Shipment<'_> {
             if lock(holders).is_turned(node) {
                 return Ok(());
             }
-            let error = match self.try_to_send(node, id, fragment).await {
+            let is_ours = node == self.tools.peers.us();
+            let sent = match is_ours {
+                true => self.put_back(id, fragment).await,
+                false => self.try_to_send(node, id, fragment).await,
+            };
+            let error = match sent {
                 Ok(()) => {
                     let length = fragment.bytes().len() as u64;
-                    self.tools.metrics.sent(length);
-                    lock(holders).has_taken(node);
+                    // What has not left this node is not sent, and nobody need prove it to himself.
+                    if !is_ours {
+                        self.tools.metrics.sent(length);
+                        lock(holders).has_taken(node);
+                    }
                     self.progress.send_modify(|progress| progress.done_bytes += length);
                     return Ok(());
                 }

@@ -13,8 +13,10 @@ use tokio::{
 
 use super::{
     Tools, adopt,
+    damage::{Damage, TOGETHER},
     message::{Progress, ReplicationMsg, Step},
-    repair::{self, claim_ours},
+    own::claim_ours,
+    repair,
     retiring::tidy,
     sources::{self, Waits},
     standing::{self, Known, Since},
@@ -34,15 +36,17 @@ pub(super) async fn run(tools: Arc<Tools>, actor: ActorRef<ReplicationMsg>, wake
         tokio::time::sleep(AGAIN).await;
     }
     let (sweep, mut book) = (Sweep { tools: &tools, actor }, tools.peers.watch());
+    let (mut damage, mut alarms) = (Damage::new(), tools.storage.records().alarms());
     let mut wanted = wanted(&book.borrow_and_update());
     let pause = (tools.config.repair.interval / 8).clamp(PAUSE_MIN, PAUSE_MAX);
     loop {
-        if let Err(error) = sweep.round().await {
+        if let Err(error) = sweep.round(&mut damage).await {
             tracing::warn!(%error, "what others keep cannot be looked at now");
         }
         tokio::select! {
             () = wake.notified() => {}
             () = tokio::time::sleep(pause) => {}
+            Ok(()) = alarms.changed() => tokio::time::sleep(TOGETHER).await,
             Ok(()) = book.changed() => {
                 let now = self::wanted(&book.borrow_and_update());
                 if !wanted.is_subset(&now) {
@@ -66,9 +70,11 @@ struct Sweep<'a> {
 
 impl Sweep<'_> {
     /// Looks at those whose time has come, and mends those whose turn it is.
-    async fn round(&self) -> Result<(), ActorError> {
+    async fn round(&self, damage: &mut Damage) -> Result<(), ActorError> {
         let records = self.tools.storage.records();
         loop {
+            // Between looks: what one finds that began before would undo it.
+            damage.look_up(&records).await;
             let now_ms = clock::now_ms();
             let latest_ms = now_ms.saturating_add(self.longest_ms());
             let next = records.watched(Which::Next { now_ms, latest_ms, limit: AT_ONCE }).await?;
@@ -138,12 +144,12 @@ impl Sweep<'_> {
                 Ok(nothing)
             };
         }
-        let mut absent = self.ask(&known).await?;
+        let (mut absent, mut lacking) = self.ask(&known).await?;
         let m = known.layout.layout().code().m();
         let wanted = tools.config.repair.margin_wanted(tools.config.wanted.survive, m);
         let mut found = known.found(tools, Since::now(tools).or_since(now_ms)).await?;
-        if found.claimed_margin < wanted && self.learn(&mut known).await? {
-            absent = self.ask(&known).await?;
+        if (found.claimed_margin < wanted || lacking > 0) && self.learn(&mut known).await? {
+            (absent, lacking) = self.ask(&known).await?;
             found = known.found(tools, Since::now(tools).or_since(now_ms)).await?;
         }
         let is_below = found.claimed_margin < wanted;
@@ -161,8 +167,12 @@ impl Sweep<'_> {
         {
             self.tidy(key, &known).await?;
         }
-        let Turn { below_since_ms, due_at_ms } =
-            turn::next(before.below_since_ms, is_below, rank, tools.config.repair.grace, now_ms);
+        let mut turn = turn::next(before.below_since_ms, is_below, rank, tools.config.repair.grace, now_ms);
+        // Nobody comes back with what was damaged here, and nobody else has anything to do with it.
+        if lacking > 0 && found.missing_bytes == lacking && absent.is_empty() {
+            turn.due_at_ms = Some(now_ms);
+        }
+        let Turn { below_since_ms, due_at_ms } = turn;
         // Without a copy of the whole, as many others of the stripe are read as it takes.
         let times = if self.own(known.author).is_empty() { known.layout.layout().code().k() + 1 } else { 1 };
         let repair_bytes = found.missing_bytes.saturating_mul(times.into());
@@ -205,14 +215,15 @@ impl Sweep<'_> {
         is_ours || known.placement.indices(self.tools.peers.us()).next().is_some()
     }
 
-    /// Asks the holders what they have. Those that do not answer.
-    async fn ask(&self, known: &Known) -> Result<BTreeSet<NodeId>, ActorError> {
+    /// Asks the holders what they have. Those that do not answer, and how many bytes this node lacks itself.
+    async fn ask(&self, known: &Known) -> Result<(BTreeSet<NodeId>, u64), ActorError> {
         let (tools, placement) = (self.tools, &known.placement);
-        if placement.indices(tools.peers.us()).next().is_some() {
-            claim_ours(tools, known.layout.layout(), clock::now_ms()).await?;
-        }
+        let lacking = match placement.indices(tools.peers.us()).next() {
+            Some(_) => claim_ours(tools, known.layout.layout(), placement, clock::now_ms()).await?,
+            None => 0,
+        };
         let gone = repair::gone(tools, placement.tessera, placement).await;
-        Ok(gone.into_iter().map(|one| one.node).collect())
+        Ok((gone.into_iter().map(|one| one.node).collect(), lacking))
     }
 
     /// Asks others whether somebody else keeps it by now. Whether that is so.

@@ -2,6 +2,7 @@
 
 mod adopting;
 mod agreeing;
+mod damaging;
 mod fetching;
 mod leaving;
 mod losing;

@@ -10,7 +10,7 @@ pub(super) async fn repair(node: &Node, tessera: TesseraId) -> (JobState, Told) 
 }
 
 /// Of a layout, what each of these nodes has.
-async fn all_held(nodes: &[Node], layout: &Layout) -> Vec<Vec<((u32, u16), Fragment)>> {
+pub(super) async fn all_held(nodes: &[Node], layout: &Layout) -> Vec<Vec<((u32, u16), Fragment)>> {
     let mut all = Vec::new();
     for node in nodes {
         all.push(held(node, layout).await);

@@ -17,7 +17,7 @@ fn soon() -> RepairConfig {
 }
 
 /// An author and so many other nodes that look after what they keep, and all know each other.
-async fn network(others: u8, author: RepairConfig, holders: RepairConfig) -> (Node, Vec<Node>) {
+pub(super) async fn network(others: u8, author: RepairConfig, holders: RepairConfig) -> (Node, Vec<Node>) {
     let author = Node::sweeping(1, author).await;
     let nodes = join_all((0..others).map(|number| Node::sweeping(10 + number, holders))).await;
     for (at, one) in nodes.iter().enumerate() {
@@ -32,7 +32,7 @@ async fn network(others: u8, author: RepairConfig, holders: RepairConfig) -> (No
 }
 
 /// A tessera on the nodes of this network, and the layout that they keep.
-async fn published_by(author: &Node, number: u64) -> (Tessera, SignedLayout) {
+pub(super) async fn published_by(author: &Node, number: u64) -> (Tessera, SignedLayout) {
     let tessera = Tessera::new(&author.author, number, 200_000);
     tessera.keep(author).await;
     let (state, told) = publish(author, tessera.id()).await;
@@ -41,13 +41,13 @@ async fn published_by(author: &Node, number: u64) -> (Tessera, SignedLayout) {
     (tessera, layout)
 }
 
-async fn watched(node: &Node, tessera: &Tessera) -> Watched {
+pub(super) async fn watched(node: &Node, tessera: &Tessera) -> Watched {
     let found = node.system.storage.records().watched(Which::One(tessera.id())).await.unwrap();
     found.into_iter().next().unwrap()
 }
 
 /// The repairs of a node.
-async fn repairs(node: &Node) -> Vec<ReplicationJob> {
+pub(super) async fn repairs(node: &Node) -> Vec<ReplicationJob> {
     let jobs = node.system.storage.records().replication_jobs(Jobs::Last(100)).await.unwrap();
     jobs.into_iter().filter(|job| job.kind == JobKind::Repair).collect()
 }
