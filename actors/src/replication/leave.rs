@@ -131,6 +131,9 @@ impl Leaving<'_> {
         tessera: TesseraId,
         accounts: &[AccountId],
     ) -> Result<Option<Left>, ActorError> {
+        // No job gives it to others meanwhile, who then would be told otherwise.
+        let turn = self.tools.turn_of(tessera);
+        let _turn = turn.lock().await;
         let before = self.bytes(tessera, accounts).await?;
         let reason = match own_manifest(self.tools, tessera).await? {
             None => String::from("what its author signed is not here, or damaged"),

@@ -56,6 +56,19 @@ pub(super) struct Placed {
     sent_by: usize,
 }
 
+/// What nodes have said.
+#[derive(Default)]
+struct Heard {
+    manifest: Option<SignedManifest>,
+    said: Vec<Said>,
+    /// Those that have said nothing of it.
+    silent: BTreeSet<NodeId>,
+    /// How many of these have nothing, or could not be asked: from the others nothing has come yet.
+    absent: usize,
+    /// Whether any of these may have something in a moment.
+    may_be_more: bool,
+}
+
 /// What one node says.
 struct Said {
     node: NodeId,
@@ -148,40 +161,10 @@ async fn find_among(
     tessera: TesseraId,
     waits: Waits,
 ) -> Result<Sources, Nobody> {
-    let mut manifest = own_manifest(tools, tessera).await?;
-    let mut silent: BTreeSet<NodeId> = nodes.iter().copied().collect();
-    let asked =
-        stream::iter(nodes.to_vec()).map(|node| async move { (node, ask(tools, node, tessera).await) });
-    let mut asked = asked.buffer_unordered(ASKED_AT_ONCE);
-    let (mut said, mut absent, mut may_be_more) = (Vec::new(), 0, false);
-    let (begun, mut late) = (Instant::now(), None);
-    loop {
-        if waits == Waits::ForEnough && late.is_none() && are_enough(&said) {
-            let took = begun.elapsed();
-            late = Some(begun + took + took.clamp(LATE_MIN, LATE_MAX));
-        }
-        let next = async {
-            match late {
-                Some(late) => timeout_at(late, asked.next()).await.ok().flatten(),
-                None => asked.next().await,
-            }
-        };
-        let Some((node, answer)) = next.await else { break };
-        match answer {
-            Ok((found, one)) => {
-                silent.remove(&node);
-                manifest.get_or_insert(found);
-                said.push(one);
-            }
-            Err(error) => {
-                tracing::debug!(%tessera, %error, "a node has nothing of it to give");
-                absent += 1;
-                may_be_more |= remote::is_passing(&error);
-            }
-        }
-    }
+    let own = own_manifest(tools, tessera).await?;
+    let Heard { manifest, said, silent, absent, may_be_more } = hear(tools, nodes, tessera, waits).await;
     let nobody = || Nobody { error: nobody(tessera, absent), may_be_more, is_nowhere: true };
-    let manifest = manifest.ok_or_else(nobody)?;
+    let manifest = own.or(manifest).ok_or_else(nobody)?;
     let mut layouts = BTreeMap::<Checksum, Located>::new();
     let mut add = |layout: SignedLayout, node: Option<NodeId>| {
         let located = layouts.entry(layout.checksum()).or_insert_with(|| Located {
@@ -218,6 +201,38 @@ async fn find_among(
     layouts
         .sort_by_key(|located| std::cmp::Reverse((located.placements.len().min(1), located.known_to.len())));
     Ok(Sources { manifest, layouts, may_be_more, silent: silent.into_iter().collect() })
+}
+
+/// Asks all nodes, and listens as long as that is worth it.
+async fn hear(tools: &Tools, nodes: &[NodeId], tessera: TesseraId, waits: Waits) -> Heard {
+    let mut heard = Heard { silent: nodes.iter().copied().collect(), ..Heard::default() };
+    let asked =
+        stream::iter(nodes.to_vec()).map(|node| async move { (node, ask(tools, node, tessera).await) });
+    let mut asked = asked.buffer_unordered(ASKED_AT_ONCE);
+    let (begun, mut late) = (Instant::now(), None);
+    loop {
+        if waits == Waits::ForEnough && late.is_none() && are_enough(&heard.said) {
+            let took = begun.elapsed();
+            late = Some(begun + took + took.clamp(LATE_MIN, LATE_MAX));
+        }
+        let next = match late {
+            Some(late) => timeout_at(late, asked.next()).await.ok().flatten(),
+            None => asked.next().await,
+        };
+        match next {
+            None => return heard,
+            Some((node, Ok((manifest, one)))) => {
+                heard.silent.remove(&node);
+                heard.manifest.get_or_insert(manifest);
+                heard.said.push(one);
+            }
+            Some((_, Err(error))) => {
+                tracing::debug!(%tessera, %error, "a node has nothing of it to give");
+                heard.absent += 1;
+                heard.may_be_more |= remote::is_passing(&error);
+            }
+        }
+    }
 }
 
 /// Whether these have named the holders, and are as many as it takes of them.

@@ -19,7 +19,7 @@ use super::{
     repair,
     retiring::tidy,
     sources::{self, Waits},
-    standing::{self, Known, Since},
+    standing::{self, Found, Known, Since},
     turn::{self, Turn},
 };
 use crate::{
@@ -144,15 +144,8 @@ impl Sweep<'_> {
                 Ok(nothing)
             };
         }
-        let (mut absent, mut lacking) = self.ask(&known).await?;
-        let m = known.layout.layout().code().m();
-        let wanted = tools.config.repair.margin_wanted(tools.config.wanted.survive, m);
-        let mut found = known.found(tools, Since::now(tools).or_since(now_ms)).await?;
-        if (found.claimed_margin < wanted || lacking > 0) && self.learn(&mut known).await? {
-            (absent, lacking) = self.ask(&known).await?;
-            found = known.found(tools, Since::now(tools).or_since(now_ms)).await?;
-        }
-        let is_below = found.claimed_margin < wanted;
+        let Seen { absent, lacking, found } = self.see(&mut known, now_ms).await?;
+        let is_below = found.claimed_margin < self.margin_wanted(&known);
         let alive = living(&known, tools.peers.us(), &absent);
         let authors = if is_below { self.authors(known.author).await } else { self.own(known.author) };
         let order = repairers(tessera, &authors, &alive);
@@ -178,6 +171,24 @@ impl Sweep<'_> {
         let repair_bytes = found.missing_bytes.saturating_mul(times.into());
         let (margin, survives) = (Some(found.claimed_margin), found.guarantee.survives);
         Ok(Watched { margin, survives, below_since_ms, due_at_ms, repair_bytes, proven_at_ms, ..nothing })
+    }
+
+    /// Asks the holders; and if something is missing, whether others keep it by now, which are asked then.
+    async fn see(&self, known: &mut Known, now_ms: i64) -> Result<Seen, ActorError> {
+        let (mut absent, mut lacking) = self.ask(known).await?;
+        let mut found = known.found(self.tools, Since::now(self.tools).or_since(now_ms)).await?;
+        let is_missing = found.claimed_margin < self.margin_wanted(known) || lacking > 0;
+        if is_missing && self.learn(known).await? {
+            (absent, lacking) = self.ask(known).await?;
+            found = known.found(self.tools, Since::now(self.tools).or_since(now_ms)).await?;
+        }
+        Ok(Seen { absent, lacking, found })
+    }
+
+    /// Below this margin a tessera is mended.
+    fn margin_wanted(&self, known: &Known) -> i32 {
+        let config = &self.tools.config;
+        config.repair.margin_wanted(config.wanted.survive, known.layout.layout().code().m())
     }
 
     /// Who comes back after it was replaced has what somebody else keeps now. As long as a job is about it, nobody has: the one
@@ -360,6 +371,15 @@ impl Sweep<'_> {
         let repair = &self.tools.config.repair;
         clock::ms(repair.interval.saturating_add(repair.jitter))
     }
+}
+
+/// What came of asking the holders of a tessera.
+struct Seen {
+    /// Those that did not answer.
+    absent: BTreeSet<NodeId>,
+    /// How many bytes of it this node lacks itself.
+    lacking: u64,
+    found: Found,
 }
 
 /// The holders that answer, this node among them.

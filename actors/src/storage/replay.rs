@@ -77,7 +77,9 @@ impl Replay<'_> {
         let newest = self.forgotten.entry(tessera).or_default();
         *newest = seq.max(*newest);
         if seq >= self.first_seq {
-            for (kind, hash) in facts::load_documents_of(&mut self.connection, &mut self.view, tessera).await? {
+            for (kind, hash) in
+                facts::load_documents_of(&mut self.connection, &mut self.view, tessera).await?
+            {
                 self.view.remove_document((tessera, kind, hash));
             }
         }
