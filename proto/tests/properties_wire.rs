@@ -119,6 +119,9 @@ fn request() -> impl Strategy<Value = Request> {
         }),
         Just(Request::Peers),
         tessera().prop_map(|tessera| Request::LookAfter { tessera }),
+        (tessera(), 1..20_000_u32, 1..20_000_u32, 1..20_000_u32).prop_map(
+            |(tessera, manifest, layout, page)| Request::Introduce { tessera, manifest, layout, page }
+        ),
     ]
 }
 

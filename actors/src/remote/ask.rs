@@ -115,7 +115,10 @@ fn is_answer(request: &Request, answer: &Answer) -> bool {
     match answer {
         Answer::Refused(_) => true,
         Answer::Hello { .. } => matches!(request, Request::Hello { .. }),
-        Answer::Done => matches!(request, Request::PutDocument { .. } | Request::LookAfter { .. }),
+        Answer::Done => matches!(
+            request,
+            Request::PutDocument { .. } | Request::LookAfter { .. } | Request::Introduce { .. }
+        ),
         Answer::Document { .. } => matches!(request, Request::GetDocument { .. }),
         Answer::Have { .. } | Answer::Stored { .. } => matches!(request, Request::PutFragment { .. }),
         Answer::Fragment { .. } => matches!(request, Request::GetFragment { .. }),

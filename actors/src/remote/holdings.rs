@@ -15,7 +15,7 @@ use proto::{
 };
 
 use super::{
-    Question, Remote,
+    MakeRequest, Question, Remote,
     ask::{ask, unexpected},
 };
 use crate::{
@@ -144,7 +144,30 @@ impl Remote {
     ) -> Result<(), ActorError> {
         let length = length(&bytes);
         let request = |_: &Lease| Ok(Request::PutDocument { tessera, document, layout, length });
-        let question = Question { introduced: true, bulk: bytes, ..Question::plain(&request) };
+        self.have_learnt(node, &request, bytes).await
+    }
+
+    /// The same of all that says what a small tessera is: its manifest, a layout, and the only page of that. Together they have
+    /// at most [`FRAME_BYTES_MAX`](proto::limits::FRAME_BYTES_MAX).
+    pub async fn introduce(
+        &self,
+        node: NodeId,
+        tessera: TesseraId,
+        [manifest, layout, page]: [&Bytes; 3],
+    ) -> Result<(), ActorError> {
+        let bytes = [&manifest[..], layout, page].concat().into();
+        let (manifest, layout, page) = (length(manifest), length(layout), length(page));
+        let request = |_: &Lease| Ok(Request::Introduce { tessera, manifest, layout, page });
+        self.have_learnt(node, &request, bytes).await
+    }
+
+    async fn have_learnt(
+        &self,
+        node: NodeId,
+        request: &MakeRequest<'_>,
+        bytes: Bytes,
+    ) -> Result<(), ActorError> {
+        let question = Question { introduced: true, bulk: bytes, ..Question::plain(request) };
         let told = self.ask(node, question).await?;
         self.judged(
             node,

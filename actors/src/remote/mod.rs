@@ -124,10 +124,12 @@ pub(crate) fn refused(error: &ActorError) -> Option<RefusalKind> {
     Some(refusal.kind())
 }
 
+/// Makes a request anew for each connection: some are signed for it.
+type MakeRequest<'a> = dyn Fn(&Lease) -> Result<Request, PeerTrouble> + Send + Sync + 'a;
+
 /// What is asked, and how.
 struct Question<'a> {
-    /// Made anew for each connection: some requests are signed for it.
-    request: &'a (dyn Fn(&Lease) -> Result<Request, PeerTrouble> + Send + Sync),
+    request: &'a MakeRequest<'a>,
     /// Whether the other node has to know first whom this one acts for.
     introduced: bool,
     /// What follows the request.
@@ -145,7 +147,7 @@ struct Told {
 
 impl<'a> Question<'a> {
     /// One that anybody may ask, and that nothing follows.
-    fn plain(request: &'a (dyn Fn(&Lease) -> Result<Request, PeerTrouble> + Send + Sync)) -> Self {
+    fn plain(request: &'a MakeRequest<'a>) -> Self {
         Self { request, introduced: false, bulk: Bytes::new(), sent: &|| () }
     }
 }

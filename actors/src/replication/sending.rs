@@ -7,7 +7,10 @@ use std::{
 };
 
 use futures::{StreamExt, TryStreamExt, stream};
-use proto::{Fragment, FragmentId, NodeId, layout::SignedLayout, record::DocumentKind, wire::RefusalKind};
+use proto::{
+    Checksum, Fragment, FragmentId, NodeId, layout::SignedLayout, limits::FRAME_BYTES_MAX,
+    record::DocumentKind, wire::RefusalKind,
+};
 use tokio::sync::{OnceCell, mpsc, watch};
 
 use super::{
@@ -54,6 +57,8 @@ pub(super) enum Paper {
     Root,
     /// A page of the layout.
     Page(usize),
+    /// Manifest, layout and the only page of it: they are small.
+    All,
 }
 
 /// A fragment that is ready to be sent.
@@ -298,8 +303,13 @@ impl Shipment<'_> {
         let layout = self.layout.layout();
         let turn = self.tools.transfers.turn(layout.fragment_len_at(id.stripe, id.index)).await;
         let number = layout.number(id.stripe, id.index).unwrap_or_default();
-        self.introduce(node, Paper::Root).await?;
-        self.introduce(node, Paper::Page(layout.page_of(number).0)).await?;
+        match self.are_small() {
+            true => self.introduce(node, Paper::All).await?,
+            false => {
+                self.introduce(node, Paper::Root).await?;
+                self.introduce(node, Paper::Page(layout.page_of(number).0)).await?;
+            }
+        }
         let author = self.origin.manifest().manifest().author;
         let (remote, root) = (&self.tools.remote, self.layout.checksum());
         // While the holder writes it and says so, another may be sent.
@@ -328,7 +338,20 @@ impl Shipment<'_> {
                 let page = self.pages.page(number).await?.bytes().clone();
                 remote.put_document(node, tessera, kind, Some(self.layout.checksum()), page).await
             }
+            Paper::All => {
+                let (manifest, page) = (self.origin.manifest().bytes(), self.pages.page(0).await?);
+                remote.introduce(node, tessera, [manifest, self.layout.bytes(), page.bytes()]).await
+            }
         }
+    }
+
+    /// Whether all that says what it is goes into one request.
+    fn are_small(&self) -> bool {
+        let layout = self.layout.layout();
+        let page_bytes =
+            usize::try_from(layout.fragments()).unwrap_or(usize::MAX).saturating_mul(size_of::<Checksum>());
+        let roots = self.origin.manifest().bytes().len() + self.layout.bytes().len();
+        layout.pages().len() == 1 && roots.saturating_add(page_bytes) <= FRAME_BYTES_MAX
     }
 
     fn forget_introduction(&self, node: NodeId) {

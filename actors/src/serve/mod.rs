@@ -231,7 +231,7 @@ impl Server {
         request: Request,
         stream: &mut Inbound,
     ) -> Result<(Answer, Bytes, Option<Place>), Refusal> {
-        let is_given = matches!(request, Request::PutFragment { .. } | Request::PutDocument { .. });
+        let is_given = request.bulk_len() > 0;
         let answered = self.place_and_answer(request, stream);
         if is_given {
             return answered.await;
@@ -310,7 +310,7 @@ impl Server {
                 self.hello(lease, hello::Greeted { addresses, credential, invite, dial_back }).await
             }
             Request::PutDocument { tessera, document, layout, length } => {
-                self.put_document(stream, papers::Document { tessera, document, layout, length }).await
+                self.put_document(stream, papers::Document { tessera, document, layout }, length).await
             }
             Request::GetDocument { tessera, document, hash } => self.document(tessera, document, hash).await,
             Request::PutFragment { fragment, checksum, length, layout } => {
@@ -323,6 +323,9 @@ impl Server {
             Request::Prove { checksum, group, nonce } => self.prove(checksum, group, nonce).await,
             Request::Peers => Ok((self.sample(lease.node()), Bytes::new())),
             Request::LookAfter { tessera } => self.look_after(lease, tessera).await,
+            Request::Introduce { tessera, manifest, layout, page } => {
+                self.introduce(stream, tessera, [manifest, layout, page]).await
+            }
             _ => Err(unsupported()),
         }
     }

@@ -1,7 +1,7 @@
 //! Documents that came, or are here, of tesserae that fragments are coming of: read and verified once, not for each
 //! fragment.
 //!
-//! What comes with `PutDocument` is kept in memory only, for a while and up to a bound: it is stored together with the
+//! What comes with `PutDocument` and `Introduce` is kept in memory only, for a while and up to a bound: it is stored together with the
 //! first fragment that needs it, so that nobody fills a disk with documents of nothing.
 
 use std::{
@@ -31,14 +31,18 @@ use super::{
     absent::{self, Absent},
     refusal,
 };
-use crate::{conn_pool::Inbound, error::ActorError, storage::Side, store::Deposited};
+use crate::{
+    conn_pool::{Inbound, Lease},
+    error::ActorError,
+    storage::Side,
+    store::Deposited,
+};
 
 /// A document that is offered.
 pub(super) struct Document {
     pub(super) tessera: TesseraId,
     pub(super) document: DocumentKind,
     pub(super) layout: Option<Checksum>,
-    pub(super) length: u32,
 }
 
 /// What was read lately. Documents are found by their hash, so none is ever out of date.
@@ -194,14 +198,13 @@ impl<T> std::ops::Deref for Paper<T> {
 
 impl Server {
     /// `PutDocument`.
-    pub(super) async fn put_document(&self, stream: &mut Inbound, paper: Document) -> Reply {
-        if paper.length as usize > bytes_max(paper.document) {
-            let reason =
-                format!("a {} of {} bytes is not taken from others", paper.document.name(), paper.length);
+    pub(super) async fn put_document(&self, stream: &mut Inbound, paper: Document, length: u32) -> Reply {
+        if length as usize > bytes_max(paper.document) {
+            let reason = format!("a {} of {length} bytes is not taken from others", paper.document.name());
             return Err(RefusalKind::QuotaExceeded.because(reason));
         }
         if paper.document == DocumentKind::Retraction {
-            return self.take_back(stream, &paper).await;
+            return self.take_back(stream, paper.tessera, length).await;
         }
         self.refuse_blocked(paper.tessera)?;
         // Layouts come behind a manifest and before a fragment, which are refused as well.
@@ -216,14 +219,44 @@ impl Server {
         if paper.document != DocumentKind::Manifest {
             self.welcome(&*self.manifest(papers, paper.tessera).await?).await?;
         }
-        let (bytes, _memory) = self.receive(stream, paper.length).await?;
-        let learnt = self.learn(papers, &paper, bytes).await;
+        let (bytes, _memory) = self.receive(stream, length).await?;
+        self.learn_from(&stream.lease, &paper, bytes).await?;
+        Ok((Answer::Done, Bytes::new()))
+    }
+
+    /// `Introduce`: what [`Server::put_document`] takes one after the other, when all of it is small.
+    pub(super) async fn introduce(
+        &self,
+        stream: &mut Inbound,
+        tessera: TesseraId,
+        [manifest, layout, page]: [u32; 3],
+    ) -> Reply {
+        self.refuse_blocked(tessera)?;
+        self.refuse_retracted(tessera).await?;
+        self.refuse_new()?;
+        let (mut bytes, _memory) = self.receive(stream, manifest + layout + page).await?;
+        let [manifest, layout, page] = [manifest, layout, page].map(|length| bytes.split_to(length as usize));
+        let root = Some(Checksum::of(&layout));
+        for (document, layout, bytes) in [
+            (DocumentKind::Manifest, None, manifest),
+            (DocumentKind::Layout, None, layout),
+            (DocumentKind::LayoutPage, root, page),
+        ] {
+            let paper = Document { tessera, document, layout };
+            self.learn_from(&stream.lease, &paper, bytes).await?;
+        }
+        Ok((Answer::Done, Bytes::new()))
+    }
+
+    /// Learns a document. Whoever sends what is none is remembered for it.
+    async fn learn_from(&self, from: &Lease, paper: &Document, bytes: Bytes) -> Result<(), Refusal> {
+        let learnt = self.learn(self.papers(from.node()), paper, bytes).await;
         if let Err(refusal) = &learnt
             && matches!(refusal.kind(), RefusalKind::Corrupt)
         {
-            stream.lease.strike(refusal);
+            from.strike(refusal);
         }
-        learnt.map(|()| (Answer::Done, Bytes::new()))
+        learnt
     }
 
     async fn learn(&self, papers: &Papers, paper: &Document, bytes: Bytes) -> Result<(), Refusal> {

@@ -8,14 +8,13 @@ use proto::{
     wire::{Answer, Refusal, RefusalKind},
 };
 
-use super::{Reply, Server, papers, refusal};
+use super::{Reply, Server, refusal};
 use crate::{clock, conn_pool::Inbound, dropping::drop_for, error::ActorError, storage::Note};
 
 impl Server {
     /// `PutDocument` of a retraction. Answered when what it speaks of is gone.
-    pub(super) async fn take_back(&self, stream: &mut Inbound, paper: &papers::Document) -> Reply {
-        let tessera = paper.tessera;
-        let (bytes, _memory) = self.receive(stream, paper.length).await?;
+    pub(super) async fn take_back(&self, stream: &mut Inbound, tessera: TesseraId, length: u32) -> Reply {
+        let (bytes, _memory) = self.receive(stream, length).await?;
         let known = self.storage.records().retraction(tessera).await.map_err(|error| refusal(&error))?;
         let author = match &known {
             Some(known) => known.author,

@@ -109,6 +109,28 @@ async fn documents_that_do_not_belong_to_the_tessera_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn small_tessera_is_introduced_in_one() {
+    let (a, b) = pair().await;
+    let (one, other) = (Tessera::new(&a.author, 1, 5_000), Tessera::new(&a.author, 2, 5_000));
+    let of = |tessera: &Tessera| {
+        [tessera.manifest.bytes().clone(), tessera.layout.bytes().clone(), tessera.pages[0].clone()]
+    };
+    let introduce = async |documents: &[Bytes; 3]| {
+        a.system.remote.introduce(b.id(), one.id(), documents.each_ref()).await
+    };
+    for wrong in 0..3 {
+        let mut documents = of(&one);
+        documents[wrong] = of(&other)[wrong].clone();
+        assert_eq!(refusal(introduce(&documents).await), RefusalKind::Corrupt, "{wrong}");
+    }
+    assert_eq!(refusal(one.give(&a, b.id(), 0).await), RefusalKind::NeedManifest);
+    introduce(&of(&one)).await.unwrap();
+    assert!(!one.give(&a, b.id(), 0).await.unwrap().was_there);
+    b.system.peers.block(actors::storage::Blocked::Tessera(one.id()), "never".to_owned()).await.unwrap();
+    assert_eq!(refusal(introduce(&of(&one)).await), RefusalKind::Blocked);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn fragment_that_the_layout_does_not_name_is_refused() {
     let (a, b) = pair().await;
     let tessera = Tessera::new(&a.author, 1, 20_000);

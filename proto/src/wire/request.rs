@@ -7,7 +7,8 @@ use std::ops::Range;
 use bytes::Bytes;
 use fields::{
     read_attest, read_compare, read_drop_fragments, read_get_document, read_get_fragment, read_hello,
-    read_look_after, read_prove, read_put_document, read_put_fragment, write_fragment, write_question,
+    read_introduce, read_look_after, read_prove, read_put_document, read_put_fragment, write_fragment,
+    write_question,
 };
 
 use super::{check_greeting, check_length, frame, read};
@@ -51,6 +52,18 @@ pub enum Request {
         layout: Option<Checksum>,
         /// How many bytes follow.
         length: u32,
+    },
+    /// Learn what a tessera is, in one: what [`Request::PutDocument`] would bring of its manifest, a layout, and the only page
+    /// of that; the three follow, together at most [`FRAME_BYTES_MAX`].
+    Introduce {
+        /// The tessera.
+        tessera: TesseraId,
+        /// How many bytes the manifest has.
+        manifest: u32,
+        /// How many bytes the layout has.
+        layout: u32,
+        /// How many bytes the page has.
+        page: u32,
     },
     /// Send a document of a tessera.
     GetDocument {
@@ -133,6 +146,7 @@ impl Request {
             Self::Prove { .. } => PROVE,
             Self::Peers => PEERS,
             Self::LookAfter { .. } => LOOK_AFTER,
+            Self::Introduce { .. } => INTRODUCE,
         }
     }
 
@@ -150,6 +164,7 @@ impl Request {
             Self::Prove { .. } => "prove",
             Self::Peers => "peers",
             Self::LookAfter { .. } => "look_after",
+            Self::Introduce { .. } => "introduce",
         }
     }
 
@@ -157,6 +172,9 @@ impl Request {
     pub const fn bulk_len(&self) -> u32 {
         match self {
             Self::PutDocument { length, .. } | Self::PutFragment { length, .. } => *length,
+            Self::Introduce { manifest, layout, page, .. } => {
+                manifest.saturating_add(*layout).saturating_add(*page)
+            }
             _ => 0,
         }
     }
@@ -183,6 +201,7 @@ impl Request {
             PROVE => read("prove", body, read_prove),
             PEERS => read("peers", body, |_| Ok(Some(Self::Peers))),
             LOOK_AFTER => read("look_after", body, read_look_after),
+            INTRODUCE => read("introduce", body, read_introduce),
             _ => return Ok(None),
         }?;
         request.iter().try_for_each(Self::check)?;
@@ -204,6 +223,11 @@ impl Request {
                 check_length(what, *length, document.bytes_max())?;
             }
             Self::PutFragment { length, .. } => check_length(what, *length, FRAGMENT_BYTES_MAX)?,
+            Self::Introduce { manifest, layout, page, .. } => {
+                for length in [*manifest, *layout, *page, self.bulk_len()] {
+                    check_length(what, length, FRAME_BYTES_MAX)?;
+                }
+            }
             Self::Attest { stripes, .. } if stripes.start > stripes.end => {
                 return refuse("stripes that end before they start");
             }
@@ -269,6 +293,12 @@ impl Request {
             }
             Self::Peers => {}
             Self::LookAfter { tessera } => out.bytes(1, tessera.as_bytes()),
+            Self::Introduce { tessera, manifest, layout, page } => {
+                out.bytes(1, tessera.as_bytes());
+                out.unsigned(2, *manifest);
+                out.unsigned(3, *layout);
+                out.unsigned(4, *page);
+            }
         }
         out
     }
@@ -286,6 +316,7 @@ const PROVE: u8 = 9;
 const PEERS: u8 = 10;
 // The vectors have 11 as a kind that nobody knows, and are kept for ever.
 const LOOK_AFTER: u8 = 12;
+const INTRODUCE: u8 = 13;
 
 /// The longest greeting: heads and keys of at most 8 bytes for each field, and the values.
 const HELLO_BYTES_MAX: usize =

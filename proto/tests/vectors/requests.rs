@@ -98,6 +98,12 @@ fn request(input: &Value) -> Request {
         },
         "peers" => Request::Peers,
         "look_after" => Request::LookAfter { tessera: read(&input["tessera"]) },
+        "introduce" => Request::Introduce {
+            tessera: read(&input["tessera"]),
+            manifest: read(&input["manifest"]),
+            layout: read(&input["layout"]),
+            page: read(&input["page"]),
+        },
         other => panic!("request {other}"),
     }
 }
@@ -154,6 +160,9 @@ fn described(request: &Request) -> Value {
         }
         Request::Peers => json!({}),
         Request::LookAfter { tessera } => json!({"tessera": tessera}),
+        Request::Introduce { tessera, manifest, layout, page } => {
+            json!({"tessera": tessera, "manifest": manifest, "layout": layout, "page": page})
+        }
         other => panic!("{other:?}"),
     };
     out["request"] = json!(request.name());

@@ -97,6 +97,15 @@ pub(super) fn read_look_after(fields: &mut Fields<'_, '_>) -> Result<Option<Requ
     Ok(Some(Request::LookAfter { tessera: fields.required(1, cbor::bytes32)? }))
 }
 
+pub(super) fn read_introduce(fields: &mut Fields<'_, '_>) -> Result<Option<Request>, ProtoError> {
+    Ok(Some(Request::Introduce {
+        tessera: fields.required(1, cbor::bytes32)?,
+        manifest: fields.required(2, Decoder::u32)?,
+        layout: fields.required(3, Decoder::u32)?,
+        page: fields.required(4, Decoder::u32)?,
+    }))
+}
+
 /// Field 2, if this software knows the document.
 fn read_document(fields: &mut Fields<'_, '_>) -> Result<Option<DocumentKind>, ProtoError> {
     let code = fields.required(2, Decoder::u64)?;

@@ -40,6 +40,7 @@ fn all() -> Vec<Request> {
         Request::Prove { checksum, group: 63, nonce: [5; 32] },
         Request::Peers,
         Request::LookAfter { tessera },
+        Request::Introduce { tessera, manifest: 200, layout: 300, page: 65_036 },
     ]
 }
 
@@ -67,6 +68,10 @@ fn request_that_breaks_a_rule_is_refused() {
     refused(put(DocumentKind::Layout, None, (16 << 20) + 1), "at most 16777216");
     refused(put(DocumentKind::Layout, Some(checksum), 1), "a page names its layout");
     refused(put(DocumentKind::LayoutPage, None, 32), "a page names its layout");
+    let introduce = |manifest, layout, page| Request::Introduce { tessera, manifest, layout, page };
+    refused(introduce(1, 0, 1), "a length of 0 bytes");
+    refused(introduce(1, 1, 65_535), "65537 bytes long; at most 65536");
+    refused(introduce(u32::MAX, 1, 1), "at most 65536");
     let fragment = FragmentId { tessera, stripe: 0, index: 0 };
     let length = (1 << 20) + 1;
     refused(Request::PutFragment { fragment, checksum, length, layout: checksum }, "at most 1048576");
