@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     clock,
-    conn_pool::PeerBook,
+    conn_pool::{self, PeerBook},
     error::ActorError,
     storage::{KeptPlacement, Note, RepairAllowance, Watched, Which},
 };
@@ -58,9 +58,12 @@ pub(super) async fn run(tools: Arc<Tools>, actor: ActorRef<ReplicationMsg>, wake
     }
 }
 
-/// The nodes that may keep anything.
+/// The nodes that may keep anything. Who was only named by others, and has never said who it acts for, keeps nothing.
 fn wanted(book: &PeerBook) -> BTreeSet<NodeId> {
-    book.peers.keys().filter(|node| !book.blocked.contains_key(node)).copied().collect()
+    let may_keep = |node: &NodeId, known: &conn_pool::Known| {
+        (known.is_configured || known.author.is_some()) && !book.blocked.contains_key(node)
+    };
+    book.peers.iter().filter(|(node, known)| may_keep(node, known)).map(|(node, _)| *node).collect()
 }
 
 struct Sweep<'a> {
