@@ -53,6 +53,20 @@ impl Statements {
         }
     }
 
+    /// Two rows that belong together, of statements that do not see each other's tables.
+    fn pair(&mut self, first: (&'static str, Value), second: (&'static str, Value)) {
+        match self.in_order.as_mut_slice() {
+            [.., (one, rows), (other, others)] if (*one, *other) == (first.0, second.0) => {
+                rows.push(first.1);
+                others.push(second.1);
+            }
+            _ => {
+                self.row(first.0, first.1);
+                self.row(second.0, second.1);
+            }
+        }
+    }
+
     fn note(&mut self, note: &Note) {
         match note {
             Note::Peer { node, addresses, author, allow_bytes, origin, name, at_ms } => {
@@ -166,8 +180,8 @@ impl Statements {
             Note::Proof { holder, fragment, checksum, at_ms } => {
                 let (tessera, holder) = (hex(fragment.tessera.as_bytes()), hex(holder.as_bytes()));
                 let place = (fragment.stripe, fragment.index);
-                self.row(PROOF, json!([tessera, place.0, place.1, holder, hex(checksum.as_bytes()), at_ms]));
-                self.row(BELIEVE, json!([tessera, holder]));
+                let proof = json!([tessera, place.0, place.1, holder, hex(checksum.as_bytes()), at_ms]);
+                self.pair((PROOF, proof), (BELIEVE, json!([tessera, holder])));
             }
             Note::Doubted { holder, tessera, at_ms } => {
                 self.row(DOUBT, json!([hex(tessera.as_bytes()), hex(holder.as_bytes()), at_ms]));
