@@ -1,6 +1,9 @@
 //! The copy of a tessera that is here: its content, chunk by chunk.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex as SyncMutex, PoisonError},
+};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use proto::{Fragment, TesseraId, layout::SignedLayout, manifest::SignedManifest};
@@ -17,13 +20,15 @@ pub(super) struct Copy {
     source: Source<StorageHandle>,
     /// The page of checksums that was read last.
     page: Mutex<Option<(usize, Arc<Vec<Place>>)>>,
+    /// Those that were read of a content that is small: it is coded first, and then sent.
+    read: SyncMutex<BTreeMap<u64, Fragment>>,
 }
 
 impl Copy {
     /// Errors with [`ActorError::NotFound`] when it is not here, and when its documents are damaged.
     pub(super) async fn open(storage: StorageHandle, tessera: TesseraId) -> Result<Self, ActorError> {
         let source = Source::open(storage, tessera).await?;
-        Ok(Self { source, page: Mutex::new(None) })
+        Ok(Self { source, page: Mutex::new(None), read: SyncMutex::default() })
     }
 
     pub(super) fn manifest(&self) -> &SignedManifest {
@@ -42,11 +47,19 @@ impl Copy {
 
     async fn chunk(&self, number: u64) -> Result<Fragment, ActorError> {
         let layout = self.source.layout.layout();
+        let read = || self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(chunk) = read().get(&number) {
+            return Ok(chunk.clone());
+        }
         let absent = || ActorError::not_found(format!("chunk {number} of {}", layout.tessera()));
         let place = layout.chunk(number).and_then(|(stripe, index)| layout.number(stripe, index));
         let (page, at) = layout.page_of(place.ok_or_else(absent)?);
         let place = *self.page(page).await?.get(at).ok_or_else(absent)?;
-        Ok(self.source.fragment(place).await?)
+        let chunk = self.source.fragment(place).await?;
+        if layout.content_len() <= SMALL_BYTES {
+            read().insert(number, chunk.clone());
+        }
+        Ok(chunk)
     }
 
     async fn page(&self, number: usize) -> Result<Arc<Vec<Place>>, ActorError> {
@@ -63,3 +76,5 @@ impl Copy {
 }
 
 const READ_AT_ONCE: usize = 4;
+/// A content that is read once only.
+const SMALL_BYTES: u64 = 256 << 10;
