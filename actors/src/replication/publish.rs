@@ -19,7 +19,7 @@ use super::{
     placing::{Placing, Signer, room_needed},
     retiring::{drop_there, tidy},
     sending::Evidence,
-    standing::Operators,
+    standing::{self, Operators},
     survey::{Survey, domains, survey},
     told::{Told, Turned},
 };
@@ -96,8 +96,9 @@ impl Publication<'_> {
         let told = placing.told(&operators, turned, survey.known).await?;
         if told.is_as_asked() {
             self.retire(&layout).await?;
-            let (stripes, keep) = (layout.layout().stripe_numbers(), holders.nodes());
-            tidy(self.tools, self.author, self.tessera(), &stripes, &keep).await?;
+            if let Some(known) = standing::known(self.tools, self.tessera()).await? {
+                tidy(self.tools, self.author, &known).await?;
+            }
         }
         Ok(told)
     }

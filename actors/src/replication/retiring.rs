@@ -1,13 +1,20 @@
 //! Having nodes drop what is not theirs to keep any more: what they have under an old layout, or what others keep by now.
 
-use std::{collections::BTreeSet, ops::Range, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+    time::Duration,
+};
 
 use futures::future::join_all;
-use proto::{AuthorKey, NodeId, TesseraId, limits::DROP_FRAGMENTS_MAX};
+use proto::{
+    AuthorKey, NodeId, TesseraId, limits::DROP_FRAGMENTS_MAX, placement::SignedPlacement,
+    record::DocumentKind,
+};
 use tokio::time::timeout;
 
-use super::Tools;
-use crate::error::ActorError;
+use super::{Tools, standing::Known};
+use crate::{error::ActorError, remote, storage::Note};
 
 /// Has a node drop what it has signed to keep of these stripes.
 pub(super) async fn drop_there(
@@ -29,29 +36,149 @@ pub(super) async fn drop_there(
     }
 }
 
-/// Has those drop what they have signed to keep of these stripes who are no holders: they were away, or turned down when they
-/// had taken some. Whoever is not there is told another time.
-pub(super) async fn tidy(
-    tools: &Tools,
-    author: &AuthorKey,
-    tessera: TesseraId,
-    stripes: &Range<u32>,
-    holders: &BTreeSet<NodeId>,
-) -> Result<(), ActorError> {
-    let signers = tools.storage.records().signers(tessera).await?;
-    let former = signers.into_iter().filter(|node| !holders.contains(node));
-    let told = former.map(|node| async move {
-        let dropped = timeout(TOLD_WITHIN, drop_there(tools, author, tessera, node, stripes)).await;
-        if let Ok(Err(error)) = dropped {
-            tracing::debug!(%node, %tessera, %error, "it still keeps what others keep now");
-        }
-    });
-    join_all(told).await;
+/// Has those drop what they keep of a tessera who are no holders: they were away, or turned down when they had taken some, or
+/// others mended it who did not reach its author. Whoever is not there is told another time.
+pub(super) async fn tidy(tools: &Tools, author: &AuthorKey, known: &Known) -> Result<(), ActorError> {
+    let retiring = Retiring { tools, author, known };
+    let former = retiring.former().await?;
+    if former.is_empty() || retiring.is_outdone().await? {
+        return Ok(());
+    }
+    let asked = retiring.ask(&former).await;
+    let named = retiring.named(asked.values());
+    let unheard_of: BTreeSet<_> = named.difference(&former).copied().collect();
+    let others = retiring.ask(&unheard_of).await;
+    let news = asked.values().chain(others.values()).flatten().find(|said| retiring.is_news(said));
+    if retiring.learn(news).await? {
+        return Ok(());
+    }
+    // These first: of whom only they name nobody knows any more once they have dropped all.
+    let emptied = retiring.empty(others.into_keys().collect()).await;
+    let is_left = |node: &NodeId| unheard_of.contains(node) && !emptied.contains(node);
+    let done = asked.into_iter().filter(|(_, said)| !retiring.named([said]).iter().any(is_left));
+    retiring.empty(done.map(|(node, _)| node).collect()).await;
     Ok(())
+}
+
+/// What nodes say of who keeps it: nothing, if they have nothing of it.
+type Said = BTreeMap<NodeId, Option<SignedPlacement>>;
+
+/// A tessera that some may still keep who are no holders of it.
+struct Retiring<'a> {
+    tools: &'a Tools,
+    author: &'a AuthorKey,
+    known: &'a Known,
+}
+
+impl Retiring<'_> {
+    /// Those that have signed to keep it or said that they do, and are no holders.
+    async fn former(&self) -> Result<BTreeSet<NodeId>, ActorError> {
+        let (tessera, records) = (self.known.placement.tessera, self.tools.storage.records());
+        let claimants = records.holders(tessera).await?.into_iter().map(|one| one.node);
+        let all = records.signers(tessera).await?.into_iter().chain(claimants);
+        Ok(all.filter(|node| self.is_former(*node)).collect())
+    }
+
+    fn is_former(&self, node: NodeId) -> bool {
+        node != self.tools.peers.us() && self.known.placement.indices(node).next().is_none()
+    }
+
+    /// Whether somebody else has seen to it: most of the holders that answer go by something newer, or its author has signed that.
+    async fn is_outdone(&self) -> Result<bool, ActorError> {
+        let holders = self.known.placement.holders.iter().flatten().copied().collect();
+        let said = self.ask(&holders).await;
+        let newer: Vec<_> = said.values().flatten().filter(|one| self.known.is_older_than(one)).collect();
+        let by_most =
+            |one: &SignedPlacement| 2 * newer.iter().filter(|other| **other == one).count() > said.len();
+        let believed = newer.iter().find(|one| self.is_news(one) || by_most(one)).copied();
+        self.learn(believed).await
+    }
+
+    /// Whether the author has signed this, on another of its machines, and it is not known here.
+    fn is_news(&self, said: &SignedPlacement) -> bool {
+        said.placement().repairer.is_none() && self.known.is_older_than(said)
+    }
+
+    /// Goes by this from now on, if it is anything. Whether it is.
+    async fn learn(&self, newer: Option<&SignedPlacement>) -> Result<bool, ActorError> {
+        let Some(newer) = newer else { return Ok(false) };
+        self.tools.storage.records().note(vec![Note::Placement(newer.into())]).await.map(|_| true)
+    }
+
+    /// Those that these take for holders, and that are none.
+    fn named<'b>(&self, said: impl IntoIterator<Item = &'b Option<SignedPlacement>>) -> BTreeSet<NodeId> {
+        let of_it = said.into_iter().flatten().map(SignedPlacement::placement);
+        let of_it = of_it.filter(|said| said.layout == self.known.layout.checksum());
+        of_it
+            .flat_map(|said| said.holders.iter().flatten())
+            .filter(|node| self.is_former(**node))
+            .copied()
+            .collect()
+    }
+
+    /// Asks nodes whom they take for holders. Those that answer.
+    async fn ask(&self, nodes: &BTreeSet<NodeId>) -> Said {
+        let asked = nodes.iter().filter(|node| **node != self.tools.peers.us()).map(|node| async move {
+            let said = timeout(TOLD_WITHIN, self.placement_of(*node)).await;
+            Some((*node, said.ok()?.ok()?))
+        });
+        join_all(asked).await.into_iter().flatten().collect()
+    }
+
+    async fn placement_of(&self, node: NodeId) -> Result<Option<SignedPlacement>, ActorError> {
+        let (tessera, kind) = (self.known.placement.tessera, DocumentKind::Placement);
+        match self.tools.remote.document(node, tessera, kind, None).await {
+            Ok(said) => Ok(Some(SignedPlacement::parse(said, tessera, self.known.author)?)),
+            Err(error) if remote::is_not_there(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Has these drop all that they keep. Those that have.
+    async fn empty(&self, nodes: Vec<NodeId>) -> BTreeSet<NodeId> {
+        let tessera = self.known.placement.tessera;
+        let told = nodes.into_iter().map(|node| async move {
+            let dropped = timeout(TOLD_WITHIN, self.drop_all(node)).await;
+            if let Ok(Err(error)) = &dropped {
+                tracing::debug!(%node, %tessera, %error, "it still keeps what others keep now");
+            }
+            matches!(dropped, Ok(Ok(()))).then_some(node)
+        });
+        join_all(told).await.into_iter().flatten().collect()
+    }
+
+    async fn drop_all(&self, node: NodeId) -> Result<(), ActorError> {
+        self.drop_claimed(node).await?;
+        let (tessera, layout) = (self.known.placement.tessera, self.known.layout.layout());
+        drop_there(self.tools, self.author, tessera, node, &layout.stripe_numbers()).await
+    }
+
+    /// Has a node drop what it says to have, whoever has given it that.
+    async fn drop_claimed(&self, node: NodeId) -> Result<(), ActorError> {
+        let (tessera, all) = (self.known.placement.tessera, self.known.layout.layout().stripe_numbers());
+        match self.tools.attestation.audit(node, tessera).await {
+            Err(error) if !remote::is_not_there(&error) => return Err(error),
+            _ => {}
+        }
+        let mut from = all.start;
+        while from < all.end {
+            let to = from.saturating_add(STRIPES).min(all.end);
+            let claims = self.tools.storage.records().claims(tessera, from..to).await?;
+            let its = claims.iter().filter(|claimed| claimed.holder == node);
+            let places: Vec<_> = its.map(|claimed| (claimed.stripe, claimed.index)).collect();
+            for some in places.chunks(DROPPED_AT_ONCE as usize) {
+                self.tools.remote.drop_fragments(node, self.author, tessera, some).await?;
+            }
+            from = to;
+        }
+        Ok(())
+    }
 }
 
 /// Fragments that are dropped with one order.
 const DROPPED_AT_ONCE: u32 = 1024;
 const _: () = assert!(DROPPED_AT_ONCE as usize <= DROP_FRAGMENTS_MAX);
+/// Stripes whose claims are looked up together.
+const STRIPES: u32 = 1024;
 /// How long a node may take.
 const TOLD_WITHIN: Duration = Duration::from_secs(10);

@@ -173,6 +173,19 @@ pub(super) async fn known(tools: &Tools, tessera: TesseraId) -> Result<Option<Kn
 }
 
 impl Known {
+    /// Whether this is newer than what is known here: of two with the same version the author's counts.
+    pub(super) fn is_older_than(&self, signed: &SignedPlacement) -> bool {
+        let rank = |placement: &Placement| (placement.version, placement.repairer.is_none());
+        let theirs = signed.placement();
+        theirs.layout == self.placement.layout && rank(theirs) > rank(&self.placement)
+    }
+
+    /// Whether this says who keeps it now. What a repairer has signed is believed of a holder only.
+    pub(super) fn is_outdone_by(&self, signed: &SignedPlacement) -> bool {
+        let of_holder = |node: NodeId| self.placement.indices(node).next().is_some();
+        self.is_older_than(signed) && signed.placement().repairer.is_none_or(of_holder)
+    }
+
     /// Whose claims count. Of others' tesserae this node keeps a part as any other does; its own copy never counts.
     pub(super) async fn operators(&self, tools: &Tools) -> Result<Operators, ActorError> {
         let (us, book) = (tools.peers.us(), tools.peers.book());

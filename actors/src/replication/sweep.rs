@@ -206,8 +206,7 @@ impl Sweep<'_> {
         if !is_as_it_was {
             return Ok(());
         }
-        let holders = known.placement.holders.iter().flatten().copied().collect();
-        tidy(tools, key, tessera, &known.layout.layout().stripe_numbers(), &holders).await
+        tidy(tools, key, known).await
     }
 
     async fn is_adopted(&self, tessera: TesseraId) -> Result<bool, ActorError> {
@@ -253,12 +252,7 @@ impl Sweep<'_> {
         let layout = known.layout.checksum();
         let located = sources.layouts.iter().find(|located| located.layout.checksum() == layout);
         let mut placements = located.iter().flat_map(|located| &located.placements).map(|it| &it.signed);
-        let newer = placements.find(|signed| {
-            let placement = signed.placement();
-            let of_holder = |node: NodeId| known.placement.indices(node).next().is_some();
-            placement.version > known.placement.version && placement.repairer.is_none_or(of_holder)
-        });
-        let Some(newer) = newer else { return Ok(false) };
+        let Some(newer) = placements.find(|signed| known.is_outdone_by(signed)) else { return Ok(false) };
         let kept = KeptPlacement::from(newer);
         known.placement = newer.placement().clone();
         tools.storage.records().note(vec![Note::Placement(kept)]).await?;

@@ -26,6 +26,19 @@ pub(super) async fn both_sides_agree(author: &Node, nodes: &[Node], tessera: &Te
             assert_eq!(known, [placement.bytes().clone()]);
         }
     }
+    deposits_are_what_is_there(nodes, tessera).await;
+}
+
+/// What these nodes have on the author's account is what is there.
+pub(super) async fn deposits_are_what_is_there(nodes: &[Node], tessera: &Tessera) {
+    let account = tessera.manifest.manifest().author.into();
+    for node in nodes {
+        let storage = &node.system.storage;
+        let rows = storage.checksums(tessera.id(), (0, 0), 10_000).await.unwrap();
+        let there: u64 = rows.iter().map(|row| u64::from(row.length)).sum();
+        let kept = storage.records().account(account).await.unwrap();
+        assert_eq!((kept.fragments, kept.bytes), (rows.len() as u64, there), "{}", node.id());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

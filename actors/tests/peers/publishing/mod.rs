@@ -7,6 +7,7 @@ mod fetching;
 mod leaving;
 mod losing;
 mod many;
+mod parted;
 mod placed;
 mod recovering;
 mod refused;

@@ -6,7 +6,7 @@ use config::RepairConfig;
 use super::*;
 
 /// Looks several times a second.
-fn soon() -> RepairConfig {
+pub(super) fn soon() -> RepairConfig {
     let interval = Duration::from_millis(400);
     RepairConfig {
         interval,

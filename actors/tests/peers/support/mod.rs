@@ -1,6 +1,7 @@
 //! Nodes on loopback, each in a folder of its own, and a tessera to give them.
 
 mod disk;
+mod line;
 mod tessera;
 
 use std::{
@@ -14,7 +15,7 @@ use config::{NetworkConfig, RepairConfig, ReplicationConfig, StorageConfig};
 use proto::{AuthorKey, NodeId, NodeKey, credential::Credential, wire::RefusalKind};
 pub(crate) use tessera::Tessera;
 
-pub(crate) use self::disk::SlowDisk;
+pub(crate) use self::{disk::SlowDisk, line::Lines};
 
 /// A node that runs. Its author has the same seed.
 pub(crate) struct Node {
