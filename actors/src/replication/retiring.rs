@@ -41,7 +41,8 @@ pub(super) async fn drop_there(
 pub(super) async fn tidy(tools: &Tools, author: &AuthorKey, known: &Known) -> Result<(), ActorError> {
     let retiring = Retiring { tools, author, known };
     let former = retiring.former().await?;
-    if former.is_empty() || retiring.is_outdone().await? {
+    let is_doubtful = !former.is_empty() || retiring.is_doubted_by_any().await;
+    if is_doubtful && retiring.is_outdone().await? {
         return Ok(());
     }
     let asked = retiring.ask(&former).await;
@@ -81,6 +82,13 @@ impl Retiring<'_> {
 
     fn is_former(&self, node: NodeId) -> bool {
         node != self.tools.peers.us() && self.known.placement.indices(node).next().is_none()
+    }
+
+    /// Whether a holder, whichever, goes by something newer: after a few times all have been asked.
+    async fn is_doubted_by_any(&self) -> bool {
+        let holders: Vec<_> = self.known.placement.holders.iter().flatten().copied().collect();
+        let any = fastrand::choice(holders).into_iter().collect();
+        self.ask(&any).await.values().flatten().any(|said| self.known.is_older_than(said))
     }
 
     /// Whether somebody else has seen to it: most of the holders that answer go by something newer, or its author has signed that.

@@ -179,6 +179,38 @@ async fn each_half_mends_it_once_and_then_all_go_by_what_the_author_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn author_that_has_missed_what_was_mended_goes_by_it_and_nobody_keeps_it_twice() {
+    let mut halves = Halves::start(1, 4, [patient(), hasty()]).await;
+    let (tessera, layout) = published_on(&halves).await;
+    let missed = held(&halves.near[0], layout.layout()).await;
+    halves.grow(0, 1).await;
+    let address = halves.author.address();
+    halves.author.system.clone().drain().await;
+    halves.part();
+    until("the spare one has what is missed", async || held(&halves.far[4], layout.layout()).await == missed)
+        .await;
+    let far = all_held(&halves.far, layout.layout()).await;
+
+    // All holders that the author knows are there when it comes back: it misses nothing.
+    halves.lines.cut(false);
+    halves.author.start_again(address).await;
+    until("who was missed has dropped it", async || held(&halves.near[0], layout.layout()).await.is_empty())
+        .await;
+    assert_eq!(all_held(&halves.far, layout.layout()).await, far, "nothing else has moved");
+    let (_, placement) = published(&halves.author, &tessera).await;
+    assert_eq!(halves.repairs().await, Vec::from_iter(placement.placement().repairer), "once, by a holder");
+    for node in &halves.far {
+        let known = node.system.storage.records().placements(tessera.id()).await.unwrap();
+        assert_eq!(
+            known.into_iter().map(|kept| kept.signed).collect::<Vec<_>>(),
+            [placement.bytes().clone()]
+        );
+    }
+    agreeing::deposits_are_what_is_there(&halves.near, &tessera).await;
+    agreeing::deposits_are_what_is_there(&halves.far, &tessera).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn holder_that_comes_and_goes_all_the_time_is_waited_for_each_time() {
     let mut halves = Halves::start(4, 1, [patient(); 2]).await;
     let (tessera, layout) = published_on(&halves).await;
