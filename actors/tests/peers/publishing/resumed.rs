@@ -1,6 +1,7 @@
 //! A job goes on where it was, and does nothing twice.
 
 use actors::storage::JobState;
+use proto::AccountId;
 
 use super::*;
 use crate::support::SlowDisk;
@@ -70,6 +71,97 @@ async fn repairer_that_is_killed_goes_on_and_both_sides_agree() {
     agreeing::both_sides_agree(&author, &nodes, &tessera).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn repairer_and_holders_that_are_killed_go_on_and_both_sides_agree() {
+    let (mut author, mut nodes) = network(5).await;
+    let tessera = Tessera::new(&author.author, 1, 2_000_000);
+    tessera.keep(&author).await;
+    let (state, told) = publish(&author, tessera.id()).await;
+    assert_eq!(state, JobState::Done, "{told:?}");
+    let (layout, _) = published(&author, &tessera).await;
+    assert!(nodes[0].system.drop_for_all(tessera.id()).await.unwrap() > 0);
+    let job = author.system.replication.repair(tessera.id()).await.unwrap();
+    for round in 0..=3 {
+        let before = count(&nodes, layout.layout()).await;
+        let more = async || {
+            count(&nodes, layout.layout()).await > before
+                || kept_job(&author, job.id).await.state != JobState::Pending
+        };
+        // At first while it still asks.
+        if round > 0 {
+            until("something that was mended", more).await;
+        }
+        let ((), ()) = tokio::join!(author.kill_and_start_slow(UPLOAD), nodes[round].kill_and_start());
+        introduce(&author, &nodes[round]).await;
+    }
+    let (state, told) = ended(&author, job.id).await;
+    assert_eq!(state, JobState::Done, "{told:?}");
+    // Who was away just when it was asked was replaced, and has dropped what others keep once this has ended.
+    let (state, told) = publish(&author, tessera.id()).await;
+    assert_eq!((state, told.turned), (JobState::Done, vec![]));
+    is_kept_as_placed(&author, &nodes, &tessera).await;
+    agreeing::both_sides_agree(&author, &nodes, &tessera).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fetcher_and_holders_that_are_killed_go_on_and_it_is_whole() {
+    let (author, mut nodes) = network(5).await;
+    let tessera = Tessera::new(&author.author, 1, 2_000_000);
+    tessera.keep(&author).await;
+    let (state, told) = publish(&author, tessera.id()).await;
+    assert_eq!(state, JobState::Done, "{told:?}");
+    author.system.clone().drain().await;
+    for node in &mut nodes {
+        node.kill_and_start_slow(UPLOAD / 4).await;
+    }
+    let mut reader = fetching::reader(50, &nodes).await;
+    let job = reader.system.replication.fetch(tessera.id()).await.unwrap();
+    for round in 0..=3 {
+        let before = fragments(&reader, tessera.id()).await;
+        let more = async || {
+            fragments(&reader, tessera.id()).await > before
+                || kept_job(&reader, job.id).await.state != JobState::Pending
+        };
+        if round > 0 {
+            until("something that has come", more).await;
+        }
+        let ((), ()) = tokio::join!(reader.kill_and_start(), nodes[round].kill_and_start());
+    }
+    let (state, told) = ended(&reader, job.id).await;
+    assert_eq!(state, JobState::Done, "{told:?}");
+    fetching::is_intact(&reader, &tessera).await;
+    let kept = reader.system.storage.records().account(AccountId::LOCAL).await.unwrap();
+    assert_eq!((kept.fragments, kept.bytes), (tessera.fragments.len() as u64, 2_000_000));
+    agreeing::deposits_are_what_is_there(&nodes, &tessera).await;
+}
+
+/// How many fragments of a tessera a node has.
+async fn fragments(node: &Node, tessera: TesseraId) -> usize {
+    node.system.storage.checksums(tessera, (0, 0), 10_000).await.unwrap().len()
+}
+
+/// How many of a layout these have.
+async fn count(nodes: &[Node], layout: &Layout) -> usize {
+    let mut count = 0;
+    for node in nodes {
+        count += fragments(node, layout.tessera()).await;
+    }
+    count
+}
+
+/// Each has the fragments that the placement gives it, and no others.
+async fn is_kept_as_placed(author: &Node, nodes: &[Node], tessera: &Tessera) {
+    let (layout, placement) = published(author, tessera).await;
+    let layout = layout.layout();
+    for node in nodes {
+        let indices: Vec<_> = placement.placement().indices(node.id()).collect();
+        let all = (0..layout.fragments()).map(|number| layout.position(number).unwrap());
+        let placed: Vec<_> = all.filter(|(_, index)| indices.contains(index)).collect();
+        let held: Vec<_> = held(node, layout).await.into_iter().map(|(place, _)| place).collect();
+        assert_eq!(held, placed, "{}", node.id());
+    }
+}
+
 /// How many receipts there are.
 async fn receipts(author: &Node, nodes: &[Node], tessera: &Tessera) -> usize {
     let mut count = 0;
@@ -104,3 +196,6 @@ async fn job_that_was_given_up_stays_given_up() {
     let next = author.system.replication.publish(tessera.id()).await.unwrap();
     assert_eq!(next.id, job.id + 1);
 }
+
+/// So slow that a job can be killed while it is under way, in bytes a second.
+const UPLOAD: u64 = 1_600_000;

@@ -76,6 +76,12 @@ impl Node {
         self.start_again(address).await;
     }
 
+    /// The same, and from then on it sends no more than so many bytes a second.
+    pub(crate) async fn kill_and_start_slow(&mut self, upload: u64) {
+        self.network.upload = Some(upload);
+        self.kill_and_start().await;
+    }
+
     /// Starts it again after it has ended, at this address.
     pub(crate) async fn start_again(&mut self, address: SocketAddr) {
         self.network.listen_addr = Some(address);
