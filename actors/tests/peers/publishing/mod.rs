@@ -96,6 +96,11 @@ async fn held(node: &Node, layout: &Layout) -> Vec<((u32, u16), Fragment)> {
     held
 }
 
+/// How many fragments of a tessera a node has.
+async fn fragments(node: &Node, tessera: TesseraId) -> usize {
+    node.system.storage.checksums(tessera, (0, 0), 10_000).await.unwrap().len()
+}
+
 /// The content, from these fragments alone; `None` when they are too few.
 fn rebuilt(layout: &SignedLayout, pages: &[Checksum], held: &[((u32, u16), Fragment)]) -> Option<Vec<u8>> {
     let (mut coder, mut content) = (proto::erasure::Coder::new(), Vec::new());

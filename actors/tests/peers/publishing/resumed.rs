@@ -135,11 +135,6 @@ async fn fetcher_and_holders_that_are_killed_go_on_and_it_is_whole() {
     agreeing::deposits_are_what_is_there(&nodes, &tessera).await;
 }
 
-/// How many fragments of a tessera a node has.
-async fn fragments(node: &Node, tessera: TesseraId) -> usize {
-    node.system.storage.checksums(tessera, (0, 0), 10_000).await.unwrap().len()
-}
-
 /// How many of a layout these have.
 async fn count(nodes: &[Node], layout: &Layout) -> usize {
     let mut count = 0;
