@@ -5,6 +5,7 @@ mod agreeing;
 mod damaging;
 mod fetching;
 mod leaving;
+mod line;
 mod losing;
 mod many;
 mod parted;

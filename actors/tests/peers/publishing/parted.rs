@@ -6,11 +6,11 @@ use proto::NodeId;
 
 use super::{
     fetching::{fetch, is_intact, reader},
+    line::Lines,
     repairing::all_held,
     sweeping::{repairs, soon},
     *,
 };
-use crate::support::Lines;
 
 /// Nodes that all know each other, in two halves: these reach each other by lines that can be cut.
 struct Halves {

@@ -1,7 +1,6 @@
 //! Nodes on loopback, each in a folder of its own, and a tessera to give them.
 
 mod disk;
-mod line;
 mod tessera;
 
 use std::{
@@ -15,7 +14,7 @@ use config::{NetworkConfig, RepairConfig, ReplicationConfig, StorageConfig};
 use proto::{AuthorKey, NodeId, NodeKey, credential::Credential, wire::RefusalKind};
 pub(crate) use tessera::Tessera;
 
-pub(crate) use self::{disk::SlowDisk, line::Lines};
+pub(crate) use self::disk::SlowDisk;
 
 /// A node that runs. Its author has the same seed.
 pub(crate) struct Node {

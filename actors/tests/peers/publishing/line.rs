@@ -13,7 +13,7 @@ use tokio::net::UdpSocket;
 
 /// Lines that are cut together. Copies share one state.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Lines(Arc<State>);
+pub(super) struct Lines(Arc<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -24,7 +24,7 @@ struct State {
 
 impl Lines {
     /// Where each of these two finds the other from now on, the second first.
-    pub(crate) async fn between(&self, one: SocketAddr, other: SocketAddr) -> (SocketAddr, SocketAddr) {
+    pub(super) async fn between(&self, one: SocketAddr, other: SocketAddr) -> (SocketAddr, SocketAddr) {
         let bind = async || Arc::new(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap());
         let (near, far) = (bind().await, bind().await);
         let found = (near.local_addr().unwrap(), far.local_addr().unwrap());
@@ -34,12 +34,12 @@ impl Lines {
     }
 
     /// From now on nobody new gets through, or does again. Connections that are there are ended by whoever cuts.
-    pub(crate) fn cut(&self, cut: bool) {
+    pub(super) fn cut(&self, cut: bool) {
         self.0.is_cut.store(cut, Ordering::SeqCst);
     }
 
     /// How often somebody has dialled who did not get through.
-    pub(crate) fn dialled_in_vain(&self) -> usize {
+    pub(super) fn dialled_in_vain(&self) -> usize {
         self.0.dialled_in_vain.lock().unwrap().len()
     }
 
