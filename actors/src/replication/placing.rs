@@ -85,7 +85,7 @@ impl Placing<'_> {
         let layout = self.layout.layout();
         let mut version = before.map_or(0, |before| before.version);
         if before.is_none_or(|before| before.holders != holders.by_index()) {
-            version += 1;
+            version = version.saturating_add(1);
             self.keep(&holders, version).await?;
         }
         self.progress.send_replace(Progress::of(Step::Sending, total_bytes(layout)));
@@ -108,7 +108,7 @@ impl Placing<'_> {
                     break;
                 }
             }
-            version += 1;
+            version = version.saturating_add(1);
             self.keep(&holders, version).await?;
         }
         self.progress.send_replace(Progress::of(Step::Finishing, 0));

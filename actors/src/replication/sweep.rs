@@ -18,7 +18,7 @@ use super::{
     own::claim_ours,
     repair,
     retiring::tidy,
-    sources::{self, Waits},
+    sources::{self, Located, Waits},
     standing::{self, Found, Known, Since},
     turn::{self, Turn},
 };
@@ -251,8 +251,8 @@ impl Sweep<'_> {
         };
         let layout = known.layout.checksum();
         let located = sources.layouts.iter().find(|located| located.layout.checksum() == layout);
-        let mut placements = located.iter().flat_map(|located| &located.placements).map(|it| &it.signed);
-        let Some(newer) = placements.find(|signed| known.is_outdone_by(signed)) else { return Ok(false) };
+        let newer = located.and_then(Located::credible).filter(|signed| known.is_outdone_by(signed));
+        let Some(newer) = newer else { return Ok(false) };
         let kept = KeptPlacement::from(newer);
         known.placement = newer.placement().clone();
         tools.storage.records().note(vec![Note::Placement(kept)]).await?;
