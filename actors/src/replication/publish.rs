@@ -72,7 +72,9 @@ impl Publication<'_> {
     async fn run(&self, survey: &Survey) -> Result<Told, ActorError> {
         let mut turned = survey.absent.clone();
         let (code, candidates) = self.choose(survey);
-        let published = match self.published().await? {
+        let before = self.published().await?;
+        let is_first = before.is_none();
+        let published = match before {
             Some(it) if !self.anew || candidates.is_empty() || it.layout.layout().code() == code => it,
             _ => {
                 turned.extend(without_room(survey, &candidates));
@@ -94,7 +96,8 @@ impl Publication<'_> {
         operators.only(holders.nodes());
         holders.turned().iter().for_each(|one| operators.leave_out(one.node));
         let told = placing.told(&operators, turned, survey.known).await?;
-        if told.is_as_asked() {
+        // Of what nobody had before, and nobody was replaced, nobody has anything to drop.
+        if told.is_as_asked() && !(is_first && holders.turned().is_empty()) {
             self.retire(&layout).await?;
             if let Some(known) = standing::known(self.tools, self.tessera()).await? {
                 tidy(self.tools, self.author, &known).await?;
