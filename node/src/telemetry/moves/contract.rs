@@ -49,6 +49,7 @@ const VERBS: &[&str] = &[
     "prove",
     "peers",
     "look_after",
+    "introduce",
     "unknown",
 ];
 
