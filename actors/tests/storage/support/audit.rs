@@ -123,8 +123,9 @@ pub(crate) async fn check(node: &Node) -> (Rows, Log) {
         node.storage().usage().await.unwrap();
         let rows = settled(node.path()).await;
         let log = Log::read(&node.segments());
-        // A purge that found nothing more to do may just have begun a segment.
-        if rows.segments.keys().eq(log.lengths.keys()) || std::time::Instant::now() > deadline {
+        // A purge may just have written something, or begun a segment.
+        let is_known = log.records.iter().all(|placed| placed.header.sequence < rows.next_seq);
+        if (is_known && rows.segments.keys().eq(log.lengths.keys())) || std::time::Instant::now() > deadline {
             break (rows, log);
         }
     };
