@@ -150,6 +150,11 @@ pub struct Placement {
 }
 
 impl Placement {
+    /// Of two placements of a layout the one with the higher rank counts: the newer, and of two with one version the author's.
+    pub fn rank(&self) -> (u64, bool) {
+        (self.version, self.repairer.is_none())
+    }
+
     /// The indices that a node keeps.
     pub fn indices(&self, node: NodeId) -> impl Iterator<Item = u16> + '_ {
         let all = (0..).zip(&self.holders);

@@ -63,6 +63,7 @@ impl Remote {
         if !notes.is_empty()
             && let Err(error) = records.note(notes).await
         {
+            tracing::warn!(%holder, %fragment, %error, "it is not written down what came of asking for a proof");
             proof?;
             return Err(error.into());
         }

@@ -120,8 +120,7 @@ impl Ward<'_> {
         let kept = records.placements(layout.tessera()).await?.into_iter();
         let kept = kept.filter(|kept| kept.layout == self.located.layout.checksum()).map(|kept| kept.signed);
         let kept = kept.filter_map(|signed| self.parse(signed)).chain(self.located.credible().cloned());
-        let newest =
-            kept.max_by_key(|signed| (signed.placement().version, signed.placement().repairer.is_none()));
+        let newest = kept.max_by_key(|signed| signed.placement().rank());
         let absent = || ActorError::not_found(format!("a placement of {}", layout.tessera()));
         let newest = newest.ok_or_else(absent)?;
         let placement = newest.placement();

@@ -4,9 +4,7 @@
 use std::{future::ready, time::Duration};
 
 use futures::{StreamExt, TryStreamExt, future::try_join_all, stream};
-use proto::{
-    AccountId, Checksum, Fragment, FragmentId, NodeId, TesseraId, layout::SignedLayout, record::DocumentKind,
-};
+use proto::{AccountId, Checksum, Fragment, FragmentId, NodeId, TesseraId, layout::SignedLayout};
 use tokio::{sync::watch, time::sleep};
 
 use super::{
@@ -14,7 +12,7 @@ use super::{
     copy::Copy,
     gathering::{Manners, Wanted},
     message::{Progress, Step},
-    pages::Pages,
+    pages::{Pages, documents},
     sources::{Located, Nobody, Sources, Waits, find},
     told::Told,
 };
@@ -258,12 +256,7 @@ impl<'a> Fetching<'a> {
 
     async fn documents(&self, number: u64) -> Result<Vec<Deposited>, ActorError> {
         let page = self.pages.page(self.layout().layout().page_of(number).0).await?;
-        let documents = [
-            (DocumentKind::Manifest, self.sources.manifest.bytes().clone()),
-            (DocumentKind::Layout, self.layout().bytes().clone()),
-            (DocumentKind::LayoutPage, page.bytes().clone()),
-        ];
-        Ok(documents.into_iter().map(Deposited::from).collect())
+        Ok(documents(&self.sources.manifest, self.layout(), &page))
     }
 }
 

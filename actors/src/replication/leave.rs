@@ -266,7 +266,7 @@ impl Leaving<'_> {
         };
         let said = said.into_iter().flatten().filter_map(parse);
         let said = said.filter(|signed| is_by_a_holder(signed.placement())).chain([known]);
-        let newest = said.max_by_key(|signed| rank(signed.placement()));
+        let newest = said.max_by_key(|signed| signed.placement().rank());
         if let Some(signed) = &newest {
             records.note(vec![Note::Placement(KeptPlacement::from(signed))]).await?;
         }
@@ -455,10 +455,6 @@ fn nobody(holders: &Holders, us: NodeId) -> String {
         [] => String::from("no other node is there that might keep it"),
         reasons => format!("no other node takes it ({})", reasons.join("; ")),
     }
-}
-
-fn rank(placement: &Placement) -> (u64, bool) {
-    (placement.version, placement.repairer.is_none())
 }
 
 /// How often it is looked once more for what came meanwhile.

@@ -4,11 +4,10 @@ use proto::{
     Fragment, FragmentId, NodeId, TesseraId,
     layout::Layout,
     placement::Placement,
-    record::DocumentKind,
     wire::{Refusal, RefusalKind},
 };
 
-use super::{Tools, retract, sending::Shipment};
+use super::{Tools, pages::documents, retract, sending::Shipment};
 use crate::{
     clock,
     conn_pool::PeerTrouble,
@@ -108,12 +107,7 @@ impl Shipment<'_> {
         if page.checksum(at) != Some(fragment.checksum()) {
             return Err(ActorError::Conflict { what: format!("the layout has another fragment at {id}") });
         }
-        let documents = [
-            (DocumentKind::Manifest, self.origin.manifest().bytes().clone()),
-            (DocumentKind::Layout, self.layout.bytes().clone()),
-            (DocumentKind::LayoutPage, page.bytes().clone()),
-        ];
-        Ok(documents.into_iter().map(Deposited::from).collect())
+        Ok(documents(self.origin.manifest(), self.layout, &page))
     }
 }
 

@@ -6,12 +6,13 @@ use bytes::Bytes;
 use proto::{
     Checksum, NodeId,
     layout::{LayoutPage, SignedLayout},
+    manifest::SignedManifest,
     record::DocumentKind,
 };
 use tokio::sync::Mutex;
 
 use super::Tools;
-use crate::error::ActorError;
+use crate::{error::ActorError, store::Deposited};
 
 /// The pages of a layout, those that were read last in memory.
 pub(super) struct Pages<'a> {
@@ -63,6 +64,20 @@ impl<'a> Pages<'a> {
         read.insert(number, page.clone());
         Ok(page)
     }
+}
+
+/// All that says what a fragment on a page is, to be kept with it.
+pub(super) fn documents(
+    manifest: &SignedManifest,
+    layout: &SignedLayout,
+    page: &LayoutPage,
+) -> Vec<Deposited> {
+    let documents = [
+        (DocumentKind::Manifest, manifest.bytes().clone()),
+        (DocumentKind::Layout, layout.bytes().clone()),
+        (DocumentKind::LayoutPage, page.bytes().clone()),
+    ];
+    documents.into_iter().map(Deposited::from).collect()
 }
 
 /// Pages that are kept: those of the stripes that are on their way.

@@ -192,11 +192,7 @@ async fn find_among(
     }
     let mut layouts: Vec<_> = layouts.into_values().collect();
     for located in &mut layouts {
-        let newest = |it: &Placed| {
-            let placement = it.signed.placement();
-            std::cmp::Reverse((placement.version, placement.repairer.is_none()))
-        };
-        located.placements.sort_by_key(newest);
+        located.placements.sort_by_key(|it| std::cmp::Reverse(it.signed.placement().rank()));
     }
     layouts
         .sort_by_key(|located| std::cmp::Reverse((located.placements.len().min(1), located.known_to.len())));

@@ -175,9 +175,8 @@ pub(super) async fn known(tools: &Tools, tessera: TesseraId) -> Result<Option<Kn
 impl Known {
     /// Whether this is newer than what is known here: of two with the same version the author's counts.
     pub(super) fn is_older_than(&self, signed: &SignedPlacement) -> bool {
-        let rank = |placement: &Placement| (placement.version, placement.repairer.is_none());
         let theirs = signed.placement();
-        theirs.layout == self.placement.layout && rank(theirs) > rank(&self.placement)
+        theirs.layout == self.placement.layout && theirs.rank() > self.placement.rank()
     }
 
     /// Whether this says who keeps it now. What a repairer has signed is believed of a holder only.

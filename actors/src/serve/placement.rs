@@ -35,10 +35,8 @@ impl Server {
             return Err(RefusalKind::NotFound.because("nothing of that layout is kept here"));
         }
         let known = self.placement_for(tessera, placement.layout).await.map_err(|error| refusal(&error))?;
-        let rank = |version: u64, is_by_author: bool| (version, is_by_author);
-        let new = rank(placement.version, placement.repairer.is_none());
         // Nothing is written for what is no news.
-        if known.as_ref().is_some_and(|known| rank(known.version, known.is_by_author) >= new) {
+        if known.as_ref().is_some_and(|known| (known.version, known.is_by_author) >= placement.rank()) {
             return Ok(());
         }
         if let Some(repairer) = placement.repairer {
