@@ -147,9 +147,8 @@ impl System {
             attestation::Doors { checksums: storage.checksums_door(), records, remote: remote.clone() };
         let (attestation, witness) =
             attestation::Starter::new(key.clone(), doors, metrics.attestation, actors.clone());
-        let segments = storage.segments_door();
         let (scrub, verifier) =
-            scrub::Starter::new(config.integrity, segments, metrics.scrub, actors.clone());
+            scrub::Starter::new(config.integrity, storage.segments_door(), metrics.scrub, actors.clone());
         let (replication, publisher) = replication::Starter::new(
             config.replication,
             replication::Doors::of(&storage, &cache, &attestation, &pool, &remote),
@@ -170,6 +169,7 @@ impl System {
             scrub: scrub.clone(),
             peers: peers.clone(),
             pool: pool.clone(),
+            remote: remote.clone(),
             replication: replication.clone(),
             metrics: metrics.requests,
             throttles,

@@ -161,6 +161,12 @@ impl Placement {
         all.filter_map(move |(index, holder)| (*holder == Some(node)).then_some(index))
     }
 
+    /// What a newer placement takes away: the indices that it gives to somebody else or to nobody, and who keeps them by this.
+    pub fn replaced_by<'a>(&'a self, newer: &'a Self) -> impl Iterator<Item = (u16, NodeId)> + 'a {
+        let kept = (0..).zip(&self.holders).filter_map(|(index, holder)| Some((index, (*holder)?)));
+        kept.filter(|(index, holder)| newer.holders.get(usize::from(*index)) != Some(&Some(*holder)))
+    }
+
     /// Makes the document, for the author. Errors with [`ProtoError::Malformed`] when it is a repairer's, and for more
     /// holders than a stripe has fragments.
     pub fn sign(&self, key: &AuthorKey) -> Result<SignedPlacement, ProtoError> {

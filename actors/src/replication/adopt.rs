@@ -5,10 +5,7 @@
 
 use std::time::Duration;
 
-use proto::{
-    NodeId, TesseraId, manifest::SignedManifest, placement::SignedPlacement, record::DocumentKind,
-    repair::repairers,
-};
+use proto::{NodeId, TesseraId, repair::repairers};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout},
@@ -21,7 +18,7 @@ use super::{
     own::claim_ours,
     repair::{gone, placed},
     retract,
-    sources::{Located, Waits, find, own_manifest},
+    sources::{Located, Waits, find, find_among, own_manifest},
     standing::{Operators, Since, found},
     told::{Told, Turned},
 };
@@ -76,7 +73,7 @@ pub(super) async fn look_after(
         );
         return Ok(Told::plain(what));
     }
-    let ward = Ward { tools, located, manifest: sources.manifest };
+    let mut ward = Ward { tools, tessera, located };
     let mut seen = ward.look().await?;
     if seen.told.is_as_asked() {
         return Ok(seen.told);
@@ -92,7 +89,7 @@ pub(super) async fn look_after(
     let deadline = Instant::now() + watched_for;
     while !seen.told.is_as_asked() && Instant::now() < deadline {
         sleep(LOOK_AGAIN).await;
-        ward.hear(asked).await?;
+        ward.hear(&seen.living).await;
         seen = ward.look().await?;
     }
     Ok(seen.told)
@@ -101,8 +98,8 @@ pub(super) async fn look_after(
 /// A tessera that is looked after.
 struct Ward<'a> {
     tools: &'a Tools,
+    tessera: TesseraId,
     located: Located,
-    manifest: SignedManifest,
 }
 
 /// How it fares.
@@ -117,14 +114,10 @@ impl Ward<'_> {
     async fn look(&self) -> Result<Seen, ActorError> {
         let (tools, layout, began_ms) = (self.tools, self.located.layout.layout(), clock::now_ms());
         let records = tools.storage.records();
-        let kept = records.placements(layout.tessera()).await?.into_iter();
-        let kept = kept.filter(|kept| kept.layout == self.located.layout.checksum()).map(|kept| kept.signed);
-        let kept = kept.filter_map(|signed| self.parse(signed)).chain(self.located.credible().cloned());
-        let newest = kept.max_by_key(|signed| signed.placement().rank());
         let absent = || ActorError::not_found(format!("a placement of {}", layout.tessera()));
-        let newest = newest.ok_or_else(absent)?;
+        let newest = self.located.credible().ok_or_else(absent)?;
         let placement = newest.placement();
-        records.note(vec![Note::Placement(KeptPlacement::from(&newest))]).await?;
+        records.note(vec![Note::Placement(KeptPlacement::from(newest))]).await?;
         let (us, book) = (tools.peers.us(), tools.peers.book());
         let holders: Vec<NodeId> = placement.holders.iter().flatten().copied().collect();
         let unknown = holders.iter().copied().filter(|node| *node != us && !book.peers.contains_key(node));
@@ -150,10 +143,9 @@ impl Ward<'_> {
 
     /// Has a holder mend it: the first that does, in the order in which they would by themselves.
     async fn ask(&self, seen: &Seen) -> (Option<NodeId>, Vec<Turned>) {
-        let tessera = self.manifest.id();
         let mut refused = Vec::new();
-        for node in repairers(tessera, &[], &seen.living) {
-            let asked = timeout(ANSWERED_WITHIN, self.tools.remote.look_after(node, tessera)).await;
+        for node in repairers(self.tessera, &[], &seen.living) {
+            let asked = timeout(ANSWERED_WITHIN, self.tools.remote.look_after(node, self.tessera)).await;
             let reason = match asked {
                 Ok(Ok(())) => return (Some(node), refused),
                 Ok(Err(error)) => error.to_string(),
@@ -164,22 +156,14 @@ impl Ward<'_> {
         (None, refused)
     }
 
-    /// Learns who keeps it now from the one that mends it.
-    async fn hear(&self, node: NodeId) -> Result<(), ActorError> {
-        let (remote, tessera) = (&self.tools.remote, self.manifest.id());
-        let asked = remote.document(node, tessera, DocumentKind::Placement, None);
-        let said = timeout(ANSWERED_WITHIN, asked).await;
-        if let Ok(Ok(bytes)) = said
-            && let Some(signed) = self.parse(bytes)
-            && signed.placement().layout == self.located.layout.checksum()
-        {
-            self.tools.storage.records().note(vec![Note::Placement(KeptPlacement::from(&signed))]).await?;
-        }
-        Ok(())
-    }
-
-    fn parse(&self, bytes: bytes::Bytes) -> Option<SignedPlacement> {
-        SignedPlacement::parse(bytes, self.manifest.id(), self.manifest.manifest().author).ok()
+    /// Learns from these who keeps it now.
+    async fn hear(&mut self, nodes: &[NodeId]) {
+        let layout = self.located.layout.checksum();
+        let sources = find_among(self.tools, nodes, self.tessera, Waits::ForAll).await;
+        let located = sources.ok().and_then(|sources| {
+            sources.layouts.into_iter().find(|located| located.layout.checksum() == layout)
+        });
+        self.located = located.unwrap_or_else(|| self.located.clone());
     }
 }
 

@@ -3,20 +3,14 @@
 //!
 //! What this node keeps for itself is not touched: it is only said what of that nobody else has.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::join_all;
 use proto::{
-    AccountId, Checksum, FragmentId, NodeId, TesseraId,
-    layout::SignedLayout,
-    manifest::SignedManifest,
-    placement::{Placement, SignedPlacement},
-    record::DocumentKind,
+    AccountId, Checksum, FragmentId, NodeId, TesseraId, layout::SignedLayout, manifest::SignedManifest,
+    placement::SignedPlacement,
 };
-use tokio::{sync::watch, time::timeout};
+use tokio::sync::watch;
 
 use super::{
     Tools,
@@ -27,7 +21,7 @@ use super::{
     placing::{Placing, Signer},
     retract,
     sending::Evidence,
-    sources::{Waits, find, own_manifest},
+    sources::{Waits, find, find_among, own_manifest},
     standing,
     survey::survey,
     told::{Left, Told},
@@ -243,30 +237,22 @@ impl Leaving<'_> {
         kept: &Kept<'_>,
         layout: &SignedLayout,
     ) -> Result<Option<SignedPlacement>, ActorError> {
-        let (records, author) = (self.tools.storage.records(), kept.manifest.manifest().author);
+        let (tools, records) = (self.tools, self.tools.storage.records());
         let known = records.placements(kept.tessera).await?;
         let known = known.into_iter().find(|one| one.layout == layout.checksum());
-        let parse = |bytes| SignedPlacement::parse(bytes, kept.tessera, author).ok();
-        let Some(known) = known.and_then(|one| parse(one.signed)) else {
-            let sources =
-                find(self.tools, kept.tessera, Waits::ForAll).await.map_err(|nobody| nobody.error)?;
-            let located = sources.layouts.into_iter().find(|one| one.layout.checksum() == layout.checksum());
-            return Ok(located.and_then(|located| located.credible().cloned()));
+        let author = kept.manifest.manifest().author;
+        let known = known.and_then(|one| SignedPlacement::parse(one.signed, kept.tessera, author).ok());
+        let found = match known {
+            None => find(tools, kept.tessera, Waits::ForAll).await,
+            Some(known) => {
+                let holders: BTreeSet<_> = known.placement().holders.iter().flatten().copied().collect();
+                let others: Vec<_> = holders.into_iter().filter(|node| *node != tools.peers.us()).collect();
+                find_among(tools, &others, kept.tessera, Waits::ForAll).await
+            }
         };
-        let us = self.tools.peers.us();
-        let nodes: BTreeSet<_> = known.placement().holders.iter().flatten().copied().collect();
-        let ask = |node: NodeId| async move {
-            let (remote, kind) = (&self.tools.remote, DocumentKind::Placement);
-            let asked = remote.document(node, kept.tessera, kind, None);
-            timeout(ANSWERED_WITHIN, asked).await.ok()?.ok()
-        };
-        let said = join_all(nodes.iter().copied().filter(|node| *node != us).map(ask)).await;
-        let is_by_a_holder = |placement: &Placement| {
-            placement.layout == layout.checksum() && placement.repairer.is_none_or(|by| nodes.contains(&by))
-        };
-        let said = said.into_iter().flatten().filter_map(parse);
-        let said = said.filter(|signed| is_by_a_holder(signed.placement())).chain([known]);
-        let newest = said.max_by_key(|signed| signed.placement().rank());
+        let sources = found.map_err(|nobody| nobody.error)?;
+        let located = sources.layouts.into_iter().find(|one| one.layout.checksum() == layout.checksum());
+        let newest = located.and_then(|located| located.credible().cloned());
         if let Some(signed) = &newest {
             records.note(vec![Note::Placement(KeptPlacement::from(signed))]).await?;
         }
@@ -471,5 +457,3 @@ const NAMED_MAX: usize = 100;
 const REASONS_MAX: usize = 3;
 /// Fragments that are dropped at a time: what one batch takes.
 const DROPPED_AT_ONCE: usize = 256;
-/// How long a holder may take to say who keeps a tessera.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(10);

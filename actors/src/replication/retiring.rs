@@ -96,8 +96,10 @@ impl Retiring<'_> {
         let holders = self.known.placement.holders.iter().flatten().copied().collect();
         let said = self.ask(&holders).await;
         let newer: Vec<_> = said.values().flatten().filter(|one| self.known.is_older_than(one)).collect();
-        let by_most =
-            |one: &SignedPlacement| 2 * newer.iter().filter(|other| **other == one).count() > said.len();
+        let by_most = |one: &SignedPlacement| {
+            let holders = &one.placement().holders;
+            2 * newer.iter().filter(|other| &other.placement().holders == holders).count() > said.len()
+        };
         let believed = newer.iter().find(|one| self.is_news(one) || by_most(one)).copied();
         self.learn(believed).await
     }

@@ -47,13 +47,15 @@ pub(super) struct Located {
     pub(super) known_to: Vec<NodeId>,
     /// What placements say of it, the newest first.
     pub(super) placements: Vec<Placed>,
+    /// The one that is kept here.
+    kept: Option<SignedPlacement>,
 }
 
-/// What a placement says, and how many nodes have sent it.
+/// What a placement says, and which nodes have sent it.
 #[derive(Debug, Clone)]
 pub(super) struct Placed {
     pub(super) signed: SignedPlacement,
-    sent_by: usize,
+    sent_by: BTreeSet<NodeId>,
 }
 
 /// What nodes have said.
@@ -92,14 +94,9 @@ impl Located {
         holders
     }
 
-    /// The placement to go on from: the newest that its author has signed, or that several have sent, and most of those who
-    /// sent any. What one node alone says may lead anywhere, and leave no higher version to its author.
+    /// The placement to go on from.
     pub(super) fn credible(&self) -> Option<&SignedPlacement> {
-        let senders: usize = self.placements.iter().map(|it| it.sent_by).sum();
-        let is_credible = |it: &&Placed| {
-            it.signed.placement().repairer.is_none() || (it.sent_by > 1 && 2 * it.sent_by > senders)
-        };
-        self.placements.iter().find(is_credible).map(|it| &it.signed)
+        credible(self.kept.as_ref(), &self.placements)
     }
 
     /// All nodes that may have anything of it.
@@ -107,6 +104,31 @@ impl Located {
         let width = self.layout.layout().code();
         let all = (0..width.k() + width.m()).flat_map(|index| self.holders(index));
         all.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+}
+
+/// Of several placements, the newest first, and the one that is kept here, the one that is believed: the newest of that, of those
+/// that the author has signed, and of what most of those say who sent any, and several. What one node alone says may lead
+/// anywhere, and leave no higher version to the author. Of those that are holders by what is kept here the word counts, if
+/// there are several: others come in any number.
+fn credible<'a>(kept: Option<&'a SignedPlacement>, said: &'a [Placed]) -> Option<&'a SignedPlacement> {
+    let senders = said.iter().flat_map(|it| &it.sent_by).copied();
+    let is_holder = |node: &NodeId| kept.is_some_and(|kept| kept.placement().holders.contains(&Some(*node)));
+    let holders: BTreeSet<_> = senders.clone().filter(is_holder).collect();
+    let asked = if holders.len() > 1 { holders } else { senders.collect() };
+    let is_credible = |it: &&Placed| {
+        // Several may have mended it at once, in the same way.
+        let same = said.iter().filter(|other| other.holders() == it.holders());
+        let votes: usize = same.map(|other| other.sent_by.intersection(&asked).count()).sum();
+        it.signed.placement().repairer.is_none() || (votes > 1 && 2 * votes > asked.len())
+    };
+    let believed = said.iter().find(is_credible).map(|it| &it.signed);
+    kept.into_iter().chain(believed).max_by_key(|signed| signed.placement().rank())
+}
+
+impl Placed {
+    fn holders(&self) -> &[Option<NodeId>] {
+        &self.signed.placement().holders
     }
 }
 
@@ -155,7 +177,8 @@ pub(super) fn nodes(tools: &Tools) -> Vec<NodeId> {
     nodes
 }
 
-async fn find_among(
+/// Asks this node's own store and these.
+pub(super) async fn find_among(
     tools: &Tools,
     nodes: &[NodeId],
     tessera: TesseraId,
@@ -171,6 +194,7 @@ async fn find_among(
             layout,
             known_to: Vec::new(),
             placements: Vec::new(),
+            kept: None,
         });
         located.known_to.extend(node);
     };
@@ -182,12 +206,17 @@ async fn find_among(
     }
     let author = manifest.manifest().author;
     let own = tools.storage.records().placements(tessera).await?.into_iter().map(|kept| kept.signed);
-    for signed in said.into_iter().filter_map(|one| one.placement).chain(own) {
+    let own = own.map(|signed| (tools.peers.us(), signed));
+    let said = said.into_iter().filter_map(|one| Some((one.node, one.placement?)));
+    for (node, signed) in said.chain(own) {
         let Ok(signed) = SignedPlacement::parse(signed, tessera, author) else { continue };
         let Some(located) = layouts.get_mut(&signed.placement().layout) else { continue };
+        if node == tools.peers.us() {
+            located.kept = Some(signed.clone());
+        }
         match located.placements.iter_mut().find(|known| known.signed == signed) {
-            Some(known) => known.sent_by += 1,
-            None => located.placements.push(Placed { signed, sent_by: 1 }),
+            Some(known) => known.sent_by.extend([node]),
+            None => located.placements.push(Placed { signed, sent_by: [node].into() }),
         }
     }
     let mut layouts: Vec<_> = layouts.into_values().collect();
@@ -284,3 +313,73 @@ const LATE_MIN: Duration = Duration::from_millis(10);
 const LATE_MAX: Duration = Duration::from_secs(1);
 /// How long a node may take to send the documents.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use proto::{AuthorKey, NodeKey, placement::Placement};
+
+    use super::*;
+
+    fn node(number: u8) -> NodeKey {
+        NodeKey::from_seed([number; 32])
+    }
+
+    /// Kept by these, as one of them says, or their author.
+    fn signed(version: u64, holders: &[u8], by: Option<u8>) -> SignedPlacement {
+        let placement = Placement {
+            tessera: TesseraId::from_bytes([1; 32]),
+            layout: Checksum::of(b"layout"),
+            version,
+            holders: holders.iter().map(|number| Some(node(*number).id())).collect(),
+            repairer: by.map(|number| node(number).id()),
+        };
+        let signed = match by {
+            Some(number) => placement.sign_as_repairer(&node(number)),
+            None => placement.sign(&AuthorKey::from_seed([9; 32])),
+        };
+        signed.unwrap()
+    }
+
+    fn check(
+        kept: Option<&SignedPlacement>,
+        said: &[(&SignedPlacement, &[u8])],
+        expected: Option<&SignedPlacement>,
+    ) {
+        let placed = said.iter().map(|(signed, by)| Placed {
+            signed: (*signed).clone(),
+            sent_by: by.iter().map(|number| node(*number).id()).collect(),
+        });
+        let mut placed: Vec<_> = placed.collect();
+        placed.sort_by_key(|it| std::cmp::Reverse(it.signed.placement().rank()));
+        assert_eq!(credible(kept, &placed), expected);
+    }
+
+    #[test]
+    fn placement_is_believed_of_its_author_or_of_most_who_send_one_and_of_none_alone() {
+        let (first, mended) = (signed(1, &[1, 2, 3], None), signed(2, &[1, 2, 4], Some(1)));
+        let forged = signed(99, &[3, 3, 3], Some(3));
+        check(None, &[(&forged, &[3]), (&first, &[1])], Some(&first));
+        check(None, &[(&forged, &[3])], None);
+        check(None, &[(&mended, &[1, 2]), (&first, &[4])], Some(&mended));
+        check(None, &[(&mended, &[1, 2]), (&first, &[3, 4])], Some(&first));
+        check(None, &[(&mended, &[1, 2]), (&forged, &[3, 4])], None);
+    }
+
+    #[test]
+    fn holders_that_are_known_outvote_any_number_of_others() {
+        let (first, mended) = (signed(1, &[1, 2, 3], None), signed(2, &[1, 2, 4], Some(1)));
+        let forged = signed(99, &[3, 3, 3], Some(3));
+        check(Some(&first), &[(&forged, &[3, 5, 6, 7, 8]), (&mended, &[1, 2])], Some(&mended));
+        check(Some(&first), &[(&forged, &[3, 5, 6, 7, 8]), (&mended, &[1])], Some(&first));
+        // What is kept here was looked at when it came.
+        check(Some(&mended), &[(&first, &[1, 2]), (&forged, &[3])], Some(&mended));
+    }
+
+    #[test]
+    fn those_who_mended_it_at_once_in_the_same_way_agree() {
+        let (one, other) = (signed(2, &[1, 2, 4], Some(1)), signed(2, &[1, 2, 4], Some(2)));
+        check(None, &[(&one, &[1, 4]), (&other, &[2, 3])], Some(&one));
+        let different = signed(2, &[1, 2, 5], Some(2));
+        check(None, &[(&one, &[1, 4]), (&different, &[2, 3])], None);
+    }
+}

@@ -179,12 +179,6 @@ impl Known {
         theirs.layout == self.placement.layout && theirs.rank() > self.placement.rank()
     }
 
-    /// Whether this says who keeps it now. What a repairer has signed is believed of a holder only.
-    pub(super) fn is_outdone_by(&self, signed: &SignedPlacement) -> bool {
-        let of_holder = |node: NodeId| self.placement.indices(node).next().is_some();
-        self.is_older_than(signed) && signed.placement().repairer.is_none_or(of_holder)
-    }
-
     /// Whose claims count. Of others' tesserae this node keeps a part as any other does; its own copy never counts.
     pub(super) async fn operators(&self, tools: &Tools) -> Result<Operators, ActorError> {
         let (us, book) = (tools.peers.us(), tools.peers.book());

@@ -4,7 +4,9 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures::{StreamExt, future::join_all, stream};
-use proto::{AuthorId, AuthorKey, NodeId, TesseraId, repair::repairers};
+use proto::{
+    AccountId, AuthorId, AuthorKey, NodeId, TesseraId, placement::SignedPlacement, repair::repairers,
+};
 use ractor::ActorRef;
 use tokio::{
     sync::{Notify, watch},
@@ -18,7 +20,7 @@ use super::{
     own::claim_ours,
     repair,
     retiring::tidy,
-    sources::{self, Located, Waits},
+    sources::{self, Waits},
     standing::{self, Found, Known, Since},
     turn::{self, Turn},
 };
@@ -26,7 +28,7 @@ use crate::{
     clock,
     conn_pool::{self, PeerBook},
     error::ActorError,
-    storage::{KeptPlacement, Note, RepairAllowance, Watched, Which},
+    storage::{Note, RepairAllowance, Watched, Which},
 };
 
 /// Looks at what others keep, as long as the node runs.
@@ -139,14 +141,14 @@ impl Sweep<'_> {
             proven_at_ms: None,
             ..*before
         };
-        let Some(mut known) = standing::known(tools, tessera).await? else { return Ok(nothing) };
-        if !self.concerns_us(&known) {
-            return if self.is_adopted(tessera).await? {
-                self.look_after(nothing).await
-            } else {
-                Ok(nothing)
-            };
-        }
+        let known = standing::known(tools, tessera).await?;
+        let ours = known.filter(|known| self.concerns_us(known));
+        let Some(mut known) = ours else {
+            if self.is_adopted(tessera).await? {
+                return self.look_after(nothing).await;
+            }
+            return self.look_around(nothing).await;
+        };
         let Seen { absent, lacking, found } = self.see(&mut known, now_ms).await?;
         let is_below = found.claimed_margin < self.margin_wanted(&known);
         let alive = living(&known, tools.peers.us(), &absent);
@@ -176,12 +178,27 @@ impl Sweep<'_> {
         Ok(Watched { margin, survives, below_since_ms, due_at_ms, repair_bytes, proven_at_ms, ..nothing })
     }
 
+    /// What is kept here for others may have come from a repairer, and by whom else it is kept is not known: others are asked.
+    async fn look_around(&self, looked: Watched) -> Result<Watched, ActorError> {
+        let tessera = looked.tessera;
+        if !self.is_kept_for_others(tessera).await? {
+            self.tools.storage.records().note(vec![Note::Unwatch { tessera }]).await?;
+            return Ok(looked);
+        }
+        let next_at_ms = if self.learn(tessera).await? { None } else { looked.next_at_ms };
+        Ok(Watched { next_at_ms, ..looked })
+    }
+
     /// Asks the holders; and if something is missing, whether others keep it by now, which are asked then.
     async fn see(&self, known: &mut Known, now_ms: i64) -> Result<Seen, ActorError> {
         let (mut absent, mut lacking) = self.ask(known).await?;
         let mut found = known.found(self.tools, Since::now(self.tools).or_since(now_ms)).await?;
         let is_missing = found.claimed_margin < self.margin_wanted(known) || lacking > 0;
-        if is_missing && self.learn(known).await? {
+        if is_missing
+            && self.learn(known.placement.tessera).await?
+            && let Some(newer) = standing::known(self.tools, known.placement.tessera).await?
+        {
+            *known = newer;
             (absent, lacking) = self.ask(known).await?;
             found = known.found(self.tools, Since::now(self.tools).or_since(now_ms)).await?;
         }
@@ -239,9 +256,9 @@ impl Sweep<'_> {
         Ok((gone.into_iter().map(|one| one.node).collect(), lacking))
     }
 
-    /// Asks others whether somebody else keeps it by now. Whether that is so.
-    async fn learn(&self, known: &mut Known) -> Result<bool, ActorError> {
-        let (tools, tessera) = (self.tools, known.placement.tessera);
+    /// Asks others whether somebody else keeps it by now, and goes by that from now on. Whether that is so.
+    async fn learn(&self, tessera: TesseraId) -> Result<bool, ActorError> {
+        let (tools, records) = (self.tools, self.tools.storage.records());
         let sources = match sources::find(tools, tessera, Waits::ForAll).await {
             Ok(sources) => sources,
             Err(nobody) => {
@@ -249,14 +266,27 @@ impl Sweep<'_> {
                 return Ok(false);
             }
         };
-        let layout = known.layout.checksum();
-        let located = sources.layouts.iter().find(|located| located.layout.checksum() == layout);
-        let newer = located.and_then(Located::credible).filter(|signed| known.is_outdone_by(signed));
-        let Some(newer) = newer else { return Ok(false) };
-        let kept = KeptPlacement::from(newer);
-        known.placement = newer.placement().clone();
-        tools.storage.records().note(vec![Note::Placement(kept)]).await?;
-        Ok(true)
+        let (layouts, kept) = (tools.storage.layouts(tessera).await?, records.placements(tessera).await?);
+        let is_newer = |signed: &&SignedPlacement| {
+            let said = signed.placement();
+            if !layouts.iter().flatten().any(|layout| layout.checksum() == said.layout) {
+                return false;
+            }
+            let kept = kept.iter().find(|kept| kept.layout == said.layout);
+            kept.is_none_or(|kept| (kept.version, kept.is_by_author) < said.rank())
+        };
+        let newer = sources.layouts.iter().filter_map(|located| located.credible().filter(is_newer));
+        let notes: Vec<_> = newer.map(|signed| Note::Placement(signed.into())).collect();
+        if notes.is_empty() {
+            return Ok(false);
+        }
+        records.note(notes).await.map(|_| true)
+    }
+
+    /// Whether anything of it is kept here that somebody else has brought.
+    async fn is_kept_for_others(&self, tessera: TesseraId) -> Result<bool, ActorError> {
+        let keepers = self.tools.storage.records().keepers(tessera).await?;
+        Ok(keepers.iter().any(|account| *account != AccountId::LOCAL))
     }
 
     /// The nodes that act for an author and are there.

@@ -25,23 +25,27 @@ pub(super) struct Hints {
 }
 
 /// How often was asked since when it is counted.
-struct Count {
+pub(super) struct Count {
     since: Instant,
     asked: u32,
 }
 
 impl Count {
-    fn new(since: Instant) -> Self {
+    pub(super) fn new(since: Instant) -> Self {
         Self { since, asked: 0 }
     }
 
     /// How long to wait when it was so often.
-    fn wait(&mut self, max: u32, now: Instant) -> Result<(), Duration> {
+    pub(super) fn wait(&mut self, max: u32, now: Instant) -> Result<(), Duration> {
         let counted_for = now.saturating_duration_since(self.since);
         if counted_for >= COUNTED_FOR {
             *self = Self::new(now);
         }
         if self.asked >= max { Err(COUNTED_FOR.saturating_sub(counted_for)) } else { Ok(()) }
+    }
+
+    pub(super) fn add(&mut self) {
+        self.asked = self.asked.saturating_add(1);
     }
 }
 
@@ -71,8 +75,8 @@ impl Hints {
             }
         }
         tesserae.put(tessera, now);
-        of_node.asked += 1;
-        all.asked += 1;
+        of_node.add();
+        all.add();
         Ok(())
     }
 }

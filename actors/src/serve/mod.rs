@@ -20,6 +20,7 @@ mod looking_after;
 mod papers;
 mod placement;
 mod put;
+mod replaced;
 mod retraction;
 mod room;
 
@@ -41,6 +42,7 @@ use proto::{
     wire::{Answer, Refusal, RefusalKind, Request},
 };
 use quinn::VarInt;
+use replaced::Caught;
 use room::{Place, Room, SMALL_BYTES};
 use tokio::{runtime::Handle, sync::mpsc, time::timeout};
 
@@ -52,6 +54,7 @@ use crate::{
     frames::{self, FRAME_DEADLINE, FrameError, GAVE_WAY},
     metrics::RequestMetrics,
     peers::Peers,
+    remote::Remote,
     replication::ReplicationHandle,
     scrub::ScrubHandle,
     storage::StorageHandle,
@@ -68,6 +71,7 @@ pub(crate) struct Server {
     pub(crate) scrub: ScrubHandle,
     pub(crate) peers: Peers,
     pub(crate) pool: ConnPoolHandle,
+    pub(crate) remote: Remote,
     pub(crate) replication: ReplicationHandle,
     pub(crate) metrics: RequestMetrics,
     pub(crate) throttles: Arc<Throttles>,
@@ -91,6 +95,8 @@ pub(crate) struct State {
     delivered: Arc<Mutex<Delivered>>,
     /// What was asked for that this node does by itself as well.
     hints: Hints,
+    /// Who has told what others refute.
+    caught: Caught,
     /// Memory for what is on its way, in or out: for nodes that the operator wants, and for the others.
     room: Room,
     guest_room: Room,
@@ -106,6 +112,7 @@ impl State {
             accounts: Accounts::default(),
             delivered: Arc::new(Mutex::new(Delivered::new(Instant::now()))),
             hints: Hints::default(),
+            caught: Caught::default(),
             room: Room::new(transfer_bytes_max / 2),
             guest_room: Room::new(transfer_bytes_max / 2),
             draining: AtomicBool::new(false),

@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use proto::{
-    Checksum, TesseraId,
+    Checksum, NodeId, TesseraId,
     manifest::SignedManifest,
-    placement::SignedPlacement,
+    placement::{Placement, SignedPlacement},
     record::DocumentKind,
     wire::{Refusal, RefusalKind},
 };
@@ -17,7 +17,8 @@ use crate::{
 
 impl Server {
     /// Keeps a placement of a tessera of which something is here. One that a repairer has signed counts only if that node is
-    /// a holder by what is known here: else anybody could send those who look for fragments elsewhere.
+    /// a holder by what is known here, and those that it replaces are gone: else anybody could send those who look for fragments
+    /// elsewhere.
     pub(super) async fn keep_placement(
         &self,
         manifest: &SignedManifest,
@@ -39,16 +40,38 @@ impl Server {
         if known.as_ref().is_some_and(|known| (known.version, known.is_by_author) >= placement.rank()) {
             return Ok(());
         }
-        if let Some(repairer) = placement.repairer {
-            let known = known.and_then(|known| {
-                SignedPlacement::parse(known.signed, tessera, manifest.manifest().author).ok()
-            });
-            if known.is_none_or(|known| known.placement().indices(repairer).next().is_none()) {
-                return Err(RefusalKind::Forbidden.because("whoever signed it is no holder of the tessera"));
+        let known = known
+            .and_then(|known| SignedPlacement::parse(known.signed, tessera, manifest.manifest().author).ok());
+        match (placement.repairer, known) {
+            (None, _) => {}
+            (Some(repairer), Some(known)) => {
+                self.check_repaired(known.placement(), placement, repairer).await?
+            }
+            // It cannot be judged yet: others are asked some time.
+            (Some(_), None) => {
+                let watch = vec![Note::Watch { tessera }];
+                return records.note(watch).await.map(drop).map_err(|error| refusal(&error));
             }
         }
         let kept = KeptPlacement::from(&signed);
         records.note(vec![Note::Placement(kept)]).await.map(drop).map_err(|error| refusal(&error))
+    }
+
+    /// Refuses what a repairer has signed who is no holder by what is known here, or who replaces somebody who is there.
+    async fn check_repaired(
+        &self,
+        known: &Placement,
+        newer: &Placement,
+        repairer: NodeId,
+    ) -> Result<(), Refusal> {
+        if known.indices(repairer).next().is_none() {
+            return Err(RefusalKind::Forbidden.because("whoever signed it is no holder of the tessera"));
+        }
+        // A version that leaves no higher one would keep even its author from saying anything more.
+        if newer.version > known.version.saturating_add(VERSIONS_AHEAD_MAX) {
+            return Err(RefusalKind::Forbidden.because("so many repairs have not been made"));
+        }
+        self.refuse_usurped(known, newer, repairer).await
     }
 
     /// The placement that is kept of a tessera: without a hash that of the newest layout.
@@ -84,3 +107,6 @@ impl Server {
         Ok(kept.into_iter().find(|kept| kept.layout == layout))
     }
 }
+
+/// A repairer may be so many versions ahead of what is known here. A repair makes a few.
+const VERSIONS_AHEAD_MAX: u64 = 1 << 16;

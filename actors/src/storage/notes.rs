@@ -213,6 +213,16 @@ pub enum Note {
     },
     /// All are.
     LookAtAll,
+    /// A tessera is to be looked at some time, though nobody is known to keep it.
+    Watch {
+        /// Which tessera.
+        tessera: TesseraId,
+    },
+    /// It no longer is, unless somebody is known to keep it.
+    Unwatch {
+        /// Which tessera.
+        tessera: TesseraId,
+    },
     /// The tesserae are to be looked at that had something damaged, as far as it was found before this one.
     DamageSeen {
         /// Its number, as in [`FreshDamage`](super::FreshDamage).
@@ -345,6 +355,8 @@ impl Note {
             | Self::Looked(_)
             | Self::LookAt { .. }
             | Self::LookAtAll
+            | Self::Watch { .. }
+            | Self::Unwatch { .. }
             | Self::DamageSeen { .. }
             | Self::RepairAllowance(_)
             | Self::Doubted { .. }

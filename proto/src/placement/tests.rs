@@ -148,3 +148,15 @@ fn forged_placement_is_refused() {
     let wide = Placement { holders: vec![None; 25], ..placement(None) };
     assert!(wide.sign(&author).is_err());
 }
+
+#[test]
+fn replaced_are_those_whose_indices_somebody_else_has_or_nobody() {
+    let replaced = |holders: &[Option<u8>]| {
+        let holders = holders.iter().map(|holder| holder.map(node)).collect();
+        let newer = Placement { holders, ..placement(None) };
+        placement(None).replaced_by(&newer).collect::<Vec<_>>()
+    };
+    assert_eq!(replaced(&[Some(1), Some(3), Some(2), Some(1)]), []);
+    assert_eq!(replaced(&[Some(2), None, None, Some(1)]), [(0, node(1)), (2, node(2))]);
+    assert_eq!(replaced(&[Some(1)]), [(2, node(2)), (3, node(1))]);
+}

@@ -124,6 +124,8 @@ impl Statements {
             }
             Note::LookAt { tessera } => self.row(LOOK_AT, json!([hex(tessera.as_bytes())])),
             Note::LookAtAll => self.row(LOOK_AT_ALL, json!([])),
+            Note::Watch { tessera } => self.row(WATCH, json!([hex(tessera.as_bytes())])),
+            Note::Unwatch { tessera } => self.row(UNWATCH, json!([hex(tessera.as_bytes())])),
             Note::DamageSeen { upto } => self.row(DAMAGE_SEEN, json!([upto])),
             Note::RepairAllowance(RepairAllowance { left, at_ms }) => {
                 self.row(ALLOWANCE, json!([left, at_ms]));
@@ -291,6 +293,9 @@ const LOOK_AT: &str =
     "UPDATE watched SET next_at = 0 WHERE tessera IN (SELECT unhex(value ->> 0) FROM json_each(?))";
 /// The list has one row for each time that it is asked for: it says nothing.
 const LOOK_AT_ALL: &str = "UPDATE watched SET next_at = 0 WHERE json_array_length(?) > 0";
+const WATCH: &str = "INSERT OR IGNORE INTO watched (tessera) SELECT unhex(value ->> 0) FROM json_each(?)";
+const UNWATCH: &str = "DELETE FROM watched WHERE tessera IN (SELECT unhex(value ->> 0) FROM json_each(?)) \
+     AND tessera NOT IN (SELECT tessera FROM placements)";
 const DAMAGE_SEEN: &str = "DELETE FROM fresh_damage WHERE id <= (SELECT max(value ->> 0) FROM json_each(?))";
 const ALLOWANCE: &str = "INSERT INTO repair_allowance SELECT 1, value ->> 0, value ->> 1 FROM json_each(?) WHERE true \
      ON CONFLICT DO UPDATE SET bytes = excluded.bytes, at = excluded.at";

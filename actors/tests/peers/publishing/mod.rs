@@ -21,7 +21,7 @@ mod sweeping;
 use std::time::{Duration, Instant};
 
 use actors::{
-    FragmentStore,
+    ActorError, FragmentStore,
     replication::Told,
     storage::{JobState, Jobs, ReplicationJob},
 };
@@ -92,7 +92,12 @@ async fn held(node: &Node, layout: &Layout) -> Vec<((u32, u16), Fragment)> {
     let mut held = Vec::new();
     for row in rows.into_iter().filter(|row| layout.number(row.stripe, row.index).is_some()) {
         let id = proto::FragmentId { tessera: layout.tessera(), stripe: row.stripe, index: row.index };
-        held.push(((row.stripe, row.index), storage.get(id).await.unwrap()));
+        match storage.get(id).await {
+            Ok(fragment) => held.push(((row.stripe, row.index), fragment)),
+            // It was dropped meanwhile.
+            Err(ActorError::NotFound { .. }) => {}
+            Err(error) => panic!("{id}: {error}"),
+        }
     }
     held
 }

@@ -1,7 +1,7 @@
 //! Who may say who keeps a tessera.
 
 use actors::storage::JobState;
-use proto::{AuthorKey, NodeKey, placement::Placement, record::DocumentKind, wire::RefusalKind};
+use proto::{AuthorKey, NodeId, NodeKey, placement::Placement, record::DocumentKind, wire::RefusalKind};
 
 use super::*;
 use crate::support::refusal;
@@ -30,6 +30,17 @@ async fn placement_is_believed_of_the_author_and_of_holders_only() {
     assert_eq!(refusal(tell(stolen).await), RefusalKind::Corrupt);
     let elsewhere = Placement { layout: Checksum::of(b"another"), ..newer(None) };
     assert_eq!(refusal(tell(elsewhere.sign(&author.author).unwrap()).await), RefusalKind::NotFound);
+    let ahead = Placement { version: u64::MAX >> 1, ..newer(Some(holder.id())) };
+    assert_eq!(refusal(tell(ahead.sign_as_repairer(&holder).unwrap()).await), RefusalKind::Forbidden);
+    // Somebody else's, and that of the node itself which is told, are there.
+    introduce(&nodes[1], &nodes[2]).await;
+    for other in [&nodes[2], &nodes[1]] {
+        let is_its = |kept: &Option<NodeId>| *kept == Some(other.id());
+        let holders = placed.placement().holders.iter();
+        let holders = holders.map(|kept| if is_its(kept) { Some(holder.id()) } else { *kept }).collect();
+        let usurped = Placement { holders, ..newer(Some(holder.id())) };
+        assert_eq!(refusal(tell(usurped.sign_as_repairer(&holder).unwrap()).await), RefusalKind::Forbidden);
+    }
     assert_eq!(kept().await, [placed.bytes().clone()]);
 
     let repaired = newer(Some(holder.id())).sign_as_repairer(&holder).unwrap();

@@ -1,7 +1,8 @@
 //! What is lost is mended by itself, by those whose turn it is, and nobody else moves anything.
 
-use actors::storage::{JobKind, Note, RepairAllowance, Watched, Which};
+use actors::storage::{Blocked, JobKind, KeptPlacement, Note, RepairAllowance, Watched, Which};
 use config::RepairConfig;
+use proto::{NodeKey, placement::Placement};
 
 use super::*;
 
@@ -166,6 +167,74 @@ async fn what_is_worst_off_is_mended_first_and_the_rest_waits_for_the_next_day()
     let repaired: Vec<_> = repairs(&author).await.iter().map(|job| job.tessera).collect();
     assert_eq!(repaired, [worst.id()]);
     assert!(author.system.storage.records().repair_allowance().await.unwrap().unwrap().left < 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn holder_that_came_by_a_second_repair_learns_who_the_others_are() {
+    let (author, nodes) = network(5, RepairConfig::default(), RepairConfig::default()).await;
+    let (tessera, layout) = published_by(&author, 1).await;
+    let spares = [Node::start(40).await, Node::sweeping(41, soon()).await];
+    for spare in &spares {
+        introduce(&author, spare).await;
+        author.system.remote.hello(spare.id(), false, None).await.unwrap();
+    }
+    for (spare, replaced) in spares.iter().zip(&nodes) {
+        for node in &nodes {
+            introduce(node, spare).await;
+        }
+        introduce(&spares[0], &spares[1]).await;
+        let had = held(replaced, layout.layout()).await;
+        replaced.system.peers.block(Blocked::Tessera(tessera.id()), "not here".to_owned()).await.unwrap();
+        assert!(replaced.system.drop_for_all(tessera.id()).await.unwrap() > 0);
+        let (state, told) = repairing::repair(&nodes[4], tessera.id()).await;
+        assert_eq!(state, JobState::Done, "{told:?}");
+        assert_eq!(held(spare, layout.layout()).await, had);
+    }
+    // What it goes by is signed by one that is no holder by what the author has signed.
+    until("it looks after it as the others do", async || {
+        let kept = spares[1].system.storage.records().placements(tessera.id()).await.unwrap();
+        kept.first().is_some_and(|kept| kept.version == 3)
+            && watched(&spares[1], &tessera).await.survives == Some(2)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn holder_that_says_that_it_keeps_all_is_not_believed() {
+    let later = RepairConfig { grace: Duration::from_secs(20), ..soon() };
+    let (author, mut nodes) = network(5, soon(), later).await;
+    let (tessera, layout) = published_by(&author, 1).await;
+    let (_, placed) = published(&author, &tessera).await;
+    let liar = NodeKey::from_seed([10; 32]);
+    assert_eq!(nodes[0].id(), liar.id());
+    // It goes by that itself, and so tells it whenever it mends anything.
+    let forged = Placement {
+        version: 1000,
+        holders: vec![Some(liar.id()); placed.placement().holders.len()],
+        repairer: Some(liar.id()),
+        ..placed.placement().clone()
+    };
+    let forged = KeptPlacement::from(&forged.sign_as_repairer(&liar).unwrap());
+    nodes[0].system.storage.records().note(vec![Note::Placement(forged.clone())]).await.unwrap();
+    let spare = Node::start(40).await;
+    for node in nodes.iter().chain([&author]) {
+        introduce(node, &spare).await;
+    }
+    author.system.remote.hello(spare.id(), false, None).await.unwrap();
+    let lost = nodes.remove(1);
+    let had = held(&lost, layout.layout()).await;
+    lost.system.clone().drain().await;
+    until("its author has mended it", async || {
+        let (_, now) = published(&author, &tessera).await;
+        let is_safe = watched(&author, &tessera).await.survives == Some(2);
+        is_safe && now.placement().rank() == (placed.placement().version + 1, true)
+    })
+    .await;
+    assert_eq!(held(&spare, layout.layout()).await, had);
+    for node in &nodes[1..] {
+        let kept = node.system.storage.records().placements(tessera.id()).await.unwrap();
+        assert_ne!(kept, [forged.clone()]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
