@@ -233,7 +233,7 @@ async fn holder_that_says_that_it_keeps_all_is_not_believed() {
     assert_eq!(held(&spare, layout.layout()).await, had);
     for node in &nodes[1..] {
         let kept = node.system.storage.records().placements(tessera.id()).await.unwrap();
-        assert_ne!(kept, [forged.clone()]);
+        assert!(!kept.contains(&forged));
     }
 }
 
