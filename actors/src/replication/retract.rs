@@ -74,9 +74,9 @@ pub(super) async fn retract(
 
 /// Errors with [`ActorError::Conflict`] for what was taken back: that is for ever.
 pub(super) async fn refuse(tools: &Tools, tessera: TesseraId) -> Result<(), ActorError> {
-    match tools.storage.records().retraction(tessera).await? {
-        None => Ok(()),
-        Some(_) => {
+    match tools.storage.records().is_taken_back(tessera).await? {
+        false => Ok(()),
+        true => {
             let what = format!("{tessera} was taken back by its author, for ever: `create` makes a new one");
             Err(ActorError::Conflict { what })
         }

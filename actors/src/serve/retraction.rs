@@ -73,9 +73,9 @@ impl Server {
 
     /// Refuses what its author has taken back, whoever brings it.
     pub(super) async fn refuse_retracted(&self, tessera: TesseraId) -> Result<(), Refusal> {
-        match self.storage.records().retraction(tessera).await.map_err(|error| refusal(&error))? {
-            None => Ok(()),
-            Some(_) => Err(RefusalKind::Blocked.because("its author has taken it back")),
+        match self.storage.records().is_taken_back(tessera).await.map_err(|error| refusal(&error))? {
+            false => Ok(()),
+            true => Err(RefusalKind::Blocked.because("its author has taken it back")),
         }
     }
 }

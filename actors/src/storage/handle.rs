@@ -25,6 +25,7 @@ use super::{
     pulse::{Beats, Pulse},
     queries::TesseraRow,
     session::Session,
+    untaken::Untaken,
     verify::{Piece, Verified},
 };
 use crate::{
@@ -42,6 +43,7 @@ pub struct StorageHandle {
     pulse: Pulse,
     doubts: Doubts,
     alarm: Alarm,
+    untaken: Untaken,
 }
 
 /// The checksum door: what the index says of fragments. Whoever holds only this cannot ask for a blob.
@@ -64,7 +66,7 @@ impl StorageHandle {
         doubts: Doubts,
         alarm: Alarm,
     ) -> Self {
-        Self { seat, metrics, pulse, doubts, alarm }
+        Self { seat, metrics, pulse, doubts, alarm, untaken: Untaken::new() }
     }
 
     /// The checksum door.

@@ -73,6 +73,7 @@ pub mod space;
 mod stages;
 mod sums;
 mod trouble;
+mod untaken;
 mod verify;
 mod victim;
 mod view;

@@ -34,7 +34,16 @@ impl RecordsHandle {
             let what = format!("notes about {rows} rows at once are more than {NOTE_ROWS_MAX}");
             return Err(ActorError::Conflict { what });
         }
-        let outcome = self.0.submit(Op::Note(notes.into())).await?;
+        let takes_back = notes.iter().any(|note| matches!(note, Note::Retracted { .. }));
+        if takes_back {
+            self.0.untaken.begin();
+        }
+        let outcome = self.0.submit(Op::Note(notes.into())).await;
+        // After an error, too: it may be there all the same.
+        if takes_back {
+            self.0.untaken.noted();
+        }
+        let outcome = outcome?;
         Ok(if outcome == Outcome::NoInvite { Noted::NoInvite } else { Noted::All })
     }
 
@@ -144,6 +153,16 @@ impl RecordsHandle {
     /// The retraction of a tessera, if its author has taken it back and that is known here.
     pub async fn retraction(&self, tessera: TesseraId) -> Result<Option<KeptRetraction>, ActorError> {
         self.ask(|reply| Question::Care(Care::Retraction { tessera, reply })).await
+    }
+
+    /// Whether the author of a tessera has taken it back, as far as is known here. Asked again and again it costs little.
+    pub async fn is_taken_back(&self, tessera: TesseraId) -> Result<bool, ActorError> {
+        let Some(asked) = self.0.untaken.ask(tessera) else { return Ok(false) };
+        let is_taken_back = self.retraction(tessera).await?.is_some();
+        if !is_taken_back {
+            self.0.untaken.found(tessera, asked);
+        }
+        Ok(is_taken_back)
     }
 
     /// The nodes that have signed to have anything of a tessera, as long as they have not said that it is gone.
