@@ -315,9 +315,13 @@ impl Server {
     pub(super) async fn absent(&self, papers: &Papers, dossier: &Dossier) -> Result<Arc<Absent>, Refusal> {
         let (key, _) = dossier.place();
         let known = || papers.absent.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(absent) = known().get(&key) {
-            return Ok(absent.clone());
-        }
+        let absent = known().get_or_insert(key, Arc::default).clone();
+        absent.learn(async || self.present(key, dossier).await).await?;
+        Ok(absent)
+    }
+
+    /// The places in the page of those that are here for the tessera's author.
+    async fn present(&self, key: absent::Key, dossier: &Dossier) -> Result<Vec<usize>, Refusal> {
         let layout = dossier.layout.layout();
         let first = dossier.number as u64 * LAYOUT_PAGE_CHECKSUMS_MAX as u64;
         let from = layout.position(first).unwrap_or_default();
@@ -328,8 +332,7 @@ impl Server {
             let (number, at) = layout.page_of(layout.number(*stripe, *index)?);
             (number == dossier.number).then_some(at)
         });
-        let absent = Arc::new(Absent::but(present));
-        Ok(known().get_or_insert(key, || absent).clone())
+        Ok(present.collect())
     }
 
     pub(super) async fn manifest(
