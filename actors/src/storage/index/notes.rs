@@ -32,9 +32,7 @@ pub(super) async fn write(
         execute(connection, sql, rows).await?;
     }
     execute(connection, OLD_RETRACTIONS, statements.purses).await?;
-    placed::write(connection, notes).await?;
-    sqlx::query("UPDATE records SET notes = notes + 1").execute(&mut *connection).await?;
-    Ok(())
+    placed::write(connection, notes).await
 }
 
 /// Statements in their order, each with its rows.
