@@ -239,11 +239,11 @@ fn safety(facts: &Facts) -> Option<Finding> {
 /// When it is looked at, and mended.
 fn looked(facts: &Facts) -> Option<Finding> {
     let looks = facts.watched.as_ref()?;
-    let looked = looks.looked_ms.map_or("the holders were not asked yet".to_owned(), |ms| {
-        format!("the holders were asked {} ago", age(ms))
-    });
-    let next =
-        looks.next_in_ms.map_or(String::new(), |ms| format!(", and are asked again within {}", age(ms)));
+    let (looked, again) = match looks.looked_ms {
+        None => ("this node has not asked the holders by itself yet".to_owned(), "does"),
+        Some(ms) => (format!("the holders were asked {} ago", age(ms)), "are asked again"),
+    };
+    let next = looks.next_in_ms.map_or(String::new(), |ms| format!(", and {again} within {}", age(ms)));
     let Some(below_ms) = looks.below_ms else { return Some(Finding { what: looked + &next, remedy: None }) };
     let mends = match looks.mends_in_ms {
         Some(0) => "this node mends it as soon as replication.repair_per_day allows".to_owned(),

@@ -127,7 +127,7 @@ impl Ward<'_> {
         }
         let lost = gone(tools, layout.tessera(), placement).await;
         let mut operators = Operators::new(us, &tools.peers.book());
-        operators.only(holders.iter().copied().collect());
+        operators.only(&placement.holders);
         if placement.indices(us).next().is_some() {
             claim_ours(tools, layout, placement, began_ms).await?;
             operators.count_us();
@@ -137,7 +137,7 @@ impl Ward<'_> {
         let known = book.peers.keys().filter(|node| book.is_wanted(**node)).count();
         let is_lost = |node: &NodeId| lost.iter().any(|one| one.node == *node);
         let living = holders.into_iter().filter(|node| *node != us && !is_lost(node)).collect();
-        let told = Told::published(found.guarantee, tools.config.wanted.survive, lost, known);
+        let told = Told::published(found.guarantee, tools.config.wanted.survive, lost, known, false);
         Ok(Seen { told, living })
     }
 

@@ -46,7 +46,7 @@ use std::{
 
 use config::{IntegrityConfig, ReplicationConfig};
 use futures::future::BoxFuture;
-use proto::{AuthorKey, NodeKey, TesseraId};
+use proto::{AuthorId, AuthorKey, NodeKey, TesseraId};
 use ractor::{Actor, ActorCell, ActorRef, SpawnErr};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
@@ -95,6 +95,11 @@ struct Tools {
 }
 
 impl Tools {
+    /// Whether this node acts for an author: what is that author's is its own.
+    fn acts_for(&self, author: AuthorId) -> bool {
+        self.author.as_ref().is_some_and(|key| key.id() == author)
+    }
+
     /// What all that is done about a tessera has in common: one at a time.
     fn turn_of(&self, tessera: TesseraId) -> Arc<tokio::sync::Mutex<()>> {
         self.tesserae.lock().unwrap_or_else(PoisonError::into_inner).turn(tessera)

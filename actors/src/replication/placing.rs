@@ -256,7 +256,8 @@ impl Placing<'_> {
     ) -> Result<Told, ActorError> {
         let (records, since) = (self.tools.storage.records(), Since::now(self.tools).or_since(self.began_ms));
         let found = standing::found(&records, self.layout.layout(), operators, since).await?;
-        Ok(Told::published(found.guarantee, self.tools.config.wanted.survive, turned, known))
+        let (asked, is_ours) = (self.tools.config.wanted.survive, matches!(self.signer, Signer::Author(_)));
+        Ok(Told::published(found.guarantee, asked, turned, known, is_ours))
     }
 
     fn tessera(&self) -> TesseraId {

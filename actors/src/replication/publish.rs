@@ -17,7 +17,8 @@ use super::{
     origin::Origin,
     pages::Pages,
     placing::{Placing, Signer, room_needed},
-    retiring::{drop_there, tidy},
+    repair::repair,
+    retiring::{drop_there, is_outdone, tidy},
     sending::Evidence,
     standing::{self, Operators},
     survey::{Survey, domains, survey},
@@ -72,7 +73,16 @@ impl Publication<'_> {
     async fn run(&self, survey: &Survey) -> Result<Told, ActorError> {
         let mut turned = survey.absent.clone();
         let (code, candidates) = self.choose(survey);
-        let before = self.published().await?;
+        let mut before = self.published().await?;
+        if before.as_ref().is_some_and(|it| it.placement.is_some())
+            && let Some(known) = standing::known(self.tools, self.tessera()).await?
+            && is_outdone(self.tools, self.author, &known).await?
+        {
+            if !self.anew {
+                return repair(self.tools, self.tessera(), self.progress).await;
+            }
+            before = self.published().await?;
+        }
         let is_first = before.is_none();
         let published = match before {
             Some(it) if !self.anew || candidates.is_empty() || it.layout.layout().code() == code => it,
@@ -93,7 +103,7 @@ impl Publication<'_> {
         turned.extend(holders.turned());
         // What those say who were turned down does not count. Who is only away has it all the same.
         let mut operators = self.operators();
-        operators.only(holders.nodes());
+        operators.only(holders.by_index());
         holders.turned().iter().for_each(|one| operators.leave_out(one.node));
         let told = placing.told(&operators, turned, survey.known).await?;
         // Of what nobody had before, and nobody was replaced, nobody has anything to drop.

@@ -104,7 +104,7 @@ async fn mend(
     let holders = placing.place(Some(placement), &stay, candidates).await?;
     placing.introduce(&before, &holders).await?;
     let mut operators = Operators::new(us, &tools.peers.book());
-    operators.only(holders.nodes());
+    operators.only(holders.by_index());
     if matches!(placing.signer, Signer::Holder(_)) && holders.indices(us).next().is_some() {
         operators.count_us();
     }

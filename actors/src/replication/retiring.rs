@@ -61,6 +61,11 @@ pub(super) async fn tidy(tools: &Tools, author: &AuthorKey, known: &Known) -> Re
     Ok(())
 }
 
+/// Whether others have seen to a tessera since its author's node did, which was away: then it goes by that from now on.
+pub(super) async fn is_outdone(tools: &Tools, author: &AuthorKey, known: &Known) -> Result<bool, ActorError> {
+    Retiring { tools, author, known }.is_outdone().await
+}
+
 /// What nodes say of who keeps it: nothing, if they have nothing of it.
 type Said = BTreeMap<NodeId, Option<SignedPlacement>>;
 

@@ -106,8 +106,8 @@ impl Since {
 #[derive(Debug)]
 pub(super) struct Operators {
     us: Option<NodeId>,
-    /// The holders, where it is said who these are: what others claim may be given back at any time.
-    holders: Option<BTreeSet<NodeId>>,
+    /// The holder of each index, where it is said who these are: what others claim may be given back at any time.
+    holders: Option<Vec<Option<NodeId>>>,
     of: BTreeMap<NodeId, AuthorId>,
     blocked: BTreeSet<NodeId>,
 }
@@ -123,9 +123,9 @@ impl Operators {
         }
     }
 
-    /// What any others claim counts for nothing.
-    pub(super) fn only(&mut self, holders: BTreeSet<NodeId>) {
-        self.holders = Some(holders);
+    /// What any others claim counts for nothing than the holders of these indices.
+    pub(super) fn only(&mut self, holders: &[Option<NodeId>]) {
+        self.holders = Some(holders.to_vec());
     }
 
     /// What this node says counts for nothing.
@@ -143,8 +143,14 @@ impl Operators {
     }
 
     fn counts(&self, node: NodeId) -> bool {
-        let is_holder = self.holders.as_ref().is_none_or(|holders| holders.contains(&node));
+        let is_holder = self.holders.as_ref().is_none_or(|holders| holders.contains(&Some(node)));
         is_holder && Some(node) != self.us && !self.blocked.contains(&node)
+    }
+
+    /// Whether a node is to keep this index: what else it has is a second copy, or covers up that the first is gone.
+    fn is_placed(&self, index: u16, node: NodeId) -> bool {
+        let holders = self.holders.as_ref();
+        holders.is_none_or(|holders| holders.get(usize::from(index)) == Some(&Some(node)))
     }
 }
 
@@ -183,9 +189,8 @@ impl Known {
     pub(super) async fn operators(&self, tools: &Tools) -> Result<Operators, ActorError> {
         let (us, book) = (tools.peers.us(), tools.peers.book());
         let mut operators = Operators::new(us, &book);
-        operators.only(self.placement.holders.iter().flatten().copied().collect());
-        let is_ours = tools.author.as_ref().is_some_and(|key| key.id() == self.author);
-        if !is_ours && self.placement.indices(us).next().is_some() {
+        operators.only(&self.placement.holders);
+        if !tools.acts_for(self.author) && self.placement.indices(us).next().is_some() {
             operators.count_us();
         }
         let doubted = tools.storage.records().doubted(self.placement.tessera).await?;
@@ -206,16 +211,18 @@ pub(super) async fn as_known(tools: &Tools, tessera: TesseraId) -> Result<Option
     let found = known.found(tools, Since::now(tools)).await?;
     let book = tools.peers.book();
     let wanted = book.peers.keys().filter(|node| book.is_wanted(**node)).count();
-    Ok(Some(Told::published(found.guarantee, tools.config.wanted.survive, Vec::new(), wanted)))
+    let (asked, is_ours) = (tools.config.wanted.survive, tools.acts_for(known.author));
+    Ok(Some(Told::published(found.guarantee, asked, Vec::new(), wanted, is_ours)))
 }
 
 /// What holders have of a tessera.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) guarantee: Guarantee,
-    /// As the margin of the guarantee, but by claims alone: a proof counts for longer than it takes to be lost.
+    /// As the margin of the guarantee, but by claims alone, of those that are to keep it: a proof counts for longer than it
+    /// takes to be lost, and what somebody else has as well may be given up at any time.
     pub(super) claimed_margin: i32,
-    /// Bytes of fragments that nobody has.
+    /// Bytes of fragments that those have not who are to keep them.
     pub(super) missing_bytes: u64,
 }
 
@@ -262,9 +269,9 @@ struct Tally {
 }
 
 impl Tally {
-    /// One stripe, of which this is claimed. The indices that somebody has.
+    /// One stripe, of which this is claimed. The indices that those have who are to keep them.
     fn stripe(&mut self, k: u16, claims: &[Claimed], operators: &Operators, since: Since) -> BTreeSet<u16> {
-        let (mut holders, mut claimants) = (Fragments::new(), Fragments::new());
+        let (mut holders, mut claimants, mut there) = (Fragments::new(), Fragments::new(), BTreeSet::new());
         for claimed in claims.iter().filter(|it| operators.counts(it.holder) && since.is_alive(it)) {
             let domain = operators.domain(claimed.holder);
             self.domains.insert(domain);
@@ -272,14 +279,16 @@ impl Tally {
             if since.is_proven(claimed) {
                 self.proven.insert(claimed.holder);
             }
-            if since.is_claimed(claimed) {
-                claimants.entry(claimed.index).or_default().push(domain);
+            if operators.is_placed(claimed.index, claimed.holder) {
+                there.insert(claimed.index);
+                if since.is_claimed(claimed) {
+                    claimants.entry(claimed.index).or_default().push(domain);
+                }
             }
             let oldest = self.oldest_claim_ms.unwrap_or(i64::MAX).min(claimed.claimed_at_ms);
             self.oldest_claim_ms = Some(oldest);
             holders.entry(claimed.index).or_default().push(domain);
         }
-        let there = holders.keys().copied().collect();
         for (standing, fragments) in [(&mut self.standing, holders), (&mut self.claimed, claimants)] {
             let here = Standing::of(k, spread(fragments).into_values());
             *standing = Some(standing.map_or(here, |before| before.and(here)));
@@ -422,6 +431,17 @@ mod tests {
         assert_eq!(there, BTreeSet::from([0, 1]));
         let margin = |standing: Option<Standing>| standing.unwrap().margin;
         assert_eq!((margin(tally.standing), margin(tally.claimed)), (1, 0));
+    }
+
+    #[test]
+    fn what_a_holder_has_as_well_does_not_cover_up_what_is_lost() {
+        let mut operators = operators();
+        operators.only(&[Some(node(1)), Some(node(2)), Some(node(3))]);
+        let claims = [claimed(0, 1), claimed(1, 1), claimed(2, 1), claimed(2, 3)];
+        let mut tally = Tally::default();
+        assert_eq!(tally.stripe(1, &claims, &operators, since()), BTreeSet::from([0, 2]));
+        assert_eq!(tally.claimed.unwrap().margin, 1);
+        assert_eq!(tally.guarantee().survives, Some(1), "as long as it is there it counts");
     }
 
     #[test]

@@ -241,8 +241,7 @@ impl Sweep<'_> {
 
     /// Its author's node and its holders look after a tessera.
     fn concerns_us(&self, known: &Known) -> bool {
-        let is_ours = self.tools.author.as_ref().is_some_and(|key| key.id() == known.author);
-        is_ours || known.placement.indices(self.tools.peers.us()).next().is_some()
+        self.tools.acts_for(known.author) || known.placement.indices(self.tools.peers.us()).next().is_some()
     }
 
     /// Asks the holders what they have. Those that do not answer, and how many bytes this node lacks itself.
@@ -306,8 +305,7 @@ impl Sweep<'_> {
 
     /// This node, if it acts for this author.
     fn own(&self, author: AuthorId) -> Vec<NodeId> {
-        let is_ours = self.tools.author.as_ref().is_some_and(|key| key.id() == author);
-        is_ours.then(|| self.tools.peers.us()).into_iter().collect()
+        self.tools.acts_for(author).then(|| self.tools.peers.us()).into_iter().collect()
     }
 
     /// Has those holders show a piece whose last proof is long ago. Of the one whose is longest ago, when that was.

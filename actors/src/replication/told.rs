@@ -70,13 +70,19 @@ impl Told {
         }
     }
 
-    /// How safe a tessera is that was published.
-    pub(super) fn published(guarantee: Guarantee, asked: u16, turned: Vec<Turned>, known: usize) -> Self {
+    /// How safe a tessera is that was published: by this node, or by somebody else.
+    pub(super) fn published(
+        guarantee: Guarantee,
+        asked: u16,
+        turned: Vec<Turned>,
+        known: usize,
+        is_ours: bool,
+    ) -> Self {
         let sentence = guarantee.sentence(asked);
         let mut told =
             Self { guarantee: Some(guarantee), asked: Some(asked), turned, ..Self::plain(sentence) };
         if !told.is_as_asked() {
-            told.remedies = told.mend(guarantee, asked, known);
+            told.remedies = told.mend(guarantee, asked, known, is_ours);
         }
         told
     }
@@ -92,7 +98,8 @@ impl Told {
         !self.is_partial && self.asked.is_none_or(|asked| survives.is_some_and(|survives| survives >= asked))
     }
 
-    fn mend(&self, guarantee: Guarantee, asked: u16, known: usize) -> Vec<String> {
+    fn mend(&self, guarantee: Guarantee, asked: u16, known: usize, is_ours: bool) -> Vec<String> {
+        let again = if is_ours { "publish again" } else { "`repair` it" };
         let mut remedies = Vec::new();
         // One more than may be lost, if each has a whole copy.
         let needed = usize::from(asked) + 1;
@@ -100,16 +107,16 @@ impl Told {
             let more = needed - known;
             let machines = if more == 1 { "machine" } else { "machines" };
             remedies.push(format!(
-                "{more} more {machines} of other people: `invite` makes a line for each, or `peers add` names one; then publish again"
+                "{more} more {machines} of other people: `invite` makes a line for each, or `peers add` names one; then {again}"
             ));
         }
         if !self.turned.is_empty() {
-            remedies
-                .push(String::from("what is named below keeps them from it: mend that, and publish again"));
+            remedies.push(format!("what is named below keeps them from it: mend that, and {again}"));
         }
         if usize::from(guarantee.machines) >= needed {
-            remedies.push(String::from(
-                "there are machines enough for another layout, which is safe without the others: publish it with `--relayout`",
+            let who = if is_ours { "publish it" } else { "its author publishes it" };
+            remedies.push(format!(
+                "there are machines enough for another layout, which is safe without the others: {who} with `--relayout`"
             ));
         }
         remedies
@@ -152,7 +159,7 @@ mod tests {
 
     #[test]
     fn as_asked_is_said_in_one_sentence_and_needs_no_remedy() {
-        let told = Told::published(guarantee(Some(2), 5), 2, turned(), 5);
+        let told = Told::published(guarantee(Some(2), 5), 2, turned(), 5, true);
         assert_eq!(told.sentence, "Safe: survives the loss of any 2 of 5 machines.");
         assert!(told.is_as_asked() && told.remedies.is_empty());
     }
@@ -160,9 +167,12 @@ mod tests {
     #[test]
     fn less_than_asked_says_what_would_mend_it() {
         let check = |survives, machines, turned: Vec<Turned>, known, remedy: &str| {
-            let told = Told::published(guarantee(survives, machines), 2, turned, known);
+            let [told, others] = [true, false]
+                .map(|ours| Told::published(guarantee(survives, machines), 2, turned.clone(), known, ours));
             assert!(!told.is_as_asked());
             assert!(told.remedies.iter().any(|it| it.contains(remedy)), "{:?}", told.remedies);
+            assert_eq!(told.remedies.len(), others.remedies.len());
+            assert!(!others.remedies.iter().any(|it| it.contains("publish again")), "only its author does");
         };
         check(Some(0), 1, Vec::new(), 1, "2 more machines");
         check(Some(1), 2, Vec::new(), 2, "1 more machine of");
@@ -174,7 +184,7 @@ mod tests {
 
     #[test]
     fn what_is_written_down_is_read_again() {
-        let told = Told::published(guarantee(Some(1), 2), 2, turned(), 2);
+        let told = Told::published(guarantee(Some(1), 2), 2, turned(), 2, true);
         let text = serde_json::to_string(&told).unwrap();
         assert_eq!(serde_json::from_str::<Told>(&text).unwrap(), told);
     }

@@ -58,6 +58,21 @@ async fn lost_node_is_replaced_and_only_what_it_had_is_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn author_that_publishes_again_goes_by_what_others_have_mended() {
+    let (author, nodes, tessera, _) = published_on_five_of_six().await;
+    nodes[1].system.clone().crash().await;
+    // A holder tells the others, and not the author, which is none.
+    assert_eq!(repair(&nodes[0], tessera.id()).await.0, JobState::Done);
+    let (state, told) = publish(&author, tessera.id()).await;
+    assert_eq!(state, JobState::Done, "{told:?}");
+    let (_, placement) = published(&author, &tessera).await;
+    assert!(placement.placement().holders.contains(&Some(nodes[5].id())));
+    assert!(!placement.placement().holders.contains(&Some(nodes[1].id())));
+    let known = author.system.replication.safety(tessera.id()).await.unwrap().unwrap();
+    assert_eq!(known.sentence, told.sentence, "and it is what has been found");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn holder_repairs_without_the_author() {
     let (author, nodes, tessera, layout) = published_on_five_of_six().await;
     let before = all_held(&nodes, layout.layout()).await;
