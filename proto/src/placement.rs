@@ -13,7 +13,10 @@
 //! | 4 | the holder of each index one after another, one byte string; 32 zeros for none |
 //! | 5 | node that signs; absent when the author of the tessera does |
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+};
 
 use bytes::Bytes;
 use minicbor::Decoder;
@@ -107,6 +110,29 @@ pub fn fill(tessera: TesseraId, candidates: &[Candidate], holders: &mut [Option<
         let Some((_, best)) = free.min_by_key(|(_, one)| load.of(one)) else { return };
         load.add(best);
         *holder = Some(best.node);
+    }
+}
+
+/// Frees indices that are kept where another is kept as well, for as many candidates as are in domains that keep none: machines
+/// were few when they were given away. Of those domains that keep the most, the highest index first.
+pub fn spread(candidates: &[Candidate], holders: &mut [Option<NodeId>]) {
+    let domain = |node: NodeId| {
+        candidates.iter().find(|one| one.node == node).map_or(Domain::Node(node), Candidate::domain)
+    };
+    let keeps = |holders: &[Option<NodeId>], of: Domain| {
+        holders.iter().flatten().filter(|node| domain(**node) == of).count()
+    };
+    let all: BTreeSet<_> = candidates.iter().map(Candidate::domain).collect();
+    let empty = all.into_iter().filter(|one| keeps(holders, *one) == 0).count();
+    for _ in 0..empty {
+        let load =
+            |index: &usize| holders.get(*index).copied().flatten().map(|node| keeps(holders, domain(node)));
+        let Some(most) = (0..holders.len()).max_by_key(load).filter(|index| load(index) > Some(1)) else {
+            return;
+        };
+        if let Some(holder) = holders.get_mut(most) {
+            *holder = None;
+        }
     }
 }
 

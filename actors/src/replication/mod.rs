@@ -2,7 +2,7 @@
 //!
 //! # Invariants
 //! 1. A job is written down before it is acknowledged and goes on after a restart. No fragment is sent again that there is
-//!    evidence for: a receipt, or when repairing what its holder has said since the repair began.
+//!    evidence for: what its holder has said since the job began, or a receipt of one that is not there to say so.
 //! 2. The guarantee is computed from what holders say that they have, never from what was planned.
 //! 3. Memory for a stripe is reserved before it is read, out of what is shared by all that work; at most three quarters of
 //!    that, or the widest stripe.

@@ -13,11 +13,12 @@ use tokio::sync::watch;
 use super::{
     Tools, coding,
     copy::Copy,
+    holders::Indices,
     message::{Progress, Step},
     origin::Origin,
     pages::Pages,
     placing::{Placing, Signer, room_needed},
-    repair::repair,
+    repair::{gone, repair},
     retiring::{drop_there, is_outdone, tidy},
     sending::Evidence,
     standing::{self, Operators},
@@ -96,7 +97,11 @@ impl Publication<'_> {
             }
         };
         let Published { layout, placement } = published;
-        let placing = self.placing(&layout);
+        let evidence = match &placement {
+            None => Evidence::Receipts,
+            Some(placement) => self.ask(placement).await,
+        };
+        let placing = Placing { evidence, ..self.placing(&layout) };
         let candidates = survey.with_room(self.needed(layout.layout().code()));
         let stay = placement.as_ref().map(|placement| placement.holders.clone()).unwrap_or_default();
         let holders = placing.place(placement.as_ref(), &stay, candidates).await?;
@@ -127,6 +132,14 @@ impl Publication<'_> {
             progress: self.progress,
             began_ms: self.began_ms,
         }
+    }
+
+    /// Asks who was to keep it before what they have of it now.
+    async fn ask(&self, placement: &Placement) -> Evidence {
+        let away = gone(self.tools, self.tessera(), placement).await;
+        let mut silent = Indices::default();
+        away.iter().flat_map(|one| placement.indices(one.node)).for_each(|index| silent.insert(index));
+        Evidence::ClaimsOrReceipts(self.began_ms, silent)
     }
 
     fn operators(&self) -> Operators {

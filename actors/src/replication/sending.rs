@@ -46,7 +46,9 @@ pub(super) enum Evidence {
     Receipts,
     /// It has said so since then, in milliseconds since 1970.
     ClaimsSince(i64),
-    /// The same, and of other indices than these nothing is sent.
+    /// The same, but for these indices, whose holders were not there to say so: those have signed to keep them.
+    ClaimsOrReceipts(i64, Indices),
+    /// It has said so since then, and of other indices than these nothing is sent.
     ClaimsOf(i64, Indices),
 }
 
@@ -108,6 +110,13 @@ impl Shipment<'_> {
             }
             Evidence::ClaimsSince(since_ms) => {
                 self.claims(&records, since_ms, holders, &mut delivered).await?
+            }
+            Evidence::ClaimsOrReceipts(since_ms, silent) => {
+                self.claims(&records, since_ms, holders, &mut delivered).await?;
+                let is_silent = |node: &NodeId| holders.indices(*node).any(|index| silent.contains(index));
+                for node in holders.nodes().into_iter().filter(is_silent) {
+                    self.receipts_of(&records, node, holders, &mut delivered).await?;
+                }
             }
             Evidence::ClaimsOf(since_ms, indices) => {
                 self.claims(&records, since_ms, holders, &mut delivered).await?;

@@ -116,6 +116,25 @@ fn network_is_that_of_the_address() {
     check("2001:db8:1:2::3", Network::V6([0x20, 0x01, 0x0d, 0xb8, 0, 1]));
 }
 
+#[test]
+fn what_one_keeps_twice_is_freed_for_those_who_keep_nothing() {
+    let check = |candidates: &[Candidate], before: &[u8], expected: &[Option<u8>]| {
+        let mut holders: Vec<_> = before.iter().map(|number| Some(node(*number))).collect();
+        spread(candidates, &mut holders);
+        assert_eq!(holders, expected.iter().map(|one| one.map(node)).collect::<Vec<_>>());
+    };
+    let all: Vec<_> = (1..=5).map(alone).collect();
+    check(&all, &[1, 2, 3, 1, 2], &[Some(1), Some(2), Some(3), None, None]);
+    check(&all[..4], &[1, 2, 3, 1, 2], &[Some(1), Some(2), Some(3), Some(1), None]);
+    check(&all[..4], &[1, 1, 1, 2, 2], &[Some(1), Some(1), None, Some(2), None]);
+    // Nobody new, or nobody who keeps two: nothing moves.
+    check(&all[..3], &[1, 2, 3, 1, 2], &[1, 2, 3, 1, 2].map(Some));
+    check(&all, &[1, 2, 3, 4], &[1, 2, 3, 4].map(Some));
+    // Another machine of one who keeps some already is nobody new; who is not there may have kept two.
+    check(&[of(1, 7), of(2, 7)], &[1, 1], &[Some(1), Some(1)]);
+    check(&[alone(2)], &[9, 9], &[Some(9), None]);
+}
+
 fn placement(repairer: Option<NodeId>) -> Placement {
     let holders = vec![Some(node(1)), None, Some(node(2)), Some(node(1))];
     Placement { tessera: TESSERA, layout: Checksum::of(b"layout"), version: 3, holders, repairer }

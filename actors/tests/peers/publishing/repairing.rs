@@ -1,6 +1,6 @@
 //! What holders have lost is rebuilt, and nothing else moves.
 
-use actors::storage::JobState;
+use actors::storage::{Blocked, JobState};
 
 use super::*;
 
@@ -70,6 +70,28 @@ async fn author_that_publishes_again_goes_by_what_others_have_mended() {
     assert!(!placement.placement().holders.contains(&Some(nodes[1].id())));
     let known = author.system.replication.safety(tessera.id()).await.unwrap().unwrap();
     assert_eq!(known.sentence, told.sentence, "and it is what has been found");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_few_had_to_keep_twice_is_spread_again_when_others_are_there() {
+    let (author, nodes) = network(5).await;
+    let tessera = Tessera::new(&author.author, 1, 200_000);
+    tessera.keep(&author).await;
+    assert_eq!(publish(&author, tessera.id()).await.0, JobState::Done);
+    let refused = Blocked::Tessera(tessera.id());
+    for node in &nodes[..2] {
+        node.system.peers.block(refused, "not now".to_owned()).await.unwrap();
+        assert!(node.system.drop_for_all(tessera.id()).await.unwrap() > 0);
+    }
+    let (state, told) = repair(&author, tessera.id()).await;
+    assert_eq!(state, JobState::Degraded);
+    assert!(told.sentence.contains("the loss of any 1 of 3 machines"), "{told:?}");
+    for node in &nodes[..2] {
+        node.system.peers.unblock(refused).await.unwrap();
+    }
+    let (state, told) = publish(&author, tessera.id()).await;
+    assert_eq!(state, JobState::Done, "{told:?}");
+    assert_eq!(told.sentence, "Safe: survives the loss of any 2 of 5 machines.");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -230,7 +230,9 @@ async fn holder_that_says_that_it_keeps_all_is_not_believed() {
         is_safe && now.placement().rank() == (placed.placement().version + 1, true)
     })
     .await;
-    assert_eq!(held(&spare, layout.layout()).await, had);
+    // The liar, who mends by what it says itself, may have given it more.
+    let has = held(&spare, layout.layout()).await;
+    assert!(had.iter().all(|fragment| has.contains(fragment)));
     for node in &nodes[1..] {
         let kept = node.system.storage.records().placements(tessera.id()).await.unwrap();
         assert!(!kept.contains(&forged));
