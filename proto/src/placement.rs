@@ -181,6 +181,11 @@ impl Placement {
         (self.version, self.repairer.is_none())
     }
 
+    /// Whether another says the same, whoever signed it: several may have mended the tessera at once, in the same way.
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        (self.layout, self.version, &self.holders) == (other.layout, other.version, &other.holders)
+    }
+
     /// The indices that a node keeps.
     pub fn indices(&self, node: NodeId) -> impl Iterator<Item = u16> + '_ {
         let all = (0..).zip(&self.holders);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proto::{
     NodeId, TesseraId,
-    placement::{Candidate, fill, spread},
+    placement::{Candidate, fill},
 };
 
 use super::told::Turned;
@@ -45,8 +45,8 @@ pub(super) struct Holders {
 }
 
 impl Holders {
-    /// Of stripes with so many data and parity fragments. Those that were placed before stay, but for what somebody keeps twice
-    /// who need not any more; every other index is given to a candidate.
+    /// Of stripes with so many data and parity fragments. Those that were placed before stay; every other index is given to
+    /// a candidate.
     pub(super) fn new(
         tessera: TesseraId,
         (data, parity): (u16, u16),
@@ -58,7 +58,6 @@ impl Holders {
         let once = data == 1;
         let mut by_index: Vec<_> = before.iter().copied().take(width).collect();
         by_index.resize(width, None);
-        spread(&candidates, &mut by_index);
         let mut holders = Self {
             tessera,
             open: Indices::ALL,

@@ -12,7 +12,7 @@ use futures::future::join_all;
 use proto::{
     AuthorKey, Checksum, FragmentId, NodeId, NodeKey, TesseraId,
     layout::{Code, Layout, SignedLayout},
-    placement::{Candidate, Placement, SignedPlacement},
+    placement::{Candidate, Placement, SignedPlacement, spread},
     record::{DOCUMENT_FIELDS_BYTES, DocumentKind},
 };
 use tokio::{sync::watch, time::timeout};
@@ -64,7 +64,8 @@ pub(super) enum Signer<'a> {
 }
 
 impl Placing<'_> {
-    /// Sends everybody what they are to keep. Those that were placed before stay, and the others are chosen from these.
+    /// Sends everybody what they are to keep. Those that were placed before stay, and the others are chosen from these. For its
+    /// author what some keep twice is spread; of a repairer others believe nothing that takes from a holder who is there.
     pub(super) async fn place(
         &self,
         before: Option<&Placement>,
@@ -73,7 +74,11 @@ impl Placing<'_> {
     ) -> Result<Holders, ActorError> {
         let layout = self.layout.layout();
         let width = layout.stripe_width(layout.stripe_numbers().start);
-        self.place_among(before, Holders::new(layout.tessera(), width, candidates, stay)).await
+        let mut stay = stay.to_vec();
+        if matches!(self.signer, Signer::Author(_)) {
+            spread(&candidates, &mut stay);
+        }
+        self.place_among(before, Holders::new(layout.tessera(), width, candidates, &stay)).await
     }
 
     /// The same with holders that were chosen.

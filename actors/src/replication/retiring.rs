@@ -102,8 +102,8 @@ impl Retiring<'_> {
         let said = self.ask(&holders).await;
         let newer: Vec<_> = said.values().flatten().filter(|one| self.known.is_older_than(one)).collect();
         let by_most = |one: &SignedPlacement| {
-            let holders = &one.placement().holders;
-            2 * newer.iter().filter(|other| &other.placement().holders == holders).count() > said.len()
+            let same = newer.iter().filter(|other| other.placement().agrees_with(one.placement()));
+            2 * same.count() > said.len()
         };
         let believed = newer.iter().find(|one| self.is_news(one) || by_most(one)).copied();
         self.learn(believed).await

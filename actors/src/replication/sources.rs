@@ -117,19 +117,12 @@ fn credible<'a>(kept: Option<&'a SignedPlacement>, said: &'a [Placed]) -> Option
     let holders: BTreeSet<_> = senders.clone().filter(is_holder).collect();
     let asked = if holders.len() > 1 { holders } else { senders.collect() };
     let is_credible = |it: &&Placed| {
-        // Several may have mended it at once, in the same way.
-        let same = said.iter().filter(|other| other.holders() == it.holders());
+        let same = said.iter().filter(|other| other.signed.placement().agrees_with(it.signed.placement()));
         let votes: usize = same.map(|other| other.sent_by.intersection(&asked).count()).sum();
         it.signed.placement().repairer.is_none() || (votes > 1 && 2 * votes > asked.len())
     };
     let believed = said.iter().find(is_credible).map(|it| &it.signed);
     kept.into_iter().chain(believed).max_by_key(|signed| signed.placement().rank())
-}
-
-impl Placed {
-    fn holders(&self) -> &[Option<NodeId>] {
-        &self.signed.placement().holders
-    }
 }
 
 /// Nobody has it.
@@ -379,6 +372,9 @@ mod tests {
     fn those_who_mended_it_at_once_in_the_same_way_agree() {
         let (one, other) = (signed(2, &[1, 2, 4], Some(1)), signed(2, &[1, 2, 4], Some(2)));
         check(None, &[(&one, &[1, 4]), (&other, &[2, 3])], Some(&one));
+        // Nobody raises the version by repeating what the others say.
+        let ahead = signed(99, &[1, 2, 4], Some(4));
+        check(None, &[(&one, &[1, 3]), (&other, &[2]), (&ahead, &[4])], Some(&one));
         let different = signed(2, &[1, 2, 5], Some(2));
         check(None, &[(&one, &[1, 4]), (&different, &[2, 3])], None);
     }

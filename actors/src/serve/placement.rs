@@ -12,7 +12,7 @@ use proto::{
 use super::{Server, refusal};
 use crate::{
     error::ActorError,
-    storage::{KeptPlacement, Note},
+    storage::{KeptPlacement, Note, Which},
 };
 
 impl Server {
@@ -48,13 +48,19 @@ impl Server {
                 self.check_repaired(known.placement(), placement, repairer).await?
             }
             // It cannot be judged yet: others are asked some time.
-            (Some(_), None) => {
-                let watch = vec![Note::Watch { tessera }];
-                return records.note(watch).await.map(drop).map_err(|error| refusal(&error));
-            }
+            (Some(_), None) => return self.watch(tessera).await.map_err(|error| refusal(&error)),
         }
         let kept = KeptPlacement::from(&signed);
         records.note(vec![Note::Placement(kept)]).await.map(drop).map_err(|error| refusal(&error))
+    }
+
+    /// Has a tessera looked at some time. Nothing is written if it is anyway, however often that is said.
+    async fn watch(&self, tessera: TesseraId) -> Result<(), ActorError> {
+        let records = self.storage.records();
+        if !records.watched(Which::One(tessera)).await?.is_empty() {
+            return Ok(());
+        }
+        records.note(vec![Note::Watch { tessera }]).await.map(drop)
     }
 
     /// Refuses what a repairer has signed who is no holder by what is known here, or who replaces somebody who is there.

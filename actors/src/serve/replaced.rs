@@ -1,5 +1,5 @@
-//! Whether holders that a repairer has replaced are gone. Whoever keeps a fragment himself could otherwise tell all others that
-//! he keeps them all, and whoever goes by that would neither ask the true holders nor mend what they lose.
+//! Whether holders that a repairer has replaced are gone. Whoever keeps a fragment could otherwise tell all others that it
+//! keeps them all, and whoever goes by that would neither ask the true holders nor mend what they lose.
 
 use std::{
     fmt,
@@ -55,7 +55,7 @@ impl Caught {
 }
 
 impl Server {
-    /// Refuses the placement of a repairer by which somebody is replaced who shows that he has what he is to keep.
+    /// Refuses the placement of a repairer by which a node is replaced that shows that it has what it is to keep.
     pub(super) async fn refuse_usurped(
         &self,
         known: &Placement,
