@@ -32,6 +32,7 @@ use super::{
     guardian::Guardian,
     health::{self, Damaged, TesseraHealth},
     jobs,
+    keeper::Keeper,
     lending::Lending,
     locations::Locations,
     lookup::Lookup,
@@ -68,6 +69,8 @@ pub(super) struct Arguments {
     pub(super) alarm: Alarm,
     /// Held by the one writer alive, over restarts of this actor.
     pub(super) lease: Arc<Mutex<()>>,
+    /// Over restarts of this actor.
+    pub(super) keeper: Keeper,
     /// Whether the index need not be looked through in this process any more: it was closed in good order, made anew, or
     /// looked through, and nobody has found it damaged since. A panic damages no pages.
     pub(super) checked: Arc<AtomicBool>,
@@ -197,6 +200,7 @@ impl Actor for StorageActor {
     async fn post_stop(&self, _: ActorRef<StorageMsg>, state: &mut State) -> Result<(), ActorProcessingErr> {
         state.queue.close().await;
         state.index.close().await;
+        state.arguments.keeper.let_go().await;
         state.database.close().await;
         Ok(())
     }
@@ -214,7 +218,7 @@ impl State {
         let (config, disk) = (arguments.config.clone(), arguments.disk.clone());
         let reserve = tokio::task::spawn_blocking(move || Reserve::open(&config, &disk)).await;
         let reserve = reserve.map_err(std::io::Error::other)?;
-        let opened = open::open(&arguments.config, &arguments.disk, &arguments.rebuilds);
+        let opened = open::open(&arguments.config, &arguments.disk, &arguments.keeper, &arguments.rebuilds);
         let (database, recovered) = opened.instrument(tracing::debug_span!("recovery")).await?;
         arguments.metrics.indexed(database.meter.take());
         tell_recovery(&recovered.report);

@@ -30,6 +30,7 @@ mod health;
 mod index;
 mod inventory;
 mod jobs;
+mod keeper;
 mod leash;
 mod ledger;
 mod lending;
@@ -143,8 +144,17 @@ impl Starter {
         let (seat, sender) = Seat::new(Gate::new(NAME, REQUESTS_MAX), actors);
         let (pulse, doubts, alarm) = (pulse::Pulse::new(), doubts::Doubts::new(), alarm::Alarm::new());
         let handle = StorageHandle::new(seat, metrics.clone(), pulse, doubts.clone(), alarm.clone());
-        let (lease, checked, rebuilds) = (Arc::default(), Arc::default(), Arc::default());
-        let arguments = actor::Arguments { config, disk, metrics, doubts, alarm, lease, checked, rebuilds };
+        let arguments = actor::Arguments {
+            config,
+            disk,
+            metrics,
+            doubts,
+            alarm,
+            lease: Arc::default(),
+            keeper: keeper::Keeper::default(),
+            checked: Arc::default(),
+            rebuilds: Arc::default(),
+        };
         (handle, Self { arguments, seat: sender })
     }
 }

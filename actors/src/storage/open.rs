@@ -16,6 +16,7 @@ use sqlx::Connection;
 use super::{
     disk::{self, Disk, RealDisk},
     facts,
+    keeper::Keeper,
     lending::Lending,
     losses,
     pragmas::{Database, INDEX_FILE, open_database},
@@ -31,13 +32,16 @@ use crate::{clock, error::ActorError};
 pub(crate) async fn open(
     config: &StorageConfig,
     disk: &Arc<dyn Disk>,
+    keeper: &Keeper,
     rebuilds: &AtomicBool,
 ) -> Result<(Database, Recovered), ActorError> {
     make_folder(config, disk.as_ref())?;
     if config.data_dir.join(REBUILD_FILE).exists() || rebuilds.load(Ordering::Relaxed) {
+        keeper.let_go().await;
         set_aside(config, disk.as_ref())?;
         rebuilds.store(false, Ordering::Relaxed);
     } else if !config.data_dir.join(INDEX_FILE).exists() {
+        keeper.let_go().await;
         mark_for_restore(config);
     }
     let mut opened = try_open(config, disk).await;
@@ -45,6 +49,7 @@ pub(crate) async fn open(
         && error.is_damaged_index()
     {
         tracing::error!(%error, "the index is damaged: it is set aside and made anew from the segments");
+        keeper.let_go().await;
         set_aside(config, disk.as_ref())?;
         opened = try_open(config, disk).await;
     }
@@ -55,7 +60,9 @@ pub(crate) async fn open(
         tracing::warn!(%error, removed, "old indexes that were set aside are removed, to make room for this one");
         opened = try_open(config, disk).await;
     }
-    opened
+    let opened = opened?;
+    keeper.hold(&opened.0).await;
+    Ok(opened)
 }
 
 /// Keeps aside what only the index knows, while no daemon uses it. Where that is.

@@ -84,3 +84,29 @@ async fn reader_that_is_held_open_while_nothing_is_written_is_left_alone_until_t
     node.stop().await;
     assert!(matches!(held.await.unwrap(), Err(ActorError::Cut)));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn log_stays_as_it_is_over_falls_of_storage_and_is_moved_at_its_end() {
+    let mut node = Node::started(1).await;
+    let read = |suffix| std::fs::read(index::path(node.path(), suffix)).unwrap();
+    let mut stripe = 0;
+    let mut put = async || {
+        stripe += 1;
+        while let Err(error) = node.storage().put(LOCAL, id(1, stripe), fragment(stripe.into(), 500)).await {
+            assert!(matches!(error, ActorError::Restarting { .. }), "{error}");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        // It waits until the index has it.
+        node.storage().usage().await.unwrap();
+    };
+    put().await;
+    let (database, log) = (read(""), read("-wal").len());
+    for _ in 0..10 {
+        node.storage().panic();
+        put().await;
+    }
+    assert!(read("") == database, "it was moved into the database by a fall");
+    assert!(read("-wal").len() > log);
+    node.stop().await;
+    assert!(!index::path(node.path(), "-wal").exists());
+}

@@ -5,7 +5,7 @@ use std::{sync::atomic::AtomicBool, time::Duration};
 use sqlx::{Row, pool::PoolConnection};
 
 use super::*;
-use crate::storage::{disk::RealDisk, open::open as open_store};
+use crate::storage::{disk::RealDisk, keeper::Keeper, open::open as open_store};
 
 /// Settings that differ from SQLite's own, from sqlx's, and from ours.
 fn unusual(folder: &Path) -> StorageConfig {
@@ -210,9 +210,8 @@ async fn check_refused(change: &'static str, says: &[&str]) {
     database.close().await;
     let file = std::fs::read(folder.path().join(INDEX_FILE)).unwrap();
     let disk: Arc<dyn crate::storage::disk::Disk> = Arc::new(RealDisk);
-    for refused in
-        [open_database(&config).await.err(), open_store(&config, &disk, &AtomicBool::new(false)).await.err()]
-    {
+    let opened = open_store(&config, &disk, &Keeper::default(), &AtomicBool::new(false)).await;
+    for refused in [open_database(&config).await.err(), opened.err()] {
         let Some(ActorError::Version { what }) = refused else { panic!("{change}: {refused:?}") };
         for part in says {
             assert!(what.contains(part), "{what:?} does not say {part:?}");
