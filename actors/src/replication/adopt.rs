@@ -20,7 +20,7 @@ use super::{
     retract,
     sources::{Located, Waits, find, find_among, own_manifest},
     standing::{Operators, Since, found},
-    told::{Told, Turned},
+    told::{Means, Told, Turned},
 };
 use crate::{
     clock,
@@ -137,7 +137,8 @@ impl Ward<'_> {
         let known = book.peers.keys().filter(|node| book.is_wanted(**node)).count();
         let is_lost = |node: &NodeId| lost.iter().any(|one| one.node == *node);
         let living = holders.into_iter().filter(|node| *node != us && !is_lost(node)).collect();
-        let told = Told::published(found.guarantee, tools.config.wanted.survive, lost, known, false);
+        let means = Means { known, is_ours: false, fits: tools.fits(layout, &found.guarantee) };
+        let told = Told::published(found.guarantee, tools.config.wanted.survive, lost, means);
         Ok(Seen { told, living })
     }
 

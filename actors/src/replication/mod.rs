@@ -46,7 +46,7 @@ use std::{
 
 use config::{IntegrityConfig, ReplicationConfig};
 use futures::future::BoxFuture;
-use proto::{AuthorId, AuthorKey, NodeKey, TesseraId};
+use proto::{AuthorId, AuthorKey, NodeKey, TesseraId, layout::Layout};
 use ractor::{Actor, ActorCell, ActorRef, SpawnErr};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
@@ -98,6 +98,11 @@ impl Tools {
     /// Whether this node acts for an author: what is that author's is its own.
     fn acts_for(&self, author: AuthorId) -> bool {
         self.author.as_ref().is_some_and(|key| key.id() == author)
+    }
+
+    /// Whether a layout is the one for as many machines as keep it now: another would be no better.
+    fn fits(&self, layout: &Layout, found: &Guarantee) -> bool {
+        layout.code() == self.config.code(found.machines.into())
     }
 
     /// What all that is done about a tessera has in common: one at a time.

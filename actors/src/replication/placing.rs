@@ -25,7 +25,7 @@ use super::{
     pages::Pages,
     sending::{Evidence, Shipment, Verdict, verdict},
     standing::{self, Operators, Since},
-    told::{Told, Turned},
+    told::{Means, Told, Turned},
 };
 use crate::{
     error::ActorError,
@@ -103,10 +103,10 @@ impl Placing<'_> {
             introduced: Mutex::default(),
         };
         let mut proven = BTreeSet::new();
-        let mut evidence = before.map_or(Evidence::Nothing, |_| self.evidence);
+        let mut evidence = before.map_or(Evidence::Nothing, |_| self.evidence.clone());
         loop {
             shipment.send_missing(&mut holders, evidence).await?;
-            evidence = self.evidence;
+            evidence = self.evidence.clone();
             if !holders.replace() {
                 self.prove(&mut holders, &mut proven).await?;
                 if !holders.replace() {
@@ -262,7 +262,8 @@ impl Placing<'_> {
         let (records, since) = (self.tools.storage.records(), Since::now(self.tools).or_since(self.began_ms));
         let found = standing::found(&records, self.layout.layout(), operators, since).await?;
         let (asked, is_ours) = (self.tools.config.wanted.survive, matches!(self.signer, Signer::Author(_)));
-        Ok(Told::published(found.guarantee, asked, turned, known, is_ours))
+        let fits = self.tools.fits(self.layout.layout(), &found.guarantee);
+        Ok(Told::published(found.guarantee, asked, turned, Means { known, is_ours, fits }))
     }
 
     fn tessera(&self) -> TesseraId {

@@ -13,7 +13,6 @@ use tokio::sync::watch;
 use super::{
     Tools, coding,
     copy::Copy,
-    holders::Indices,
     message::{Progress, Step},
     origin::Origin,
     pages::Pages,
@@ -137,9 +136,7 @@ impl Publication<'_> {
     /// Asks who was to keep it before what they have of it now.
     async fn ask(&self, placement: &Placement) -> Evidence {
         let away = gone(self.tools, self.tessera(), placement).await;
-        let mut silent = Indices::default();
-        away.iter().flat_map(|one| placement.indices(one.node)).for_each(|index| silent.insert(index));
-        Evidence::ClaimsOrReceipts(self.began_ms, silent)
+        Evidence::ClaimsOrReceipts(self.began_ms, away.into_iter().map(|one| one.node).collect())
     }
 
     fn operators(&self) -> Operators {

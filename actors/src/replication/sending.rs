@@ -1,7 +1,7 @@
 //! Sending fragments to their holders: stripe by stripe, those that there is no evidence for.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -38,7 +38,7 @@ pub(super) struct Shipment<'a> {
 pub(super) type Introduced = HashMap<(NodeId, Paper), Arc<OnceCell<()>>>;
 
 /// What shows that a holder has a fragment.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) enum Evidence {
     /// Nothing: nobody has been sent anything of this layout.
     Nothing,
@@ -46,8 +46,8 @@ pub(super) enum Evidence {
     Receipts,
     /// It has said so since then, in milliseconds since 1970.
     ClaimsSince(i64),
-    /// The same, but for these indices, whose holders were not there to say so: those have signed to keep them.
-    ClaimsOrReceipts(i64, Indices),
+    /// The same, or one of these, who were not there to say so, has signed to keep it.
+    ClaimsOrReceipts(i64, BTreeSet<NodeId>),
     /// It has said so since then, and of other indices than these nothing is sent.
     ClaimsOf(i64, Indices),
 }
@@ -113,8 +113,7 @@ impl Shipment<'_> {
             }
             Evidence::ClaimsOrReceipts(since_ms, silent) => {
                 self.claims(&records, since_ms, holders, &mut delivered).await?;
-                let is_silent = |node: &NodeId| holders.indices(*node).any(|index| silent.contains(index));
-                for node in holders.nodes().into_iter().filter(is_silent) {
+                for node in holders.nodes().intersection(&silent).copied() {
                     self.receipts_of(&records, node, holders, &mut delivered).await?;
                 }
             }

@@ -15,7 +15,10 @@ use proto::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Tools, told::Told};
+use super::{
+    Tools,
+    told::{Means, Told},
+};
 use crate::{
     clock,
     conn_pool::PeerBook,
@@ -212,7 +215,9 @@ pub(super) async fn as_known(tools: &Tools, tessera: TesseraId) -> Result<Option
     let book = tools.peers.book();
     let wanted = book.peers.keys().filter(|node| book.is_wanted(**node)).count();
     let (asked, is_ours) = (tools.config.wanted.survive, tools.acts_for(known.author));
-    Ok(Some(Told::published(found.guarantee, asked, Vec::new(), wanted, is_ours)))
+    let fits = tools.fits(known.layout.layout(), &found.guarantee);
+    let means = Means { known: wanted, is_ours, fits };
+    Ok(Some(Told::published(found.guarantee, asked, Vec::new(), means)))
 }
 
 /// What holders have of a tessera.

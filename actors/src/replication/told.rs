@@ -71,18 +71,12 @@ impl Told {
     }
 
     /// How safe a tessera is that was published: by this node, or by somebody else.
-    pub(super) fn published(
-        guarantee: Guarantee,
-        asked: u16,
-        turned: Vec<Turned>,
-        known: usize,
-        is_ours: bool,
-    ) -> Self {
+    pub(super) fn published(guarantee: Guarantee, asked: u16, turned: Vec<Turned>, means: Means) -> Self {
         let sentence = guarantee.sentence(asked);
         let mut told =
             Self { guarantee: Some(guarantee), asked: Some(asked), turned, ..Self::plain(sentence) };
         if !told.is_as_asked() {
-            told.remedies = told.mend(guarantee, asked, known, is_ours);
+            told.remedies = told.mend(guarantee, asked, means);
         }
         told
     }
@@ -98,7 +92,8 @@ impl Told {
         !self.is_partial && self.asked.is_none_or(|asked| survives.is_some_and(|survives| survives >= asked))
     }
 
-    fn mend(&self, guarantee: Guarantee, asked: u16, known: usize, is_ours: bool) -> Vec<String> {
+    fn mend(&self, guarantee: Guarantee, asked: u16, means: Means) -> Vec<String> {
+        let Means { known, is_ours, fits } = means;
         let again = if is_ours { "publish again" } else { "`repair` it" };
         let mut remedies = Vec::new();
         // One more than may be lost, if each has a whole copy.
@@ -113,14 +108,28 @@ impl Told {
         if !self.turned.is_empty() {
             remedies.push(format!("what is named below keeps them from it: mend that, and {again}"));
         }
-        if usize::from(guarantee.machines) >= needed {
+        if usize::from(guarantee.machines) >= needed && !fits {
             let who = if is_ours { "publish it" } else { "its author publishes it" };
             remedies.push(format!(
                 "there are machines enough for another layout, which is safe without the others: {who} with `--relayout`"
             ));
         }
+        if remedies.is_empty() {
+            remedies.push(format!("what is missing of it can be made again: {again}"));
+        }
         remedies
     }
+}
+
+/// What there is to make it safer with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Means {
+    /// Nodes that could keep it.
+    pub(super) known: usize,
+    /// Whether this node publishes it.
+    pub(super) is_ours: bool,
+    /// Whether its layout is that for as many machines as keep it.
+    pub(super) fits: bool,
 }
 
 /// A number of bytes as people read it: `47.7 MiB`.
@@ -153,13 +162,18 @@ mod tests {
         Guarantee { survives, machines, nodes: machines, margin: 0, proven_nodes: 0, oldest_claim_ms: None }
     }
 
+    /// A layout for fewer machines, published here.
+    fn means(known: usize) -> Means {
+        Means { known, is_ours: true, fits: false }
+    }
+
     fn turned() -> Vec<Turned> {
         vec![Turned { node: NodeId::from_bytes([1; 32]), reason: "full".to_owned() }]
     }
 
     #[test]
     fn as_asked_is_said_in_one_sentence_and_needs_no_remedy() {
-        let told = Told::published(guarantee(Some(2), 5), 2, turned(), 5, true);
+        let told = Told::published(guarantee(Some(2), 5), 2, turned(), means(5));
         assert_eq!(told.sentence, "Safe: survives the loss of any 2 of 5 machines.");
         assert!(told.is_as_asked() && told.remedies.is_empty());
     }
@@ -167,8 +181,10 @@ mod tests {
     #[test]
     fn less_than_asked_says_what_would_mend_it() {
         let check = |survives, machines, turned: Vec<Turned>, known, remedy: &str| {
-            let [told, others] = [true, false]
-                .map(|ours| Told::published(guarantee(survives, machines), 2, turned.clone(), known, ours));
+            let [told, others] = [true, false].map(|is_ours| {
+                let means = Means { is_ours, ..means(known) };
+                Told::published(guarantee(survives, machines), 2, turned.clone(), means)
+            });
             assert!(!told.is_as_asked());
             assert!(told.remedies.iter().any(|it| it.contains(remedy)), "{:?}", told.remedies);
             assert_eq!(told.remedies.len(), others.remedies.len());
@@ -183,8 +199,15 @@ mod tests {
     }
 
     #[test]
+    fn another_layout_is_advised_only_where_there_is_one() {
+        let fitting = Means { fits: true, ..means(5) };
+        let told = Told::published(guarantee(Some(1), 5), 2, Vec::new(), fitting);
+        assert_eq!(told.remedies, ["what is missing of it can be made again: publish again"]);
+    }
+
+    #[test]
     fn what_is_written_down_is_read_again() {
-        let told = Told::published(guarantee(Some(1), 2), 2, turned(), 2, true);
+        let told = Told::published(guarantee(Some(1), 2), 2, turned(), means(2));
         let text = serde_json::to_string(&told).unwrap();
         assert_eq!(serde_json::from_str::<Told>(&text).unwrap(), told);
     }
