@@ -35,13 +35,11 @@ impl Buffer {
         Self { memory, length: 0, bytes_max: bytes }
     }
 
-    /// One that is full of zeros.
-    pub fn zeroed(length: usize) -> Self {
+    /// One that is full of whatever bytes, which others may have left: for whoever writes all of it.
+    pub fn to_overwrite(length: usize) -> Self {
         let map = if length < LARGE_BYTES { None } else { Mapping::of(length) };
         let memory = map.map_or_else(|| Memory::Heap(vec![0; length]), Memory::Mapped);
-        let mut buffer = Self { memory, length, bytes_max: length };
-        buffer.bytes_mut().fill(0);
-        buffer
+        Self { memory, length, bytes_max: length }
     }
 
     /// A copy, in memory of just its length.
@@ -171,10 +169,10 @@ mod tests {
     }
 
     #[test]
-    fn buffer_of_zeros_can_be_written() {
+    fn buffer_to_overwrite_has_its_length_at_once() {
         for length in [0, 5, LARGE_BYTES, LARGE_BYTES, LARGE_BYTES + 1] {
-            let mut buffer = Buffer::zeroed(length);
-            assert!(buffer.bytes_mut().iter().all(|byte| *byte == 0) && buffer.room() == 0);
+            let mut buffer = Buffer::to_overwrite(length);
+            assert_eq!((buffer.bytes_mut().len(), buffer.room()), (length, 0));
             buffer.bytes_mut().fill(7);
             assert_eq!(buffer.freeze(), vec![7; length]);
         }
@@ -184,7 +182,7 @@ mod tests {
     fn large_buffer_is_a_mapping_of_its_own() {
         let large = filled(&vec![1; LARGE_BYTES], 1 << 20, 4096);
         assert!(matches!(large.memory, Memory::Mapped(_)));
-        assert!(matches!(Buffer::zeroed(LARGE_BYTES).memory, Memory::Mapped(_)));
+        assert!(matches!(Buffer::to_overwrite(LARGE_BYTES).memory, Memory::Mapped(_)));
         assert!(matches!(filled(&[1], 1 << 20, 1).memory, Memory::Heap(_)));
     }
 }

@@ -118,7 +118,7 @@ impl Chunker {
             self.content.update(&piece);
             while !piece.is_empty() {
                 let chunk = piece.split_to(fragment_len.min(piece.len()));
-                sink(Fragment::hash(chunk)?)?;
+                sink(Fragment::hash_to_keep(chunk)?)?;
             }
         }
         Ok(())

@@ -11,7 +11,8 @@ use bytes::Bytes;
 use reed_solomon_simd::{Error, ReedSolomonDecoder, ReedSolomonEncoder};
 
 use crate::{
-    error::ProtoError, fragment::Fragment, ids::Checksum, limits::CODING_COLUMN_BYTES, stripe::Stripe,
+    buffer::Buffer, error::ProtoError, fragment::Fragment, ids::Checksum, limits::CODING_COLUMN_BYTES,
+    stripe::Stripe,
 };
 
 /// Codes stripes one after another and reuses its working space, about 4 MiB for the widest. The tables of the
@@ -36,7 +37,7 @@ impl Coder {
         let stripe = Stripe::of(data, parity)?;
         let data: Vec<&[u8]> = data.iter().map(|fragment| &fragment.bytes()[..]).collect();
         let parity = self.encode_columns(&stripe, &data)?;
-        parity.into_iter().map(|bytes| Fragment::hash(bytes.into())).collect()
+        parity.into_iter().map(Fragment::hash).collect()
     }
 
     /// Checks that the parity fragments of this data have these checksums, so that a stripe can be brought back
@@ -78,18 +79,18 @@ impl Coder {
         };
         let rebuilt: Vec<Option<Bytes>> = restored
             .into_iter()
-            .chain(parity.into_iter().map(Some))
             .map(|bytes| bytes.map(Bytes::from))
+            .chain(parity.into_iter().map(Some))
             .collect();
         wanted.iter().map(|index| pick(*index, checksums, held, &rebuilt)).collect()
     }
 
     /// All parity shards of a stripe. Shorter data counts as if zeros followed.
-    fn encode_columns(&mut self, stripe: &Stripe, data: &[&[u8]]) -> Result<Vec<Vec<u8>>, ProtoError> {
+    fn encode_columns(&mut self, stripe: &Stripe, data: &[&[u8]]) -> Result<Vec<Bytes>, ProtoError> {
         let shard_len = stripe.shard_len() as usize;
-        let mut parity: Vec<_> = (0..stripe.parity()).map(|_| Vec::with_capacity(shard_len)).collect();
+        let mut parity: Vec<_> = (0..stripe.parity()).map(|_| Buffer::for_just(shard_len)).collect();
         if parity.is_empty() {
-            return Ok(parity);
+            return Ok(Vec::new());
         }
         for (start, length) in columns(shard_len) {
             let encoder = encoder(&mut self.encoder, stripe, length).map_err(refuse)?;
@@ -98,10 +99,10 @@ impl Coder {
             }
             let coded = encoder.encode().map_err(refuse)?;
             for (out, column) in parity.iter_mut().zip(coded.recovery_iter()) {
-                out.extend_from_slice(column);
+                out.fill(column);
             }
         }
-        Ok(parity)
+        Ok(parity.into_iter().map(Buffer::freeze).collect())
     }
 
     /// Per data fragment: its bytes if it is not among `places`, which are by index and at least as many as there

@@ -56,7 +56,7 @@ impl Server {
         let (_debts, delivery) = self.admit(&stream.lease, &dossier, cost).await?;
         // Memory for it is given back when it is on the disk.
         let (bytes, _memory) = self.receive(stream, offer.length).await?;
-        let fragment = Fragment::check(offer.checksum, bytes).map_err(|error| {
+        let fragment = Fragment::check_to_keep(offer.checksum, bytes).map_err(|error| {
             self.peers.scored(stream.lease.node(), Score::WrongBytes, &error);
             RefusalKind::Corrupt.because(error.to_string())
         })?;

@@ -38,6 +38,9 @@ pub struct Proof {
 
 /// The chaining values that are to be kept of these bytes: none for one group.
 pub(super) async fn outboard(fragment: &Fragment) -> Bytes {
+    if let Some(outboard) = fragment.outboard() {
+        return outboard.bytes().clone();
+    }
     let bytes = fragment.bytes().clone();
     let length = bytes.len();
     let make = move || Outboard::of(&bytes).bytes().clone();

@@ -90,7 +90,7 @@ impl Reader {
         }
         let (reader, segment) = (self.clone(), place.segment);
         self.blocking(move || {
-            let mut bytes = Buffer::zeroed(length);
+            let mut bytes = Buffer::to_overwrite(length);
             reader.read_into(segment, position, bytes.bytes_mut())?;
             Ok(bytes.freeze())
         })
@@ -124,13 +124,13 @@ impl Reader {
     /// Bytes of a segment, if no wait for the device is needed.
     fn cached(&self, segment: u32, position: u64, length: usize) -> Option<Bytes> {
         let file = self.files.opened(segment)?;
-        let mut bytes = Buffer::zeroed(length);
+        let mut bytes = Buffer::to_overwrite(length);
         let read = self.files.disk().read_cached(&file, bytes.bytes_mut(), position);
         matches!(read, Ok(true)).then(|| bytes.freeze())
     }
 
     fn read(&self, place: &Place) -> Result<Bytes, Unread> {
-        let mut bytes = Buffer::zeroed(payload_length(place)?);
+        let mut bytes = Buffer::to_overwrite(payload_length(place)?);
         self.read_into(place.segment, payload_position(place), bytes.bytes_mut())?;
         Ok(bytes.freeze())
     }

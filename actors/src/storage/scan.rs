@@ -240,7 +240,7 @@ impl<'a> Scan<'a> {
 
 impl Window {
     fn fill(&mut self, disk: &dyn Disk, file: &File, position: u64, length: usize) -> io::Result<()> {
-        let mut bytes = Buffer::zeroed(length);
+        let mut bytes = Buffer::to_overwrite(length);
         disk.read(file, bytes.bytes_mut(), position)?;
         *self = Self { bytes: bytes.freeze(), position, memory: None };
         Ok(())

@@ -144,7 +144,7 @@ fn bytes<const N: usize>(header: &[u8], at: usize) -> [u8; N] {
 
 const HEADER_BYTES: usize = 32;
 const FRAME_HEADER_BYTES: usize = 24;
-const FRAMES_AT_A_TIME: u64 = 256;
+const FRAMES_AT_A_TIME: u64 = 32;
 
 #[cfg(test)]
 mod tests {

@@ -128,7 +128,7 @@ pub(super) async fn put(
         let detail = format!("the body is empty: a fragment has from 1 to {FRAGMENT_BYTES_MAX} bytes");
         return Err(Problem::new(Kind::BadRequest, detail));
     }
-    let fragment = Fragment::hash(bytes)?;
+    let fragment = Fragment::hash_to_keep(bytes)?;
     let checksum = fragment.checksum();
     belongs(&node, fragment_id(id), checksum).await?;
     let held = node.system.cache.put(AccountId::LOCAL, fragment_id(id), fragment).await? == PutOutcome::Held;
