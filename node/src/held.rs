@@ -19,6 +19,9 @@ pub(crate) struct Holder {
     pub(crate) standing: Standing,
     /// Fragments that it claims.
     pub(crate) claimed: u64,
+    /// Their places in their stripes, from 0: the same in each.
+    #[serde(default)]
+    pub(crate) indices: Vec<u16>,
     /// When it claimed that of which this is longest ago, in milliseconds since 1970.
     pub(crate) claimed_at_ms: i64,
     /// How many of them it has proven, ever.
@@ -62,8 +65,9 @@ impl Standing {
 impl Holder {
     /// From what is kept, and what is known of it.
     pub(crate) fn new(holder: storage::Holder, name: Option<String>, standing: Standing) -> Self {
-        let storage::Holder { node, claimed, claimed_at_ms, proven, proven_at_ms } = holder;
-        Self { node, name, standing, claimed, claimed_at_ms, proven, proven_at_ms }
+        let storage::Holder { node, claimed, indices, claimed_at_ms, proven, proven_at_ms } = holder;
+        let indices = (0..32).filter(|index| indices & (1 << index) != 0).collect();
+        Self { node, name, standing, claimed, indices, claimed_at_ms, proven, proven_at_ms }
     }
 }
 

@@ -17,6 +17,7 @@ pub struct ReplicationMetrics {
     repaired: Counter<u64>,
     retracted: Counter<u64>,
     left: Counter<u64>,
+    mended: Counter<u64>,
     received: Counter<u64>,
     safety: Gauge<u64>,
     oldest_proof: Gauge<u64>,
@@ -30,7 +31,8 @@ impl ReplicationMetrics {
                 "publish_jobs",
                 "Tesserae that were given to other nodes, by whether they are as safe as asked, less, or it failed.",
             ),
-            sent: make.count_bytes("publish", "Bytes of fragments that other nodes have taken."),
+            sent: make.count_bytes("publish", "Bytes of fragments that other nodes have taken and had not before."),
+            mended: make.count_bytes("repair", "Bytes of fragments that were read from holders or taken by them to mend what was lost."),
             repaired: make.count_by(
                 PUBLISHED,
                 "repair_jobs",
@@ -83,7 +85,12 @@ impl ReplicationMetrics {
         };
         let counter = match kind {
             JobKind::Publish | JobKind::Relayout => &self.published,
-            JobKind::Fetch | JobKind::Adopt => &self.fetched,
+            JobKind::Fetch => &self.fetched,
+            // All of it is here, however safe it is elsewhere.
+            JobKind::Adopt => {
+                let outcome = if state == JobState::Failed { "failed" } else { "done" };
+                return self.fetched.add(1, &[KeyValue::new("outcome", outcome)]);
+            }
             JobKind::Repair => &self.repaired,
             JobKind::Retract => &self.retracted,
             JobKind::Leave => &self.left,
@@ -94,6 +101,11 @@ impl ReplicationMetrics {
     /// So much of a tessera was brought here.
     pub(crate) fn received(&self, bytes: u64) {
         self.received.add(bytes, &[]);
+    }
+
+    /// So much was read or sent to mend something.
+    pub(crate) fn mended(&self, bytes: u64) {
+        self.mended.add(bytes, &[]);
     }
 
     /// Another node has taken a fragment.

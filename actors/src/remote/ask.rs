@@ -13,6 +13,7 @@ use crate::{
     conn_pool::{Lease, PeerTrouble},
     frames::{self, ANSWER_DEADLINE, Frame, FrameError},
     metrics::RequestMetrics,
+    serve::document_bytes_max,
 };
 
 /// Asks, and returns the answer with the bytes that follow it. `sent` is called when all of the request is on its way. What is not answered takes no time that would say anything.
@@ -33,6 +34,12 @@ pub(super) async fn ask(
     // Before what follows it is read: a document of 16 MiB is no answer to an empty question.
     if !is_answer(request, &answer) {
         return Err(unexpected(&answer));
+    }
+    if let Request::GetDocument { document, .. } = request
+        && answer.bulk_len() as usize > document_bytes_max(*document)
+    {
+        let what = format!("a {} of {} bytes is longer than any", document.name(), answer.bulk_len());
+        return Err(PeerTrouble::Malformed { what });
     }
     let bulk = match answer.bulk_len() {
         0 => Bytes::new(),

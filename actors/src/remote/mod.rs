@@ -106,7 +106,15 @@ pub(crate) fn has_not_got_it(error: &ActorError) -> bool {
         error,
         ActorError::Peer { trouble: PeerTrouble::Lied { .. } | PeerTrouble::Malformed { .. }, .. }
     );
-    has_lied || is_not_there(error) || matches!(refused(error), Some(RefusalKind::Corrupt))
+    has_lied
+        || is_not_there(error)
+        || refused(error).is_some_and(|kind| kind == RefusalKind::Corrupt || is_no_reason(kind))
+}
+
+/// Whether nobody who has something refuses to show a piece of it with this.
+fn is_no_reason(kind: RefusalKind) -> bool {
+    use RefusalKind::{Forbidden, Malformed, NeedManifest, QuotaExceeded, Unsupported};
+    matches!(kind, Forbidden | Malformed | NeedManifest | QuotaExceeded | Unsupported)
 }
 
 /// Whether another node that is there may well answer in a moment.

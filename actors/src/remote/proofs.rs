@@ -2,12 +2,12 @@
 
 use proto::{Checksum, FragmentId, NodeId, TesseraId, proof, wire::RefusalKind};
 
-use super::{Remote, refused};
+use super::{Remote, is_no_reason, refused};
 use crate::{
     clock,
     conn_pool::PeerTrouble,
     error::ActorError,
-    storage::{ChecksumHandle, Claimed, Note, RecordsHandle},
+    storage::{CLAIM_STRIPES, ChecksumHandle, Claimed, Note, RecordsHandle},
 };
 
 /// A proof that was checked.
@@ -97,15 +97,21 @@ impl Remote {
     }
 }
 
-/// What counts no more when a holder could not show what it claims. Whoever does not answer may still have it.
+/// What counts no more when a holder could not show what it claims, or would not. Whoever does not answer, or has too much to do,
+/// may still have it.
 fn disproof(error: &ActorError, holder: NodeId, fragment: FragmentId, at_ms: i64) -> Vec<Note> {
     let doubted = Note::Doubted { holder, tessera: fragment.tessera, at_ms };
     match refused(error) {
         // It has found that itself, and does not claim it any more.
         Some(RefusalKind::Corrupt) => vec![Note::Disproven { holder, fragment }],
         Some(RefusalKind::NotFound) => vec![Note::Disproven { holder, fragment }, doubted],
+        Some(kind) if is_no_reason(kind) => vec![doubted],
         _ => match error {
-            ActorError::Peer { trouble: PeerTrouble::Lied { .. }, .. } => vec![doubted],
+            ActorError::Peer {
+                trouble: PeerTrouble::Lied { .. } | PeerTrouble::Malformed { .. }, ..
+            } => {
+                vec![doubted]
+            }
             _ => Vec::new(),
         },
     }
@@ -133,9 +139,10 @@ async fn pick(records: &RecordsHandle, holder: NodeId, tessera: TesseraId) -> Re
     // One out of all without having all: the more that come, the less likely each is to be it.
     let known = records.holders(tessera).await?.into_iter().find(|one| one.node == holder);
     let claimed = known.map_or(0, |known| known.claimed);
-    let (mut picked, mut seen, mut from) = (None, 0_u64, 0_u32);
+    let (mut picked, mut seen, mut from, mut empty) = (None, 0_u64, 0_u32, 0_u32);
     loop {
-        let to = from.saturating_add(STRIPES);
+        let before = seen;
+        let to = from.saturating_add(CLAIM_STRIPES);
         for claimed in records.claims(tessera, from..to).await?.into_iter().filter(|one| one.holder == holder)
         {
             seen += 1;
@@ -143,7 +150,9 @@ async fn pick(records: &RecordsHandle, holder: NodeId, tessera: TesseraId) -> Re
                 picked = Some(claimed);
             }
         }
-        if seen >= claimed || to == u32::MAX {
+        // Claims may have gone meanwhile, and nobody has any of the stripes behind the last.
+        empty = if seen == before { empty + 1 } else { 0 };
+        if seen >= claimed || empty > EMPTY_MAX {
             let what = format!("a claim of {holder} to hold anything of {tessera} (ask it first: `attest`)");
             return picked.ok_or(ActorError::NotFound { what });
         }
@@ -151,8 +160,8 @@ async fn pick(records: &RecordsHandle, holder: NodeId, tessera: TesseraId) -> Re
     }
 }
 
-/// Stripes that are looked at together.
-const STRIPES: u32 = 1024;
+/// So many times nothing is found before no more is looked for: earlier layouts have the first stripes.
+const EMPTY_MAX: u32 = 4096;
 /// More than a stripe has.
 const STRIPE_MAX: u32 = 64;
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use proto::TesseraId;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::{
-    sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, mpsc::error::SendError, watch},
+    sync::{Notify, Semaphore, mpsc, mpsc::error::SendError, watch},
     task::JoinSet,
 };
 
@@ -14,7 +14,9 @@ use super::{
     job::{Job, Turns, Word},
     message::{Order, Progress, ReplicationMsg, Reply, Step},
     recover::{self, Recoverable},
-    retract, standing, sweep,
+    retract,
+    spending::Mending,
+    standing, sweep,
     told::Told,
 };
 use crate::{
@@ -49,8 +51,8 @@ pub(super) struct State {
 enum Begins {
     /// It was written down before.
     Again,
-    /// The sweep has found that it is needed; as long as it runs it has this permit.
-    ByItself(OwnedSemaphorePermit),
+    /// The sweep has found that it is needed; as long as it runs it is one of a few.
+    ByItself(Mending),
     /// Somebody asks for it.
     Asked(Slot, Reply<ReplicationJob>),
 }
@@ -102,7 +104,7 @@ impl Actor for ReplicationActor {
             ReplicationMsg::Safety { tessera, slot, reply } => state.safety(tessera, slot, reply),
             ReplicationMsg::Recoverable { slot, reply } => state.recoverable(slot, reply),
             ReplicationMsg::Cancel { id, slot, reply } => state.cancel(id, slot, reply),
-            ReplicationMsg::Mend { tessera, permit } => state.mend(&me, tessera, permit),
+            ReplicationMsg::Mend { tessera, mending } => state.mend(&me, tessera, mending),
             ReplicationMsg::Ended { id } => state.ended(id),
             ReplicationMsg::Ping(reply) => drop(reply.send(())),
             #[cfg(feature = "faults")]
@@ -183,14 +185,14 @@ impl State {
     }
 
     /// Mends a tessera, unless that is being done.
-    fn mend(&mut self, me: &ActorRef<ReplicationMsg>, tessera: TesseraId, permit: OwnedSemaphorePermit) {
+    fn mend(&mut self, me: &ActorRef<ReplicationMsg>, tessera: TesseraId, mending: Mending) {
         let is_it = |one: &UnderWay| one.of == (JobKind::Repair, tessera);
         if !self.under_way.values().any(is_it)
             && let Some(id) = self.next_id
         {
             let job = self.new_job(id, Order { kind: JobKind::Repair, tessera });
             tracing::info!(job = id, %tessera, "too much of it is lost: it is mended");
-            self.run(me, job, Begins::ByItself(permit));
+            self.run(me, job, Begins::ByItself(mending));
         }
     }
 
@@ -220,9 +222,9 @@ impl State {
         self.tasks.spawn(async move {
             match begins {
                 Begins::Again => job.go_on().await,
-                Begins::ByItself(permit) => {
+                Begins::ByItself(mending) => {
                     job.begin_by_itself().await;
-                    drop(permit);
+                    drop(mending);
                 }
                 Begins::Asked(slot, reply) => {
                     // The job has the receiver.

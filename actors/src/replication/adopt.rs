@@ -125,7 +125,7 @@ impl Ward<'_> {
         if !unknown.is_empty() {
             tools.peers.look_around(&tools.remote, holders.clone(), &unknown, ASKED_MAX).await?;
         }
-        let lost = gone(tools, layout.tessera(), placement).await;
+        let lost = gone(tools, layout.tessera(), placement).await?.all();
         let mut operators = Operators::new(us, &tools.peers.book());
         operators.only(&placement.holders);
         if placement.indices(us).next().is_some() {

@@ -32,10 +32,12 @@ pub(super) async fn fetch(
         let what = format!("{tessera} is blocked here ({reason}): `unblock` it first");
         return Err(ActorError::Conflict { what });
     }
-    let mut pause = LOOK_AGAIN_FIRST;
+    let (mut pause, mut waits) = (LOOK_AGAIN_FIRST, Waits::ForEnough);
     loop {
         progress.send_replace(Progress::of(Step::Asking, 0));
-        match fetch_once(tools, tessera, progress).await {
+        match fetch_once(tools, tessera, waits, progress).await {
+            // Those that were the first to answer may have nothing, whatever they say.
+            Err(_) if waits == Waits::ForEnough => waits = Waits::ForAll,
             // Somebody may just be started again.
             Err(Nobody { may_be_more: true, .. }) if pause <= LOOK_AGAIN_LAST => {
                 sleep(pause).await;
@@ -49,9 +51,10 @@ pub(super) async fn fetch(
 async fn fetch_once(
     tools: &Tools,
     tessera: TesseraId,
+    waits: Waits,
     progress: &watch::Sender<Progress>,
 ) -> Result<Told, Nobody> {
-    let mut sources = find(tools, tessera, Waits::ForEnough).await?;
+    let mut sources = find(tools, tessera, waits).await?;
     let copy = copy_of(tools, tessera).await?;
     // What is here is looked through first, and what is missing of it is got from others.
     sources.layouts.sort_by_key(|located| Some(located.layout.checksum()) != copy);
@@ -72,8 +75,12 @@ async fn fetch_once(
 async fn copy_of(tools: &Tools, tessera: TesseraId) -> Result<Option<Checksum>, ActorError> {
     match tools.storage.records().tessera(tessera).await {
         Ok(row) if row.fragments > 0 => {
-            let copy = Copy::open(tools.storage.clone(), tessera).await?;
-            Ok(Some(copy.layout().checksum()))
+            match Copy::open(tools.storage.clone(), tessera).await {
+                Ok(copy) => Ok(Some(copy.layout().checksum())),
+                // What says how it is put together comes with what is fetched, and mends it.
+                Err(ActorError::NotFound { .. } | ActorError::CorruptDocument { .. }) => Ok(None),
+                Err(error) => Err(error),
+            }
         }
         Ok(_) | Err(ActorError::NotFound { .. }) => Ok(None),
         Err(error) => Err(error),

@@ -11,8 +11,12 @@ use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use proto::{Checksum, Fragment, FragmentId, NodeId};
 use tokio::time::sleep;
 
-use super::{Tools, sources::Located};
-use crate::error::ActorError;
+use super::{
+    Tools,
+    sending::{Verdict, verdict},
+    sources::Located,
+};
+use crate::{error::ActorError, remote};
 
 /// How nodes have answered so far.
 #[derive(Debug, Default)]
@@ -53,6 +57,14 @@ impl Manners {
                     if manner.took_us == 0 { took_us } else { manner.took_us / 4 * 3 + took_us / 4 };
             }
         }
+    }
+
+    /// What was asked of it is not waited for any more.
+    fn give_up(&self, node: NodeId, was_overtaken: bool) {
+        let mut manners = self.lock();
+        let manner = manners.entry(node).or_default();
+        manner.under_way = manner.under_way.saturating_sub(1);
+        manner.failures = manner.failures.saturating_add(was_overtaken.into());
     }
 
     /// How long an answer may take before another is asked: three times as long as they do on an average.
@@ -97,22 +109,25 @@ impl Wanted<'_> {
         here: Vec<(u16, Fragment)>,
     ) -> Result<Vec<(u16, Fragment)>, ActorError> {
         let mut have = here;
-        let mut open = self.open(&have);
+        let (begun, mut open) = (Instant::now(), self.open(&have));
         let mut under_way = FuturesUnordered::<BoxFuture<'_, Asked>>::new();
-        let mut troubles = Vec::new();
+        let mut asked = BTreeMap::<(u16, NodeId), Instant>::new();
+        let (mut troubles, mut later) = (Vec::new(), VecDeque::new());
         while have.len() < self.needed {
-            // As many as are missing, and one more for each that takes long.
+            // As many as are missing, and one more for each that takes long. Who has too much to do is asked again when nobody else
+            // is left.
             while have.len() + under_way.len() < self.needed {
-                match self.next(&mut open) {
-                    Some((index, node)) => under_way.push(Box::pin(self.ask(index, node))),
-                    None => break,
-                }
+                let next = self.next(&mut open).map(|(index, node)| (index, node, Duration::ZERO));
+                let Some((index, node, after)) = next.or_else(|| later.pop_front()) else { break };
+                asked.insert((index, node), Instant::now() + after);
+                under_way.push(Box::pin(self.ask(index, node, after)));
             }
             let answered = tokio::select! {
                 answered = under_way.next() => answered,
                 () = sleep(self.manners.patience()), if !under_way.is_empty() => {
                     if let Some((index, node)) = self.next(&mut open) {
-                        under_way.push(Box::pin(self.ask(index, node)));
+                        asked.insert((index, node), Instant::now());
+                        under_way.push(Box::pin(self.ask(index, node, Duration::ZERO)));
                     }
                     continue;
                 }
@@ -120,14 +135,26 @@ impl Wanted<'_> {
             let Some((index, node, took, outcome)) = answered else {
                 return Err(self.too_few(have.len(), &troubles));
             };
+            asked.remove(&(index, node));
             self.manners.end(node, outcome.as_ref().is_ok().then_some(took));
             match outcome {
                 Ok(fragment) if have.iter().all(|(at, _)| *at != index) => have.push((index, fragment)),
                 Ok(_) => {}
-                Err(error) => troubles.push(error),
+                Err(error) => {
+                    if remote::is_passing(&error)
+                        && let Some(Verdict::Again(after)) = verdict(&error, begun.elapsed())
+                    {
+                        later.push_back((index, node, after));
+                    }
+                    troubles.push(error);
+                }
             }
         }
-        // What is still on its way was asked for in vain.
+        // What is still on its way was asked for in vain. Who has let others overtake it is asked after them the next time.
+        let patience = self.manners.patience();
+        for ((_, node), since) in asked {
+            self.manners.give_up(node, since.elapsed() >= patience);
+        }
         Ok(have)
     }
 
@@ -156,15 +183,26 @@ impl Wanted<'_> {
         Some((index, node))
     }
 
-    async fn ask(&self, index: u16, node: NodeId) -> Asked {
+    async fn ask(&self, index: u16, node: NodeId, after: Duration) -> Asked {
+        sleep(after).await;
         let length = self.located.layout.layout().fragment_len_at(self.stripe, index);
-        let _turn = self.tools.transfers.turn(length).await;
+        let turn = self.tools.transfers.turn(length).await;
         self.manners.begin(node);
         let begun = Instant::now();
         let id = FragmentId { tessera: self.located.layout.layout().tessera(), stripe: self.stripe, index };
-        let outcome = match self.checksums.get(usize::from(index)) {
-            Some(checksum) => self.tools.remote.fragment(node, id, *checksum).await,
-            None => Err(ActorError::not_found(id)),
+        let Some(checksum) = self.checksums.get(usize::from(index)) else {
+            return (index, node, begun.elapsed(), Err(ActorError::not_found(id)));
+        };
+        let fragment = self.tools.remote.fragment(node, id, *checksum);
+        tokio::pin!(fragment);
+        let outcome = tokio::select! {
+            biased;
+            outcome = &mut fragment => outcome,
+            () = sleep(self.manners.patience()) => {
+                // A few that send a byte now and then would keep all others from their turns.
+                drop(turn);
+                fragment.await
+            }
         };
         (index, node, begun.elapsed(), outcome)
     }
@@ -178,6 +216,7 @@ impl Wanted<'_> {
         for trouble in troubles.iter().take(TROUBLES_MAX) {
             what.push_str(&format!("; {trouble}"));
         }
+        what.push_str("; ask for it again when they are there again: what has come is kept");
         ActorError::Conflict { what }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proto::{
     NodeId, TesseraId,
-    placement::{Candidate, fill},
+    placement::{Candidate, fill, spread},
 };
 
 use super::told::Turned;
@@ -34,8 +34,10 @@ pub(super) struct Holders {
     tessera: TesseraId,
     /// Those that may be given to others; the rest stay where they are.
     open: Indices,
-    /// Who keeps what nobody else takes.
-    fallback: Option<NodeId>,
+    /// Who keeps what nobody else takes, and kept it before: whoever is away may come back with it.
+    former: Vec<Option<NodeId>>,
+    /// What some keep twice goes to others.
+    spreads: bool,
     /// Nobody keeps two.
     once: bool,
     candidates: Vec<Candidate>,
@@ -45,30 +47,34 @@ pub(super) struct Holders {
 }
 
 impl Holders {
-    /// Of stripes with so many data and parity fragments. Those that were placed before stay; every other index is given to
-    /// a candidate.
+    /// Of stripes with so many data and parity fragments. Those that were placed before stay; what the lost ones among them kept,
+    /// and every other index, is given to a candidate. Of what some keep twice as much is spread, if that is wanted, as there are
+    /// candidates that keep nothing.
     pub(super) fn new(
         tessera: TesseraId,
         (data, parity): (u16, u16),
         candidates: Vec<Candidate>,
         before: &[Option<NodeId>],
+        lost: &[Turned],
+        spreads: bool,
     ) -> Self {
         let width = usize::from(data + parity);
-        // A second copy of the same bytes on one machine is of no use.
-        let once = data == 1;
-        let mut by_index: Vec<_> = before.iter().copied().take(width).collect();
-        by_index.resize(width, None);
+        let mut former: Vec<_> = before.iter().copied().take(width).collect();
+        former.resize(width, None);
+        let turned = lost.iter().map(|one| (one.node, one.reason.clone()));
         let mut holders = Self {
             tessera,
             open: Indices::ALL,
-            fallback: None,
-            once,
+            by_index: former.clone(),
+            former,
+            spreads,
+            // A second copy of the same bytes on one machine is of no use.
+            once: data == 1,
             candidates,
-            by_index,
-            turned: BTreeMap::new(),
+            turned: turned.collect(),
             took: BTreeSet::new(),
         };
-        holders.fill();
+        holders.replace();
         holders
     }
 
@@ -82,15 +88,15 @@ impl Holders {
     ) -> Self {
         let mut by_index: Vec<_> = before.iter().copied().take((data + parity).into()).collect();
         by_index.resize((data + parity).into(), None);
-        let turned = BTreeMap::from([(leaving, String::from("it leaves"))]);
         let mut holders = Self {
             tessera,
             open: has,
-            fallback: Some(leaving),
+            former: vec![Some(leaving); by_index.len()],
+            spreads: false,
             once: data == 1,
             candidates,
             by_index,
-            turned,
+            turned: BTreeMap::from([(leaving, String::from("it leaves"))]),
             took: BTreeSet::new(),
         };
         holders.replace();
@@ -155,14 +161,18 @@ impl Holders {
     fn fill(&mut self) {
         let left = self.candidates.iter().filter(|one| !self.turned.contains_key(&one.node));
         let left: Vec<_> = left.copied().collect();
+        if self.spreads {
+            // Where nobody new has taken it, it is as it was before it was spread.
+            for (holder, former) in self.by_index.iter_mut().zip(&self.former) {
+                *holder = holder.or(former.filter(|node| !self.turned.contains_key(node)));
+            }
+            spread(&left, &mut self.by_index);
+        }
         let before = self.by_index.clone();
         fill(self.tessera, &left, &mut self.by_index, self.once);
-        for ((index, holder), before) in (0..).zip(&mut self.by_index).zip(before) {
-            if !self.open.contains(index) {
-                *holder = before;
-            } else if holder.is_none() {
-                *holder = self.fallback;
-            }
+        let kept = before.into_iter().zip(&self.former);
+        for ((index, holder), (before, former)) in (0..).zip(&mut self.by_index).zip(kept) {
+            *holder = if self.open.contains(index) { holder.or(*former) } else { before };
         }
     }
 }
@@ -177,7 +187,7 @@ mod tests {
 
     fn holders(k: u16, m: u16, candidates: u8, before: &[Option<NodeId>]) -> Holders {
         let candidates = (1..=candidates).map(|n| Candidate { node: node(n), operator: None, network: None });
-        Holders::new(TesseraId::from_bytes([9; 32]), (k, m), candidates.collect(), before)
+        Holders::new(TesseraId::from_bytes([9; 32]), (k, m), candidates.collect(), before, &[], false)
     }
 
     #[test]
@@ -226,6 +236,52 @@ mod tests {
         assert!(nobody.replace());
         assert_eq!(nobody.by_index(), before);
         assert!(!nobody.replace() && nobody.is_turned(node(2)));
+    }
+
+    #[test]
+    fn what_is_kept_twice_goes_to_who_keeps_nothing_and_stays_where_it_was_if_that_does_not_take_it() {
+        let spread = |candidates: &[u8], before: [u8; 5]| {
+            let candidates =
+                candidates.iter().map(|n| Candidate { node: node(*n), operator: None, network: None });
+            let before = before.map(|number| Some(node(number)));
+            Holders::new(TesseraId::from_bytes([9; 32]), (3, 2), candidates.collect(), &before, &[], true)
+        };
+        let (crowded, is) =
+            ([1, 2, 3, 1, 2], |numbers: [u8; 5]| numbers.map(|number| Some(node(number))).to_vec());
+        assert_eq!(spread(&[1, 2, 3], crowded).by_index(), is(crowded));
+        let mut one = spread(&[1, 2, 3, 4], crowded);
+        assert_eq!(one.by_index(), is([1, 2, 3, 1, 4]));
+        one.turn(node(4), "it blocks it".to_owned());
+        assert!(one.replace());
+        assert_eq!(one.by_index(), is(crowded), "and nothing else moves");
+        let mut two = spread(&[1, 2, 3, 4, 5], crowded);
+        assert_eq!(two.nodes().len(), 5);
+        two.turn(node(4), "it blocks it".to_owned());
+        two.turn(node(1), "away".to_owned());
+        assert!(two.replace());
+        assert_eq!(two.nodes(), [2, 3, 5].map(node).into());
+    }
+
+    #[test]
+    fn who_is_lost_is_replaced_and_keeps_what_nobody_takes() {
+        let before = [1, 2, 3].map(|number| Some(node(number)));
+        let lost: Vec<_> = [2, 3].map(|n| Turned { node: node(n), reason: "away".to_owned() }).to_vec();
+        let with = |k, m, candidates: &[u8]| {
+            let candidates =
+                candidates.iter().map(|n| Candidate { node: node(*n), operator: None, network: None });
+            let tessera = TesseraId::from_bytes([9; 32]);
+            Holders::new(tessera, (k, m), candidates.collect(), &before, &lost, true)
+        };
+        // Whoever is cut off from all knows no less of who keeps it afterwards.
+        assert_eq!(with(2, 1, &[]).by_index(), before);
+        let mut copies = with(1, 2, &[1, 4]);
+        assert_eq!(copies.by_index(), [Some(node(1)), Some(node(4)), Some(node(3))]);
+        assert_eq!(copies.turned(), lost);
+        copies.turn(node(4), "full".to_owned());
+        assert!(copies.replace());
+        assert_eq!(copies.by_index(), before);
+        assert!(!copies.replace());
+        assert_eq!(with(2, 1, &[1, 4]).nodes(), [1, 4].map(node).into());
     }
 
     #[test]

@@ -52,17 +52,24 @@ pub(super) struct Turns {
 
 /// The tesserae that jobs are about.
 #[derive(Default)]
-pub(super) struct Tesserae(BTreeMap<TesseraId, Weak<Mutex<()>>>);
+pub(super) struct Tesserae {
+    turns: BTreeMap<TesseraId, Weak<Mutex<()>>>,
+    /// When there are so many it is looked which of them nobody waits for any more.
+    most: usize,
+}
 
 impl Tesserae {
     /// What all jobs of a tessera have in common.
     pub(super) fn turn(&mut self, tessera: TesseraId) -> Arc<Mutex<()>> {
-        self.0.retain(|_, turn| turn.strong_count() > 0);
-        if let Some(turn) = self.0.get(&tessera).and_then(Weak::upgrade) {
+        if let Some(turn) = self.turns.get(&tessera).and_then(Weak::upgrade) {
             return turn;
         }
+        if self.turns.len() >= self.most {
+            self.turns.retain(|_, turn| turn.strong_count() > 0);
+            self.most = (2 * self.turns.len()).max(TURNS_MIN);
+        }
         let turn = Arc::new(Mutex::new(()));
-        self.0.insert(tessera, Arc::downgrade(&turn));
+        self.turns.insert(tessera, Arc::downgrade(&turn));
         turn
     }
 }
@@ -112,20 +119,22 @@ impl Job {
         let (job, words, progress) = (&mut self.job, &mut self.words, &self.progress);
         let began_at_ms = job.began_at_ms;
         let work = caught(async {
-            let _first = of_tessera.lock().await;
-            // Never closed.
-            let _turn = all.acquire().await;
-            if matches!(kind, JobKind::Publish | JobKind::Relayout | JobKind::Repair) {
-                retract::refuse(&tools, tessera).await?;
+            if kind == JobKind::Retract {
+                retract::write_down(&tools, tessera).await?;
             }
-            match kind {
-                JobKind::Publish => publish::publish(&tools, tessera, false, progress).await,
-                JobKind::Relayout => publish::publish(&tools, tessera, true, progress).await,
-                JobKind::Repair => repair::repair(&tools, tessera, progress).await,
-                JobKind::Fetch => fetch::fetch(&tools, tessera, progress).await,
-                JobKind::Retract => retract::retract(&tools, tessera, progress).await,
-                JobKind::Adopt => adopt::adopt(&tools, tessera, progress).await,
-                JobKind::Leave => leave::leave(&tools, began_at_ms, progress).await,
+            let _first = of_tessera.lock().await;
+            // Never closed. Taking back moves nothing, and waits for nobody who does.
+            let _turn = if kind == JobKind::Retract { None } else { all.acquire().await.ok() };
+            let mut pause = AGAIN_FIRST;
+            loop {
+                match do_it(&tools, (kind, tessera, began_at_ms), progress).await {
+                    Err(error) if is_passing(&error) && pause <= AGAIN_LAST => {
+                        tracing::info!(%error, %tessera, "a job goes on in a moment");
+                        tokio::time::sleep(pause).await;
+                        pause *= 2;
+                    }
+                    outcome => return outcome,
+                }
             }
         });
         tokio::pin!(work);
@@ -159,6 +168,30 @@ impl Job {
         let note = vec![Note::Job(self.job.clone())];
         self.tools.storage.records().note(note).await.map(drop)
     }
+}
+
+async fn do_it(
+    tools: &Tools,
+    (kind, tessera, began_at_ms): (JobKind, TesseraId, i64),
+    progress: &watch::Sender<Progress>,
+) -> Result<Told, ActorError> {
+    if matches!(kind, JobKind::Publish | JobKind::Relayout | JobKind::Repair) {
+        retract::refuse(tools, tessera).await?;
+    }
+    match kind {
+        JobKind::Publish => publish::publish(tools, tessera, false, progress).await,
+        JobKind::Relayout => publish::publish(tools, tessera, true, progress).await,
+        JobKind::Repair => repair::repair(tools, tessera, progress).await,
+        JobKind::Fetch => fetch::fetch(tools, tessera, progress).await,
+        JobKind::Retract => retract::retract(tools, tessera, progress).await,
+        JobKind::Adopt => adopt::adopt(tools, tessera, progress).await,
+        JobKind::Leave => leave::leave(tools, began_at_ms, progress).await,
+    }
+}
+
+/// Whether a part of this node is just being started again, or has too much to do: a job goes on where it was.
+fn is_passing(error: &ActorError) -> bool {
+    matches!(error, ActorError::Busy { .. } | ActorError::Restarting { .. } | ActorError::Cut)
 }
 
 /// Writes down what came of a job, `None` when it was given up. As long as that cannot be written, the job is not finished.
@@ -200,6 +233,11 @@ fn said(panic: &(dyn Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it did not say why")
 }
 
+/// So many turns are kept, whether anybody waits for them or not.
+const TURNS_MIN: usize = 64;
+/// When a job goes on that something here has stopped: at first, and at last.
+const AGAIN_FIRST: Duration = Duration::from_millis(250);
+const AGAIN_LAST: Duration = Duration::from_secs(32);
 /// When it is tried again to write down that a job has ended.
 const WRITE_AGAIN: Duration = Duration::from_secs(1);
 
@@ -221,9 +259,17 @@ mod tests {
         let turn = tesserae.turn(one);
         assert!(Arc::ptr_eq(&turn, &tesserae.turn(one)));
         assert!(!Arc::ptr_eq(&turn, &tesserae.turn(other)));
-        drop(turn);
-        assert_eq!(tesserae.0.len(), 2);
-        let _third = tesserae.turn(TesseraId::from_bytes([3; 32]));
-        assert_eq!(tesserae.0.len(), 1, "what nobody waits for is forgotten");
+        let all = (0..1000_u16).map(|number| {
+            let mut id = [0; 32];
+            id[..2].copy_from_slice(&number.to_le_bytes());
+            TesseraId::from_bytes(id)
+        });
+        let kept: Vec<_> = all.clone().map(|id| tesserae.turn(id)).collect();
+        assert!(tesserae.turns.len() >= 1000, "they are waited for");
+        drop((turn, kept));
+        for id in all.clone().chain(all.map(|id| TesseraId::from_bytes(id.as_bytes().map(|byte| !byte)))) {
+            drop(tesserae.turn(id));
+        }
+        assert!(tesserae.turns.len() <= TURNS_MIN, "what nobody waits for is forgotten");
     }
 }

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     error::ActorError,
-    storage::{KeptPlacement, Note, Side},
+    storage::{CLAIM_STRIPES, KeptPlacement, Note, Side},
     store::FragmentStore,
 };
 
@@ -211,6 +211,7 @@ impl Leaving<'_> {
             evidence: Evidence::ClaimsOf(self.began_at_ms, has),
             progress: &progress,
             began_ms: self.began_at_ms,
+            mends: false,
         };
         let holders = placing.place_among(Some(before.placement()), holders).await?;
         placing.introduce(&before, &holders).await?;
@@ -271,7 +272,7 @@ impl Leaving<'_> {
         let stripes = layout.layout().stripe_numbers();
         let mut from = stripes.start;
         while from < stripes.end {
-            let to = from.saturating_add(STRIPES).min(stripes.end);
+            let to = from.saturating_add(CLAIM_STRIPES).min(stripes.end);
             let claims = records.claims(kept.tessera, from..to).await?.into_iter();
             let is_its = |index: u16| holders.indices(node).any(|one| one == index);
             let has: BTreeSet<(u32, u16, Checksum)> = claims
@@ -449,8 +450,6 @@ const LATE_PASSES: usize = 2;
 const TESSERAE: u32 = 256;
 /// Rows of the index that are read together.
 const ROWS: u32 = 1024;
-/// Stripes whose claims are looked up together.
-const STRIPES: u32 = 1024;
 /// Of what is left, or only here, so many are named.
 const NAMED_MAX: usize = 100;
 /// Nodes that are named for one tessera.

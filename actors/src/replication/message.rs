@@ -2,9 +2,9 @@
 
 use proto::TesseraId;
 use ractor::RpcReplyPort;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 
-use super::{recover::Recoverable, told::Told};
+use super::{recover::Recoverable, spending::Mending, told::Told};
 use crate::{
     error::ActorError,
     storage::{JobKind, ReplicationJob},
@@ -28,7 +28,7 @@ pub(super) enum ReplicationMsg {
     /// How safe a tessera is by what others claim; `None` when nobody says who keeps it.
     Safety { tessera: TesseraId, slot: Slot, reply: Reply<Option<Told>> },
     /// It is this node's turn to mend a tessera.
-    Mend { tessera: TesseraId, permit: OwnedSemaphorePermit },
+    Mend { tessera: TesseraId, mending: Mending },
     /// What other nodes keep of this node's author.
     Recoverable { slot: Slot, reply: Reply<Recoverable> },
     /// A job has ended, whatever came of it.

@@ -13,6 +13,7 @@ mod actor;
 mod adopt;
 mod coding;
 mod copy;
+mod crowding;
 mod damage;
 mod fetch;
 mod gathering;
@@ -32,6 +33,7 @@ mod retiring;
 mod retract;
 mod sending;
 mod sources;
+mod spending;
 mod standing;
 mod survey;
 mod sweep;
@@ -54,7 +56,7 @@ pub use handle::ReplicationHandle;
 pub use message::{Progress, Step};
 pub use recover::{Asked, Recovering};
 pub use standing::Guarantee;
-pub use told::{Left, Told, Turned};
+pub use told::{Failure, Left, Told, Turned};
 
 use crate::{
     attestation::AttestationHandle,
@@ -92,9 +94,17 @@ struct Tools {
     tesserae: Mutex<job::Tesserae>,
     /// Tesserae that the sweep mends at a time: what is worst off comes before what waits.
     mending: Arc<Semaphore>,
+    /// What that moves.
+    spending: Arc<spending::Spending>,
 }
 
 impl Tools {
+    /// So much was sent to mend something, or read for it.
+    fn mended(&self, bytes: u64) {
+        self.spending.moved(bytes);
+        self.metrics.mended(bytes);
+    }
+
     /// Whether this node acts for an author: what is that author's is its own.
     fn acts_for(&self, author: AuthorId) -> bool {
         self.author.as_ref().is_some_and(|key| key.id() == author)
@@ -230,6 +240,7 @@ impl Starter {
             coders,
             tesserae: Mutex::default(),
             mending: Arc::new(Semaphore::new(MENDING_MAX)),
+            spending: Arc::default(),
         };
         (ReplicationHandle::new(seat), Self { arguments: Arc::new(tools), seat: sender })
     }

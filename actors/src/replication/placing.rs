@@ -12,7 +12,7 @@ use futures::future::join_all;
 use proto::{
     AuthorKey, Checksum, FragmentId, NodeId, NodeKey, TesseraId,
     layout::{Code, Layout, SignedLayout},
-    placement::{Candidate, Placement, SignedPlacement, spread},
+    placement::{Candidate, Placement, SignedPlacement},
     record::{DOCUMENT_FIELDS_BYTES, DocumentKind},
 };
 use tokio::{sync::watch, time::timeout};
@@ -44,6 +44,8 @@ pub(super) struct Placing<'a> {
     pub(super) progress: &'a watch::Sender<Progress>,
     /// When the job began that does it, in milliseconds since 1970.
     pub(super) began_ms: i64,
+    /// Whether what is sent mends what was lost.
+    pub(super) mends: bool,
 }
 
 /// What a node has shown of what it signed to have.
@@ -64,21 +66,21 @@ pub(super) enum Signer<'a> {
 }
 
 impl Placing<'_> {
-    /// Sends everybody what they are to keep. Those that were placed before stay, and the others are chosen from these. For its
-    /// author what some keep twice is spread; of a repairer others believe nothing that takes from a holder who is there.
+    /// Sends everybody what they are to keep. Those that were placed before and are not lost stay, and the others are chosen from
+    /// these. For its author what some keep twice is spread; of a repairer others believe nothing that takes from a holder who is
+    /// there.
     pub(super) async fn place(
         &self,
         before: Option<&Placement>,
-        stay: &[Option<NodeId>],
+        lost: &[Turned],
         candidates: Vec<Candidate>,
     ) -> Result<Holders, ActorError> {
         let layout = self.layout.layout();
         let width = layout.stripe_width(layout.stripe_numbers().start);
-        let mut stay = stay.to_vec();
-        if matches!(self.signer, Signer::Author(_)) {
-            spread(&candidates, &mut stay);
-        }
-        self.place_among(before, Holders::new(layout.tessera(), width, candidates, &stay)).await
+        let (placed, spreads) =
+            (before.map_or(&[][..], |before| &before.holders), matches!(self.signer, Signer::Author(_)));
+        let holders = Holders::new(layout.tessera(), width, candidates, placed, lost, spreads);
+        self.place_among(before, holders).await
     }
 
     /// The same with holders that were chosen.
@@ -101,6 +103,7 @@ impl Placing<'_> {
             pages: &self.pages,
             progress: self.progress,
             introduced: Mutex::default(),
+            mends: self.mends,
         };
         let mut proven = BTreeSet::new();
         let mut evidence = before.map_or(Evidence::Nothing, |_| self.evidence.clone());
@@ -206,7 +209,9 @@ impl Placing<'_> {
             }
         };
         let us = self.tools.peers.us();
-        join_all(holders.nodes().into_iter().filter(|node| *node != us).map(tell)).await;
+        // Whoever is away hears of it from others.
+        let there = holders.nodes().into_iter().filter(|node| *node != us && !holders.is_turned(*node));
+        join_all(there.map(tell)).await;
         Ok(())
     }
 

@@ -17,7 +17,7 @@ use super::{
     origin::Origin,
     pages::Pages,
     placing::{Placing, Signer, room_needed},
-    repair::{gone, repair},
+    repair::{Gone, gone, repair},
     retiring::{drop_there, is_outdone, tidy},
     sending::Evidence,
     standing::{self, Operators},
@@ -96,20 +96,20 @@ impl Publication<'_> {
             }
         };
         let Published { layout, placement } = published;
-        let evidence = match &placement {
-            None => Evidence::Receipts,
-            Some(placement) => self.ask(placement).await,
+        let (evidence, liars) = match &placement {
+            None => (Evidence::Receipts, Vec::new()),
+            Some(placement) => self.ask(placement).await?,
         };
         let placing = Placing { evidence, ..self.placing(&layout) };
         let candidates = survey.with_room(self.needed(layout.layout().code()));
-        let stay = placement.as_ref().map(|placement| placement.holders.clone()).unwrap_or_default();
-        let holders = placing.place(placement.as_ref(), &stay, candidates).await?;
+        let holders = placing.place(placement.as_ref(), &liars, candidates).await?;
         turned.extend(holders.turned());
         // What those say who were turned down does not count. Who is only away has it all the same.
         let mut operators = self.operators();
         operators.only(holders.by_index());
         holders.turned().iter().for_each(|one| operators.leave_out(one.node));
-        let told = placing.told(&operators, turned, survey.known).await?;
+        let mut told = placing.told(&operators, turned, survey.known).await?;
+        told.offer(layout.layout().code(), code);
         // Of what nobody had before, and nobody was replaced, nobody has anything to drop.
         if told.is_as_asked() && !(is_first && holders.turned().is_empty()) {
             self.retire(&layout).await?;
@@ -130,13 +130,15 @@ impl Publication<'_> {
             evidence: Evidence::Receipts,
             progress: self.progress,
             began_ms: self.began_ms,
+            mends: false,
         }
     }
 
-    /// Asks who was to keep it before what they have of it now.
-    async fn ask(&self, placement: &Placement) -> Evidence {
-        let away = gone(self.tools, self.tessera(), placement).await;
-        Evidence::ClaimsOrReceipts(self.began_ms, away.into_iter().map(|one| one.node).collect())
+    /// Asks who was to keep it before what they have of it now: what counts of that, and who has not got what it claims.
+    async fn ask(&self, placement: &Placement) -> Result<(Evidence, Vec<Turned>), ActorError> {
+        let Gone { silent, liars } = gone(self.tools, self.tessera(), placement).await?;
+        let silent = silent.into_iter().map(|one| one.node).collect();
+        Ok((Evidence::SignedAndClaimed(self.began_ms, silent), liars))
     }
 
     fn operators(&self) -> Operators {

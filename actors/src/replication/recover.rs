@@ -12,7 +12,7 @@ use futures::{StreamExt, stream};
 use proto::{AccountId, NodeId, TesseraId};
 use tokio::time::{timeout, timeout_at};
 
-use super::{Tools, copy::Copy, sources::nodes};
+use super::{Tools, copy::Copy, own::is_sound, sources::nodes};
 use crate::error::ActorError;
 
 /// What is brought back of this node's author.
@@ -114,9 +114,10 @@ async fn is_here(tools: &Tools, tessera: TesseraId) -> Result<bool, ActorError> 
     if fragments == 0 || records.placements(tessera).await?.is_empty() {
         return Ok(false);
     }
-    let copy = Copy::open(tools.storage.clone(), tessera).await;
     // What is damaged is fetched.
-    Ok(copy.is_ok_and(|copy| fragments >= copy.layout().layout().data_fragments()))
+    let Ok(copy) = Copy::open(tools.storage.clone(), tessera).await else { return Ok(false) };
+    let layout = copy.layout().layout();
+    Ok(fragments >= layout.data_fragments() && is_sound(tools, layout).await?)
 }
 
 /// Nodes that are asked whom they know.

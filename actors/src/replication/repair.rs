@@ -2,7 +2,7 @@
 //! given to those that have lost it, this node among them, or to the next in the place of those that are gone. Nothing else
 //! moves.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use futures::future::{join_all, join3};
 use proto::{
@@ -70,23 +70,25 @@ async fn mend(
     };
     let since_ms = clock::now_ms();
     let taken_back = retract::learn(tools, &sources.manifest, placement.holders.iter().flatten().copied());
-    let (lost, survey, taken_back) =
+    let (gone, survey, taken_back) =
         join3(gone(tools, tessera, placement), survey(tools, tessera), taken_back).await;
     if let Some(told) = taken_back? {
         return Ok(told);
+    }
+    let lost = gone?.all();
+    if survey.present.is_empty() {
+        refuse_alone(placement, us, &lost)?;
     }
     let survey = match signer {
         Signer::Author(_) => survey,
         Signer::Holder(_) => survey.without_machines_of(author),
     };
-    let is_lost = |node: NodeId| lost.iter().any(|one| one.node == node);
     if placement.indices(us).next().is_some() {
         claim_ours(tools, located.layout.layout(), placement, since_ms).await?;
     }
-    let stay: Vec<_> = placement.holders.iter().map(|holder| holder.filter(|node| !is_lost(*node))).collect();
     let layout = located.layout.layout();
     let room = room_needed(layout, sources.manifest.bytes().len(), layout.code());
-    let candidates = survey.with_room(room).into_iter().filter(|one| !is_lost(one.node)).collect();
+    let candidates = survey.with_room(room);
     let pages = Pages::new(tools, located.layout.clone(), located.known_to.clone());
     let layout = located.layout.clone();
     let origin = origin(tools, sources, located).await?;
@@ -100,17 +102,32 @@ async fn mend(
         evidence,
         progress,
         began_ms: since_ms,
+        mends: true,
     };
-    let holders = placing.place(Some(placement), &stay, candidates).await?;
+    let holders = placing.place(Some(placement), &lost, candidates).await?;
     placing.introduce(&before, &holders).await?;
     let mut operators = Operators::new(us, &tools.peers.book());
     operators.only(holders.by_index());
     if matches!(placing.signer, Signer::Holder(_)) && holders.indices(us).next().is_some() {
         operators.count_us();
     }
-    let turned: Vec<_> = lost.into_iter().chain(holders.turned()).collect();
+    let turned = holders.turned();
     turned.iter().for_each(|one| operators.leave_out(one.node));
     placing.told(&operators, turned, survey.known).await
+}
+
+/// Errors with [`ActorError::Conflict`] when no holder is there: whoever is cut off from all knows of none that is lost.
+fn refuse_alone(placement: &Placement, us: NodeId, lost: &[Turned]) -> Result<(), ActorError> {
+    let is_lost = |node: NodeId| node == us || lost.iter().any(|one| one.node == node);
+    if !placement.holders.iter().flatten().all(|node| is_lost(*node)) {
+        return Ok(());
+    }
+    let what = format!(
+        "none of the nodes that keep {} answers, and no other node either: is this machine connected? Nothing was changed; \
+         `repair` it when they are there",
+        placement.tessera
+    );
+    Err(ActorError::Conflict { what })
 }
 
 /// The layout that others keep, and who does: of several the newest.
@@ -126,24 +143,65 @@ pub(super) fn placed(
     newest.map(|(located, signed)| (located.clone(), signed.clone())).ok_or_else(unknown)
 }
 
-/// The holders that do not answer. What the others have is noted.
-pub(super) async fn gone(tools: &Tools, tessera: TesseraId, placement: &Placement) -> Vec<Turned> {
+/// The holders of a tessera that are not to be counted on.
+pub(super) struct Gone {
+    /// Those that do not answer: they may have it all the same.
+    pub(super) silent: Vec<Turned>,
+    /// Those that could not show what they claimed, and cannot now.
+    pub(super) liars: Vec<Turned>,
+}
+
+impl Gone {
+    /// Of either kind.
+    pub(super) fn all(self) -> Vec<Turned> {
+        self.silent.into_iter().chain(self.liars).collect()
+    }
+}
+
+/// Asks the holders what they have, which is noted, and those that are doubted to show a piece. Who is not to be counted on.
+pub(super) async fn gone(
+    tools: &Tools,
+    tessera: TesseraId,
+    placement: &Placement,
+) -> Result<Gone, ActorError> {
     let us = tools.peers.us();
-    let mut nodes: Vec<NodeId> =
+    let doubted = tools.storage.records().doubted(tessera).await?;
+    let nodes: BTreeSet<NodeId> =
         placement.holders.iter().flatten().copied().filter(|node| *node != us).collect();
-    nodes.sort_unstable();
-    nodes.dedup();
-    let ask = |node: NodeId| async move {
-        let silent = format!("it did not answer within {} s", ANSWERED_WITHIN.as_secs());
-        match timeout(ANSWERED_WITHIN, tools.attestation.audit(node, tessera)).await {
-            Ok(Ok(_)) => None,
+    let asked = join_all(nodes.into_iter().map(|node| async move {
+        (node, timeout(ANSWERED_WITHIN, tools.attestation.audit(node, tessera)).await)
+    }));
+    let mut gone = Gone { silent: Vec::new(), liars: Vec::new() };
+    let mut suspects = Vec::new();
+    for (node, answered) in asked.await {
+        let reason = match answered {
+            Ok(Ok(_)) => {
+                suspects.extend(doubted.contains(&node).then_some(node));
+                continue;
+            }
             // It is there, and may be given it again.
-            Ok(Err(error)) if remote::is_not_there(&error) => None,
-            Ok(Err(error)) => Some(Turned { node, reason: error.to_string() }),
-            Err(_) => Some(Turned { node, reason: silent }),
-        }
+            Ok(Err(error)) if remote::is_not_there(&error) => continue,
+            Ok(Err(error @ ActorError::Peer { .. })) => error.to_string(),
+            // What is wrong here says nothing of it.
+            Ok(Err(error)) => return Err(error),
+            Err(_) => format!("it did not answer within {} s", ANSWERED_WITHIN.as_secs()),
+        };
+        gone.silent.push(Turned { node, reason });
+    }
+    let shown = join_all(suspects.into_iter().map(|node| show(tools, tessera, node))).await;
+    gone.liars.extend(shown.into_iter().flatten());
+    Ok(gone)
+}
+
+/// Has one that is doubted show a piece of what it claims. Why it is not believed, if it does not.
+async fn show(tools: &Tools, tessera: TesseraId, node: NodeId) -> Option<Turned> {
+    let (records, checksums) = (tools.storage.records(), tools.storage.checksums_door());
+    let why = match timeout(SHOWN_WITHIN, tools.remote.prove_one(&records, &checksums, node, tessera)).await {
+        Ok(Ok(_)) => return None,
+        Ok(Err(unproven)) => unproven.error.to_string(),
+        Err(_) => format!("it did not answer within {} s", SHOWN_WITHIN.as_secs()),
     };
-    join_all(nodes.into_iter().map(ask)).await.into_iter().flatten().collect()
+    Some(Turned { node, reason: format!("it cannot show what it claims to have ({why})") })
 }
 
 /// The whole copy, if it is here and in order; else whoever has the rest.
@@ -155,10 +213,16 @@ async fn origin(tools: &Tools, sources: Sources, located: Located) -> Result<Ori
         Err(error) => return Err(error),
     };
     if own > 0 {
-        let copy = Copy::open(tools.storage.clone(), tessera).await?;
-        let layout = copy.layout().layout();
-        if own >= layout.data_fragments() && is_sound(tools, layout).await? {
-            return Ok(Origin::Copy(Arc::new(copy)));
+        match Copy::open(tools.storage.clone(), tessera).await {
+            Ok(copy) => {
+                let layout = copy.layout().layout();
+                if own >= layout.data_fragments() && is_sound(tools, layout).await? {
+                    return Ok(Origin::Copy(Arc::new(copy)));
+                }
+            }
+            // What says how it is put together is damaged here, and comes from others as well.
+            Err(ActorError::NotFound { .. } | ActorError::CorruptDocument { .. }) => {}
+            Err(error) => return Err(error),
         }
     }
     let manners = Manners::default();
@@ -167,3 +231,5 @@ async fn origin(tools: &Tools, sources: Sources, located: Located) -> Result<Ori
 
 /// How long a holder may take to say what it has.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
+/// How long one that is doubted may take to show a piece.
+const SHOWN_WITHIN: Duration = Duration::from_secs(15);

@@ -13,8 +13,15 @@ use proto::{
 };
 use tokio::time::timeout;
 
-use super::{Tools, standing::Known};
-use crate::{error::ActorError, remote, storage::Note};
+use super::{
+    Tools,
+    standing::{Known, Since},
+};
+use crate::{
+    error::ActorError,
+    remote,
+    storage::{CLAIM_STRIPES, Claimed, Note},
+};
 
 /// Has a node drop what it has signed to keep of these stripes.
 pub(super) async fn drop_there(
@@ -37,11 +44,13 @@ pub(super) async fn drop_there(
 }
 
 /// Has those drop what they keep of a tessera who are no holders: they were away, or turned down when they had taken some, or
-/// others mended it who did not reach its author. Whoever is not there is told another time.
+/// others mended it who did not reach its author; and holders what another holder has by now. Whoever is not there is told
+/// another time.
 pub(super) async fn tidy(tools: &Tools, author: &AuthorKey, known: &Known) -> Result<(), ActorError> {
     let retiring = Retiring { tools, author, known };
     let former = retiring.former().await?;
-    let is_doubtful = !former.is_empty() || retiring.is_doubted_by_any().await;
+    let twice = retiring.kept_twice().await?;
+    let is_doubtful = !former.is_empty() || !twice.is_empty() || retiring.is_doubted_by_any().await;
     if is_doubtful && retiring.is_outdone().await? {
         return Ok(());
     }
@@ -58,6 +67,7 @@ pub(super) async fn tidy(tools: &Tools, author: &AuthorKey, known: &Known) -> Re
     let is_left = |node: &NodeId| unheard_of.contains(node) && !emptied.contains(node);
     let done = asked.into_iter().filter(|(_, said)| !retiring.named([said]).iter().any(is_left));
     retiring.empty(done.map(|(node, _)| node).collect()).await;
+    retiring.thin(&twice).await;
     Ok(())
 }
 
@@ -83,6 +93,59 @@ impl Retiring<'_> {
         let claimants = records.holders(tessera).await?.into_iter().map(|one| one.node);
         let all = records.signers(tessera).await?.into_iter().chain(claimants);
         Ok(all.filter(|node| self.is_former(*node)).collect())
+    }
+
+    /// What holders have beside what they are to keep, where its own holder claims it as well and has proven lately that it has what
+    /// it claims.
+    async fn kept_twice(&self) -> Result<BTreeMap<NodeId, Vec<(u32, u16)>>, ActorError> {
+        let (placement, all) = (&self.known.placement, self.known.layout.layout().stripe_numbers());
+        let (since, records) = (Since::now(self.tools), self.tools.storage.records());
+        let doubted = records.doubted(placement.tessera).await?;
+        let holders = records.holders(placement.tessera).await?.into_iter();
+        let trusted: BTreeSet<_> = holders
+            .filter(|one| since.is_proof(one.proven_at_ms) && !doubted.contains(&one.node))
+            .map(|one| one.node)
+            .collect();
+        let mut twice = BTreeMap::<_, Vec<_>>::new();
+        let mut from = all.start;
+        while from < all.end {
+            let to = from.saturating_add(CLAIM_STRIPES).min(all.end);
+            let claims = records.claims(placement.tessera, from..to).await?;
+            let is_its =
+                |claimed: &Claimed| placement.indices(claimed.holder).any(|index| index == claimed.index);
+            let counts =
+                |one: &&Claimed| is_its(one) && since.is_claimed(one) && trusted.contains(&one.holder);
+            let kept = claims.iter().filter(counts);
+            let kept: BTreeSet<_> = kept.map(|claimed| (claimed.stripe, claimed.index)).collect();
+            for claimed in claims.iter().filter(|claimed| !is_its(claimed) && !self.is_former(claimed.holder))
+            {
+                let place = (claimed.stripe, claimed.index);
+                if claimed.holder != self.tools.peers.us() && kept.contains(&place) {
+                    twice.entry(claimed.holder).or_default().push(place);
+                }
+            }
+            from = to;
+        }
+        Ok(twice)
+    }
+
+    /// Has holders drop these.
+    async fn thin(&self, twice: &BTreeMap<NodeId, Vec<(u32, u16)>>) {
+        let tessera = self.known.placement.tessera;
+        let told = twice.iter().map(|(node, places)| async move {
+            for some in places.chunks(DROPPED_AT_ONCE as usize) {
+                let dropped = self.tools.remote.drop_fragments(*node, self.author, tessera, some);
+                match timeout(TOLD_WITHIN, dropped).await {
+                    Ok(Ok(_)) => {}
+                    Ok(Err(error)) => {
+                        tracing::debug!(%node, %tessera, %error, "it still keeps what another keeps now");
+                        break;
+                    }
+                    Err(_) => break,
+                }
+            }
+        });
+        join_all(told).await;
     }
 
     fn is_former(&self, node: NodeId) -> bool {
@@ -177,7 +240,7 @@ impl Retiring<'_> {
         }
         let mut from = all.start;
         while from < all.end {
-            let to = from.saturating_add(STRIPES).min(all.end);
+            let to = from.saturating_add(CLAIM_STRIPES).min(all.end);
             let claims = self.tools.storage.records().claims(tessera, from..to).await?;
             let its = claims.iter().filter(|claimed| claimed.holder == node);
             let places: Vec<_> = its.map(|claimed| (claimed.stripe, claimed.index)).collect();
@@ -193,7 +256,5 @@ impl Retiring<'_> {
 /// Fragments that are dropped with one order.
 const DROPPED_AT_ONCE: u32 = 1024;
 const _: () = assert!(DROPPED_AT_ONCE as usize <= DROP_FRAGMENTS_MAX);
-/// Stripes whose claims are looked up together.
-const STRIPES: u32 = 1024;
 /// How long a node may take.
 const TOLD_WITHIN: Duration = Duration::from_secs(10);

@@ -72,6 +72,24 @@ pub(super) async fn retract(
     pass(tools, tessera).await
 }
 
+/// Writes down that a tessera of which the manifest is here is taken back, before any turn is waited for: whatever is about to have
+/// others keep it ends by that.
+pub(super) async fn write_down(tools: &Tools, tessera: TesseraId) -> Result<(), ActorError> {
+    let (records, manifest) = (tools.storage.records(), own_manifest(tools, tessera).await?);
+    let author = manifest.map(|manifest| manifest.manifest().author);
+    let Some(key) = tools.author.as_ref().filter(|key| Some(key.id()) == author) else { return Ok(()) };
+    if records.retraction(tessera).await?.is_some() {
+        return Ok(());
+    }
+    let mut due: BTreeSet<NodeId> = holders(&records, tessera).await?.into_iter().collect();
+    for kept in records.placements(tessera).await? {
+        let signed = SignedPlacement::parse(kept.signed, tessera, key.id())?;
+        due.extend(signed.placement().holders.iter().flatten());
+    }
+    due.remove(&tools.peers.us());
+    records.note(vec![note(&sign(key, tessera)?, due.into_iter().collect())]).await.map(drop)
+}
+
 /// Errors with [`ActorError::Conflict`] for what was taken back: that is for ever.
 pub(super) async fn refuse(tools: &Tools, tessera: TesseraId) -> Result<(), ActorError> {
     match tools.storage.records().is_taken_back(tessera).await? {

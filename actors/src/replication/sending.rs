@@ -21,7 +21,11 @@ use super::{
     pages::Pages,
     retract,
 };
-use crate::{conn_pool::PeerTrouble, error::ActorError, storage::RecordsHandle};
+use crate::{
+    conn_pool::PeerTrouble,
+    error::ActorError,
+    storage::{CLAIM_STRIPES, RecordsHandle},
+};
 
 /// A tessera on its way to its holders.
 pub(super) struct Shipment<'a> {
@@ -32,6 +36,8 @@ pub(super) struct Shipment<'a> {
     pub(super) progress: &'a watch::Sender<Progress>,
     /// Which node has been given which documents: the page of a layout, or what all fragments need.
     pub(super) introduced: Mutex<Introduced>,
+    /// Whether this mends what was lost.
+    pub(super) mends: bool,
 }
 
 /// Which node has been given which documents, or is just being given them.
@@ -46,8 +52,9 @@ pub(super) enum Evidence {
     Receipts,
     /// It has said so since then, in milliseconds since 1970.
     ClaimsSince(i64),
-    /// The same, or one of these, who were not there to say so, has signed to keep it.
-    ClaimsOrReceipts(i64, BTreeSet<NodeId>),
+    /// It has signed to keep it and said since then, in milliseconds since 1970, that it does; of these, who were not there to say
+    /// so, what they have signed.
+    SignedAndClaimed(i64, BTreeSet<NodeId>),
     /// It has said so since then, and of other indices than these nothing is sent.
     ClaimsOf(i64, Indices),
 }
@@ -72,6 +79,7 @@ struct Ready {
 }
 
 /// Which fragments there is evidence for, by index and then by stripe, counted from the first of the layout.
+#[derive(Clone)]
 struct Delivered(Vec<Vec<bool>>);
 
 /// What is to be done after a node has not taken something.
@@ -111,10 +119,17 @@ impl Shipment<'_> {
             Evidence::ClaimsSince(since_ms) => {
                 self.claims(&records, since_ms, holders, &mut delivered).await?
             }
-            Evidence::ClaimsOrReceipts(since_ms, silent) => {
-                self.claims(&records, since_ms, holders, &mut delivered).await?;
-                for node in holders.nodes().intersection(&silent).copied() {
+            Evidence::SignedAndClaimed(since_ms, silent) => {
+                let mut claimed = delivered.clone();
+                self.claims(&records, since_ms, holders, &mut claimed).await?;
+                for node in holders.nodes() {
                     self.receipts_of(&records, node, holders, &mut delivered).await?;
+                }
+                let both = holders.by_index().iter().zip(delivered.0.iter_mut().zip(claimed.0));
+                for (_, (signed, claimed)) in
+                    both.filter(|(holder, _)| holder.is_none_or(|node| !silent.contains(&node)))
+                {
+                    signed.iter_mut().zip(claimed).for_each(|(signed, claimed)| *signed &= claimed);
                 }
             }
             Evidence::ClaimsOf(since_ms, indices) => {
@@ -169,7 +184,7 @@ impl Shipment<'_> {
         let known = self.layout.layout().stripe_numbers();
         let mut from = known.start;
         while from < known.end {
-            let to = from.saturating_add(STRIPES).min(known.end);
+            let to = from.saturating_add(CLAIM_STRIPES).min(known.end);
             for claim in records.claims(self.layout.layout().tessera(), from..to).await? {
                 let at = usize::try_from(claim.stripe - known.start).unwrap_or(usize::MAX);
                 let place =
@@ -279,15 +294,19 @@ impl Shipment<'_> {
             }
             let is_ours = node == self.tools.peers.us();
             let sent = match is_ours {
-                true => self.put_back(id, fragment).await,
+                true => self.put_back(id, fragment).await.map(|()| true),
                 false => self.try_to_send(node, id, fragment).await,
             };
             let error = match sent {
-                Ok(()) => {
+                Ok(is_new) => {
                     let length = fragment.bytes().len() as u64;
                     // What has not left this node is not sent, and nobody need prove it to himself.
                     if !is_ours {
-                        self.tools.metrics.sent(length);
+                        match self.mends {
+                            true if is_new => self.tools.mended(length),
+                            false if is_new => self.tools.metrics.sent(length),
+                            _ => {}
+                        }
                         lock(holders).has_taken(node);
                     }
                     self.progress.send_modify(|progress| progress.done_bytes += length);
@@ -307,7 +326,13 @@ impl Shipment<'_> {
         }
     }
 
-    async fn try_to_send(&self, node: NodeId, id: FragmentId, fragment: &Fragment) -> Result<(), ActorError> {
+    /// Whether it had not got it before.
+    async fn try_to_send(
+        &self,
+        node: NodeId,
+        id: FragmentId,
+        fragment: &Fragment,
+    ) -> Result<bool, ActorError> {
         let layout = self.layout.layout();
         let turn = self.tools.transfers.turn(layout.fragment_len_at(id.stripe, id.index)).await;
         let number = layout.number(id.stripe, id.index).unwrap_or_default();
@@ -323,7 +348,7 @@ impl Shipment<'_> {
         // While the holder writes it and says so, another may be sent.
         let turn = Mutex::new(turn);
         let sent = || drop(turn.lock().unwrap_or_else(PoisonError::into_inner).take());
-        remote.send_fragment(node, author, id, root, fragment, &sent).await.map(drop)
+        remote.send_fragment(node, author, id, root, fragment, &sent).await.map(|kept| !kept.was_there)
     }
 
     /// Gives a node documents, once.
@@ -400,8 +425,6 @@ fn lock<'a, 'b>(holders: &'a Mutex<&'b mut Holders>) -> MutexGuard<'a, &'b mut H
     holders.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Stripes whose claims are looked up together.
-const STRIPES: u32 = 1024;
 /// Receipts that are looked up together.
 const RECEIPTS: u32 = 1024;
 /// How long a node may be busy before another has to keep it.

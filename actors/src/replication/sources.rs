@@ -288,10 +288,13 @@ async fn ask(tools: &Tools, node: NodeId, tessera: TesseraId) -> Result<(SignedM
 }
 
 fn nobody(tessera: TesseraId, asked: usize) -> ActorError {
+    let again = "`peers add` makes one known that keeps it; else ask again later";
     let asked = match asked {
         0 => "no other node is known (`join` or `peers add` make one known)".to_owned(),
-        1 => "the one node that is known has nothing of it, or did not answer".to_owned(),
-        nodes => format!("none of the {nodes} nodes that are known has anything of it, or answered"),
+        1 => format!("the one node that is known has nothing of it, or did not answer ({again})"),
+        nodes => {
+            format!("none of the {nodes} nodes that are known has anything of it, or answered ({again})")
+        }
     };
     ActorError::Conflict { what: format!("{tessera} is not to be had: {asked}") }
 }

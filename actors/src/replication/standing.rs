@@ -23,7 +23,7 @@ use crate::{
     clock,
     conn_pool::PeerBook,
     error::ActorError,
-    storage::{Claimed, RecordsHandle},
+    storage::{CLAIM_STRIPES, Claimed, RecordsHandle},
 };
 
 /// How safe a tessera is.
@@ -96,12 +96,17 @@ impl Since {
         self.is_claimed(claimed) || self.is_proven(claimed)
     }
 
-    fn is_claimed(&self, claimed: &Claimed) -> bool {
+    pub(super) fn is_claimed(&self, claimed: &Claimed) -> bool {
         (self.claimed_ms..=self.latest_ms).contains(&claimed.claimed_at_ms)
     }
 
     fn is_proven(&self, claimed: &Claimed) -> bool {
-        claimed.proven_at_ms.is_some_and(|at_ms| (self.proven_ms..=self.latest_ms).contains(&at_ms))
+        self.is_proof(claimed.proven_at_ms)
+    }
+
+    /// Whether a proof counts that was given then.
+    pub(super) fn is_proof(&self, at_ms: Option<i64>) -> bool {
+        at_ms.is_some_and(|at_ms| (self.proven_ms..=self.latest_ms).contains(&at_ms))
     }
 }
 
@@ -160,6 +165,7 @@ impl Operators {
 /// A tessera that others keep, as far as is known here: the newest layout that somebody is said to keep.
 pub(super) struct Known {
     pub(super) author: AuthorId,
+    pub(super) manifest_bytes: usize,
     pub(super) layout: SignedLayout,
     pub(super) placement: Placement,
 }
@@ -176,9 +182,10 @@ pub(super) async fn known(tools: &Tools, tessera: TesseraId) -> Result<Option<Kn
     let Some((kept, layout)) = newest else { return Ok(None) };
     let hash = Checksum::from_bytes(*tessera.as_bytes());
     let manifest = tools.storage.document(tessera, DocumentKind::Manifest, Some(hash)).await?;
+    let manifest_bytes = manifest.len();
     let author = SignedManifest::parse(manifest)?.manifest().author;
     let placement = SignedPlacement::parse(kept.signed.clone(), tessera, author)?.placement().clone();
-    Ok(Some(Known { author, layout, placement }))
+    Ok(Some(Known { author, manifest_bytes, layout, placement }))
 }
 
 impl Known {
@@ -242,7 +249,7 @@ pub(super) async fn found(
     let all = layout.stripe_numbers();
     let mut from = all.start;
     while from < all.end {
-        let to = from.saturating_add(STRIPES).min(all.end);
+        let to = from.saturating_add(CLAIM_STRIPES).min(all.end);
         let claims = records.claims(layout.tessera(), from..to).await?;
         let mut rest = claims.as_slice();
         for stripe in from..to {
@@ -332,8 +339,6 @@ fn spread(holders: Fragments) -> BTreeMap<Domain, u16> {
     counts
 }
 
-/// Stripes that are looked at together.
-const STRIPES: u32 = 1024;
 /// How far a clock may be set back without anything that was noted before being of the future.
 const CLOCK_STEP: Duration = Duration::from_secs(3600);
 

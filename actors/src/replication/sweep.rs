@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{
-    Tools, adopt,
+    Tools, adopt, crowding,
     damage::{Damage, TOGETHER},
     message::{Progress, ReplicationMsg, Step},
     own::claim_ours,
@@ -89,6 +89,8 @@ impl Sweep<'_> {
             let looks = next.into_iter().map(|before| self.next(before));
             let found: Vec<_> = stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE).collect().await;
             records.note(found.into_iter().map(Note::Looked).collect()).await?;
+            // Thousands may be looked at, and what is worst off does not wait for the last of them.
+            self.mend().await?;
         }
         self.mend().await?;
         self.measure().await
@@ -110,7 +112,8 @@ impl Sweep<'_> {
         };
         looked.unwrap_or_else(|error| {
             tracing::warn!(tessera = %before.tessera, %error, "it cannot be looked at");
-            Watched { next_at_ms: Some(self.later(now_ms)), ..before }
+            let soon_ms = now_ms.saturating_add(clock::ms(LOOK_AGAIN));
+            Watched { next_at_ms: Some(self.later(now_ms).min(soon_ms)), ..before }
         })
     }
 
@@ -151,29 +154,36 @@ impl Sweep<'_> {
         };
         let Seen { absent, lacking, found } = self.see(&mut known, now_ms).await?;
         let is_below = found.claimed_margin < self.margin_wanted(&known);
+        let is_safe = found.guarantee.survives >= Some(tools.config.wanted.survive);
         let alive = living(&known, tools.peers.us(), &absent);
         let authors = if is_below { self.authors(known.author).await } else { self.own(known.author) };
         let order = repairers(tessera, &authors, &alive);
         let rank = order.iter().position(|node| *node == tools.peers.us());
         let proven_at_ms = match rank {
-            Some(0) => self.prove(tessera, &alive, now_ms).await?,
-            _ => None,
+            Some(rank) => self.prove(tessera, &alive, rank, now_ms).await?.filter(|_| rank == 0),
+            None => None,
         };
         if !is_below
-            && found.guarantee.survives >= Some(tools.config.wanted.survive)
+            && is_safe
             && let Some(key) = tools.author.as_ref().filter(|key| key.id() == known.author)
         {
             self.tidy(key, &known).await?;
         }
-        let mut turn = turn::next(before.below_since_ms, is_below, rank, tools.config.repair.grace, now_ms);
+        // Where nothing is missing, machines are too few: that is mended only when there are more of them.
+        let is_missing = is_below && found.missing_bytes > 0;
+        let is_content = is_safe && !is_below;
+        let crowded = if is_missing || is_content { 0 } else { crowding::bytes(tools, &known).await };
+        let needs_it = is_missing || crowded > 0;
+        let mut turn = turn::next(before.below_since_ms, needs_it, rank, tools.config.repair.grace, now_ms);
         // Nobody comes back with what was damaged here, and nobody else has anything to do with it.
         if lacking > 0 && found.missing_bytes == lacking && absent.is_empty() {
-            turn.due_at_ms = Some(now_ms);
+            // Not later than before: else it would never be due when it is looked again whether it is.
+            turn.due_at_ms = Some(before.due_at_ms.map_or(now_ms, |due_ms| due_ms.min(now_ms)));
         }
         let Turn { below_since_ms, due_at_ms } = turn;
         // Without a copy of the whole, as many others of the stripe are read as it takes.
         let times = if self.own(known.author).is_empty() { known.layout.layout().code().k() + 1 } else { 1 };
-        let repair_bytes = found.missing_bytes.saturating_mul(times.into());
+        let repair_bytes = (found.missing_bytes + crowded).saturating_mul(times.into());
         let (margin, survives) = (Some(found.claimed_margin), found.guarantee.survives);
         Ok(Watched { margin, survives, below_since_ms, due_at_ms, repair_bytes, proven_at_ms, ..nothing })
     }
@@ -244,15 +254,15 @@ impl Sweep<'_> {
         self.tools.acts_for(known.author) || known.placement.indices(self.tools.peers.us()).next().is_some()
     }
 
-    /// Asks the holders what they have. Those that do not answer, and how many bytes this node lacks itself.
+    /// Asks the holders what they have. Those that are not to be counted on, and how many bytes this node lacks itself.
     async fn ask(&self, known: &Known) -> Result<(BTreeSet<NodeId>, u64), ActorError> {
         let (tools, placement) = (self.tools, &known.placement);
         let lacking = match placement.indices(tools.peers.us()).next() {
             Some(_) => claim_ours(tools, known.layout.layout(), placement, clock::now_ms()).await?,
             None => 0,
         };
-        let gone = repair::gone(tools, placement.tessera, placement).await;
-        Ok((gone.into_iter().map(|one| one.node).collect(), lacking))
+        let gone = repair::gone(tools, placement.tessera, placement).await?;
+        Ok((gone.all().into_iter().map(|one| one.node).collect(), lacking))
     }
 
     /// Asks others whether somebody else keeps it by now, and goes by that from now on. Whether that is so.
@@ -308,11 +318,14 @@ impl Sweep<'_> {
         self.tools.acts_for(author).then(|| self.tools.peers.us()).into_iter().collect()
     }
 
-    /// Has those holders show a piece whose last proof is long ago. Of the one whose is longest ago, when that was.
+    /// Has those holders show a piece whose last proof is long ago. The repairer that comes first does so before half the time is
+    /// over for which a proof counts, and each further one after as long again: it may be the first that lies. Of the one whose
+    /// proof is longest ago, when that was.
     async fn prove(
         &self,
         tessera: TesseraId,
         alive: &[NodeId],
+        rank: usize,
         now_ms: i64,
     ) -> Result<Option<i64>, ActorError> {
         let (tools, us) = (self.tools, self.tools.peers.us());
@@ -323,7 +336,8 @@ impl Sweep<'_> {
             Ok(others.map(|one| (one.node, one.proven_at_ms.unwrap_or(0))).collect())
         };
         let doubted = records.doubted(tessera).await?;
-        let before_ms = now_ms.saturating_sub(clock::ms(tools.prove_within / 2));
+        let turns = u32::try_from(rank).unwrap_or(u32::MAX).saturating_add(1);
+        let before_ms = now_ms.saturating_sub(clock::ms((tools.prove_within / 2).saturating_mul(turns)));
         let asked = proven()
             .await?
             .into_iter()
@@ -344,17 +358,14 @@ impl Sweep<'_> {
     /// Begins to mend those whose turn it is.
     async fn mend(&self) -> Result<(), ActorError> {
         let (tools, records) = (self.tools, self.tools.storage.records());
+        let left = self.charge().await?;
         // Who goes mends nothing: the next holder does.
         while tools.peers.book().leaving_since_ms.is_none() {
             let Ok(permit) = tools.mending.clone().try_acquire_owned() else { return Ok(()) };
             let now_ms = clock::now_ms();
             let due = records.watched(Which::Due { now_ms, limit: 1 }).await?;
             let Some(before) = due.first() else { return Ok(()) };
-            let allowance = match tools.config.repair.per_day {
-                None => None,
-                Some(per_day) => Some(turn::allowance(records.repair_allowance().await?, per_day, now_ms)),
-            };
-            if allowance.is_some_and(|allowance| allowance.left <= 0) {
+            if left.is_some_and(|left| left.saturating_sub_unsigned(tools.spending.promised()) <= 0) {
                 return Ok(());
             }
             // Somebody else may have done it meanwhile.
@@ -363,19 +374,33 @@ impl Sweep<'_> {
                 records.note(vec![Note::Looked(now)]).await?;
                 continue;
             }
-            let begun = Watched { below_since_ms: None, due_at_ms: None, ..now };
-            let mut notes = vec![Note::Looked(begun)];
-            notes.extend(allowance.map(|RepairAllowance { left, at_ms }| {
-                let left = left.saturating_sub_unsigned(now.repair_bytes);
-                Note::RepairAllowance(RepairAllowance { left, at_ms })
-            }));
-            records.note(notes).await?;
-            let mend = ReplicationMsg::Mend { tessera: now.tessera, permit };
-            if self.actor.send_message(mend).is_err() {
+            records
+                .note(vec![Note::Looked(Watched { below_since_ms: None, due_at_ms: None, ..now })])
+                .await?;
+            let mending = tools.spending.begin(now.repair_bytes, permit);
+            if self.actor.send_message(ReplicationMsg::Mend { tessera: now.tessera, mending }).is_err() {
                 return Ok(());
             }
         }
         Ok(())
+    }
+
+    /// Charges what was moved to mend anything. What may still be moved today, if that is bounded.
+    async fn charge(&self) -> Result<Option<i64>, ActorError> {
+        let (tools, records, now_ms) = (self.tools, self.tools.storage.records(), clock::now_ms());
+        let moved = tools.spending.take_moved();
+        let Some(per_day) = tools.config.repair.per_day else { return Ok(None) };
+        let RepairAllowance { left, at_ms } =
+            turn::allowance(records.repair_allowance().await?, per_day, now_ms);
+        let left = left.saturating_sub_unsigned(moved);
+        if moved > 0
+            && let Err(error) =
+                records.note(vec![Note::RepairAllowance(RepairAllowance { left, at_ms })]).await
+        {
+            tools.spending.moved(moved);
+            return Err(error);
+        }
+        Ok(Some(left))
     }
 
     /// Brings up to date what is counted.
@@ -400,7 +425,7 @@ impl Sweep<'_> {
 
 /// What came of asking the holders of a tessera.
 struct Seen {
-    /// Those that did not answer.
+    /// Those that did not answer, or could not show what they claim.
     absent: BTreeSet<NodeId>,
     /// How many bytes of it this node lacks itself.
     lacking: u64,
@@ -423,4 +448,6 @@ const PROVEN_WITHIN: Duration = Duration::from_secs(15);
 /// How often it is looked whether anything is to be done.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// When it is looked again at what could not be looked at, for a reason that lies here.
+const LOOK_AGAIN: Duration = Duration::from_secs(600);
 const AGAIN: Duration = Duration::from_millis(500);

@@ -1,6 +1,6 @@
 //! What is said when a job has ended: one sentence, and what would make it better. Pure.
 
-use proto::{NodeId, TesseraId};
+use proto::{NodeId, ProtoError, TesseraId, layout::Code};
 use serde::{Deserialize, Serialize};
 
 use super::standing::Guarantee;
@@ -28,6 +28,53 @@ pub struct Told {
     /// Whether a part of what was asked for is not done.
     #[serde(default)]
     pub is_partial: bool,
+    /// What would be better than what is as asked.
+    #[serde(default)]
+    pub offer: Option<String>,
+    /// Why it failed, if so.
+    #[serde(default)]
+    pub failure: Option<Failure>,
+}
+
+/// Why a job failed, by what is to be done about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Failure {
+    /// What is here, or what was brought here, is not what it should be.
+    Damaged,
+    /// There is no room for it.
+    NoRoom,
+    /// The disk fails.
+    Io,
+    /// Later software has written it.
+    Newer,
+    /// Too much is under way at the moment.
+    Busy,
+    /// It is not to be had.
+    NotFound,
+    /// Anything else: the sentence says what.
+    #[serde(other)]
+    Other,
+}
+
+impl From<&ActorError> for Failure {
+    fn from(error: &ActorError) -> Self {
+        match error {
+            ActorError::Corrupt { .. }
+            | ActorError::CorruptBlob { .. }
+            | ActorError::CorruptDocument { .. }
+            | ActorError::Index { .. }
+            | ActorError::Proto(ProtoError::Mismatch { .. } | ProtoError::BadSignature { .. }) => {
+                Self::Damaged
+            }
+            error if error.is_full_disk() => Self::NoRoom,
+            ActorError::Io { .. } | ActorError::Sqlite(_) | ActorError::ReadOnly { .. } => Self::Io,
+            ActorError::Version { .. } | ActorError::Proto(ProtoError::NewerVersion { .. }) => Self::Newer,
+            ActorError::Busy { .. } | ActorError::Restarting { .. } | ActorError::Cut => Self::Busy,
+            ActorError::NotFound { .. } => Self::NotFound,
+            _ => Self::Other,
+        }
+    }
 }
 
 /// A node that keeps nothing of it.
@@ -53,7 +100,7 @@ pub struct Left {
 impl Told {
     /// It could not be done.
     pub(super) fn failed(error: &ActorError) -> Self {
-        Self::plain(error.to_string())
+        Self { failure: Some(error.into()), ..Self::plain(error.to_string()) }
     }
 
     /// Nothing but a sentence.
@@ -67,6 +114,8 @@ impl Told {
             left: Vec::new(),
             only_here: Vec::new(),
             is_partial: false,
+            offer: None,
+            failure: None,
         }
     }
 
@@ -90,6 +139,24 @@ impl Told {
     pub fn is_as_asked(&self) -> bool {
         let survives = self.guarantee.and_then(|guarantee| guarantee.survives);
         !self.is_partial && self.asked.is_none_or(|asked| survives.is_some_and(|survives| survives >= asked))
+    }
+
+    /// Offers another code for the machines that are there now, if that is so much better that everything is worth being moved.
+    pub(super) fn offer(&mut self, kept: Code, other: Code) {
+        let survives = self.guarantee.and_then(|guarantee| guarantee.survives).unwrap_or(0);
+        let percent = |code: Code| u32::from(code.k() + code.m()) * 100 / u32::from(code.k());
+        let is_worth_it =
+            other.m() > survives || (other.m() == survives && percent(other) * 10 <= percent(kept) * 9);
+        if self.is_as_asked() && kept != other && is_worth_it {
+            let times = |code| format!("{}.{:02}", percent(code) / 100, percent(code) % 100);
+            self.offer = Some(format!(
+                "for the machines that are there now another layout fits better: it survives the loss of any {} and takes {} \
+                 times its size, not {}; `publish` it with `--relayout` for that, which moves all of it",
+                other.m(),
+                times(other),
+                times(kept)
+            ));
+        }
     }
 
     fn mend(&self, guarantee: Guarantee, asked: u16, means: Means) -> Vec<String> {

@@ -199,7 +199,7 @@ impl<T> std::ops::Deref for Paper<T> {
 impl Server {
     /// `PutDocument`.
     pub(super) async fn put_document(&self, stream: &mut Inbound, paper: Document, length: u32) -> Reply {
-        if length as usize > bytes_max(paper.document) {
+        if length as usize > document_bytes_max(paper.document) {
             let reason = format!("a {} of {length} bytes is not taken from others", paper.document.name());
             return Err(RefusalKind::QuotaExceeded.because(reason));
         }
@@ -406,8 +406,8 @@ fn corrupt(error: ProtoError) -> Refusal {
     RefusalKind::Corrupt.because(error.to_string())
 }
 
-/// The longest document of a kind that is taken from others, in bytes: a layout of this length is that of ten terabytes.
-const fn bytes_max(kind: DocumentKind) -> usize {
+/// The longest document of a kind that is taken from others or given to them, in bytes: a layout of this length is that of ten terabytes.
+pub(crate) const fn document_bytes_max(kind: DocumentKind) -> usize {
     match kind {
         DocumentKind::Layout => LAYOUT_BYTES_MAX,
         DocumentKind::Manifest => MANIFEST_BYTES_MAX,

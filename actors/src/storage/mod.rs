@@ -107,8 +107,8 @@ pub use pulse::Beats;
 #[cfg(test)]
 pub(crate) use pulse::beats;
 pub use queries::{TesseraRow, Totals};
-pub(crate) use records::PLACE_BYTES;
 pub use records::{AccountTotals, Block, Claimed, HeldDocument, Holder, Peer};
+pub(crate) use records::{CLAIM_STRIPES, PLACE_BYTES};
 pub use recover::{Damage, Report};
 pub use replication::{JobKind, JobState, Jobs, KeptPlacement, ReplicationJob};
 pub use reserve::RESERVE_FILE;

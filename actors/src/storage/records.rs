@@ -5,6 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use proto::{
     AccountId, AuthorId, Checksum, FragmentId, NodeId, TesseraId,
+    limits::STRIPE_TOTAL_MAX,
     record::{DOCUMENT_FIELDS_BYTES, DocumentKind},
 };
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
@@ -135,6 +136,8 @@ pub struct Holder {
     pub node: NodeId,
     /// Fragments that it claims.
     pub claimed: u64,
+    /// Their indices, whichever the stripe: a bit for each, the lowest for 0.
+    pub indices: u32,
     /// When it claimed that of which this is longest ago.
     pub claimed_at_ms: i64,
     /// How many of them it has proven, ever.
@@ -278,6 +281,7 @@ pub(super) async fn holders(
             claimed_at_ms: row.try_get(2)?,
             proven: row.try_get::<i64, _>(3)?.cast_unsigned(),
             proven_at_ms: row.try_get(4)?,
+            indices: row.try_get(5)?,
         })
     };
     rows.iter().map(holder).collect()
@@ -395,8 +399,12 @@ const DOCUMENT_FIELDS_LEN: u32 = 48;
 const _: () = assert!(DOCUMENT_FIELDS_LEN as usize == DOCUMENT_FIELDS_BYTES);
 /// What a fragment takes beside its bytes: its head in the log, its ref, and its rows.
 pub(crate) const PLACE_BYTES: u64 = 512;
-/// Claims in one answer: those of 24 holders for a page of a layout and more.
+/// Claims in one answer.
 const CLAIMS_MAX: u32 = 64 << 10;
+/// Stripes whose claims are looked up together: few enough for one answer when as many nodes as a stripe has fragments say that
+/// they have all of them.
+pub(crate) const CLAIM_STRIPES: u32 = 64;
+const _: () = assert!(CLAIM_STRIPES * (STRIPE_TOTAL_MAX as u32) * (STRIPE_TOTAL_MAX as u32) <= CLAIMS_MAX);
 const PEERS: &str = "SELECT node, addresses, author, allow_bytes, origin, added_at, seen_at, last_address, \
      wrong_bytes, errors, absences, name FROM peers ORDER BY node";
 const PEER: &str = "SELECT node, addresses, author, allow_bytes, origin, added_at, seen_at, last_address, \
@@ -412,7 +420,8 @@ const OTHERS: &str = "SELECT coalesce(sum(a.fragments), 0), coalesce(sum(a.bytes
      FROM accounts a LEFT JOIN document_sums d ON d.account = a.account \
      WHERE a.account NOT IN (SELECT unhex(value) FROM json_each(?))";
 const KEEPERS: &str = "SELECT account FROM holdings WHERE tessera = ? ORDER BY account";
-const HOLDERS: &str = "SELECT holder, count(*), min(claimed_at), count(proven_at), max(proven_at) FROM claims \
+const HOLDERS: &str = "SELECT holder, count(*), min(claimed_at), count(proven_at), max(proven_at), \
+     sum(DISTINCT 1 << idx) FROM claims \
      WHERE tessera = ? GROUP BY holder ORDER BY holder";
 const CLAIMS: &str = "SELECT stripe, idx, holder, checksum, claimed_at, proven_at FROM claims \
      WHERE tessera = ? AND stripe >= ? AND stripe < ? ORDER BY stripe, idx, holder LIMIT ? + 0";

@@ -137,8 +137,9 @@ pub(super) async fn doubted(
 
 const NEXT: &str = "SELECT tessera, next_at, looked_at, margin, survives, below_since, due_at, repair_bytes, proven_at \
      FROM watched WHERE next_at IS NULL OR next_at <= ? OR next_at > ? ORDER BY next_at LIMIT ? + 0";
+/// What is worst off first; but last what cannot be mended unless somebody comes back.
 const DUE: &str = "SELECT tessera, next_at, looked_at, margin, survives, below_since, due_at, repair_bytes, proven_at \
-     FROM watched WHERE due_at IS NOT NULL AND due_at <= ? ORDER BY margin, due_at LIMIT ? + 0";
+     FROM watched WHERE due_at IS NOT NULL AND due_at <= ? ORDER BY margin < 0, margin, due_at LIMIT ? + 0";
 const ONE: &str = "SELECT tessera, next_at, looked_at, margin, survives, below_since, due_at, repair_bytes, proven_at \
      FROM watched WHERE tessera = ?";
 const AFTER: &str = "SELECT tessera, next_at, looked_at, margin, survives, below_since, due_at, repair_bytes, proven_at \

@@ -108,10 +108,19 @@ async fn job_is_known_until_it_is_finished_and_a_while_longer() {
     for first in (5..1105).step_by(100) {
         records.note(jobs(JobState::Failed, first..=first + 99).collect()).await.unwrap();
     }
-    assert_eq!(numbers(&records, Jobs::Last(2000)).await.len(), 1000 + 1, "what is not finished stays");
+    assert_eq!(numbers(&records, Jobs::Last(2000)).await.len(), 1000 + 3, "what is not finished stays");
+    // The last thousand stay, and with them the first two, which were the last to end.
     assert_eq!(numbers(&records, Jobs::One(105)).await, [105]);
     assert_eq!(numbers(&records, Jobs::One(104)).await, [0; 0]);
     assert_eq!(numbers(&records, Jobs::Pending).await, [4]);
+    records
+        .note(vec![Note::Job(ReplicationJob { changed_at_ms: 7, ..job(4, JobState::Done) })])
+        .await
+        .unwrap();
+    for early in [1, 2, 4] {
+        assert_eq!(numbers(&records, Jobs::One(early)).await, [early]);
+    }
+    assert_eq!(numbers(&records, Jobs::Last(2000)).await.len(), 1000 + 3);
     node.stop().await;
 }
 

@@ -1,7 +1,7 @@
 //! `/v1/jobs` and `POST /v1/tesseras/{id}/publish`: what this node does about tesserae with others, and what waits to be
 //! mended.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use actors::storage::{JobState, Jobs, ReplicationJob, Which};
 use axum::{Json, extract::State, http::StatusCode};
@@ -20,8 +20,8 @@ use crate::{
     schema::{OfJob, OfTessera},
 };
 
-/// What is done about tesserae with other nodes, the newest first, and damaged fragments and documents that wait to be
-/// mended, the longest first; at most 1,000 of each
+/// What is done about tesserae with other nodes, the newest first: what is not finished and comes next, and what was asked for
+/// last. Then damaged fragments and documents that wait to be mended, the longest first. At most 1,000 of each
 #[utoipa::path(
     get, path = "/v1/jobs", operation_id = "list_jobs", tag = "node",
     responses(
@@ -29,8 +29,11 @@ use crate::{
     )
 )]
 pub(super) async fn list(State(node): State<Arc<Node>>) -> Result<Json<Vec<api::Job>>, Problem> {
-    let mut jobs = Vec::new();
-    for job in node.system.storage.records().replication_jobs(Jobs::Last(JOBS_MAX)).await? {
+    let (records, mut jobs) = (node.system.storage.records(), Vec::new());
+    let pending = records.replication_jobs(Jobs::Pending).await?.into_iter().take(JOBS_MAX as usize);
+    let last = records.replication_jobs(Jobs::Last(JOBS_MAX)).await?;
+    let all: BTreeMap<_, _> = pending.chain(last).map(|job| (job.id, job)).collect();
+    for job in all.into_values().rev() {
         jobs.push(replication(&node, job).await?);
     }
     let damaged = node.system.storage.jobs(JOBS_MAX).await?;

@@ -240,6 +240,7 @@ mod tests {
             claimed_at_ms: 5,
             proven: 0,
             proven_at_ms: None,
+            indices: Vec::new(),
         };
         let standing = Standing::Former;
         let proves = Holder { proven: 2, proven_at_ms: Some(7), name: None, standing, ..claims.clone() };

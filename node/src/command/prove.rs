@@ -145,6 +145,7 @@ mod tests {
             claimed_at_ms: 0,
             proven: 0,
             proven_at_ms: None,
+            indices: Vec::new(),
         };
         let away = [holder(1, Standing::Former), holder(2, Standing::Blocked)];
         let all = [away[0].clone(), away[1].clone(), holder(3, Standing::Peer)];

@@ -279,8 +279,12 @@ const UNPLACE: &str = "DELETE FROM placements WHERE (tessera, layout) IN ( \
 const JOB: &str = "INSERT INTO replication_jobs SELECT value ->> 0, value ->> 1, unhex(value ->> 2), value ->> 3, \
      value ->> 4, value ->> 5, value ->> 6 FROM json_each(?) WHERE true \
      ON CONFLICT DO UPDATE SET state = excluded.state, changed_at = excluded.changed_at, told = excluded.told";
-const OLD_JOBS: &str = "DELETE FROM replication_jobs WHERE state <> 1 AND id <= (SELECT max(id) FROM replication_jobs) \
-     - (SELECT max(value ->> 0) FROM json_each(?))";
+/// Of those that have ended the last to do so are kept: whoever waits for the first of thousands still learns what came of it.
+/// These are looked up only when there are others.
+const OLD_JOBS: &str = "WITH kept (jobs) AS (SELECT max(value ->> 0) FROM json_each(?)) \
+     DELETE FROM replication_jobs WHERE state <> 1 AND id <= (SELECT max(id) FROM replication_jobs) - (SELECT jobs FROM kept) \
+     AND id NOT IN (SELECT id FROM replication_jobs WHERE state <> 1 ORDER BY changed_at DESC, id DESC \
+     LIMIT (SELECT jobs FROM kept))";
 const LOOKED: &str = "UPDATE watched SET next_at = row.next_at, looked_at = row.looked_at, margin = row.margin, \
      survives = row.survives, below_since = row.below_since, due_at = row.due_at, repair_bytes = row.repair_bytes, \
      proven_at = row.proven_at FROM (SELECT unhex(value ->> 0) AS tessera, value ->> 1 AS next_at, \

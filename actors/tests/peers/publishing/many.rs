@@ -254,8 +254,14 @@ async fn seven_liars_of_twenty_four_are_no_holders_and_nothing_of_theirs_is_kept
     });
     assert!(join_all(shown).await.iter().all(Result::is_err));
     let doubted = records.doubted(tessera.id()).await.unwrap();
-    let claimed_all =
-        [Lies::WrongBytes, Lies::FalseClaims, Lies::SlowDrip, Lies::ForgedPlacement, Lies::OlderVersion];
+    let claimed_all = [
+        Lies::WrongBytes,
+        Lies::FalseClaims,
+        Lies::SlowDrip,
+        Lies::ForgedPlacement,
+        Lies::OlderVersion,
+        Lies::Nonsense,
+    ];
     for (liar, lies) in liars.iter().zip(ALL) {
         let is_among =
             claimed_all.iter().any(|one| std::mem::discriminant(one) == std::mem::discriminant(&lies));
@@ -266,4 +272,14 @@ async fn seven_liars_of_twenty_four_are_no_holders_and_nothing_of_theirs_is_kept
     // The seventeen that are honest bring it back, and one of them may be lost as well.
     assert_eq!(guarantee.nodes, 17, "{told:?}");
     assert!(guarantee.survives >= Some(1), "{told:?}");
+
+    // What they were to keep others keep from now on, and it is as safe as so many machines make it.
+    let job = author.system.replication.repair(tessera.id()).await.unwrap();
+    let (_, told) = ended(author, job.id).await;
+    let (_, after) = published(author, tessera).await;
+    for (liar, lies) in liars.iter().zip(ALL).filter(|(liar, _)| doubted.contains(liar)) {
+        assert!(!after.placement().holders.contains(&Some(*liar)), "{lies:?} {told:?}");
+    }
+    let guarantee = told.guarantee.unwrap();
+    assert_eq!((guarantee.nodes, guarantee.margin), (17, 8), "{told:?}");
 }

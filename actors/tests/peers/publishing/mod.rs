@@ -17,6 +17,7 @@ mod repairing;
 mod resumed;
 mod retracting;
 mod sweeping;
+mod waiting;
 
 use std::time::{Duration, Instant};
 

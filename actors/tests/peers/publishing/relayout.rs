@@ -18,8 +18,10 @@ async fn more_machines_get_another_layout_and_the_old_one_goes() {
         nodes.push(node);
     }
     // By itself nothing is moved.
-    publish(&author, tessera.id()).await;
-    assert_eq!(published(&author, &tessera).await.0, before);
+    let (state, told) = publish(&author, tessera.id()).await;
+    assert_eq!((state, published(&author, &tessera).await.0), (JobState::Done, before.clone()));
+    let offer = told.offer.unwrap();
+    assert!(offer.contains("the loss of any 3 and takes 1.75 times its size, not 3.00"), "{offer}");
     let job = author.system.replication.relayout(tessera.id()).await.unwrap();
     let (state, told) = ended(&author, job.id).await;
     assert_eq!(
@@ -36,6 +38,7 @@ async fn more_machines_get_another_layout_and_the_old_one_goes() {
     agreeing::both_sides_agree(&author, &nodes[3..], &tessera).await;
     // And once more, with nothing to be done.
     let job = author.system.replication.relayout(tessera.id()).await.unwrap();
-    assert_eq!(ended(&author, job.id).await.0, JobState::Done);
+    let (state, told) = ended(&author, job.id).await;
+    assert_eq!((state, told.offer), (JobState::Done, None));
     assert_eq!(published(&author, &tessera).await.0, after);
 }

@@ -1,6 +1,6 @@
 //! What holders have lost is rebuilt, and nothing else moves.
 
-use actors::storage::{Blocked, JobState};
+use actors::storage::{Blocked, JobState, Note};
 
 use super::*;
 
@@ -129,6 +129,84 @@ async fn holder_that_has_lost_it_is_given_it_again() {
     assert_eq!(held(&nodes[3], layout.layout()).await, before);
     assert_eq!(held(&nodes[5], layout.layout()).await, []);
     agreeing::both_sides_agree(&author, &nodes, &tessera).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn holder_that_cannot_show_what_it_claims_is_replaced() {
+    for publishes in [false, true] {
+        let (author, nodes, tessera, layout) = published_on_five_of_six().await;
+        let had = held(&nodes[1], layout.layout()).await;
+        // It still says that it has it.
+        nodes[1].damage(&had.iter().map(|(_, fragment)| fragment.clone()).collect::<Vec<_>>());
+        let doubted = Note::Doubted { holder: nodes[1].id(), tessera: tessera.id(), at_ms: 1 };
+        author.system.storage.records().note(vec![doubted]).await.unwrap();
+        let (state, told) = match publishes {
+            true => publish(&author, tessera.id()).await,
+            false => repair(&author, tessera.id()).await,
+        };
+        assert_eq!(state, JobState::Done, "{told:?}");
+        let (_, placement) = published(&author, &tessera).await;
+        assert!(!placement.placement().holders.contains(&Some(nodes[1].id())), "{told:?}");
+        assert_eq!(held(&nodes[5], layout.layout()).await, had);
+        assert!(told.turned.iter().any(|one| one.node == nodes[1].id()), "{told:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_cut_off_from_all_changes_nothing() {
+    let (author, mut nodes, tessera, layout) = published_on_five_of_six().await;
+    let (_, before) = published(&author, &tessera).await;
+    let held_before = all_held(&nodes, layout.layout()).await;
+    let addresses: Vec<_> = nodes.iter().map(Node::address).collect();
+    join_all(nodes.iter().map(|node| node.system.clone().drain())).await;
+    let (state, told) = repair(&author, tessera.id()).await;
+    assert_eq!(state, JobState::Failed);
+    assert!(told.sentence.contains("is this machine connected?"), "{told:?}");
+    assert_eq!(published(&author, &tessera).await.1, before);
+    for (node, address) in nodes.iter_mut().zip(addresses) {
+        node.start_again(address).await;
+    }
+    until("all are there", async || {
+        let hellos = nodes.iter().map(|node| author.system.remote.hello(node.id(), false, None));
+        join_all(hellos).await.iter().all(Result::is_ok)
+    })
+    .await;
+    let (state, told) = repair(&author, tessera.id()).await;
+    assert_eq!(state, JobState::Done, "{told:?}");
+    assert_eq!(published(&author, &tessera).await.1, before);
+    assert_eq!(all_held(&nodes, layout.layout()).await, held_before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_holder_whom_nobody_replaces_is_still_one_when_it_is_back() {
+    // Three copies on three machines, and nobody else.
+    let (author, mut nodes) = network(3).await;
+    let tessera = Tessera::new(&author.author, 1, 50_000);
+    tessera.keep(&author).await;
+    publish(&author, tessera.id()).await;
+    let (_, before) = published(&author, &tessera).await;
+    let lost = &mut nodes[1];
+    let address = lost.address();
+    lost.system.clone().drain().await;
+    let (state, told) = repair(&author, tessera.id()).await;
+    assert_eq!(state, JobState::Degraded, "{told:?}");
+    assert_eq!(published(&author, &tessera).await.1, before);
+    lost.start_again(address).await;
+    let (state, told) = repair(&author, tessera.id()).await;
+    assert_eq!(state, JobState::Done, "{told:?}");
+    assert_eq!(published(&author, &tessera).await.1, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_signed_and_lost_it_is_given_it_again_though_another_is_away() {
+    let (author, nodes, tessera, layout) = published_on_five_of_six().await;
+    let before = held(&nodes[3], layout.layout()).await;
+    assert!(nodes[3].system.drop_for_all(tessera.id()).await.unwrap() > 0);
+    nodes[1].system.clone().drain().await;
+    // What it has signed counts of the one that does not answer, and of that one alone.
+    publish(&author, tessera.id()).await;
+    assert_eq!(held(&nodes[3], layout.layout()).await, before);
+    assert_eq!(held(&nodes[5], layout.layout()).await, [], "who is only away is not replaced");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,6 +23,28 @@ async fn nothing_that_there_is_a_receipt_for_is_sent_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn job_outlives_that_a_part_of_its_node_is_started_again() {
+    let (author, nodes) = network(4).await;
+    let tessera = Tessera::new(&author.author, 1, 8_000_000);
+    tessera.keep(&author).await;
+    let job = author.system.replication.publish(tessera.id()).await.unwrap();
+    for _ in 0..5 {
+        let before = receipts(&author, &nodes, &tessera).await;
+        until("something that was sent", async || {
+            let records = author.system.storage.records();
+            let is_over = records.replication_jobs(Jobs::Pending).await.is_ok_and(|jobs| jobs.is_empty());
+            is_over || receipts(&author, &nodes, &tessera).await > before
+        })
+        .await;
+        author.system.storage.panic();
+        until("it is there again", async || author.system.storage.usage().await.is_ok()).await;
+    }
+    let (state, told) = ended(&author, job.id).await;
+    assert_eq!(state, JobState::Done, "{told:?}");
+    agreeing::both_sides_agree(&author, &nodes, &tessera).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn publisher_that_is_killed_goes_on_and_both_sides_agree() {
     let (mut author, mut nodes) = network(4).await;
     let tessera = Tessera::new(&author.author, 1, 2_000_000);

@@ -111,7 +111,7 @@ async fn holder_that_was_away_does_not_bring_it_back_but_learns_of_it_from_anoth
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_taken_back_while_it_is_published_is_nowhere() {
     let (author, nodes) = network(4).await;
-    let tessera = Tessera::new(&author.author, 1, 3_000_000);
+    let tessera = Tessera::new(&author.author, 1, 40_000_000);
     tessera.keep(&author).await;
     let job = author.system.replication.publish(tessera.id()).await.unwrap();
     until("something that was sent", async || {
@@ -120,7 +120,8 @@ async fn what_is_taken_back_while_it_is_published_is_nowhere() {
     .await;
     let (state, told) = retract(&author, tessera.id()).await;
     assert_eq!(state, JobState::Done, "{told:?}");
-    ended(&author, job.id).await;
+    let (state, told) = ended(&author, job.id).await;
+    assert_eq!(state, JobState::Failed, "it does not go on to the end first: {told:?}");
     for node in &nodes {
         assert!(!has_any(node, &tessera).await, "{}", node.id());
     }

@@ -170,6 +170,85 @@ async fn what_is_worst_off_is_mended_first_and_the_rest_waits_for_the_next_day()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_few_had_to_keep_twice_is_spread_by_itself_when_others_are_there_again() {
+    let (author, nodes) = network(5, soon(), RepairConfig::default()).await;
+    let (tessera, layout) = published_by(&author, 1).await;
+    let total = all(&nodes, &layout).await;
+    let refused = Blocked::Tessera(tessera.id());
+    for node in &nodes[..2] {
+        node.system.peers.block(refused, "not now".to_owned()).await.unwrap();
+        assert!(node.system.drop_for_all(tessera.id()).await.unwrap() > 0);
+    }
+    until("three keep what five kept", async || {
+        all(&nodes, &layout).await == total && watched(&author, &tessera).await.survives == Some(1)
+    })
+    .await;
+    let version = async || published(&author, &tessera).await.1.placement().version;
+    let (before, mended) = (version().await, repairs(&author).await.len());
+    tokio::time::sleep(3 * soon().interval).await;
+    assert_eq!(
+        (version().await, repairs(&author).await.len()),
+        (before, mended),
+        "who blocks it is not tried again"
+    );
+    nodes[0].system.peers.unblock(refused).await.unwrap();
+    nodes[1].system.peers.unblock(refused).await.unwrap();
+    until("it is safe again", async || watched(&author, &tessera).await.survives == Some(2)).await;
+    until("nobody keeps any of it twice", async || all(&nodes, &layout).await == total).await;
+    let (_, placed) = published(&author, &tessera).await;
+    for node in &nodes {
+        assert_eq!(placed.placement().indices(node.id()).count(), 1);
+    }
+    agreeing::both_sides_agree(&author, &nodes, &tessera).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_mended_keeps_nothing_else_from_being_mended() {
+    // Nothing more is moved today once anything was.
+    let thrifty = RepairConfig { per_day: Some(1), ..soon() };
+    let (author, nodes) = network(5, RepairConfig::default(), thrifty).await;
+    let (lost, _) = published_by(&author, 1).await;
+    let (other, layout) = published_by(&author, 2).await;
+    author.system.clone().drain().await;
+    for node in &nodes[..3] {
+        assert!(node.system.drop_for_all(lost.id()).await.unwrap() > 0);
+    }
+    until("somebody has tried in vain", async || {
+        let mut failed = 0;
+        for node in &nodes {
+            let repairs = repairs(node).await;
+            failed += repairs.iter().filter(|job| job.state == JobState::Failed).count();
+        }
+        failed > 1
+    })
+    .await;
+    assert!(nodes[0].system.drop_for_all(other.id()).await.unwrap() > 0);
+    until("the other is mended", async || !held(&nodes[0], layout.layout()).await.is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clock_that_was_years_ahead_puts_nothing_off() {
+    let (author, nodes) = network(5, soon(), RepairConfig::default()).await;
+    let (tessera, layout) = published_by(&author, 1).await;
+    let years_ms = 5 * 365 * 86_400_000;
+    until("it is looked at by and by", async || watched(&author, &tessera).await.margin.is_some()).await;
+    let ahead = Watched {
+        next_at_ms: Some(now_ms() + years_ms),
+        looked_at_ms: Some(now_ms() + years_ms),
+        below_since_ms: Some(now_ms() + years_ms),
+        ..watched(&author, &tessera).await
+    };
+    author.system.storage.records().note(vec![Note::Looked(ahead)]).await.unwrap();
+    let before = held(&nodes[0], layout.layout()).await;
+    assert!(nodes[0].system.drop_for_all(tessera.id()).await.unwrap() > 0);
+    until("it is mended", async || held(&nodes[0], layout.layout()).await == before).await;
+    until("it is looked at soon again", async || {
+        watched(&author, &tessera).await.next_at_ms.is_some_and(|at_ms| at_ms < now_ms() + 60_000)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn holder_that_came_by_a_second_repair_learns_who_the_others_are() {
     let (author, nodes) = network(5, RepairConfig::default(), RepairConfig::default()).await;
     let (tessera, layout) = published_by(&author, 1).await;

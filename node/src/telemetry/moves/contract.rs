@@ -117,6 +117,7 @@ pub(super) const CONTRACT: &[Row] = &[
     row("tesseras_publish_bytes_total", Counter),
     row("tesseras_publish_jobs_total", Counter).by(&[("outcome", &["done", "degraded", "failed"])]),
     row("tesseras_refusals_total", Counter).by(&[("reason", REFUSALS)]),
+    row("tesseras_repair_bytes_total", Counter),
     row("tesseras_repair_jobs_total", Counter).by(&[("outcome", &["done", "degraded", "failed"])]),
     row("tesseras_repairs_queued", Gauge),
     row("tesseras_request_duration_seconds", Histogram)

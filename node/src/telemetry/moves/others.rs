@@ -122,10 +122,12 @@ async fn publish(driven: &mut Driven, friend: &System) {
     driven.until_moved("tesseras_tessera_safety").await;
     driven.until_moved("tesseras_oldest_proof_age_seconds").await;
     for tessera in &own {
+        friend.drop_for_all(tessera.id).await.unwrap();
         let at = format!("/v1/tesseras/{}/repair", tessera.id);
         let _: Value = driven.client.call(Method::POST, &at).await.unwrap();
     }
     driven.until_moved("tesseras_repair_jobs_total").await;
+    driven.until_moved("tesseras_repair_bytes_total").await;
     let _: Value = driven.client.call(Method::POST, "/v1/leave").await.unwrap();
     driven.until_moved("tesseras_leave_jobs_total").await;
     driven.client.call::<()>(Method::DELETE, "/v1/leave").await.unwrap();

@@ -1,0 +1,155 @@
+//! Holders that have it and are slow to say so, or have too much to do at first.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
+use actors::{
+    conn_pool::raw::Raw,
+    storage::{Blocked, JobState},
+};
+use bytes::Bytes;
+use proto::{
+    NodeKey,
+    placement::Placement,
+    record::DocumentKind,
+    wire::{Answer, RefusalKind, Request},
+};
+use quinn::TransportConfig;
+
+use super::{
+    fetching::{fetch, is_intact, reader},
+    *,
+};
+use crate::liar::{Drip, serve};
+
+type Said = Option<(Vec<u8>, Bytes)>;
+
+/// All that a holder has.
+struct Holding {
+    documents: Vec<(DocumentKind, Bytes)>,
+    fragments: Vec<Fragment>,
+}
+
+impl Holding {
+    async fn of(node: &Node, author: &Node, tessera: &Tessera) -> Self {
+        let (layout, placement) = published(author, tessera).await;
+        let page = layout.layout().pages().first().copied();
+        let kind = DocumentKind::LayoutPage;
+        let page = author.system.storage.document(tessera.id(), kind, page).await.unwrap();
+        let held = held(node, layout.layout()).await;
+        let documents = vec![
+            (DocumentKind::Manifest, tessera.manifest.bytes().clone()),
+            (DocumentKind::Layout, layout.bytes().clone()),
+            (DocumentKind::LayoutPage, page),
+            (DocumentKind::Placement, placement.bytes().clone()),
+        ];
+        Self { documents, fragments: held.into_iter().map(|(_, fragment)| fragment).collect() }
+    }
+
+    fn says(&self, request: &Request) -> Said {
+        match request {
+            Request::GetDocument { document, .. } => {
+                let (_, bytes) = self.documents.iter().find(|(kind, _)| kind == document)?;
+                let length = u32::try_from(bytes.len()).unwrap();
+                Some((Answer::Document { length }.frame(), bytes.clone()))
+            }
+            Request::GetFragment { checksum, .. } => {
+                let is_it = |fragment: &&Fragment| Some(fragment.checksum()) == *checksum;
+                match self.fragments.iter().find(is_it) {
+                    None => refuses(RefusalKind::NotFound),
+                    Some(fragment) => {
+                        let (checksum, bytes) = (fragment.checksum(), fragment.bytes().clone());
+                        let length = u32::try_from(bytes.len()).unwrap();
+                        Some((Answer::Fragment { checksum, length }.frame(), bytes))
+                    }
+                }
+            }
+            _ => refuses(RefusalKind::NotFound),
+        }
+    }
+}
+
+fn refuses(kind: RefusalKind) -> Said {
+    Some((Answer::Refused(kind.because("it is so")).frame(), Bytes::new()))
+}
+
+/// In the place of a node, which ends.
+async fn replace(node: &Node, says: impl Fn(&Request, &NodeKey) -> Said + Send + Sync + 'static) {
+    let (key, address) = (node.key(), node.address());
+    node.system.clone().drain().await;
+    let raw = loop {
+        match Raw::bind(&key, address, TransportConfig::default()) {
+            Ok(raw) => break raw,
+            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    };
+    let answer = move |asked: &crate::liar::Asked, request: Request| says(&request, &asked.liar);
+    tokio::spawn(serve(raw, key, Drip::default(), Arc::new(answer)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn holder_that_has_too_much_to_do_is_asked_again_when_nobody_else_has_it() {
+    let (author, nodes) = network(5).await;
+    let tessera = Tessera::new(&author.author, 1, 60_000);
+    tessera.keep(&author).await;
+    assert_eq!(publish(&author, tessera.id()).await.0, JobState::Done);
+    let holding = Holding::of(&nodes[0], &author, &tessera).await;
+    let reader = reader(50, &nodes).await;
+    author.system.clone().drain().await;
+    // The three that are left are as many as it takes.
+    for node in &nodes[3..] {
+        assert!(node.system.drop_for_all(tessera.id()).await.unwrap() > 0);
+        node.system.peers.block(Blocked::Tessera(tessera.id()), "not here".to_owned()).await.unwrap();
+    }
+    let times = Arc::new(AtomicU32::new(0));
+    let counted = times.clone();
+    replace(&nodes[0], move |request, _| {
+        let is_early =
+            matches!(request, Request::GetFragment { .. }) && counted.fetch_add(1, Ordering::Relaxed) < 4;
+        if is_early { refuses(RefusalKind::Busy { retry_after_ms: 200 }) } else { holding.says(request) }
+    })
+    .await;
+    let (state, told) = fetch(&reader, tessera.id()).await;
+    assert_eq!(state, JobState::Done, "{told:?}");
+    is_intact(&reader, &tessera).await;
+    assert!(times.load(Ordering::Relaxed) > 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn liar_that_is_the_first_to_answer_does_not_end_the_search() {
+    // A whole copy with each: one that has it is enough.
+    let (author, nodes) = network(3).await;
+    let tessera = Tessera::new(&author.author, 1, 60_000);
+    tessera.keep(&author).await;
+    assert_eq!(publish(&author, tessera.id()).await.0, JobState::Done);
+    let (layout, placement) = published(&author, &tessera).await;
+    let mut lie = Holding::of(&nodes[0], &author, &tessera).await;
+    let honest =
+        [Holding::of(&nodes[1], &author, &tessera).await, Holding::of(&nodes[2], &author, &tessera).await];
+    let reader = reader(50, &nodes).await;
+    author.system.clone().drain().await;
+    lie.fragments.clear();
+    replace(&nodes[0], move |request, key| match request {
+        Request::GetDocument { document: DocumentKind::Placement, .. } => {
+            let (tessera, layout) = (layout.layout().tessera(), layout.checksum());
+            let holders = vec![Some(key.id()); placement.placement().holders.len()];
+            let forged = Placement { tessera, layout, version: 9, holders, repairer: Some(key.id()) };
+            let bytes = forged.sign_as_repairer(key).unwrap().bytes().clone();
+            Some((Answer::Document { length: u32::try_from(bytes.len()).unwrap() }.frame(), bytes))
+        }
+        request => lie.says(request),
+    })
+    .await;
+    for (node, holding) in nodes[1..].iter().zip(honest) {
+        replace(node, move |request, _| {
+            std::thread::sleep(Duration::from_millis(150));
+            holding.says(request)
+        })
+        .await;
+    }
+    let (state, told) = fetch(&reader, tessera.id()).await;
+    assert_eq!(state, JobState::Done, "{told:?}");
+    is_intact(&reader, &tessera).await;
+}
