@@ -3,7 +3,11 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{api::State, human};
+use crate::{
+    api::{Holder, State},
+    human,
+    replicated::Guarantee,
+};
 
 /// `GET /v1/tesseras/{id}/explain`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -14,6 +18,12 @@ pub(crate) struct Explained {
     pub(crate) whole: bool,
     /// One by one.
     pub(crate) findings: Vec<Finding>,
+    /// The other nodes that claim to hold some of it, in the order of their ids: those that are peers.
+    #[serde(default)]
+    pub(crate) holders: Vec<Holder>,
+    /// How safe it is by what others have claimed or proven lately; absent when it was not published, as far as is known.
+    #[serde(default)]
+    pub(crate) guarantee: Option<Guarantee>,
 }
 
 /// One thing that is so.
@@ -28,6 +38,8 @@ pub(crate) struct Finding {
 /// What is known of a tessera.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Facts {
+    /// When that is known, in milliseconds since 1970.
+    pub(crate) now_ms: i64,
     /// Fragments that are here and in order.
     pub(crate) ok: u64,
     /// Fragments whose bytes are wrong.
@@ -50,24 +62,31 @@ pub(crate) struct Facts {
     pub(crate) private: Option<bool>,
     /// When the next verification begins by itself, from now, in milliseconds.
     pub(crate) verified_in_ms: Option<u64>,
-    /// Other nodes that claim to hold some of it.
-    pub(crate) holders: u64,
-    /// How long ago that was which was claimed longest ago, in milliseconds.
-    pub(crate) claimed_ms: u64,
-    /// Those of them that have proven any of it.
-    pub(crate) proven: u64,
-    /// How long ago any of them last did, in milliseconds.
-    pub(crate) proven_ms: u64,
+    /// Other nodes that claim to hold some of it, and are peers.
+    pub(crate) holders: Vec<Holder>,
     /// Others that have claimed to hold some of it, and are blocked or no peers any more.
     pub(crate) former: u64,
     /// How long it has been looked after here although it is somebody else's, in milliseconds, if it is.
     pub(crate) adopted_ms: Option<u64>,
     /// How long ago it came to be known here that its author has taken it back, in milliseconds, if so.
     pub(crate) retracted_ms: Option<u64>,
-    /// How safe it is with others, if it was published, and whether that is as safe as asked.
-    pub(crate) safety: Option<(String, bool)>,
+    /// How safe it is with others, if it was published.
+    pub(crate) safety: Option<Safety>,
     /// When this node looks after that.
     pub(crate) watched: Option<Looks>,
+}
+
+/// How safe a tessera is with others.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Safety {
+    /// In one sentence.
+    pub(crate) sentence: String,
+    /// Whether that is as safe as asked.
+    pub(crate) is_as_asked: bool,
+    /// What would make it safer.
+    pub(crate) remedies: Vec<String>,
+    /// In figures.
+    pub(crate) guarantee: Option<Guarantee>,
 }
 
 /// When this node looks how safe a tessera is. In milliseconds from now, or ago.
@@ -77,7 +96,7 @@ pub(crate) struct Looks {
     pub(crate) looked_ms: Option<u64>,
     /// When it does so next.
     pub(crate) next_in_ms: Option<u64>,
-    /// How long it has lost too much.
+    /// How long it has needed mending.
     pub(crate) below_ms: Option<u64>,
     /// When this node mends that; `None` when others do.
     pub(crate) mends_in_ms: Option<u64>,
@@ -102,7 +121,20 @@ impl Explained {
             former(facts),
             key(facts),
         ];
-        Self { verdict: verdict(facts, whole), whole, findings: all.into_iter().flatten().collect() }
+        Self {
+            verdict: verdict(facts, whole),
+            whole,
+            findings: all.into_iter().flatten().collect(),
+            holders: facts.holders.clone(),
+            guarantee: facts.safety.as_ref().and_then(|safety| safety.guarantee.clone()),
+        }
+    }
+}
+
+impl Finding {
+    /// Whether it says how many claim to hold some of a tessera: who they are belongs to it.
+    pub(crate) fn is_about_holders(&self) -> bool {
+        self.what.contains(CLAIM_SOME)
     }
 }
 
@@ -110,7 +142,7 @@ fn verdict(facts: &Facts, whole: bool) -> String {
     let all = facts.ok + facts.suspect + facts.missing;
     if whole {
         let all = human::fragments(all);
-        let only = if facts.holders == 0 { ", on this machine only" } else { "" };
+        let only = if facts.holders.is_empty() { ", on this machine only" } else { "" };
         return format!("As far as is known all of it is here and in order: {all}{only}.");
     }
     let hurt = facts.suspect + facts.missing;
@@ -205,17 +237,23 @@ fn verified(facts: &Facts) -> Option<Finding> {
 }
 
 fn copies(facts: &Facts, whole: bool) -> Option<Finding> {
-    let Facts { holders, proven, .. } = *facts;
+    let holders = facts.holders.len();
     if holders > 0 {
-        let claim = human::count(holders, "other node claims", "other nodes claim");
-        let asked = human::the_last(facts.claimed_ms);
-        let last = match proven {
-            0 => String::new(),
-            _ => format!(", the last time within {}", human::the_last(facts.proven_ms)),
+        let claim = human::count(holders as u64, "other node claims", "other nodes claim");
+        let claimed = facts.holders.iter().map(|holder| since(holder.claimed_at_ms, facts.now_ms));
+        let asked = human::the_last(claimed.max().unwrap_or(0));
+        let proofs = facts.holders.iter().filter_map(|holder| holder.proven_at_ms);
+        let proofs: Vec<_> = proofs.map(|at_ms| since(at_ms, facts.now_ms)).collect();
+        let proven = proofs.len();
+        // Each by its last one: whoever has proven nothing for long is not hidden by who just did.
+        let oldest = human::the_last(proofs.into_iter().max().unwrap_or(0));
+        let have_proven = match proven {
+            0 => "have proven any".to_owned(),
+            1 => format!("has proven some, within {oldest}"),
+            _ => format!("have proven some, each within {oldest}"),
         };
-        let what = format!(
-            "{claim} to hold some of it, asked within {asked}, and {proven} of {holders} have proven some{last}"
-        );
+        let what =
+            format!("{claim} {CLAIM_SOME}, asked within {asked}, and {proven} of {holders} {have_proven}");
         let remedy = (proven < holders).then(|| "`prove ID` has them show it".to_owned());
         return Some(Finding { what, remedy });
     }
@@ -228,12 +266,27 @@ fn copies(facts: &Facts, whole: bool) -> Option<Finding> {
 
 /// What the others have said lately.
 fn safety(facts: &Facts) -> Option<Finding> {
-    let (sentence, is_as_asked) = facts.safety.as_ref()?;
-    Some(Finding {
-        what: format!("by what others have claimed or proven lately: {sentence}"),
-        remedy: (!is_as_asked)
+    let Safety { sentence, is_as_asked, remedies, guarantee } = facts.safety.as_ref()?;
+    let (sentence, figures) = (sentence.trim_end_matches('.'), figures(guarantee.as_ref(), facts.now_ms));
+    let remedy = match remedies.as_slice() {
+        [] => (!is_as_asked)
             .then(|| "`repair ID` asks all of them now, and rebuilds what they have lost".to_owned()),
+        remedies => Some(remedies.join("; or ")),
+    };
+    Some(Finding {
+        what: format!("by what others have claimed or proven lately: {sentence}{figures}"),
+        remedy,
     })
+}
+
+/// How old the oldest claim is that counts, and how many have proven it; nothing where nobody claims anything.
+fn figures(guarantee: Option<&Guarantee>, now_ms: i64) -> String {
+    let Some(Guarantee { nodes, proven_nodes, oldest_claim_ms: Some(oldest_ms), .. }) = guarantee else {
+        return String::new();
+    };
+    let (claimed, nodes) = (since(*oldest_ms, now_ms), human::count((*nodes).into(), "node", "nodes"));
+    let claimed = human::the_last(claimed);
+    format!(" (claimed within {claimed}; proven lately: {proven_nodes} of {nodes})")
 }
 
 /// When it is looked at, and mended.
@@ -251,7 +304,7 @@ fn looked(facts: &Facts) -> Option<Finding> {
         None => "other holders mend it".to_owned(),
     };
     Some(Finding {
-        what: format!("too much of it has been missing for {}: {mends}; {looked}{next}", age(below_ms)),
+        what: format!("it has needed mending for {}: {mends}; {looked}{next}", age(below_ms)),
         remedy: Some("`repair ID` does it now".to_owned()),
     })
 }
@@ -292,10 +345,18 @@ fn key(facts: &Facts) -> Option<Finding> {
     })
 }
 
+/// By this the finding about the holders is known again.
+const CLAIM_SOME: &str = "to hold some of it";
+
 /// What is left to whoever has the files. What was made at another time is not the same, and what is private is encrypted
 /// anew each time.
 const AGAIN: &str =
     "`forget` it and `create` it again from the files if you have them: it then has another id";
+
+/// How long ago that was, in milliseconds. Never negative: clocks are set.
+pub(crate) fn since(at_ms: i64, now_ms: i64) -> u64 {
+    u64::try_from(now_ms.saturating_sub(at_ms)).unwrap_or(0)
+}
 
 fn age(ms: u64) -> String {
     human::span(ms / 1000)
@@ -303,12 +364,18 @@ fn age(ms: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use proto::NodeId;
 
-    const DAY: u64 = 86_400_000;
+    use super::*;
+    use crate::api::Standing;
+
+    const MINUTE: u64 = 60_000;
+    const DAY: u64 = 1440 * MINUTE;
+    const NOW_MS: i64 = 1_700_000_000_000;
 
     fn whole() -> Facts {
         Facts {
+            now_ms: NOW_MS,
             ok: 10,
             suspect: 0,
             missing: 0,
@@ -320,16 +387,36 @@ mod tests {
             damaged_documents: 0,
             private: Some(true),
             verified_in_ms: Some(20 * DAY),
-            holders: 0,
-            claimed_ms: 0,
-            proven: 0,
-            proven_ms: 0,
+            holders: Vec::new(),
             former: 0,
             adopted_ms: None,
             retracted_ms: None,
             safety: None,
             watched: None,
         }
+    }
+
+    /// So many milliseconds ago.
+    fn ago(ms: u64) -> i64 {
+        NOW_MS - i64::try_from(ms).unwrap()
+    }
+
+    /// Who has claimed two fragments so long ago, and perhaps proven one.
+    fn holder(number: u8, claimed_ms: u64, proven_ms: Option<u64>) -> Holder {
+        Holder {
+            node: NodeId::from_bytes([number; 32]),
+            name: None,
+            standing: Standing::Peer,
+            claimed: 2,
+            indices: vec![0],
+            claimed_at_ms: ago(claimed_ms),
+            proven: u64::from(proven_ms.is_some()),
+            proven_at_ms: proven_ms.map(ago),
+        }
+    }
+
+    fn held() -> Facts {
+        Facts { holders: vec![holder(1, 4 * DAY, None), holder(2, DAY, Some(3 * DAY))], ..whole() }
     }
 
     #[track_caller]
@@ -355,33 +442,14 @@ mod tests {
         );
         let public = Facts { private: Some(false), ..whole() };
         check(&public, true, "in order", &["no other machine"], 1);
-        let held = Facts { holders: 2, claimed_ms: 4 * DAY, proven: 1, proven_ms: 3 * DAY, ..whole() };
-        let findings =
-            ["2 other nodes claim to hold some of it, asked within the last 4 days, and 1 of 2 have proven \
-                         some, the last time within the last 3 days"];
-        check(&held, true, "in order: 10 fragments.", &findings, 2);
         let left = Facts { former: 1, ..whole() };
         let findings = ["no other machine", "1 node that is blocked, or no longer a peer, has claimed some"];
         check(&left, true, "on this machine only", &findings, 3);
-        let safe = Facts { safety: Some(("Safe: it is.".to_owned(), true)), ..held.clone() };
-        check(&safe, true, "in order: 10", &["proven lately: Safe: it is."], 2);
-        let unsafe_now = Facts { safety: Some(("Not safe.".to_owned(), false)), ..held.clone() };
-        check(&unsafe_now, true, "in order: 10", &["Not safe."], 3);
-        let minute = 60_000;
-        let looks = Looks { looked_ms: Some(3 * minute), next_in_ms: Some(DAY), ..Looks::default() };
-        let watched = |looks: &Looks| Facts { watched: Some(looks.clone()), ..held.clone() };
-        let findings = ["the holders were asked 3 minutes ago, and are asked again within"];
-        check(&watched(&looks), true, "in order: 10", &findings, 2);
-        let below = Looks { below_ms: Some(9 * minute), mends_in_ms: Some(5 * minute), ..looks };
-        let findings = ["missing for 9 minutes: this node mends it in 5 minutes"];
-        check(&watched(&below), true, "in order: 10", &findings, 3);
-        let others = Looks { mends_in_ms: None, ..below };
-        check(&watched(&others), true, "in order: 10", &["other holders mend it"], 3);
-        let adopted = Facts { adopted_ms: Some(2 * DAY), ..held.clone() };
+        let adopted = Facts { adopted_ms: Some(2 * DAY), ..held() };
         check(&adopted, true, "in order: 10", &["somebody else's, adopted 2 days ago"], 3);
-        let retracted = Facts { retracted_ms: Some(2 * DAY), ..held.clone() };
+        let retracted = Facts { retracted_ms: Some(2 * DAY), ..held() };
         check(&retracted, true, "in order: 10", &["took it back 2 days ago, for ever"], 3);
-        check(&Facts { former: 2, ..held }, true, "in order: 10", &["2 nodes that are blocked"], 3);
+        check(&Facts { former: 2, ..held() }, true, "in order: 10", &["2 nodes that are blocked"], 3);
         let fresh = Facts { unverified: 4, oldest_verified_ms: None, ..whole() };
         check(
             &fresh,
@@ -390,6 +458,68 @@ mod tests {
             &["4 fragments were written and synced, and not read back", "in 20 days"],
             3,
         );
+    }
+
+    #[test]
+    fn holders_are_counted_with_the_oldest_claim_and_the_oldest_of_the_last_proofs() {
+        let explained = |holders: Vec<Holder>, said: &str, remedies: usize| {
+            let facts = Facts { holders, ..whole() };
+            check(&facts, true, "in order: 10 fragments.", &[said], remedies);
+            let explained = Explained::new(&facts);
+            assert_eq!(explained.holders, facts.holders);
+            assert_eq!(explained.findings.iter().filter(|one| one.is_about_holders()).count(), 1);
+        };
+        let some = "2 other nodes claim to hold some of it, asked within the last 4 days, and 1 of 2 has proven some, within \
+                    the last 3 days";
+        explained(held().holders, some, 2);
+        let none = "1 other node claims to hold some of it, asked within the last 4 days, and 0 of 1 have proven any";
+        explained(vec![holder(1, 4 * DAY, None)], none, 2);
+        let all = vec![holder(1, DAY, Some(9 * DAY)), holder(2, DAY, Some(MINUTE))];
+        explained(all, "and 2 of 2 have proven some, each within the last 9 days", 1);
+        assert!(Explained::new(&whole()).findings.iter().all(|one| !one.is_about_holders()));
+    }
+
+    #[test]
+    fn safety_is_told_in_figures_and_with_what_would_make_it_better() {
+        let explained = |safety: &Safety, said: &str, remedy: Option<&str>| {
+            let explained = Explained::new(&Facts { safety: Some(safety.clone()), ..held() });
+            let finding = explained.findings.iter().find(|one| one.what.contains("proven lately: ")).unwrap();
+            assert_eq!(finding.what, format!("by what others have claimed or proven lately: {said}"));
+            assert_eq!(finding.remedy.as_deref(), remedy);
+            assert_eq!(explained.guarantee, safety.guarantee);
+        };
+        let guarantee = Guarantee {
+            survives: Some(2),
+            machines: 5,
+            nodes: 5,
+            margin: 2,
+            proven_nodes: 4,
+            oldest_claim_ms: Some(ago(12 * MINUTE)),
+        };
+        let sentence = "Safe: survives the loss of any 2 of 5 machines.".to_owned();
+        let safe = Safety { sentence, is_as_asked: true, guarantee: Some(guarantee), ..Safety::default() };
+        let said = "Safe: survives the loss of any 2 of 5 machines (claimed within the last 12 minutes; proven lately: 4 of 5 \
+                    nodes)";
+        explained(&safe, said, None);
+        let alone = Safety { sentence: "Not safe: no other machine has it.".to_owned(), ..Safety::default() };
+        let asks = "`repair ID` asks all of them now, and rebuilds what they have lost";
+        explained(&alone, "Not safe: no other machine has it", Some(asks));
+        let remedies = ["3 more machines", "`repair` it"].map(str::to_owned).into();
+        let told = Safety { remedies, ..alone };
+        explained(&told, "Not safe: no other machine has it", Some("3 more machines; or `repair` it"));
+    }
+
+    #[test]
+    fn tessera_that_is_watched_is_explained_with_when_it_is_mended() {
+        let looks = Looks { looked_ms: Some(3 * MINUTE), next_in_ms: Some(DAY), ..Looks::default() };
+        let watched = |looks: &Looks| Facts { watched: Some(looks.clone()), ..held() };
+        let findings = ["the holders were asked 3 minutes ago, and are asked again within"];
+        check(&watched(&looks), true, "in order: 10", &findings, 2);
+        let below = Looks { below_ms: Some(9 * MINUTE), mends_in_ms: Some(5 * MINUTE), ..looks };
+        let findings = ["it has needed mending for 9 minutes: this node mends it in 5 minutes"];
+        check(&watched(&below), true, "in order: 10", &findings, 3);
+        let others = Looks { mends_in_ms: None, ..below };
+        check(&watched(&others), true, "in order: 10", &["other holders mend it"], 3);
     }
 
     #[test]

@@ -177,11 +177,12 @@ impl Kind {
     }
 
     /// The value of `type`.
-    fn uri(self) -> String {
+    pub(crate) fn uri(self) -> String {
         format!("{TYPE_PREFIX}{}", self.word())
     }
 
-    fn from_uri(uri: &str) -> Option<Self> {
+    /// The kind with this `type`; `None` for one that only a later version knows.
+    pub(crate) fn from_uri(uri: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.uri() == uri)
     }
 }

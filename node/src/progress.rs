@@ -26,6 +26,11 @@ pub(crate) fn count(doing: &'static str, things: &'static str) -> ProgressBar {
     bar(0, COUNT).with_message(doing).with_prefix(things)
 }
 
+/// The same, where each takes long: it also says what it is told of the one that is under way.
+pub(crate) fn count_told(doing: &'static str) -> ProgressBar {
+    bar(0, COUNT_TOLD).with_prefix(doing)
+}
+
 /// A bar that says what it is told.
 pub(crate) fn told() -> ProgressBar {
     bar(0, TOLD)
@@ -55,6 +60,7 @@ fn bar(total: u64, template: &str) -> ProgressBar {
 const BYTES_OF_TOTAL: &str = "{msg} {bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
 const BYTES: &str = "{msg} {spinner} {bytes}, {bytes_per_sec}";
 const COUNT: &str = "{msg} {bar:30} {pos} of {len} {prefix}, {per_sec}, {eta} left";
+const COUNT_TOLD: &str = "{prefix} {bar:20} {pos} of {len}, {eta} left; {wide_msg}";
 const TOLD: &str = "{bar:20} {wide_msg}";
 const SPINNER: &str = "{msg} {spinner} {elapsed}";
 

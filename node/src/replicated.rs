@@ -8,7 +8,7 @@ use proto::{NodeId, TesseraId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::schema;
+use crate::{problem::Kind, schema};
 
 /// A tessera that is given to other nodes or brought here from them, or was.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -105,6 +105,12 @@ pub(crate) struct JobOutcome {
     #[serde(default)]
     #[schema(value_type = Vec<schema::TesseraId>)]
     pub(crate) only_here: Vec<TesseraId>,
+    /// What would be better than what is as asked.
+    #[serde(default)]
+    pub(crate) offer: Option<String>,
+    /// Why it failed: the `type` of a problem.
+    #[serde(default)]
+    pub(crate) problem: Option<String>,
 }
 
 /// A tessera of which something is here for others, and stays.
@@ -120,7 +126,7 @@ pub(crate) struct Left {
 }
 
 /// How safe a tessera is.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Guarantee {
     /// How many machines may be lost, whichever these are; absent when something is lost already, or was never kept by
     /// others.
@@ -164,6 +170,28 @@ impl Replication {
     }
 }
 
+impl JobOutcome {
+    /// Of a job of which nothing else is to be told than why it failed.
+    pub(crate) fn failed(kind: Kind, sentence: String) -> Self {
+        Self {
+            sentence,
+            guarantee: None,
+            asked: None,
+            remedies: Vec::new(),
+            turned: Vec::new(),
+            left: Vec::new(),
+            only_here: Vec::new(),
+            offer: None,
+            problem: Some(kind.uri()),
+        }
+    }
+
+    /// Why it failed; [`Kind::Conflict`] where that was not written down, or is what only a later version knows.
+    pub(crate) fn kind(&self) -> Kind {
+        self.problem.as_deref().and_then(Kind::from_uri).unwrap_or(Kind::Conflict)
+    }
+}
+
 impl From<storage::JobState> for JobState {
     fn from(state: storage::JobState) -> Self {
         match state {
@@ -201,6 +229,22 @@ impl From<Told> for JobOutcome {
             turned: turned.map(|one| Turned { node: one.node, reason: one.reason }).collect(),
             left: told.left.into_iter().map(Left::from).collect(),
             only_here: told.only_here,
+            offer: told.offer,
+            problem: told.failure.map(|failure| Kind::from(failure).uri()),
+        }
+    }
+}
+
+impl From<replication::Failure> for Kind {
+    fn from(failure: replication::Failure) -> Self {
+        match failure {
+            replication::Failure::Damaged => Self::Damaged,
+            replication::Failure::NoRoom => Self::InsufficientStorage,
+            replication::Failure::Io => Self::Io,
+            replication::Failure::Newer => Self::NewerVersion,
+            replication::Failure::Busy => Self::Busy,
+            replication::Failure::NotFound => Self::NotFound,
+            replication::Failure::Other => Self::Conflict,
         }
     }
 }
@@ -217,5 +261,38 @@ impl From<replication::Guarantee> for Guarantee {
         let replication::Guarantee { survives, machines, nodes, margin, proven_nodes, oldest_claim_ms } =
             guarantee;
         Self { survives, machines, nodes, margin, proven_nodes, oldest_claim_ms }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit::Exit;
+
+    #[test]
+    fn job_that_failed_ends_with_the_exit_code_of_why() {
+        let check = |told: &str, exit: Exit| {
+            let told = format!(
+                r#"{{"sentence":"it failed","guarantee":null,"asked":null,"remedies":[],"turned":[]{told}}}"#
+            );
+            let outcome = JobOutcome::from(serde_json::from_str::<Told>(&told).unwrap());
+            assert_eq!(outcome.kind().exit(), exit, "{told}");
+        };
+        check(r#","failure":"damaged""#, Exit::Damaged);
+        check(r#","failure":"no_room""#, Exit::Io);
+        check(r#","failure":"io""#, Exit::Io);
+        check(r#","failure":"newer""#, Exit::BadConfig);
+        check(r#","failure":"busy""#, Exit::Busy);
+        check(r#","failure":"not_found""#, Exit::Failure);
+        check(r#","failure":"what a later version knows""#, Exit::Failure);
+        check("", Exit::Failure);
+    }
+
+    #[test]
+    fn problem_of_a_job_is_the_type_of_one_that_is_served() {
+        let outcome = JobOutcome::failed(Kind::from(replication::Failure::Damaged), "it failed".to_owned());
+        assert_eq!(outcome.problem.as_deref(), Some("urn:tesseras:problem:damaged"));
+        let newer = JobOutcome { problem: Some("urn:tesseras:problem:new".to_owned()), ..outcome };
+        assert_eq!(newer.kind(), Kind::Conflict);
     }
 }

@@ -406,8 +406,18 @@ fn claim_of_a_node_that_is_no_peer_any_more_is_no_copy() {
         explained.contains("this machine only") && explained.contains("does not count as a copy")
     };
     assert!(is_a_copy(&explained()), "{}", explained());
+    assert!(explained().contains("has proven some, within the last minute"), "{}", explained());
+    assert!(explained().contains("  - other: fragment"), "{}", explained());
+    let as_json = || json(&ann.node(["explain", &tessera, "--json"]));
+    let told = as_json();
+    let holder = &told["holders"][0];
+    assert_eq!((&holder["node"], &holder["name"]), (&id(&ben).into(), &"other".into()), "{told}");
+    assert_eq!((&holder["indices"], &holder["proven"]), (&json!([0]), &1.into()), "{told}");
+    // It was copied by hand, and not published: nobody is known to be asked to keep it.
+    assert_eq!(told["guarantee"], Value::Null);
     done(&ann, &["block", "other", "--reason", "it lies"]);
     assert!(is_none(&explained()), "{}", explained());
+    assert_eq!(as_json()["holders"], json!([]));
     failed(&ann.node(["prove", &tessera]), 1, "are blocked, or no longer peers");
     assert!(done(&ann, &["attest", &tessera]).contains("no: blocked"));
     done(&ann, &["unblock", "other"]);

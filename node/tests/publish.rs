@@ -54,10 +54,23 @@ fn preserved_files_are_safe_on_three_machines_and_that_is_said_in_one_sentence()
         (&"publish".into(), &"done".into(), &id.into())
     );
     assert_eq!(job["outcome"]["guarantee"]["survives"], 2);
+    assert_eq!(job["outcome"]["problem"], Value::Null);
     let listed = author.node(["jobs"]);
     assert!(stdout(&listed).contains(sentence), "{}", stdout(&listed));
     let explained = author.node(["explain", id]);
-    assert!(stdout(&explained).contains(sentence), "{}", stdout(&explained));
+    let figures = format!("{} (claimed within the last ", sentence.trim_end_matches('.'));
+    assert!(stdout(&explained).contains(&figures), "{}", stdout(&explained));
+    assert!(stdout(&explained).contains(" of each stripe, "), "{}", stdout(&explained));
+    let explained = json(&author.node(["explain", id, "--json"]));
+    assert_eq!(
+        (&explained["guarantee"]["survives"], &explained["guarantee"]["nodes"]),
+        (&2.into(), &3.into())
+    );
+    // Each has a whole copy: one fragment of each stripe.
+    let holders = explained["holders"].as_array().unwrap().iter();
+    let mut indices: Vec<_> = holders.map(|holder| holder["indices"].to_string()).collect();
+    indices.sort();
+    assert_eq!(indices, ["[0]", "[1]", "[2]"], "{explained}");
     let repaired = author.node(["repair"]);
     assert_eq!(repaired.status.code(), Some(0), "{}", stderr(&repaired));
     assert_eq!(stdout(&repaired).trim(), "1 as safe as asked, 0 less safe, 0 not mended.");
@@ -65,6 +78,7 @@ fn preserved_files_are_safe_on_three_machines_and_that_is_said_in_one_sentence()
     let reader = Place::new();
     let _reader = Daemon::start(&reader);
     failed(&reader.node(["fetch", id]), 1, "no other node is known");
+    assert_eq!(jobs(&reader)[0]["outcome"]["problem"], "urn:tesseras:problem:conflict");
     let at = address(&others[0]);
     assert_eq!(reader.node(["peers", "add", &at]).status.code(), Some(0));
     let fetched = reader.node(["fetch", id]);
@@ -96,6 +110,21 @@ fn less_than_asked_ends_with_3_and_says_what_would_mend_it() {
     let json = json(&author.node(["publish", lines[0], "--json"]));
     assert_eq!(json["state"], "degraded");
     assert_eq!(json["outcome"]["asked"], 2);
+}
+
+#[test]
+fn what_is_damaged_here_cannot_be_published_and_ends_with_65() {
+    let (author, other) = (Place::new(), Place::new());
+    let (_a, _o) = (Daemon::start(&author), Daemon::start(&other));
+    introduce(&author, &other);
+    let id = author.keep("letter.txt", b"We went to the sea.");
+    let fragment = author.node(["fragment", "get", &id, "0", "0"]);
+    author.damage(&fragment.stdout);
+    failed(&author.node(["publish", &id]), 65, "is damaged here");
+    let jobs = jobs(&author);
+    let job = jobs.iter().find(|job| job["kind"] == "publish").unwrap();
+    assert_eq!(job["state"], "failed");
+    assert_eq!(job["outcome"]["problem"], "urn:tesseras:problem:damaged");
 }
 
 #[test]

@@ -4,18 +4,20 @@ use std::sync::Arc;
 
 use actors::{
     ActorError,
+    replication::Told,
     storage::{BlobState, Watched, Which, losses},
 };
 use axum::{Json, extract::State};
 use proto::{TesseraId, manifest::Visibility};
 
-use super::{Node, extract::InPath, tesseras};
+use super::{Node, extract::InPath, holders, tesseras};
 use crate::{
     api::{self, Explained, Facts},
     clock,
-    explained::Looks,
+    explained::{Looks, Safety, since},
     human,
     problem::{Kind, Problem},
+    replicated::Guarantee,
     schema::OfTessera,
 };
 
@@ -38,16 +40,20 @@ pub(super) async fn explain(
         row => row?,
     };
     let scrub = node.system.scrub.status().await?;
-    let book = node.system.peers.book();
-    let holders = node.system.storage.records().holders(id).await?;
+    let mut claimed = node.system.storage.records().holders(id).await?;
+    // What this node claims itself is told by what is here.
+    claimed.retain(|holder| holder.node != node.keys.node.id());
     // Nobody asks the others for anything, so they are no copies.
-    let (holders, former): (Vec<_>, Vec<_>) =
-        holders.into_iter().partition(|holder| api::Standing::of(holder.node, &book) == api::Standing::Peer);
+    let (holders, former): (Vec<_>, Vec<_>) = holders::described(&node, claimed)
+        .await?
+        .into_iter()
+        .partition(|holder| holder.standing == api::Standing::Peer);
     let now_ms = i64::try_from(clock::now_ms()).unwrap_or(i64::MAX);
     let damaged_documents = row.damaged_documents;
     let retracted = node.system.storage.records().retraction(id).await?;
     let tessera = tesseras::describe(&node, row).await?;
     let mut facts = Facts {
+        now_ms,
         ok: 0,
         suspect: 0,
         missing: 0,
@@ -59,25 +65,12 @@ pub(super) async fn explain(
         damaged_documents,
         private: tessera.manifest.map(|about| about.visibility == Visibility::Private),
         verified_in_ms: scrub.outlook.begins_in_ms,
-        holders: holders.len() as u64,
-        claimed_ms: holders.iter().map(|holder| since(holder.claimed_at_ms, now_ms)).max().unwrap_or(0),
+        holders,
         former: former.len() as u64,
         adopted_ms: tessera.adopted_at_ms.map(|at_ms| since(at_ms, now_ms)),
         retracted_ms: retracted.map(|known| since(known.at_ms, now_ms)),
-        safety: node
-            .system
-            .replication
-            .safety(id)
-            .await?
-            .map(|told| (told.sentence.clone(), told.is_as_asked())),
+        safety: node.system.replication.safety(id).await?.map(Safety::from),
         watched: watched(&node, id, now_ms).await?,
-        proven: holders.iter().filter(|holder| holder.proven > 0).count() as u64,
-        proven_ms: holders
-            .iter()
-            .filter_map(|holder| holder.proven_at_ms)
-            .map(|at_ms| since(at_ms, now_ms))
-            .min()
-            .unwrap_or(0),
     };
     count(&node, id, now_ms, &mut facts).await?;
     Ok(Json(Explained::new(&facts)))
@@ -109,6 +102,14 @@ async fn count(node: &Node, id: TesseraId, now_ms: i64, facts: &mut Facts) -> Re
         }
     }
     Ok(())
+}
+
+impl From<Told> for Safety {
+    fn from(told: Told) -> Self {
+        let is_as_asked = told.is_as_asked();
+        let Told { sentence, remedies, guarantee, .. } = told;
+        Self { sentence, is_as_asked, remedies, guarantee: guarantee.map(Guarantee::from) }
+    }
 }
 
 /// When this node looks at what others keep of it.
@@ -152,11 +153,6 @@ pub(super) async fn cache(State(node): State<Arc<Node>>) -> Result<Json<api::Cac
 
 fn behind(stripe: u32, index: u16) -> (u32, u16) {
     index.checked_add(1).map_or((stripe.saturating_add(1), 0), |index| (stripe, index))
-}
-
-/// Never negative: clocks are set.
-fn since(at_ms: i64, now_ms: i64) -> u64 {
-    u64::try_from(now_ms.saturating_sub(at_ms)).unwrap_or(0)
 }
 
 const PAGE: u32 = 4096;

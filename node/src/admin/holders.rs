@@ -30,14 +30,22 @@ pub(super) async fn list(
     State(node): State<Arc<Node>>,
     InPath(tessera): InPath<TesseraId>,
 ) -> Result<Json<Vec<api::Holder>>, Problem> {
-    let records = node.system.storage.records();
-    let (holders, peers) = (claimants(&records, tessera).await?, records.peers().await?);
+    let holders = claimants(&node.system.storage.records(), tessera).await?;
+    Ok(Json(described(&node, holders).await?))
+}
+
+/// With what each is called here, and whether what it claims counts as a copy.
+pub(super) async fn described(
+    node: &Node,
+    holders: Vec<storage::Holder>,
+) -> Result<Vec<api::Holder>, ActorError> {
+    let peers = node.system.storage.records().peers().await?;
     let name = |id| peers.iter().find(|peer| peer.node == id).and_then(|peer| peer.name.clone());
     let book = node.system.peers.book();
     let described = |holder: storage::Holder| {
         api::Holder::new(holder, name(holder.node), api::Standing::of(holder.node, &book))
     };
-    Ok(Json(holders.into_iter().map(described).collect()))
+    Ok(holders.into_iter().map(described).collect())
 }
 
 /// Asks another node what it holds of a tessera, and compares every checksum with the layout

@@ -4,7 +4,7 @@ use hyper::Method;
 
 use super::{Context, target::Subject};
 use crate::{
-    api::{Cache, Explained, NodeExplained},
+    api::{Cache, Explained, Holder, NodeExplained},
     client::path,
     exit::Exit,
     explained::Finding,
@@ -39,7 +39,7 @@ impl Explain {
                     return Ok(Exit::Ok);
                 }
                 let word = if explained.whole { ("whole", Tone::Good) } else { ("hurt", Tone::Bad) };
-                show(context, &id, word, &explained.verdict, &explained.findings)?;
+                show(context, &id, word, &explained.verdict, &explained.findings, &explained.holders)?;
             }
             Subject::Node(node) => {
                 let id = node.find(&client).await?.to_string();
@@ -49,28 +49,66 @@ impl Explain {
                     return Ok(Exit::Ok);
                 }
                 let word = if explained.good { ("good", Tone::Good) } else { ("of no use", Tone::Doubtful) };
-                show(context, &id, word, &explained.verdict, &explained.findings)?;
+                show(context, &id, word, &explained.verdict, &explained.findings, &[])?;
             }
         }
         Ok(Exit::Ok)
     }
 }
 
+/// What is found, one by one, and who claims to hold some of it where that is said.
 fn show(
     context: &Context,
     id: &str,
     (word, tone): (&str, Tone),
     verdict: &str,
     findings: &[Finding],
+    holders: &[Holder],
 ) -> Result<(), Failure> {
     context.output.judged(word, word.len(), tone, verdict)?;
     for finding in findings {
         context.output.line(format!("- {}", finding.what))?;
+        if finding.is_about_holders() {
+            for holder in holders {
+                context.output.line(format!("  - {}", claim(holder, human::ago)))?;
+            }
+        }
         if let Some(remedy) = &finding.remedy {
             context.output.line(format!("  {}", remedy.replace("ID", id)))?;
         }
     }
     Ok(())
+}
+
+/// Who claims what, how long ago, and when it last proved any of it.
+fn claim(holder: &Holder, ago: impl Fn(i64) -> String) -> String {
+    let who = holder.name.clone().unwrap_or_else(|| holder.node.to_string());
+    let all = human::fragments(holder.claimed);
+    let what = match holder.indices.as_slice() {
+        // A daemon of an earlier version does not say which.
+        [] => all,
+        [index] => format!("fragment {index} of each stripe, {all} in all"),
+        indices => format!("fragments {} of each stripe, {all} in all", listed(indices)),
+    };
+    let proven = match holder.proven_at_ms {
+        Some(at_ms) => format!("last proven {}", ago(at_ms)),
+        None => "never proven".to_owned(),
+    };
+    format!("{who}: {what}; claimed {}, {proven}", ago(holder.claimed_at_ms))
+}
+
+/// Ascending numbers as people list them: `0, 3 and 5 to 9`.
+fn listed(numbers: &[u16]) -> String {
+    let runs = numbers.chunk_by(|one, next| one.checked_add(1) == Some(*next)).flat_map(|run| match run {
+        [first, _, .., last] => vec![format!("{first} to {last}")],
+        few => few.iter().map(ToString::to_string).collect(),
+    });
+    let mut runs: Vec<_> = runs.collect();
+    match (runs.pop(), runs.join(", ")) {
+        (Some(last), before) if before.is_empty() => last,
+        (Some(last), before) => format!("{before} and {last}"),
+        (None, _) => String::new(),
+    }
 }
 
 impl ShowCache {
@@ -85,5 +123,51 @@ impl ShowCache {
             context.output.fields(&fields)?;
         }
         Ok(Exit::Ok)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::NodeId;
+
+    use super::*;
+    use crate::api::Standing;
+
+    #[test]
+    fn numbers_are_listed_and_runs_of_them_are_told_by_their_ends() {
+        let check = |numbers: &[u16], expected: &str| assert_eq!(listed(numbers), expected);
+        check(&[], "");
+        check(&[7], "7");
+        check(&[0, 3], "0 and 3");
+        check(&[0, 1], "0 and 1");
+        check(&[0, 1, 2], "0 to 2");
+        check(&[0, 3, 5, 6, 7, 8, 9], "0, 3 and 5 to 9");
+        check(&[0, 1, 2, 31], "0 to 2 and 31");
+    }
+
+    #[test]
+    fn claim_of_a_holder_is_told_with_its_fragments_and_their_ages() {
+        let check = |holder: &Holder, expected: &str| {
+            assert_eq!(claim(holder, |at_ms| format!("{at_ms} ms ago")), expected);
+        };
+        let node = NodeId::from_bytes([1; 32]);
+        let holder = Holder {
+            node,
+            name: Some("ben".to_owned()),
+            standing: Standing::Peer,
+            claimed: 12,
+            indices: vec![0, 3],
+            claimed_at_ms: 5,
+            proven: 2,
+            proven_at_ms: Some(7),
+        };
+        check(
+            &holder,
+            "ben: fragments 0 and 3 of each stripe, 12 fragments in all; claimed 5 ms ago, last proven 7 ms ago",
+        );
+        let copy = Holder { claimed: 1, indices: vec![2], proven: 0, proven_at_ms: None, ..holder.clone() };
+        check(&copy, "ben: fragment 2 of each stripe, 1 fragment in all; claimed 5 ms ago, never proven");
+        let old = Holder { name: None, indices: Vec::new(), ..holder };
+        check(&old, &format!("{node}: 12 fragments; claimed 5 ms ago, last proven 7 ms ago"));
     }
 }

@@ -84,7 +84,8 @@ fn replications(jobs: &[(&str, &Replication)]) -> Table<6> {
     table
 }
 
-fn far(progress: JobProgress) -> String {
+/// How far a job is that is under way.
+pub(super) fn far(progress: JobProgress) -> String {
     let doing = doing(progress.step);
     match progress.total_bytes {
         0 => doing.to_owned(),

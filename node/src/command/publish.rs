@@ -104,7 +104,8 @@ pub(super) async fn run(context: &Context, client: &Client, at: &str, detach: bo
     told(context, &ended)
 }
 
-/// Waits for the end of a job, and shows how far it is.
+/// Waits for the end of a job, and shows how far it is. Fails with [`Kind::NotFound`] when it has ended, and what came of it is
+/// not known any more.
 pub(super) async fn watch(client: &Client, mut job: Job) -> Result<Job, Failure> {
     let at = path(["v1", "jobs", &replicated(&job)?.id.to_string()]);
     let mut bar: Option<(JobStep, ProgressBar)> = None;
@@ -115,7 +116,12 @@ pub(super) async fn watch(client: &Client, mut job: Job) -> Result<Job, Failure>
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LOOK_AGAIN);
-        job = client.get(&at).await?;
+        job = match client.get(&at).await {
+            Err(Failure::Problem(problem)) if problem.kind() == Kind::NotFound => {
+                return Err(forgotten(replicated(&job)?));
+            }
+            job => job?,
+        };
     }
     if let Some((_, bar)) = bar {
         bar.finish_and_clear();
@@ -126,6 +132,16 @@ pub(super) async fn watch(client: &Client, mut job: Job) -> Result<Job, Failure>
 pub(super) fn replicated(job: &Job) -> Result<&Replication, Failure> {
     let other = || Failure::new(Kind::Internal, "the daemon tells of another job: restart it");
     job.replicated().map(|(_, job)| job).ok_or_else(other)
+}
+
+/// It was under way: of those that have ended the last are kept, and this one is not among them.
+fn forgotten(job: &Replication) -> Failure {
+    let instead = match job.tessera {
+        Some(id) => format!("`explain {id}` says how safe the tessera is"),
+        None => "`status` says how it stands with this node".to_owned(),
+    };
+    let detail = format!("job {} has ended, and what came of it is not known any more: {instead}", job.id);
+    Failure::new(Kind::NotFound, detail)
 }
 
 fn show(bar: &mut Option<(JobStep, ProgressBar)>, progress: JobProgress) {
@@ -155,14 +171,18 @@ pub(super) fn doing(step: JobStep) -> &'static str {
 /// Says what came of it, and what would make it better.
 fn told(context: &Context, job: &Job) -> Result<Exit, Failure> {
     let (is_about_safety, job) = (!matches!(job, Job::Retract(_) | Job::Leave(_)), replicated(job)?);
-    let Some(JobOutcome { sentence, remedies, turned, left, only_here, .. }) = &job.outcome else {
+    let Some(outcome) = &job.outcome else {
         return Err(Failure::new(Kind::Conflict, format!("job {} was given up", job.id)));
     };
+    let JobOutcome { sentence, remedies, turned, left, only_here, offer, .. } = outcome;
     if job.state == JobState::Failed {
-        return Err(Failure::new(Kind::Conflict, sentence.clone()));
+        return Err(Failure::new(outcome.kind(), sentence.clone()));
     }
     if !context.output.json {
         context.output.line(sentence)?;
+    }
+    if let Some(offer) = offer {
+        context.output.remark(&format!("Better: {offer}."));
     }
     for id in only_here {
         context.output.remark(&format!("- {id}: only here"));

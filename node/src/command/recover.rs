@@ -3,10 +3,11 @@
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use config::PeerAddress;
+use indicatif::ProgressBar;
 use proto::{NodeId, TesseraId};
 use serde_json::{Value, json};
 
-use super::{Context, backup::starting, key::read_card, off_thread};
+use super::{Context, backup::starting, jobs::far, key::read_card, off_thread};
 use crate::{
     api::{Answered, Asked, Found, Job, JobState, Recover, Recovering, Status},
     card::Card,
@@ -144,23 +145,29 @@ fn reason(one: &Answered) -> Option<String> {
 
 /// Waits for all jobs. Returns those that could not be brought back, and why.
 async fn wait(client: &Client, tesseras: &[Found]) -> Result<BTreeMap<TesseraId, String>, Failure> {
-    let bar = progress::count("bringing back", "tesserae");
+    let bar = progress::count_told("bringing back tesserae");
     bar.set_length(tesseras.len() as u64);
     let mut missing = BTreeMap::new();
     for one in tesseras {
         if let Some(job) = one.job
-            && let Some(why) = ended(client, one.tessera, job).await?
+            && let Some(why) = ended(client, one.tessera, job, &bar).await?
         {
             missing.insert(one.tessera, why);
         }
+        bar.set_message("");
         bar.inc(1);
     }
     bar.finish_and_clear();
     Ok(missing)
 }
 
-/// Waits for the end of a job, and says why it has failed if so.
-async fn ended(client: &Client, tessera: TesseraId, job: u64) -> Result<Option<String>, Failure> {
+/// Waits for the end of a job, and says why it has failed if so. Of one that is under way the bar says how much has come.
+async fn ended(
+    client: &Client,
+    tessera: TesseraId,
+    job: u64,
+    bar: &ProgressBar,
+) -> Result<Option<String>, Failure> {
     let at = path(["v1", "jobs", &job.to_string()]);
     let mut pause = LOOK_FIRST;
     loop {
@@ -174,10 +181,10 @@ async fn ended(client: &Client, tessera: TesseraId, job: u64) -> Result<Option<S
             }
             Err(failure) => return Err(failure),
         };
-        match job.replicated().map(|(_, job)| (job.state, &job.outcome)) {
-            Some((JobState::Pending, _)) => {}
-            Some((JobState::Done | JobState::Degraded, _)) => return Ok(None),
-            Some((_, Some(outcome))) => return Ok(Some(outcome.sentence.clone())),
+        match job.replicated().map(|(_, job)| (job.state, &job.outcome, job.progress)) {
+            Some((JobState::Pending, _, progress)) => bar.set_message(progress.map_or_else(String::new, far)),
+            Some((JobState::Done | JobState::Degraded, ..)) => return Ok(None),
+            Some((_, Some(outcome), _)) => return Ok(Some(outcome.sentence.clone())),
             _ => return Ok(Some("it was given up".to_owned())),
         }
         tokio::time::sleep(pause).await;

@@ -8,10 +8,11 @@ use super::{
     target::Target,
 };
 use crate::{
-    api::{Job, JobState},
+    api::{Job, JobOutcome, JobState, Replication},
     client::{Client, path},
     exit::Exit,
     failure::Failure,
+    problem::Kind,
     progress,
 };
 
@@ -52,7 +53,7 @@ impl Repair {
         bar.set_length(begun.len() as u64);
         let mut ended = Vec::with_capacity(begun.len());
         for job in begun {
-            ended.push(watch(client, job).await?);
+            ended.push(end(client, job).await?);
             bar.inc(1);
         }
         bar.finish_and_clear();
@@ -60,6 +61,19 @@ impl Repair {
             context.output.json(&ended)?;
         }
         told(context, &ended)
+    }
+}
+
+/// Waits for the end of one of many. What came of it may not be known any more: that ends it as if it had failed, and not the
+/// others.
+async fn end(client: &Client, job: Job) -> Result<Job, Failure> {
+    let begun = replicated(&job)?.clone();
+    match watch(client, job).await {
+        Err(Failure::Problem(problem)) if problem.kind() == Kind::NotFound => {
+            let outcome = Some(JobOutcome::failed(Kind::NotFound, problem.detail));
+            Ok(Job::Repair(Replication { state: JobState::Failed, progress: None, outcome, ..begun }))
+        }
+        ended => ended,
     }
 }
 
