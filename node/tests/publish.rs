@@ -7,6 +7,7 @@ mod common;
 use std::fs;
 
 use common::{Daemon, Place, failed, json, stderr, stdout};
+use rustix::process::Signal;
 use serde_json::Value;
 
 /// Makes two nodes known to each other.
@@ -125,6 +126,68 @@ fn what_is_damaged_here_cannot_be_published_and_ends_with_65() {
     let job = jobs.iter().find(|job| job["kind"] == "publish").unwrap();
     assert_eq!(job["state"], "failed");
     assert_eq!(job["outcome"]["problem"], "urn:tesseras:problem:damaged");
+}
+
+/// Starts a daemon at a port that stays the same.
+fn at_port(place: &Place, port: u16) -> Daemon<'_> {
+    let mut command = place.command(["run"]);
+    command.env("TESSERAS_NODE__LISTEN_ADDR", format!("127.0.0.1:{port}"));
+    // Then they see soon that the other has gone.
+    command.env("TESSERAS_PERFORMANCE__POOL_IDLE_TIMEOUT_SECS", "2");
+    Daemon::started(place, command)
+}
+
+/// A port that nobody has.
+fn free_port() -> u16 {
+    std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Kills the daemon of a place as soon as its newest job has done something, three times, and returns the one that is left.
+fn killed_while_it_works(place: &Place, port: u16) -> Daemon<'_> {
+    let mut daemon = at_port(place, port);
+    for _ in 0..3 {
+        daemon.until(|| {
+            let newest = jobs(place).remove(0);
+            newest["state"] != "pending" || newest["progress"]["done_bytes"].as_u64() > Some(0)
+        });
+        daemon.signal(Signal::KILL);
+        daemon.wait();
+        daemon = at_port(place, port);
+    }
+    daemon.until(|| jobs(place)[0]["state"] != "pending");
+    let newest = jobs(place).remove(0);
+    assert_eq!(newest["state"], "done", "{newest} {}", daemon.log());
+    daemon
+}
+
+#[test]
+fn publisher_and_fetcher_go_on_after_each_kill_9() {
+    let author = Place::new();
+    let others: Vec<_> = (0..4).map(|_| Place::new()).collect();
+    let port = free_port();
+    let daemon = at_port(&author, port);
+    let _others: Vec<_> = others.iter().map(|other| at_port(other, free_port())).collect();
+    others.iter().for_each(|other| introduce(&author, other));
+    let film = author.path().join("film.mkv");
+    let bytes: Vec<u8> =
+        (0..3_000_000_u32).flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    fs::write(&film, &bytes).unwrap();
+    let created = author.node(["create", film.to_str().unwrap(), "--public"]);
+    let id = stdout(&created).trim().to_owned();
+    assert_eq!(author.node(["publish", &id, "--detach"]).status.code(), Some(0));
+    drop(daemon);
+    let _author = killed_while_it_works(&author, port);
+    let explained = json(&author.node(["explain", &id, "--json"]));
+    assert_eq!(explained["guarantee"]["survives"], 2, "{explained}");
+
+    let reader = Place::new();
+    let daemon = Daemon::start(&reader);
+    assert_eq!(reader.node(["peers", "add", &address(&others[0])]).status.code(), Some(0));
+    assert_eq!(reader.node(["fetch", &id, "--detach"]).status.code(), Some(0));
+    drop(daemon);
+    let _daemon = killed_while_it_works(&reader, free_port());
+    let film = reader.node(["cat", &id, "film.mkv"]);
+    assert!(film.stdout == bytes, "{}", stderr(&film));
 }
 
 #[test]

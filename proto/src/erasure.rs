@@ -201,7 +201,7 @@ fn pick(
     let (Some(expected), Some(Some(bytes))) = (checksums.get(at), rebuilt.get(at)) else {
         return Err(outside(index));
     };
-    Fragment::check(*expected, bytes.clone()).map_err(|_| {
+    Fragment::check_to_keep(*expected, bytes.clone()).map_err(|_| {
         ProtoError::malformed(
             "layout",
             format!("fragment {index} does not follow from the others of its stripe"),

@@ -51,7 +51,7 @@ use tokio::{
 
 pub use book::{Known, PeerBook};
 pub use handle::ConnPoolHandle;
-pub(crate) use limits::INBOUND_MAX;
+pub(crate) use limits::{INBOUND_MAX, KEEP_ALIVE};
 pub use link::{Close, Lease};
 pub use message::{ConnectionStatus, Inbound, PoolStatus, WaitingStatus};
 pub use trouble::PeerTrouble;

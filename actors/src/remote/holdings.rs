@@ -101,7 +101,7 @@ impl Remote {
         self.judged(
             node,
             match told.answer {
-                Answer::Fragment { .. } => Fragment::check(checksum, told.bytes).map_err(lied),
+                Answer::Fragment { .. } => Fragment::check_to_keep(checksum, told.bytes).map_err(lied),
                 answer => Err(unexpected(&answer)),
             },
         )

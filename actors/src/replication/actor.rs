@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use proto::TesseraId;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::{
-    sync::{Notify, Semaphore, mpsc, mpsc::error::SendError, watch},
+    sync::{Notify, OnceCell, Semaphore, mpsc, mpsc::error::SendError, watch},
     task::JoinSet,
 };
 
@@ -39,6 +39,8 @@ pub(super) struct State {
     /// What was asked for before that.
     waiting: Vec<(Order, Slot, Reply<ReplicationJob>)>,
     under_way: BTreeMap<u64, UnderWay>,
+    /// Set as soon as those have been waited for that were there before the start.
+    arrived: Arc<OnceCell<()>>,
     /// How many jobs may run at a time.
     turns: Arc<Semaphore>,
     /// Has the sweep look whether there is anything to do.
@@ -51,8 +53,8 @@ pub(super) struct State {
 enum Begins {
     /// It was written down before.
     Again,
-    /// The sweep has found that it is needed; as long as it runs it is one of a few.
-    ByItself(Mending),
+    /// The sweep has found that it is needed; since when; as long as it runs it is one of a few.
+    ByItself(Option<i64>, Mending),
     /// Somebody asks for it.
     Asked(Slot, Reply<ReplicationJob>),
 }
@@ -78,6 +80,7 @@ impl Actor for ReplicationActor {
             next_id: None,
             waiting: Vec::new(),
             under_way: BTreeMap::new(),
+            arrived: Arc::default(),
             turns: Arc::new(Semaphore::new(JOBS_RUNNING_MAX)),
             wake: Arc::default(),
             tasks: JoinSet::new(),
@@ -104,7 +107,9 @@ impl Actor for ReplicationActor {
             ReplicationMsg::Safety { tessera, slot, reply } => state.safety(tessera, slot, reply),
             ReplicationMsg::Recoverable { slot, reply } => state.recoverable(slot, reply),
             ReplicationMsg::Cancel { id, slot, reply } => state.cancel(id, slot, reply),
-            ReplicationMsg::Mend { tessera, mending } => state.mend(&me, tessera, mending),
+            ReplicationMsg::Mend { tessera, since_ms, mending } => {
+                state.mend(&me, tessera, Begins::ByItself(since_ms, mending));
+            }
             ReplicationMsg::Ended { id } => state.ended(id),
             ReplicationMsg::Ping(reply) => drop(reply.send(())),
             #[cfg(feature = "faults")]
@@ -185,14 +190,14 @@ impl State {
     }
 
     /// Mends a tessera, unless that is being done.
-    fn mend(&mut self, me: &ActorRef<ReplicationMsg>, tessera: TesseraId, mending: Mending) {
+    fn mend(&mut self, me: &ActorRef<ReplicationMsg>, tessera: TesseraId, begins: Begins) {
         let is_it = |one: &UnderWay| one.of == (JobKind::Repair, tessera);
         if !self.under_way.values().any(is_it)
             && let Some(id) = self.next_id
         {
             let job = self.new_job(id, Order { kind: JobKind::Repair, tessera });
             tracing::info!(job = id, %tessera, "too much of it is lost: it is mended");
-            self.run(me, job, Begins::ByItself(mending));
+            self.run(me, job, begins);
         }
     }
 
@@ -218,12 +223,13 @@ impl State {
         let ended = Ended { me: me.clone(), id: job.id };
         self.under_way
             .insert(job.id, UnderWay { of: (job.kind, job.tessera), progress: seen, words: sender.clone() });
-        let job = Job { tools: self.tools.clone(), job, words, progress, turns };
+        let job = Job { tools: self.tools.clone(), job, words, progress, turns, missed_since_ms: None };
+        let arrived = self.arrived.clone();
         self.tasks.spawn(async move {
             match begins {
-                Begins::Again => job.go_on().await,
-                Begins::ByItself(mending) => {
-                    job.begin_by_itself().await;
+                Begins::Again => job.go_on(arrived).await,
+                Begins::ByItself(since_ms, mending) => {
+                    job.begin_by_itself(since_ms).await;
                     drop(mending);
                 }
                 Begins::Asked(slot, reply) => {

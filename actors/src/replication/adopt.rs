@@ -16,7 +16,7 @@ use super::{
     fetch::fetch,
     message::{Progress, Step},
     own::claim_ours,
-    repair::{gone, placed},
+    repair::{gone, look_for, placed},
     retract,
     sources::{Located, Waits, find, find_among, own_manifest},
     standing::{Operators, Since, found},
@@ -120,11 +120,7 @@ impl Ward<'_> {
         records.note(vec![Note::Placement(KeptPlacement::from(newest))]).await?;
         let (us, book) = (tools.peers.us(), tools.peers.book());
         let holders: Vec<NodeId> = placement.holders.iter().flatten().copied().collect();
-        let unknown = holders.iter().copied().filter(|node| *node != us && !book.peers.contains_key(node));
-        let unknown: Vec<NodeId> = unknown.collect();
-        if !unknown.is_empty() {
-            tools.peers.look_around(&tools.remote, holders.clone(), &unknown, ASKED_MAX).await?;
-        }
+        look_for(tools, placement).await?;
         let lost = gone(tools, layout.tessera(), placement).await?.all();
         let mut operators = Operators::new(us, &tools.peers.book());
         operators.only(&placement.holders);
@@ -170,8 +166,6 @@ impl Ward<'_> {
 
 /// How long a holder may take to answer.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
-/// Nodes that are asked where holders are.
-const ASKED_MAX: usize = 32;
 /// How long it is watched how a holder mends it: what takes longer goes on without that.
 pub(super) const MENDED_WITHIN: Duration = Duration::from_secs(30);
 const LOOK_AGAIN: Duration = Duration::from_secs(1);

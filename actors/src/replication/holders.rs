@@ -14,9 +14,6 @@ use super::told::Turned;
 pub(super) struct Indices(u32);
 
 impl Indices {
-    /// Every one that a stripe may have.
-    pub(super) const ALL: Self = Self(u32::MAX);
-
     pub(super) fn contains(self, index: u16) -> bool {
         1_u32.checked_shl(index.into()).is_some_and(|bit| self.0 & bit != 0)
     }
@@ -27,6 +24,15 @@ impl Indices {
 }
 
 const _: () = assert!(proto::limits::STRIPE_TOTAL_MAX as u32 <= u32::BITS);
+
+/// Holders of before that keep nothing for now.
+#[derive(Debug, Default)]
+pub(super) struct Lost {
+    /// All of them, and why.
+    pub(super) turned: Vec<Turned>,
+    /// Those of them that are replaced by nobody: they have just been there.
+    pub(super) awaited: BTreeSet<NodeId>,
+}
 
 /// The holders of a tessera while it is being published.
 #[derive(Debug)]
@@ -48,23 +54,27 @@ pub(super) struct Holders {
 
 impl Holders {
     /// Of stripes with so many data and parity fragments. Those that were placed before stay; what the lost ones among them kept,
-    /// and every other index, is given to a candidate. Of what some keep twice as much is spread, if that is wanted, as there are
+    /// unless they are awaited, and every other index, is given to a candidate. Of what some keep twice as much is spread, if that is wanted, as there are
     /// candidates that keep nothing.
     pub(super) fn new(
         tessera: TesseraId,
         (data, parity): (u16, u16),
         candidates: Vec<Candidate>,
         before: &[Option<NodeId>],
-        lost: &[Turned],
+        lost: &Lost,
         spreads: bool,
     ) -> Self {
         let width = usize::from(data + parity);
         let mut former: Vec<_> = before.iter().copied().take(width).collect();
         former.resize(width, None);
-        let turned = lost.iter().map(|one| (one.node, one.reason.clone()));
+        let mut open = Indices::default();
+        let is_awaited = |node: &NodeId| lost.awaited.contains(node);
+        let open_ones = (0..).zip(&former).filter(|(_, holder)| !holder.as_ref().is_some_and(is_awaited));
+        open_ones.for_each(|(index, _)| open.insert(index));
+        let turned = lost.turned.iter().map(|one| (one.node, one.reason.clone()));
         let mut holders = Self {
             tessera,
-            open: Indices::ALL,
+            open,
             by_index: former.clone(),
             former,
             spreads,
@@ -187,7 +197,14 @@ mod tests {
 
     fn holders(k: u16, m: u16, candidates: u8, before: &[Option<NodeId>]) -> Holders {
         let candidates = (1..=candidates).map(|n| Candidate { node: node(n), operator: None, network: None });
-        Holders::new(TesseraId::from_bytes([9; 32]), (k, m), candidates.collect(), before, &[], false)
+        Holders::new(
+            TesseraId::from_bytes([9; 32]),
+            (k, m),
+            candidates.collect(),
+            before,
+            &Lost::default(),
+            false,
+        )
     }
 
     #[test]
@@ -244,7 +261,14 @@ mod tests {
             let candidates =
                 candidates.iter().map(|n| Candidate { node: node(*n), operator: None, network: None });
             let before = before.map(|number| Some(node(number)));
-            Holders::new(TesseraId::from_bytes([9; 32]), (3, 2), candidates.collect(), &before, &[], true)
+            Holders::new(
+                TesseraId::from_bytes([9; 32]),
+                (3, 2),
+                candidates.collect(),
+                &before,
+                &Lost::default(),
+                true,
+            )
         };
         let (crowded, is) =
             ([1, 2, 3, 1, 2], |numbers: [u8; 5]| numbers.map(|number| Some(node(number))).to_vec());
@@ -266,12 +290,14 @@ mod tests {
     fn who_is_lost_is_replaced_and_keeps_what_nobody_takes() {
         let before = [1, 2, 3].map(|number| Some(node(number)));
         let lost: Vec<_> = [2, 3].map(|n| Turned { node: node(n), reason: "away".to_owned() }).to_vec();
-        let with = |k, m, candidates: &[u8]| {
+        let with_awaited = |k, m, candidates: &[u8], awaited: &[NodeId]| {
             let candidates =
                 candidates.iter().map(|n| Candidate { node: node(*n), operator: None, network: None });
             let tessera = TesseraId::from_bytes([9; 32]);
+            let lost = Lost { turned: lost.clone(), awaited: awaited.iter().copied().collect() };
             Holders::new(tessera, (k, m), candidates.collect(), &before, &lost, true)
         };
+        let with = |k, m, candidates: &[u8]| with_awaited(k, m, candidates, &[]);
         // Whoever is cut off from all knows no less of who keeps it afterwards.
         assert_eq!(with(2, 1, &[]).by_index(), before);
         let mut copies = with(1, 2, &[1, 4]);
@@ -282,6 +308,9 @@ mod tests {
         assert_eq!(copies.by_index(), before);
         assert!(!copies.replace());
         assert_eq!(with(2, 1, &[1, 4]).nodes(), [1, 4].map(node).into());
+        let mut awaited = with_awaited(2, 1, &[1, 4], &[node(2)]);
+        assert_eq!(awaited.by_index(), [Some(node(1)), Some(node(2)), Some(node(4))]);
+        assert!(awaited.is_turned(node(2)) && !awaited.replace());
     }
 
     #[test]

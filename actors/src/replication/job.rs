@@ -10,12 +10,12 @@ use std::{
 
 use futures::FutureExt;
 use proto::TesseraId;
-use tokio::sync::{Mutex, Semaphore, mpsc, watch};
+use tokio::sync::{Mutex, OnceCell, Semaphore, mpsc, watch};
 
 use super::{
     Tools, adopt, fetch, leave,
     message::{Progress, Reply},
-    publish, repair, retract,
+    publish, repair, retract, survey,
     told::Told,
 };
 use crate::{
@@ -40,6 +40,8 @@ pub(super) struct Job {
     pub(super) words: mpsc::UnboundedReceiver<Word>,
     pub(super) progress: watch::Sender<Progress>,
     pub(super) turns: Turns,
+    /// Since when it has been missed what is mended, in milliseconds since 1970, if nobody has asked for that.
+    pub(super) missed_since_ms: Option<i64>,
 }
 
 /// What a job waits for before it runs.
@@ -76,7 +78,8 @@ impl Tesserae {
 
 impl Job {
     /// Writes a job down that nobody has asked for, and runs it.
-    pub(super) async fn begin_by_itself(self) {
+    pub(super) async fn begin_by_itself(mut self, since_ms: Option<i64>) {
+        self.missed_since_ms = since_ms;
         match self.write_down().await {
             Ok(()) => self.run().await,
             Err(error) => {
@@ -105,16 +108,14 @@ impl Job {
     }
 
     /// Goes on with what was written down before.
-    pub(super) async fn go_on(self) {
-        if let Err(error) = self.tools.peers.refresh().await {
-            // Just started, nobody is known yet.
-            tracing::warn!(%error, job = self.job.id, "a job goes on, and what is known of other nodes cannot be read");
-        }
+    pub(super) async fn go_on(self, arrived: Arc<OnceCell<()>>) {
+        arrived.get_or_init(|| survey::arrived(&self.tools)).await;
         self.run().await;
     }
 
     async fn run(mut self) {
         let (tools, kind, tessera) = (self.tools.clone(), self.job.kind, self.job.tessera);
+        let since_ms = self.missed_since_ms;
         let Turns { all, of_tessera } = self.turns;
         let (job, words, progress) = (&mut self.job, &mut self.words, &self.progress);
         let began_at_ms = job.began_at_ms;
@@ -127,7 +128,7 @@ impl Job {
             let _turn = if kind == JobKind::Retract { None } else { all.acquire().await.ok() };
             let mut pause = AGAIN_FIRST;
             loop {
-                match do_it(&tools, (kind, tessera, began_at_ms), progress).await {
+                match do_it(&tools, (kind, tessera, began_at_ms), since_ms, progress).await {
                     Err(error) if is_passing(&error) && pause <= AGAIN_LAST => {
                         tracing::info!(%error, %tessera, "a job goes on in a moment");
                         tokio::time::sleep(pause).await;
@@ -173,6 +174,7 @@ impl Job {
 async fn do_it(
     tools: &Tools,
     (kind, tessera, began_at_ms): (JobKind, TesseraId, i64),
+    missed_since_ms: Option<i64>,
     progress: &watch::Sender<Progress>,
 ) -> Result<Told, ActorError> {
     if matches!(kind, JobKind::Publish | JobKind::Relayout | JobKind::Repair) {
@@ -181,7 +183,7 @@ async fn do_it(
     match kind {
         JobKind::Publish => publish::publish(tools, tessera, false, progress).await,
         JobKind::Relayout => publish::publish(tools, tessera, true, progress).await,
-        JobKind::Repair => repair::repair(tools, tessera, progress).await,
+        JobKind::Repair => repair::repair(tools, tessera, missed_since_ms, progress).await,
         JobKind::Fetch => fetch::fetch(tools, tessera, progress).await,
         JobKind::Retract => retract::retract(tools, tessera, progress).await,
         JobKind::Adopt => adopt::adopt(tools, tessera, progress).await,

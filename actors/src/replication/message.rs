@@ -27,8 +27,8 @@ pub(super) enum ReplicationMsg {
     Cancel { id: u64, slot: Slot, reply: Reply<bool> },
     /// How safe a tessera is by what others claim; `None` when nobody says who keeps it.
     Safety { tessera: TesseraId, slot: Slot, reply: Reply<Option<Told>> },
-    /// It is this node's turn to mend a tessera.
-    Mend { tessera: TesseraId, mending: Mending },
+    /// It is this node's turn to mend a tessera, which has needed it since then, in milliseconds since 1970.
+    Mend { tessera: TesseraId, since_ms: Option<i64>, mending: Mending },
     /// What other nodes keep of this node's author.
     Recoverable { slot: Slot, reply: Reply<Recoverable> },
     /// A job has ended, whatever came of it.

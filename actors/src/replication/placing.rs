@@ -19,7 +19,7 @@ use tokio::{sync::watch, time::timeout};
 
 use super::{
     Tools,
-    holders::Holders,
+    holders::{Holders, Lost},
     message::{Progress, Step},
     origin::Origin,
     pages::Pages,
@@ -72,7 +72,7 @@ impl Placing<'_> {
     pub(super) async fn place(
         &self,
         before: Option<&Placement>,
-        lost: &[Turned],
+        lost: &Lost,
         candidates: Vec<Candidate>,
     ) -> Result<Holders, ActorError> {
         let layout = self.layout.layout();

@@ -13,11 +13,12 @@ use tokio::sync::watch;
 use super::{
     Tools, coding,
     copy::Copy,
+    holders::Lost,
     message::{Progress, Step},
     origin::Origin,
     pages::Pages,
     placing::{Placing, Signer, room_needed},
-    repair::{Gone, gone, repair},
+    repair::{Gone, gone},
     retiring::{drop_there, is_outdone, tidy},
     sending::Evidence,
     standing::{self, Operators},
@@ -78,9 +79,6 @@ impl Publication<'_> {
             && let Some(known) = standing::known(self.tools, self.tessera()).await?
             && is_outdone(self.tools, self.author, &known).await?
         {
-            if !self.anew {
-                return repair(self.tools, self.tessera(), self.progress).await;
-            }
             before = self.published().await?;
         }
         let is_first = before.is_none();
@@ -102,7 +100,8 @@ impl Publication<'_> {
         };
         let placing = Placing { evidence, ..self.placing(&layout) };
         let candidates = survey.with_room(self.needed(layout.layout().code()));
-        let holders = placing.place(placement.as_ref(), &liars, candidates).await?;
+        let lost = Lost { turned: liars, awaited: BTreeSet::new() };
+        let holders = placing.place(placement.as_ref(), &lost, candidates).await?;
         turned.extend(holders.turned());
         // What those say who were turned down does not count. Who is only away has it all the same.
         let mut operators = self.operators();

@@ -18,6 +18,7 @@ use super::{
     Tools, adopt,
     copy::Copy,
     gathering::Manners,
+    holders::Lost,
     message::{Progress, Step},
     origin::{Origin, Others},
     own::{claim_ours, is_sound},
@@ -25,22 +26,24 @@ use super::{
     placing::{Placing, Signer, room_needed},
     retract,
     sending::Evidence,
-    sources::{Located, Sources, Waits, find},
+    sources::{Located, Sources, Waits, find, nodes},
     standing::Operators,
     survey::survey,
     told::{Told, Turned},
 };
 use crate::{clock, error::ActorError, remote};
 
-/// Mends a tessera of which something is here.
+/// Mends a tessera of which something is here. Where it has been missed since then what is mended, in milliseconds since 1970, who
+/// has answered later is only away, and is not replaced yet.
 pub(super) async fn repair(
     tools: &Tools,
     tessera: TesseraId,
+    missed_since_ms: Option<i64>,
     progress: &watch::Sender<Progress>,
 ) -> Result<Told, ActorError> {
-    match mend(tools, tessera, progress).await {
+    match mend(tools, tessera, missed_since_ms, progress).await {
         // The copy here has just been found damaged: from now on what is missing comes from others.
-        Err(ActorError::Corrupt { .. }) => mend(tools, tessera, progress).await,
+        Err(ActorError::Corrupt { .. }) => mend(tools, tessera, missed_since_ms, progress).await,
         mended => mended,
     }
 }
@@ -48,6 +51,7 @@ pub(super) async fn repair(
 async fn mend(
     tools: &Tools,
     tessera: TesseraId,
+    missed_since_ms: Option<i64>,
     progress: &watch::Sender<Progress>,
 ) -> Result<Told, ActorError> {
     progress.send_replace(Progress::of(Step::Asking, 0));
@@ -68,6 +72,7 @@ async fn mend(
             return Err(ActorError::Conflict { what });
         }
     };
+    look_for(tools, placement).await?;
     let since_ms = clock::now_ms();
     let taken_back = retract::learn(tools, &sources.manifest, placement.holders.iter().flatten().copied());
     let (gone, survey, taken_back) =
@@ -75,9 +80,9 @@ async fn mend(
     if let Some(told) = taken_back? {
         return Ok(told);
     }
-    let lost = gone?.all();
+    let lost = lost(tools, tessera, gone?, missed_since_ms).await?;
     if survey.present.is_empty() {
-        refuse_alone(placement, us, &lost)?;
+        refuse_alone(placement, us, &lost.turned)?;
     }
     let survey = match signer {
         Signer::Author(_) => survey,
@@ -116,9 +121,29 @@ async fn mend(
     placing.told(&operators, turned, survey.known).await
 }
 
+/// Those that are not to be counted on, and which of them are only away.
+async fn lost(
+    tools: &Tools,
+    tessera: TesseraId,
+    gone: Gone,
+    missed_since_ms: Option<i64>,
+) -> Result<Lost, ActorError> {
+    let mut awaited = BTreeSet::new();
+    if let Some(since_ms) = missed_since_ms {
+        let lately = tools.storage.records().holders(tessera).await?.into_iter();
+        let lately = lately.filter(|one| one.claimed_at_ms >= since_ms && is_one(&gone.silent, one.node));
+        awaited.extend(lately.map(|one| one.node));
+    }
+    Ok(Lost { turned: gone.all(), awaited })
+}
+
+fn is_one(of: &[Turned], node: NodeId) -> bool {
+    of.iter().any(|one| one.node == node)
+}
+
 /// Errors with [`ActorError::Conflict`] when no holder is there: whoever is cut off from all knows of none that is lost.
 fn refuse_alone(placement: &Placement, us: NodeId, lost: &[Turned]) -> Result<(), ActorError> {
-    let is_lost = |node: NodeId| node == us || lost.iter().any(|one| one.node == node);
+    let is_lost = |node: NodeId| node == us || is_one(lost, node);
     if !placement.holders.iter().flatten().all(|node| is_lost(*node)) {
         return Ok(());
     }
@@ -141,6 +166,20 @@ pub(super) fn placed(
         what: format!("nobody says who keeps {tessera}: its author publishes it first"),
     };
     newest.map(|(located, signed)| (located.clone(), signed.clone())).ok_or_else(unknown)
+}
+
+/// Learns from those that are known where holders are that are not: who cannot be asked would be taken for lost.
+pub(super) async fn look_for(tools: &Tools, placement: &Placement) -> Result<(), ActorError> {
+    let (us, book) = (tools.peers.us(), tools.peers.book());
+    let is_unknown = |node: &NodeId| *node != us && !book.peers.contains_key(node);
+    let unknown: Vec<_> = placement.holders.iter().flatten().copied().filter(is_unknown).collect();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    // Holders first: they have to do with the same people.
+    let mut among: Vec<_> = placement.holders.iter().flatten().copied().collect();
+    among.extend(nodes(tools));
+    tools.peers.look_around(&tools.remote, among, &unknown, ASKED_MAX).await.map(drop)
 }
 
 /// The holders of a tessera that are not to be counted on.
@@ -229,6 +268,8 @@ async fn origin(tools: &Tools, sources: Sources, located: Located) -> Result<Ori
     Ok(Origin::Others(Box::new(Others { manifest: sources.manifest, located, manners })))
 }
 
+/// Nodes that are asked where holders are.
+const ASKED_MAX: usize = 32;
 /// How long a holder may take to say what it has.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 /// How long one that is doubted may take to show a piece.

@@ -14,6 +14,10 @@ use proto::{
 use tokio::time::timeout;
 
 use super::{Tools, told::Turned};
+use crate::{
+    conn_pool::{KEEP_ALIVE, PeerTrouble},
+    error::ActorError,
+};
 
 /// A node that was asked and is there.
 #[derive(Debug, Clone, Copy)]
@@ -90,6 +94,29 @@ pub(super) async fn survey(tools: &Tools, tessera: TesseraId) -> Survey {
     survey
 }
 
+/// Waits, for a while, for those that the operator wants and that have to dial this node, as they are behind a router: after a start
+/// none of them is connected, and what goes on before that takes all of them for lost.
+pub(super) async fn arrived(tools: &Tools) {
+    if let Err(error) = tools.peers.refresh().await {
+        tracing::warn!(%error, "jobs go on, and what is known of other nodes cannot be read");
+    }
+    let deadline = Instant::now() + ARRIVED_WITHIN;
+    let has_to_dial = |node: NodeId| async move {
+        let asked = tools.remote.hello(node, false, None).await;
+        matches!(asked, Err(ActorError::Peer { trouble: PeerTrouble::NoAddress, .. }))
+    };
+    loop {
+        let book = tools.peers.book();
+        let wanted: Vec<_> = book.peers.keys().filter(|node| book.is_wanted(**node)).copied().collect();
+        let missing = stream::iter(wanted).map(has_to_dial).buffer_unordered(ASKED_AT_ONCE);
+        let any = missing.any(|is_missing| async move { is_missing });
+        match timeout(deadline.saturating_duration_since(Instant::now()), any).await {
+            Ok(true) => tokio::time::sleep(ASKED_AGAIN).await,
+            _ => return,
+        }
+    }
+}
+
 async fn ask(tools: &Tools, node: NodeId) -> Result<Present, Turned> {
     if let Some(present) = tools.heard.lately(node) {
         return Ok(present);
@@ -106,7 +133,7 @@ async fn ask(tools: &Tools, node: NodeId) -> Result<Present, Turned> {
     };
     let because = |reason: String| Turned { node, reason };
     match timeout(PATIENCE, asked).await {
-        Ok(asked) => asked.map_err(|error: crate::error::ActorError| because(error.to_string())),
+        Ok(asked) => asked.map_err(|error: ActorError| because(error.to_string())),
         Err(_) => Err(because(format!("it did not answer within {} s", PATIENCE.as_secs()))),
     }
 }
@@ -114,6 +141,10 @@ async fn ask(tools: &Tools, node: NodeId) -> Result<Present, Turned> {
 /// Twice as many as the widest stripe has fragments: some of them will have no room.
 const ENOUGH: usize = 2 * proto::limits::STRIPE_TOTAL_MAX as usize;
 const ASKED_AT_ONCE: usize = 16;
+/// How long those are waited for that have to dial this node after a start: it takes them up to [`KEEP_ALIVE`] to see that it was
+/// away, and then some to dial. And how often it is looked who is there.
+const ARRIVED_WITHIN: Duration = KEEP_ALIVE.saturating_mul(2);
+const ASKED_AGAIN: Duration = Duration::from_millis(500);
 /// How long an answer counts.
 const HEARD_FOR: Duration = Duration::from_secs(1);
 /// How long a node may take to say that it is there.

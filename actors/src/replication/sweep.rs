@@ -28,6 +28,7 @@ use crate::{
     clock,
     conn_pool::{self, PeerBook},
     error::ActorError,
+    remote::Unproven,
     storage::{Note, RepairAllowance, Watched, Which},
 };
 
@@ -343,15 +344,26 @@ impl Sweep<'_> {
             .into_iter()
             .filter(|(node, at_ms)| !(before_ms..=now_ms).contains(at_ms) || doubted.contains(node));
         let checksums = tools.storage.checksums_door();
-        let prove = |(node, _)| {
+        let long_ago_ms = now_ms.saturating_sub(clock::ms(tools.prove_within));
+        let prove = |(node, at_ms)| {
             let proof = tools.remote.prove_one(&records, &checksums, node, tessera);
             async move {
-                if let Ok(Err(unproven)) = timeout(PROVEN_WITHIN, proof).await {
-                    tracing::info!(%node, %tessera, error = %unproven.error, "a holder has not proven what it claims");
-                }
+                let why = match timeout(PROVEN_WITHIN, proof).await {
+                    Ok(Ok(_)) => return None,
+                    Ok(Err(Unproven { error: error @ ActorError::Peer { .. }, .. })) => error.to_string(),
+                    // What is wrong here says nothing of it.
+                    Ok(Err(_)) => return None,
+                    Err(_) => format!("it did not answer within {} s", PROVEN_WITHIN.as_secs()),
+                };
+                tracing::info!(%node, %tessera, why, "a holder has not proven what it claims");
+                // It answers, and has put that off for as long as a proof counts.
+                (at_ms < long_ago_ms).then_some(Note::Doubted { holder: node, tessera, at_ms: now_ms })
             }
         };
-        join_all(asked.map(prove)).await;
+        let doubts: Vec<_> = join_all(asked.map(prove)).await.into_iter().flatten().collect();
+        if !doubts.is_empty() {
+            records.note(doubts).await?;
+        }
         Ok(proven().await?.into_iter().map(|(_, at_ms)| at_ms).min())
     }
 
@@ -378,7 +390,8 @@ impl Sweep<'_> {
                 .note(vec![Note::Looked(Watched { below_since_ms: None, due_at_ms: None, ..now })])
                 .await?;
             let mending = tools.spending.begin(now.repair_bytes, permit);
-            if self.actor.send_message(ReplicationMsg::Mend { tessera: now.tessera, mending }).is_err() {
+            let (tessera, since_ms) = (now.tessera, now.below_since_ms);
+            if self.actor.send_message(ReplicationMsg::Mend { tessera, since_ms, mending }).is_err() {
                 return Ok(());
             }
         }

@@ -70,6 +70,8 @@ async fn author_that_publishes_again_goes_by_what_others_have_mended() {
     assert!(!placement.placement().holders.contains(&Some(nodes[1].id())));
     let known = author.system.replication.safety(tessera.id()).await.unwrap().unwrap();
     assert_eq!(known.sentence, told.sentence, "and it is what has been found");
+    // Whoever has it now has signed for it.
+    agreeing::both_sides_agree(&author, &nodes[2..], &tessera).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -207,6 +209,24 @@ async fn who_has_signed_and_lost_it_is_given_it_again_though_another_is_away() {
     publish(&author, tessera.id()).await;
     assert_eq!(held(&nodes[3], layout.layout()).await, before);
     assert_eq!(held(&nodes[5], layout.layout()).await, [], "who is only away is not replaced");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn holder_that_knows_only_the_author_finds_the_others_before_it_takes_them_for_lost() {
+    let (author, nodes) = network(5).await;
+    let tessera = Tessera::new(&author.author, 1, 200_000);
+    tessera.keep(&author).await;
+    assert_eq!(publish(&author, tessera.id()).await.0, JobState::Done);
+    let (layout, placed) = published(&author, &tessera).await;
+    let before = all_held(&nodes, layout.layout()).await;
+    // It takes nothing from whom it does not know.
+    nodes[1].knows(&nodes[0]).await;
+    assert!(nodes[1].system.drop_for_all(tessera.id()).await.unwrap() > 0);
+    let (state, told) = repair(&nodes[0], tessera.id()).await;
+    assert_eq!(state, JobState::Done, "{told:?}");
+    assert_eq!(all_held(&nodes, layout.layout()).await, before);
+    let kept = nodes[0].system.storage.records().placements(tessera.id()).await.unwrap();
+    assert_eq!(kept[0].signed, *placed.bytes(), "nobody was replaced");
 }
 
 #[tokio::test(flavor = "multi_thread")]

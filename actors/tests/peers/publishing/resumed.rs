@@ -1,6 +1,9 @@
 //! A job goes on where it was, and does nothing twice.
 
-use actors::storage::JobState;
+use actors::{
+    replication::Step,
+    storage::{JobState, Jobs},
+};
 use proto::AccountId;
 
 use super::*;
@@ -67,6 +70,55 @@ async fn publisher_that_is_killed_goes_on_and_both_sides_agree() {
     assert_eq!(state, JobState::Done, "{told:?}");
     assert_eq!(told.sentence, "Safe: survives the loss of any 2 of 4 machines.");
     agreeing::both_sides_agree(&author, &nodes, &tessera).await;
+}
+
+/// Waits until a job has come to a step, or is over.
+async fn until_step(node: &Node, id: u64, step: Step) {
+    let Some(mut progress) = node.system.replication.watch(id).await.unwrap() else { return };
+    while progress.borrow_and_update().step != step {
+        if progress.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn job_that_is_killed_at_any_step_goes_on_and_both_sides_agree() {
+    for step in [Step::Waiting, Step::Asking, Step::Coding, Step::Sending, Step::Finishing] {
+        let (mut author, nodes) = network(4).await;
+        let tessera = Tessera::new(&author.author, 1, 400_000);
+        tessera.keep(&author).await;
+        let job = author.system.replication.publish(tessera.id()).await.unwrap();
+        until_step(&author, job.id, step).await;
+        author.kill_and_start().await;
+        let (state, told) = ended(&author, job.id).await;
+        assert_eq!(state, JobState::Done, "{step:?} {told:?}");
+        // Of the layout under which nothing was published yet there is nothing.
+        agreeing::both_sides_agree(&author, &nodes, &tessera).await;
+
+        let (layout, _) = published(&author, &tessera).await;
+        let before = repairing::all_held(&nodes, layout.layout()).await;
+        assert!(nodes[2].system.drop_for_all(tessera.id()).await.unwrap() > 0);
+        let job = author.system.replication.repair(tessera.id()).await.unwrap();
+        until_step(&author, job.id, step).await;
+        author.kill_and_start().await;
+        let (state, told) = ended(&author, job.id).await;
+        assert_eq!(state, JobState::Done, "{step:?} {told:?}");
+        assert_eq!(repairing::all_held(&nodes, layout.layout()).await, before);
+        assert_eq!(publish(&author, tessera.id()).await.0, JobState::Done);
+        agreeing::both_sides_agree(&author, &nodes, &tessera).await;
+
+        let mut reader = Node::start(50).await;
+        for node in &nodes {
+            reader.knows(node).await;
+        }
+        let job = reader.system.replication.fetch(tessera.id()).await.unwrap();
+        until_step(&reader, job.id, if step == Step::Sending { Step::Receiving } else { step }).await;
+        reader.kill_and_start().await;
+        let (state, told) = ended(&reader, job.id).await;
+        assert_eq!(state, JobState::Done, "{step:?} {told:?}");
+        fetching::is_intact(&reader, &tessera).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

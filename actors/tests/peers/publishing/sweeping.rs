@@ -140,6 +140,27 @@ async fn who_is_away_for_less_than_the_grace_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_goes_away_just_before_something_else_is_mended_is_not_replaced() {
+    let patient = RepairConfig { grace: Duration::from_secs(4), ..soon() };
+    let (author, nodes) = network(5, patient, RepairConfig::default()).await;
+    let (tessera, layout) = published_by(&author, 1).await;
+    let (_, before) = published(&author, &tessera).await;
+    let had = held(&nodes[0], layout.layout()).await;
+    let spare = Node::start(40).await;
+    introduce(&author, &spare).await;
+    author.system.remote.hello(spare.id(), false, None).await.unwrap();
+    assert!(nodes[0].system.drop_for_all(tessera.id()).await.unwrap() > 0);
+    until("it is missed", async || watched(&author, &tessera).await.below_since_ms.is_some()).await;
+    nodes[1].system.clone().drain().await;
+    until("it is mended", async || repairs(&author).await.iter().any(|job| job.state != JobState::Pending))
+        .await;
+    assert_eq!(held(&nodes[0], layout.layout()).await, had);
+    assert_eq!((held(&spare, layout.layout()).await, published(&author, &tessera).await.1), (vec![], before));
+    // From now on that one is missed, and for as long again.
+    until("it is replaced", async || !held(&spare, layout.layout()).await.is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_worst_off_is_mended_first_and_the_rest_waits_for_the_next_day() {
     let thrifty = RepairConfig { per_day: Some(1), ..soon() };
     let (author, nodes) = network(5, thrifty, RepairConfig::default()).await;
