@@ -131,13 +131,6 @@ impl Explained {
     }
 }
 
-impl Finding {
-    /// Whether it says how many claim to hold some of a tessera: who they are belongs to it.
-    pub(crate) fn is_about_holders(&self) -> bool {
-        self.what.contains(CLAIM_SOME)
-    }
-}
-
 fn verdict(facts: &Facts, whole: bool) -> String {
     let all = facts.ok + facts.suspect + facts.missing;
     if whole {
@@ -252,8 +245,9 @@ fn copies(facts: &Facts, whole: bool) -> Option<Finding> {
             1 => format!("has proven some, within {oldest}"),
             _ => format!("have proven some, each within {oldest}"),
         };
-        let what =
-            format!("{claim} {CLAIM_SOME}, asked within {asked}, and {proven} of {holders} {have_proven}");
+        let what = format!(
+            "{claim} to hold some of it, asked within {asked}, and {proven} of {holders} {have_proven}"
+        );
         let remedy = (proven < holders).then(|| "`prove ID` has them show it".to_owned());
         return Some(Finding { what, remedy });
     }
@@ -345,9 +339,6 @@ fn key(facts: &Facts) -> Option<Finding> {
     })
 }
 
-/// By this the finding about the holders is known again.
-const CLAIM_SOME: &str = "to hold some of it";
-
 /// What is left to whoever has the files. What was made at another time is not the same, and what is private is encrypted
 /// anew each time.
 const AGAIN: &str =
@@ -363,184 +354,4 @@ fn age(ms: u64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use proto::NodeId;
-
-    use super::*;
-    use crate::api::Standing;
-
-    const MINUTE: u64 = 60_000;
-    const DAY: u64 = 1440 * MINUTE;
-    const NOW_MS: i64 = 1_700_000_000_000;
-
-    fn whole() -> Facts {
-        Facts {
-            now_ms: NOW_MS,
-            ok: 10,
-            suspect: 0,
-            missing: 0,
-            bytes: 3 << 20,
-            unverified: 0,
-            oldest_verified_ms: Some(3 * DAY),
-            came_ms: 9 * DAY,
-            manifest: State::Ok,
-            damaged_documents: 0,
-            private: Some(true),
-            verified_in_ms: Some(20 * DAY),
-            holders: Vec::new(),
-            former: 0,
-            adopted_ms: None,
-            retracted_ms: None,
-            safety: None,
-            watched: None,
-        }
-    }
-
-    /// So many milliseconds ago.
-    fn ago(ms: u64) -> i64 {
-        NOW_MS - i64::try_from(ms).unwrap()
-    }
-
-    /// Who has claimed two fragments so long ago, and perhaps proven one.
-    fn holder(number: u8, claimed_ms: u64, proven_ms: Option<u64>) -> Holder {
-        Holder {
-            node: NodeId::from_bytes([number; 32]),
-            name: None,
-            standing: Standing::Peer,
-            claimed: 2,
-            indices: vec![0],
-            claimed_at_ms: ago(claimed_ms),
-            proven: u64::from(proven_ms.is_some()),
-            proven_at_ms: proven_ms.map(ago),
-        }
-    }
-
-    fn held() -> Facts {
-        Facts { holders: vec![holder(1, 4 * DAY, None), holder(2, DAY, Some(3 * DAY))], ..whole() }
-    }
-
-    #[track_caller]
-    fn check(facts: &Facts, whole: bool, verdict: &str, findings: &[&str], remedies: usize) {
-        let explained = Explained::new(facts);
-        assert_eq!(explained.whole, whole, "{explained:?}");
-        assert!(explained.verdict.contains(verdict), "{}", explained.verdict);
-        for part in findings {
-            assert!(explained.findings.iter().any(|one| one.what.contains(part)), "{part:?}: {explained:?}");
-        }
-        let with_remedy = explained.findings.iter().filter(|one| one.remedy.is_some()).count();
-        assert_eq!(with_remedy, remedies, "{explained:?}");
-    }
-
-    #[test]
-    fn tessera_in_order_is_explained_with_its_age_its_copies_and_its_key() {
-        check(
-            &whole(),
-            true,
-            "in order",
-            &["3.00 MiB, came here 9 days", "last 3 days", "no other machine", "encrypted"],
-            2,
-        );
-        let public = Facts { private: Some(false), ..whole() };
-        check(&public, true, "in order", &["no other machine"], 1);
-        let left = Facts { former: 1, ..whole() };
-        let findings = ["no other machine", "1 node that is blocked, or no longer a peer, has claimed some"];
-        check(&left, true, "on this machine only", &findings, 3);
-        let adopted = Facts { adopted_ms: Some(2 * DAY), ..held() };
-        check(&adopted, true, "in order: 10", &["somebody else's, adopted 2 days ago"], 3);
-        let retracted = Facts { retracted_ms: Some(2 * DAY), ..held() };
-        check(&retracted, true, "in order: 10", &["took it back 2 days ago, for ever"], 3);
-        check(&Facts { former: 2, ..held() }, true, "in order: 10", &["2 nodes that are blocked"], 3);
-        let fresh = Facts { unverified: 4, oldest_verified_ms: None, ..whole() };
-        check(
-            &fresh,
-            true,
-            "in order",
-            &["4 fragments were written and synced, and not read back", "in 20 days"],
-            3,
-        );
-    }
-
-    #[test]
-    fn holders_are_counted_with_the_oldest_claim_and_the_oldest_of_the_last_proofs() {
-        let explained = |holders: Vec<Holder>, said: &str, remedies: usize| {
-            let facts = Facts { holders, ..whole() };
-            check(&facts, true, "in order: 10 fragments.", &[said], remedies);
-            let explained = Explained::new(&facts);
-            assert_eq!(explained.holders, facts.holders);
-            assert_eq!(explained.findings.iter().filter(|one| one.is_about_holders()).count(), 1);
-        };
-        let some = "2 other nodes claim to hold some of it, asked within the last 4 days, and 1 of 2 has proven some, within \
-                    the last 3 days";
-        explained(held().holders, some, 2);
-        let none = "1 other node claims to hold some of it, asked within the last 4 days, and 0 of 1 have proven any";
-        explained(vec![holder(1, 4 * DAY, None)], none, 2);
-        let all = vec![holder(1, DAY, Some(9 * DAY)), holder(2, DAY, Some(MINUTE))];
-        explained(all, "and 2 of 2 have proven some, each within the last 9 days", 1);
-        assert!(Explained::new(&whole()).findings.iter().all(|one| !one.is_about_holders()));
-    }
-
-    #[test]
-    fn safety_is_told_in_figures_and_with_what_would_make_it_better() {
-        let explained = |safety: &Safety, said: &str, remedy: Option<&str>| {
-            let explained = Explained::new(&Facts { safety: Some(safety.clone()), ..held() });
-            let finding = explained.findings.iter().find(|one| one.what.contains("proven lately: ")).unwrap();
-            assert_eq!(finding.what, format!("by what others have claimed or proven lately: {said}"));
-            assert_eq!(finding.remedy.as_deref(), remedy);
-            assert_eq!(explained.guarantee, safety.guarantee);
-        };
-        let guarantee = Guarantee {
-            survives: Some(2),
-            machines: 5,
-            nodes: 5,
-            margin: 2,
-            proven_nodes: 4,
-            oldest_claim_ms: Some(ago(12 * MINUTE)),
-        };
-        let sentence = "Safe: survives the loss of any 2 of 5 machines.".to_owned();
-        let safe = Safety { sentence, is_as_asked: true, guarantee: Some(guarantee), ..Safety::default() };
-        let said = "Safe: survives the loss of any 2 of 5 machines (claimed within the last 12 minutes; proven lately: 4 of 5 \
-                    nodes)";
-        explained(&safe, said, None);
-        let alone = Safety { sentence: "Not safe: no other machine has it.".to_owned(), ..Safety::default() };
-        let asks = "`repair ID` asks all of them now, and rebuilds what they have lost";
-        explained(&alone, "Not safe: no other machine has it", Some(asks));
-        let remedies = ["3 more machines", "`repair` it"].map(str::to_owned).into();
-        let told = Safety { remedies, ..alone };
-        explained(&told, "Not safe: no other machine has it", Some("3 more machines; or `repair` it"));
-    }
-
-    #[test]
-    fn tessera_that_is_watched_is_explained_with_when_it_is_mended() {
-        let looks = Looks { looked_ms: Some(3 * MINUTE), next_in_ms: Some(DAY), ..Looks::default() };
-        let watched = |looks: &Looks| Facts { watched: Some(looks.clone()), ..held() };
-        let findings = ["the holders were asked 3 minutes ago, and are asked again within"];
-        check(&watched(&looks), true, "in order: 10", &findings, 2);
-        let below = Looks { below_ms: Some(9 * MINUTE), mends_in_ms: Some(5 * MINUTE), ..looks };
-        let findings = ["it has needed mending for 9 minutes: this node mends it in 5 minutes"];
-        check(&watched(&below), true, "in order: 10", &findings, 3);
-        let others = Looks { mends_in_ms: None, ..below };
-        check(&watched(&others), true, "in order: 10", &["other holders mend it"], 3);
-    }
-
-    #[test]
-    fn tessera_that_is_hurt_is_explained_with_what_hurts() {
-        let suspect = Facts { ok: 8, suspect: 2, ..whole() };
-        check(&suspect, false, "2 of 10 fragments are damaged", &["other bytes than were stored for 2"], 2);
-        let gone = Facts { ok: 9, missing: 1, ..whole() };
-        check(&gone, false, "1 of 10 fragments is damaged", &["no longer have 1 fragment:"], 2);
-        let both = Facts { ok: 7, suspect: 1, missing: 2, ..whole() };
-        check(&both, false, "3 of 10", &["1 fragment is not what was stored, and 2 are gone"], 2);
-        let unread = Facts { manifest: State::Suspect, private: None, ..whole() };
-        check(&unread, false, "author signed is damaged", &["signed is damaged"], 1);
-        let layout = Facts { damaged_documents: 1, ..whole() };
-        let single = Facts { manifest: State::Missing, private: None, ..whole() };
-        check(&single, false, "author signed is not here", &["somebody put single fragments here"], 1);
-        check(
-            &layout,
-            false,
-            "how it is put together is damaged",
-            &["how its fragments are put together"],
-            2,
-        );
-    }
-}
+mod tests;

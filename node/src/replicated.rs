@@ -86,7 +86,7 @@ pub(crate) enum JobStep {
 }
 
 /// What came of a job.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 pub(crate) struct JobOutcome {
     /// It in one sentence.
     pub(crate) sentence: String,
@@ -173,17 +173,7 @@ impl Replication {
 impl JobOutcome {
     /// Of a job of which nothing else is to be told than why it failed.
     pub(crate) fn failed(kind: Kind, sentence: String) -> Self {
-        Self {
-            sentence,
-            guarantee: None,
-            asked: None,
-            remedies: Vec::new(),
-            turned: Vec::new(),
-            left: Vec::new(),
-            only_here: Vec::new(),
-            offer: None,
-            problem: Some(kind.uri()),
-        }
+        Self { sentence, problem: Some(kind.uri()), ..Self::default() }
     }
 
     /// Why it failed; [`Kind::Conflict`] where that was not written down, or is what only a later version knows.

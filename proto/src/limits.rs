@@ -34,6 +34,8 @@ pub const REASON_BYTES_MAX: usize = 256;
 pub const RECEIPT_BYTES_MAX: usize = 1 << 10;
 /// The longest credential, signature included, in bytes.
 pub const CREDENTIAL_BYTES_MAX: usize = 1 << 10;
+/// The longest layout that nodes take from each other, in bytes: that of ten terabytes.
+pub const LAYOUT_SENT_BYTES_MAX: usize = 256 << 10;
 /// The longest placement, signature included, in bytes.
 pub const PLACEMENT_BYTES_MAX: usize = 1 << 10;
 /// The longest retraction, signature included, in bytes.

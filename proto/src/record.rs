@@ -19,8 +19,8 @@ use crate::{
     fragment::FragmentId,
     ids::{AccountId, Checksum, TesseraId},
     limits::{
-        DOCUMENT_BYTES_MAX, FRAME_BYTES_MAX, MANIFEST_BYTES_MAX, PLACEMENT_BYTES_MAX, RECORD_ALIGN_BYTES,
-        RECORD_HEADER_BYTES, RECORD_PAYLOAD_BYTES_MAX, RETRACTION_BYTES_MAX,
+        DOCUMENT_BYTES_MAX, FRAME_BYTES_MAX, LAYOUT_SENT_BYTES_MAX, MANIFEST_BYTES_MAX, PLACEMENT_BYTES_MAX,
+        RECORD_ALIGN_BYTES, RECORD_HEADER_BYTES, RECORD_PAYLOAD_BYTES_MAX, RETRACTION_BYTES_MAX,
     },
 };
 
@@ -123,6 +123,14 @@ impl DocumentKind {
             Self::LayoutPage => FRAME_BYTES_MAX,
             Self::Placement => PLACEMENT_BYTES_MAX,
             Self::Retraction => RETRACTION_BYTES_MAX,
+        }
+    }
+
+    /// The longest of them that nodes take from each other, in bytes.
+    pub const fn sent_bytes_max(self) -> usize {
+        match self {
+            Self::Layout => LAYOUT_SENT_BYTES_MAX,
+            _ => self.bytes_max(),
         }
     }
 

@@ -13,7 +13,6 @@ use crate::{
     conn_pool::{Lease, PeerTrouble},
     frames::{self, ANSWER_DEADLINE, Frame, FrameError},
     metrics::RequestMetrics,
-    serve::document_bytes_max,
 };
 
 /// Asks, and returns the answer with the bytes that follow it. `sent` is called when all of the request is on its way. What is not answered takes no time that would say anything.
@@ -36,7 +35,7 @@ pub(super) async fn ask(
         return Err(unexpected(&answer));
     }
     if let Request::GetDocument { document, .. } = request
-        && answer.bulk_len() as usize > document_bytes_max(*document)
+        && answer.bulk_len() as usize > document.sent_bytes_max()
     {
         let what = format!("a {} of {} bytes is longer than any", document.name(), answer.bulk_len());
         return Err(PeerTrouble::Malformed { what });

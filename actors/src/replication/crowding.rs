@@ -9,7 +9,7 @@ use proto::{
 };
 use tokio::time::timeout;
 
-use super::{Tools, placing::room_needed, standing::Known, survey::survey};
+use super::{Tools, own, placing::room_needed, standing::Known, survey::survey};
 use crate::remote;
 
 /// How many bytes of this node's own tessera are kept where more of it is kept, and go to machines that are there, have
@@ -52,9 +52,7 @@ fn freed_bytes(known: &Known, candidates: &[Candidate]) -> u64 {
     spread(candidates, &mut after);
     let freed = (0..).zip(before.iter().zip(&after)).filter(|(_, (before, after))| before != after);
     let stripes = layout.stripe_numbers();
-    let bytes =
-        |index: u16| stripes.clone().map(|at| u64::from(layout.fragment_len_at(at, index))).sum::<u64>();
-    freed.map(|(index, _)| bytes(index)).sum()
+    own::bytes(layout, freed.flat_map(|(index, _)| stripes.clone().map(move |stripe| (stripe, index))))
 }
 
 /// How long a node may take to say that it has nothing of it.

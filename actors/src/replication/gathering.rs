@@ -98,6 +98,9 @@ pub(super) struct Wanted<'a> {
     pub(super) needed: usize,
 }
 
+/// Since when which fragment has been asked for, and whom.
+type Since = BTreeMap<(u16, NodeId), Instant>;
+
 /// One request: for which fragment, and what came of it.
 type Asked = (u16, NodeId, Duration, Result<Fragment, ActorError>);
 
@@ -111,7 +114,7 @@ impl Wanted<'_> {
         let mut have = here;
         let (begun, mut open) = (Instant::now(), self.open(&have));
         let mut under_way = FuturesUnordered::<BoxFuture<'_, Asked>>::new();
-        let mut asked = BTreeMap::<(u16, NodeId), Instant>::new();
+        let mut asked = Since::new();
         let (mut troubles, mut later) = (Vec::new(), VecDeque::new());
         while have.len() < self.needed {
             // As many as are missing, and one more for each that takes long. Who has too much to do is asked again when nobody else
@@ -119,15 +122,13 @@ impl Wanted<'_> {
             while have.len() + under_way.len() < self.needed {
                 let next = self.next(&mut open).map(|(index, node)| (index, node, Duration::ZERO));
                 let Some((index, node, after)) = next.or_else(|| later.pop_front()) else { break };
-                asked.insert((index, node), Instant::now() + after);
-                under_way.push(Box::pin(self.ask(index, node, after)));
+                self.begin((index, node, after), &mut asked, &mut under_way);
             }
             let answered = tokio::select! {
                 answered = under_way.next() => answered,
                 () = sleep(self.manners.patience()), if !under_way.is_empty() => {
                     if let Some((index, node)) = self.next(&mut open) {
-                        asked.insert((index, node), Instant::now());
-                        under_way.push(Box::pin(self.ask(index, node, Duration::ZERO)));
+                        self.begin((index, node, Duration::ZERO), &mut asked, &mut under_way);
                     }
                     continue;
                 }
@@ -156,6 +157,18 @@ impl Wanted<'_> {
             self.manners.give_up(node, since.elapsed() >= patience);
         }
         Ok(have)
+    }
+
+    /// Asks a node for a fragment, after so long.
+    fn begin<'a>(
+        &'a self,
+        (index, node, after): (u16, NodeId, Duration),
+        asked: &mut Since,
+        under_way: &mut FuturesUnordered<BoxFuture<'a, Asked>>,
+    ) {
+        self.manners.begin(node);
+        asked.insert((index, node), Instant::now() + after);
+        under_way.push(Box::pin(self.ask(index, node, after)));
     }
 
     /// What may be asked of whom: data first, as it needs no decoding.
@@ -187,7 +200,6 @@ impl Wanted<'_> {
         sleep(after).await;
         let length = self.located.layout.layout().fragment_len_at(self.stripe, index);
         let turn = self.tools.transfers.turn(length).await;
-        self.manners.begin(node);
         let begun = Instant::now();
         let id = FragmentId { tessera: self.located.layout.layout().tessera(), stripe: self.stripe, index };
         let Some(checksum) = self.checksums.get(usize::from(index)) else {

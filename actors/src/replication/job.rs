@@ -121,22 +121,13 @@ impl Job {
         let began_at_ms = job.began_at_ms;
         let work = caught(async {
             if kind == JobKind::Retract {
-                retract::write_down(&tools, tessera).await?;
+                patiently(tessera, || retract::write_down(&tools, tessera)).await?;
             }
             let _first = of_tessera.lock().await;
             // Never closed. Taking back moves nothing, and waits for nobody who does.
             let _turn = if kind == JobKind::Retract { None } else { all.acquire().await.ok() };
-            let mut pause = AGAIN_FIRST;
-            loop {
-                match do_it(&tools, (kind, tessera, began_at_ms), since_ms, progress).await {
-                    Err(error) if is_passing(&error) && pause <= AGAIN_LAST => {
-                        tracing::info!(%error, %tessera, "a job goes on in a moment");
-                        tokio::time::sleep(pause).await;
-                        pause *= 2;
-                    }
-                    outcome => return outcome,
-                }
-            }
+            let of = (kind, tessera, began_at_ms);
+            patiently(tessera, || carry_out(&tools, of, since_ms, progress)).await
         });
         tokio::pin!(work);
         let mut cancelled = None;
@@ -171,7 +162,8 @@ impl Job {
     }
 }
 
-async fn do_it(
+/// Does what a job is about. What was done before is not done again.
+async fn carry_out(
     tools: &Tools,
     (kind, tessera, began_at_ms): (JobKind, TesseraId, i64),
     missed_since_ms: Option<i64>,
@@ -188,6 +180,24 @@ async fn do_it(
         JobKind::Retract => retract::retract(tools, tessera, progress).await,
         JobKind::Adopt => adopt::adopt(tools, tessera, progress).await,
         JobKind::Leave => leave::leave(tools, began_at_ms, progress).await,
+    }
+}
+
+/// Does it again, for a while, when something here is in the way that passes.
+async fn patiently<T, F: Future<Output = Result<T, ActorError>>>(
+    tessera: TesseraId,
+    work: impl Fn() -> F,
+) -> Result<T, ActorError> {
+    let mut pause = AGAIN_FIRST;
+    loop {
+        match work().await {
+            Err(error) if is_passing(&error) && pause <= AGAIN_LAST => {
+                tracing::info!(%error, %tessera, "a job goes on in a moment");
+                tokio::time::sleep(pause).await;
+                pause *= 2;
+            }
+            outcome => return outcome,
+        }
     }
 }
 

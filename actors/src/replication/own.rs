@@ -48,7 +48,7 @@ pub(super) async fn claim_ours(
 }
 
 /// The bytes of these fragments of a layout.
-fn bytes(layout: &Layout, fragments: impl Iterator<Item = (u32, u16)>) -> u64 {
+pub(super) fn bytes(layout: &Layout, fragments: impl Iterator<Item = (u32, u16)>) -> u64 {
     fragments.map(|(stripe, index)| u64::from(layout.fragment_len_at(stripe, index))).sum()
 }
 

@@ -131,21 +131,25 @@ impl Retiring<'_> {
 
     /// Has holders drop these.
     async fn thin(&self, twice: &BTreeMap<NodeId, Vec<(u32, u16)>>) {
-        let tessera = self.known.placement.tessera;
-        let told = twice.iter().map(|(node, places)| async move {
-            for some in places.chunks(DROPPED_AT_ONCE as usize) {
-                let dropped = self.tools.remote.drop_fragments(*node, self.author, tessera, some);
-                match timeout(TOLD_WITHIN, dropped).await {
-                    Ok(Ok(_)) => {}
-                    Ok(Err(error)) => {
-                        tracing::debug!(%node, %tessera, %error, "it still keeps what another keeps now");
-                        break;
-                    }
-                    Err(_) => break,
-                }
-            }
-        });
+        let told = twice.iter().map(|(node, places)| self.told(*node, self.drop_places(*node, places)));
         join_all(told).await;
+    }
+
+    /// Whether a node has dropped what it was to drop. Whoever has not is told another time.
+    async fn told(&self, node: NodeId, dropping: impl Future<Output = Result<(), ActorError>>) -> bool {
+        let dropped = timeout(TOLD_WITHIN, dropping).await;
+        if let Ok(Err(error)) = &dropped {
+            let tessera = self.known.placement.tessera;
+            tracing::debug!(%node, %tessera, %error, "it still keeps what others keep now");
+        }
+        matches!(dropped, Ok(Ok(())))
+    }
+
+    async fn drop_places(&self, node: NodeId, places: &[(u32, u16)]) -> Result<(), ActorError> {
+        for some in places.chunks(DROPPED_AT_ONCE as usize) {
+            self.tools.remote.drop_fragments(node, self.author, self.known.placement.tessera, some).await?;
+        }
+        Ok(())
     }
 
     fn is_former(&self, node: NodeId) -> bool {
@@ -214,14 +218,9 @@ impl Retiring<'_> {
 
     /// Has these drop all that they keep. Those that have.
     async fn empty(&self, nodes: Vec<NodeId>) -> BTreeSet<NodeId> {
-        let tessera = self.known.placement.tessera;
-        let told = nodes.into_iter().map(|node| async move {
-            let dropped = timeout(TOLD_WITHIN, self.drop_all(node)).await;
-            if let Ok(Err(error)) = &dropped {
-                tracing::debug!(%node, %tessera, %error, "it still keeps what others keep now");
-            }
-            matches!(dropped, Ok(Ok(()))).then_some(node)
-        });
+        let told = nodes
+            .into_iter()
+            .map(|node| async move { self.told(node, self.drop_all(node)).await.then_some(node) });
         join_all(told).await.into_iter().flatten().collect()
     }
 
@@ -244,9 +243,7 @@ impl Retiring<'_> {
             let claims = self.tools.storage.records().claims(tessera, from..to).await?;
             let its = claims.iter().filter(|claimed| claimed.holder == node);
             let places: Vec<_> = its.map(|claimed| (claimed.stripe, claimed.index)).collect();
-            for some in places.chunks(DROPPED_AT_ONCE as usize) {
-                self.tools.remote.drop_fragments(node, self.author, tessera, some).await?;
-            }
+            self.drop_places(node, &places).await?;
             from = to;
         }
         Ok(())

@@ -6,6 +6,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use futures::{StreamExt, future::join_all, stream};
 use proto::{
     AccountId, AuthorId, AuthorKey, NodeId, TesseraId, placement::SignedPlacement, repair::repairers,
+    wire::RefusalKind,
 };
 use ractor::ActorRef;
 use tokio::{
@@ -28,7 +29,7 @@ use crate::{
     clock,
     conn_pool::{self, PeerBook},
     error::ActorError,
-    remote::Unproven,
+    remote::{self, Unproven},
     storage::{Note, RepairAllowance, Watched, Which},
 };
 
@@ -348,16 +349,22 @@ impl Sweep<'_> {
         let prove = |(node, at_ms)| {
             let proof = tools.remote.prove_one(&records, &checksums, node, tessera);
             async move {
-                let why = match timeout(PROVEN_WITHIN, proof).await {
+                let (why, is_damaged) = match timeout(PROVEN_WITHIN, proof).await {
                     Ok(Ok(_)) => return None,
-                    Ok(Err(Unproven { error: error @ ActorError::Peer { .. }, .. })) => error.to_string(),
+                    Ok(Err(Unproven { error: error @ ActorError::Peer { .. }, .. })) => {
+                        (error.to_string(), remote::refused(&error) == Some(RefusalKind::Corrupt))
+                    }
                     // What is wrong here says nothing of it.
                     Ok(Err(_)) => return None,
-                    Err(_) => format!("it did not answer within {} s", PROVEN_WITHIN.as_secs()),
+                    Err(_) => (format!("it did not answer within {} s", PROVEN_WITHIN.as_secs()), false),
                 };
                 tracing::info!(%node, %tessera, why, "a holder has not proven what it claims");
-                // It answers, and has put that off for as long as a proof counts.
-                (at_ms < long_ago_ms).then_some(Note::Doubted { holder: node, tessera, at_ms: now_ms })
+                // It answers, and has put that off for as long as a proof counts. Who has found damage says so himself.
+                (at_ms < long_ago_ms && !is_damaged).then_some(Note::Doubted {
+                    holder: node,
+                    tessera,
+                    at_ms: now_ms,
+                })
             }
         };
         let doubts: Vec<_> = join_all(asked.map(prove)).await.into_iter().flatten().collect();

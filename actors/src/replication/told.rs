@@ -7,7 +7,7 @@ use super::standing::Guarantee;
 use crate::error::ActorError;
 
 /// What came of a job.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Told {
     /// It in one sentence.
     pub sentence: String,
@@ -105,18 +105,7 @@ impl Told {
 
     /// Nothing but a sentence.
     pub(super) fn plain(sentence: String) -> Self {
-        Self {
-            sentence,
-            guarantee: None,
-            asked: None,
-            remedies: Vec::new(),
-            turned: Vec::new(),
-            left: Vec::new(),
-            only_here: Vec::new(),
-            is_partial: false,
-            offer: None,
-            failure: None,
-        }
+        Self { sentence, ..Self::default() }
     }
 
     /// How safe a tessera is that was published: by this node, or by somebody else.

@@ -24,8 +24,6 @@ mod replaced;
 mod retraction;
 mod room;
 
-pub(crate) use papers::document_bytes_max;
-
 use std::{
     fmt,
     sync::{Arc, Mutex, atomic::AtomicBool},

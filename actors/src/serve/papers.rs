@@ -17,10 +17,7 @@ use lru::LruCache;
 use proto::{
     AccountId, Checksum, FragmentId, ProtoError, TesseraId,
     layout::{LayoutPage, SignedLayout},
-    limits::{
-        FRAME_BYTES_MAX, LAYOUT_PAGE_CHECKSUMS_MAX, MANIFEST_BYTES_MAX, PLACEMENT_BYTES_MAX,
-        RETRACTION_BYTES_MAX,
-    },
+    limits::LAYOUT_PAGE_CHECKSUMS_MAX,
     manifest::SignedManifest,
     record::{DOCUMENT_FIELDS_BYTES, DocumentKind},
     wire::{Answer, Refusal, RefusalKind},
@@ -199,7 +196,7 @@ impl<T> std::ops::Deref for Paper<T> {
 impl Server {
     /// `PutDocument`.
     pub(super) async fn put_document(&self, stream: &mut Inbound, paper: Document, length: u32) -> Reply {
-        if length as usize > document_bytes_max(paper.document) {
+        if length as usize > paper.document.sent_bytes_max() {
             let reason = format!("a {} of {length} bytes is not taken from others", paper.document.name());
             return Err(RefusalKind::QuotaExceeded.because(reason));
         }
@@ -406,17 +403,6 @@ fn corrupt(error: ProtoError) -> Refusal {
     RefusalKind::Corrupt.because(error.to_string())
 }
 
-/// The longest document of a kind that is taken from others or given to them, in bytes: a layout of this length is that of ten terabytes.
-pub(crate) const fn document_bytes_max(kind: DocumentKind) -> usize {
-    match kind {
-        DocumentKind::Layout => LAYOUT_BYTES_MAX,
-        DocumentKind::Manifest => MANIFEST_BYTES_MAX,
-        DocumentKind::LayoutPage => FRAME_BYTES_MAX,
-        DocumentKind::Placement => PLACEMENT_BYTES_MAX,
-        DocumentKind::Retraction => RETRACTION_BYTES_MAX,
-    }
-}
-
 /// Fragments of a page of a layout.
 const PAGE: u32 = 2048;
 const _: () = assert!(PAGE as usize == LAYOUT_PAGE_CHECKSUMS_MAX);
@@ -424,4 +410,3 @@ const _: () = assert!(PAGE as usize == LAYOUT_PAGE_CHECKSUMS_MAX);
 const PAID: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 /// Documents of a kind that are remembered.
 const SHELF: NonZeroUsize = NonZeroUsize::new(64).unwrap();
-const LAYOUT_BYTES_MAX: usize = 256 << 10;

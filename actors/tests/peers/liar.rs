@@ -8,7 +8,9 @@ use proto::{
     NodeId, NodeKey,
     wire::{Answer, Head, Request},
 };
-use quinn::{Connection, SendStream};
+use quinn::{Connection, SendStream, TransportConfig};
+
+use crate::support::Node;
 
 /// What a liar says to a request: a frame and what follows it, or nothing at all. What follows comes at once, or byte by byte.
 pub(crate) type Lie = dyn Fn(&Asked, Request) -> Option<(Vec<u8>, Bytes)> + Send + Sync;
@@ -20,18 +22,36 @@ pub(crate) struct Asked {
     pub(crate) binding: [u8; 32],
 }
 
-/// How long it waits after each byte that follows a frame; all at once where that is nothing.
+/// How long it waits.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Drip(pub(crate) Duration);
+pub(crate) struct Pace {
+    /// Before each answer.
+    pub(crate) answer: Duration,
+    /// After each byte that follows a frame; all come at once where that is nothing.
+    pub(crate) byte: Duration,
+}
 
-pub(crate) async fn serve(raw: Raw, liar: NodeKey, drip: Drip, lie: Arc<Lie>) {
+/// In the place of a node, which ends, at its address.
+pub(crate) async fn stand_in(node: &Node, pace: Pace, lie: Arc<Lie>) {
+    let (key, address) = (node.key(), node.address());
+    node.system.clone().drain().await;
+    let raw = loop {
+        match Raw::bind(&key, address, TransportConfig::default()) {
+            Ok(raw) => break raw,
+            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    };
+    tokio::spawn(serve(raw, key, pace, lie));
+}
+
+pub(crate) async fn serve(raw: Raw, liar: NodeKey, pace: Pace, lie: Arc<Lie>) {
     while let Some((node, connection)) = raw.accept().await {
         let asked = Asked { liar: liar.clone(), node, binding: binding(&connection).unwrap() };
-        tokio::spawn(answer(connection, Arc::new(asked), drip, lie.clone()));
+        tokio::spawn(answer(connection, Arc::new(asked), pace, lie.clone()));
     }
 }
 
-async fn answer(connection: Connection, asked: Arc<Asked>, drip: Drip, lie: Arc<Lie>) {
+async fn answer(connection: Connection, asked: Arc<Asked>, pace: Pace, lie: Arc<Lie>) {
     while let Ok((mut send, mut receive)) = connection.accept_bi().await {
         let (asked, lie) = (asked.clone(), lie.clone());
         tokio::spawn(async move {
@@ -49,12 +69,13 @@ async fn answer(connection: Connection, asked: Arc<Asked>, drip: Drip, lie: Arc<
                 Request::Hello { .. } => Some((hello(), Bytes::new())),
                 request => lie(&asked, request),
             };
+            tokio::time::sleep(pace.answer).await;
             match said {
                 None => std::future::pending().await,
                 Some((frame, bulk)) => {
                     let _ = send.write_all(&frame).await;
                     // It may have heard enough before.
-                    let _ = say(&mut send, &bulk, drip).await;
+                    let _ = say(&mut send, &bulk, pace.byte).await;
                     let _ = send.finish();
                     let _ = send.stopped().await;
                 }
@@ -63,7 +84,7 @@ async fn answer(connection: Connection, asked: Arc<Asked>, drip: Drip, lie: Arc<
     }
 }
 
-async fn say(send: &mut SendStream, bulk: &Bytes, Drip(pause): Drip) -> Result<(), quinn::WriteError> {
+async fn say(send: &mut SendStream, bulk: &Bytes, pause: Duration) -> Result<(), quinn::WriteError> {
     if pause.is_zero() {
         return send.write_all(bulk).await;
     }

@@ -18,7 +18,7 @@ use proto::{
 use quinn::TransportConfig;
 
 use crate::{
-    liar::{Asked, Drip, serve},
+    liar::{Asked, Pace, serve},
     log,
     support::{Node, Tessera, trouble, until},
 };
@@ -35,7 +35,7 @@ impl Scene {
         let key = NodeKey::from_seed([66; 32]);
         let raw = Raw::bind(&key, ([127, 0, 0, 1], 0).into(), TransportConfig::default()).unwrap();
         node.knows_at(key.id(), raw.address().unwrap(), None).await;
-        tokio::spawn(serve(raw, key.clone(), Drip::default(), Arc::new(lie)));
+        tokio::spawn(serve(raw, key.clone(), Pace::default(), Arc::new(lie)));
         Self { node, liar: key.id() }
     }
 

@@ -39,7 +39,8 @@ impl Explain {
                     return Ok(Exit::Ok);
                 }
                 let word = if explained.whole { ("whole", Tone::Good) } else { ("hurt", Tone::Bad) };
-                show(context, &id, word, &explained.verdict, &explained.findings, &explained.holders)?;
+                show(context, &id, word, &explained.verdict, &explained.findings)?;
+                show_holders(context, &explained.holders)?;
             }
             Subject::Node(node) => {
                 let id = node.find(&client).await?.to_string();
@@ -49,33 +50,36 @@ impl Explain {
                     return Ok(Exit::Ok);
                 }
                 let word = if explained.good { ("good", Tone::Good) } else { ("of no use", Tone::Doubtful) };
-                show(context, &id, word, &explained.verdict, &explained.findings, &[])?;
+                show(context, &id, word, &explained.verdict, &explained.findings)?;
             }
         }
         Ok(Exit::Ok)
     }
 }
 
-/// What is found, one by one, and who claims to hold some of it where that is said.
 fn show(
     context: &Context,
     id: &str,
     (word, tone): (&str, Tone),
     verdict: &str,
     findings: &[Finding],
-    holders: &[Holder],
 ) -> Result<(), Failure> {
     context.output.judged(word, word.len(), tone, verdict)?;
     for finding in findings {
         context.output.line(format!("- {}", finding.what))?;
-        if finding.is_about_holders() {
-            for holder in holders {
-                context.output.line(format!("  - {}", claim(holder, human::ago)))?;
-            }
-        }
         if let Some(remedy) = &finding.remedy {
             context.output.line(format!("  {}", remedy.replace("ID", id)))?;
         }
+    }
+    Ok(())
+}
+
+fn show_holders(context: &Context, holders: &[Holder]) -> Result<(), Failure> {
+    if !holders.is_empty() {
+        context.output.line("Who claims to hold what:")?;
+    }
+    for holder in holders {
+        context.output.line(format!("- {}", claim(holder, human::ago)))?;
     }
     Ok(())
 }

@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use actors::{
-    conn_pool::raw::Raw,
-    storage::{Blocked, JobState},
-};
+use actors::storage::{Blocked, JobState};
 use bytes::Bytes;
 use proto::{
     NodeId, NodeKey,
@@ -14,13 +11,12 @@ use proto::{
     record::DocumentKind,
     wire::{Answer, Request},
 };
-use quinn::TransportConfig;
 
 use super::{
     fetching::{fetch, is_intact, reader},
     *,
 };
-use crate::liar::{Asked, Drip, serve};
+use crate::liar::{Asked, Pace, stand_in};
 
 /// A tessera of sixteen fragments of data on twenty-four nodes, each of somebody else.
 async fn on_twenty_four() -> (Node, Vec<Node>, Tessera) {
@@ -184,27 +180,11 @@ fn claims_all(
     ))
 }
 
-/// In the place of a node that has ended, at its address.
+/// In the place of a node.
 async fn replace(node: &Node, lies: Lies, papers: &Papers) {
-    let (key, address) = (node.key(), node.address());
-    node.system.clone().drain().await;
-    let raw = loop {
-        match Raw::bind(&key, address, TransportConfig::default()) {
-            Ok(raw) => break raw,
-            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
-        }
-    };
-    let drip = match lies {
-        Lies::SlowDrip => Drip(Duration::from_secs(1)),
-        _ => Drip::default(),
-    };
-    let papers = papers.clone();
-    tokio::spawn(serve(
-        raw,
-        key,
-        drip,
-        Arc::new(move |asked: &Asked, request| lies.says(asked, request, &papers)),
-    ));
+    let byte = if matches!(lies, Lies::SlowDrip) { Duration::from_secs(1) } else { Duration::ZERO };
+    let (pace, papers) = (Pace { byte, ..Pace::default() }, papers.clone());
+    stand_in(node, pace, Arc::new(move |asked: &Asked, request| lies.says(asked, request, &papers))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

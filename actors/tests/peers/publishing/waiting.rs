@@ -5,10 +5,7 @@ use std::sync::{
     atomic::{AtomicU32, Ordering},
 };
 
-use actors::{
-    conn_pool::raw::Raw,
-    storage::{Blocked, JobState},
-};
+use actors::storage::{Blocked, JobState};
 use bytes::Bytes;
 use proto::{
     NodeKey,
@@ -16,13 +13,12 @@ use proto::{
     record::DocumentKind,
     wire::{Answer, RefusalKind, Request},
 };
-use quinn::TransportConfig;
 
 use super::{
     fetching::{fetch, is_intact, reader},
     *,
 };
-use crate::liar::{Drip, serve};
+use crate::liar::{Asked, Pace, stand_in};
 
 type Said = Option<(Vec<u8>, Bytes)>;
 
@@ -75,18 +71,14 @@ fn refuses(kind: RefusalKind) -> Said {
     Some((Answer::Refused(kind.because("it is so")).frame(), Bytes::new()))
 }
 
-/// In the place of a node, which ends.
-async fn replace(node: &Node, says: impl Fn(&Request, &NodeKey) -> Said + Send + Sync + 'static) {
-    let (key, address) = (node.key(), node.address());
-    node.system.clone().drain().await;
-    let raw = loop {
-        match Raw::bind(&key, address, TransportConfig::default()) {
-            Ok(raw) => break raw,
-            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
-        }
-    };
-    let answer = move |asked: &crate::liar::Asked, request: Request| says(&request, &asked.liar);
-    tokio::spawn(serve(raw, key, Drip::default(), Arc::new(answer)));
+/// In the place of a node, which takes so long for each answer.
+async fn replace(
+    node: &Node,
+    answer: Duration,
+    says: impl Fn(&Request, &NodeKey) -> Said + Send + Sync + 'static,
+) {
+    let pace = Pace { answer, ..Pace::default() };
+    stand_in(node, pace, Arc::new(move |asked: &Asked, request| says(&request, &asked.liar))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -105,7 +97,7 @@ async fn holder_that_has_too_much_to_do_is_asked_again_when_nobody_else_has_it()
     }
     let times = Arc::new(AtomicU32::new(0));
     let counted = times.clone();
-    replace(&nodes[0], move |request, _| {
+    replace(&nodes[0], Duration::ZERO, move |request, _| {
         let is_early =
             matches!(request, Request::GetFragment { .. }) && counted.fetch_add(1, Ordering::Relaxed) < 4;
         if is_early { refuses(RefusalKind::Busy { retry_after_ms: 200 }) } else { holding.says(request) }
@@ -131,7 +123,7 @@ async fn liar_that_is_the_first_to_answer_does_not_end_the_search() {
     let reader = reader(50, &nodes).await;
     author.system.clone().drain().await;
     lie.fragments.clear();
-    replace(&nodes[0], move |request, key| match request {
+    replace(&nodes[0], Duration::ZERO, move |request, key| match request {
         Request::GetDocument { document: DocumentKind::Placement, .. } => {
             let (tessera, layout) = (layout.layout().tessera(), layout.checksum());
             let holders = vec![Some(key.id()); placement.placement().holders.len()];
@@ -143,11 +135,7 @@ async fn liar_that_is_the_first_to_answer_does_not_end_the_search() {
     })
     .await;
     for (node, holding) in nodes[1..].iter().zip(honest) {
-        replace(node, move |request, _| {
-            std::thread::sleep(Duration::from_millis(150));
-            holding.says(request)
-        })
-        .await;
+        replace(node, Duration::from_millis(150), move |request, _| holding.says(request)).await;
     }
     let (state, told) = fetch(&reader, tessera.id()).await;
     assert_eq!(state, JobState::Done, "{told:?}");
