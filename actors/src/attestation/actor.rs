@@ -96,16 +96,17 @@ impl Witness {
         let (remote, mut audit, mut from) = (&self.doors.remote, Audit::new(holder, tessera), 0);
         let end = self.end(tessera).await?;
         while from < end {
+            let asked_at_ms = (self.now_ms)();
             let claim = match remote.attest(holder, tessera, from..end).await {
                 Err(error) if from == 0 && remote::is_not_there(&error) => {
                     let nothing = audit::Page { stripes: 0..u32::MAX, held: Vec::new() };
-                    self.claimed(holder, tessera, nothing).await?;
+                    self.claimed(holder, tessera, nothing, asked_at_ms).await?;
                     return Err(error);
                 }
                 claim => claim?,
             };
             let page = audit.add(&claim, &self.expected(&claim).await?);
-            self.claimed(holder, tessera, page).await?;
+            self.claimed(holder, tessera, page, asked_at_ms).await?;
             match claim.next_stripe {
                 // A page that goes on is full: else a liar could go on for ever.
                 Some(next) if next - from >= STRIPES_MIN => from = next,
@@ -134,9 +135,15 @@ impl Witness {
         }
     }
 
-    async fn claimed(&self, holder: NodeId, tessera: TesseraId, page: audit::Page) -> Result<(), ActorError> {
+    async fn claimed(
+        &self,
+        holder: NodeId,
+        tessera: TesseraId,
+        page: audit::Page,
+        asked_at_ms: i64,
+    ) -> Result<(), ActorError> {
         let audit::Page { stripes, held } = page;
-        let note = Note::Claim { holder, tessera, stripes, held, at_ms: (self.now_ms)() };
+        let note = Note::Claim { holder, tessera, stripes, held, asked_at_ms, at_ms: (self.now_ms)() };
         self.doors.records.note(vec![note]).await.map(drop)
     }
 

@@ -125,7 +125,7 @@ impl Ward<'_> {
         let mut operators = Operators::new(us, &tools.peers.book());
         operators.only(&placement.holders);
         if placement.indices(us).next().is_some() {
-            claim_ours(tools, layout, placement, began_ms).await?;
+            claim_ours(tools, layout, placement).await?;
             operators.count_us();
         }
         lost.iter().for_each(|one| operators.leave_out(one.node));

@@ -22,12 +22,12 @@ pub(super) async fn claim_ours(
     tools: &Tools,
     layout: &Layout,
     placement: &Placement,
-    at_ms: i64,
 ) -> Result<u64, ActorError> {
     let (holder, tessera, all) = (tools.peers.us(), layout.tessera(), layout.stripe_numbers());
     let ours: Vec<u16> = placement.indices(holder).collect();
     let (mut from, mut lacking) = (all.start, 0);
     while from < all.end {
+        let asked_at_ms = clock::now_ms();
         let rows = tools.storage.checksums(tessera, (from, 0), ROWS).await?;
         // The last stripe of a full page may go on in the next one.
         let to = match rows.last() {
@@ -40,7 +40,8 @@ pub(super) async fn claim_ours(
             bytes(layout, (from..to).flat_map(|stripe| ours.iter().map(move |index| (stripe, *index))));
         let kept = held.iter().map(|(stripe, index, _)| (*stripe, *index));
         lacking -= bytes(layout, kept.filter(|(_, index)| ours.contains(index)));
-        let claim = Note::Claim { holder, tessera, stripes: from..to, held, at_ms };
+        let (stripes, at_ms) = (from..to, clock::now_ms());
+        let claim = Note::Claim { holder, tessera, stripes, held, asked_at_ms, at_ms };
         tools.storage.records().note(vec![claim]).await?;
         from = to;
     }

@@ -89,7 +89,7 @@ async fn mend(
         Signer::Holder(_) => survey.without_machines_of(author),
     };
     if placement.indices(us).next().is_some() {
-        claim_ours(tools, located.layout.layout(), placement, since_ms).await?;
+        claim_ours(tools, located.layout.layout(), placement).await?;
     }
     let layout = located.layout.layout();
     let room = room_needed(layout, sources.manifest.bytes().len(), layout.code());

@@ -260,7 +260,7 @@ impl Sweep<'_> {
     async fn ask(&self, known: &Known) -> Result<(BTreeSet<NodeId>, u64), ActorError> {
         let (tools, placement) = (self.tools, &known.placement);
         let lacking = match placement.indices(tools.peers.us()).next() {
-            Some(_) => claim_ours(tools, known.layout.layout(), placement, clock::now_ms()).await?,
+            Some(_) => claim_ours(tools, known.layout.layout(), placement).await?,
             None => 0,
         };
         let gone = repair::gone(tools, placement.tessera, placement).await?;

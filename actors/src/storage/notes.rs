@@ -95,7 +95,8 @@ pub enum Note {
     },
     /// A holder has signed that it has a fragment of ours. Replaces its last receipt for it.
     Receipt(Receipt),
-    /// What a holder says to have of some stripes, all of it: what it no longer claims counts no more, proven or not.
+    /// What a holder says to have of some stripes, all of it: what it no longer claims counts no more, proven or not. What it has
+    /// been noted to claim since it was asked stays: it may have taken that after it answered.
     Claim {
         /// Who says so.
         holder: NodeId,
@@ -105,7 +106,9 @@ pub enum Note {
         stripes: Range<u32>,
         /// Stripe, index and checksum of each fragment.
         held: Vec<(u32, u16, Checksum)>,
-        /// When.
+        /// When it was asked.
+        asked_at_ms: i64,
+        /// When it was noted.
         at_ms: i64,
     },
     /// A holder has just said of one fragment that it has it. What it claims of others stays.

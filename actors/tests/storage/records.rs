@@ -50,7 +50,7 @@ pub(crate) fn receipt(holder: u8, of: FragmentId, checksum: Checksum) -> Note {
 
 fn claim(holder: u8, stripes: std::ops::Range<u32>, held: &[(u32, u8)], at_ms: i64) -> Note {
     let held = held.iter().map(|(stripe, number)| (*stripe, 0, sum(*number))).collect();
-    Note::Claim { holder: peer(holder), tessera: tessera(1), stripes, held, at_ms }
+    Note::Claim { holder: peer(holder), tessera: tessera(1), stripes, held, asked_at_ms: at_ms, at_ms }
 }
 
 fn proof(holder: u8, stripe: u32, number: u8, at_ms: i64) -> Note {
@@ -213,6 +213,22 @@ async fn page_that_is_claimed_replaces_what_its_holder_claimed_of_these_stripes(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_holder_has_taken_since_it_was_asked_is_claimed_whatever_it_answered() {
+    let mut node = Node::started(3).await;
+    let records = node.storage().records();
+    let taken =
+        |stripe, at_ms| Note::Claimed { holder: peer(1), fragment: id(1, stripe), checksum: sum(1), at_ms };
+    // Before it was asked, just then, before the answer came; and by a clock that was wrong.
+    note(&records, vec![taken(0, 9), taken(1, 10), taken(2, 12), taken(3, 13)]).await;
+    let (held, stripes) = (Vec::new(), 0..9);
+    let said =
+        Note::Claim { holder: peer(1), tessera: tessera(1), stripes, held, asked_at_ms: 10, at_ms: 12 };
+    note(&records, vec![said]).await;
+    assert_eq!(claims(&records).await, [(1, peer(1), 10, None), (2, peer(1), 12, None)]);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn receipts_are_listed_in_order_until_they_are_dropped() {
     let mut node = Node::started(4).await;
     let records = node.storage().records();
@@ -239,7 +255,8 @@ async fn notes_about_too_much_are_refused() {
     let mut node = Node::started(5).await;
     let records = node.storage().records();
     let held = vec![(0, 0, sum(1)); actors::storage::NOTE_ROWS_MAX];
-    let note = Note::Claim { holder: peer(1), tessera: tessera(1), stripes: 0..1, held, at_ms: 0 };
+    let note =
+        Note::Claim { holder: peer(1), tessera: tessera(1), stripes: 0..1, held, asked_at_ms: 0, at_ms: 0 };
     let refused = records.note(vec![note]).await;
     assert!(matches!(refused, Err(actors::ActorError::Conflict { .. })), "{refused:?}");
     node.stop().await;

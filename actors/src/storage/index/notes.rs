@@ -158,7 +158,7 @@ impl Statements {
     /// What holders say, and what came of it.
     fn holder(&mut self, note: &Note) {
         match note {
-            Note::Claim { holder, tessera, stripes, held, at_ms } => {
+            Note::Claim { holder, tessera, stripes, held, asked_at_ms, at_ms } => {
                 let (holder, tessera) = (hex(holder.as_bytes()), hex(tessera.as_bytes()));
                 let rows = held.iter().filter(|(stripe, ..)| stripes.contains(stripe));
                 let rows: Vec<_> = rows
@@ -168,7 +168,8 @@ impl Statements {
                     .collect();
                 let places: Vec<_> = rows.iter().map(|row| json!([row.get(1), row.get(2)])).collect();
                 // In a statement of its own: SQLite then looks at the list of places once.
-                let page = json!([tessera, stripes.start, stripes.end, holder, places]);
+                let since = [asked_at_ms, at_ms];
+                let page = json!([tessera, stripes.start, stripes.end, holder, places, since]);
                 self.in_order.push((UNCLAIM, vec![page]));
                 rows.into_iter().for_each(|row| self.row(CLAIM, row));
             }
@@ -257,10 +258,11 @@ const REMOVE_EXPIRED: &str =
     "DELETE FROM invites WHERE expires_at <= (SELECT max(value ->> 0) FROM json_each(?))";
 const REMOVE_INVITE: &str =
     "DELETE FROM invites WHERE token IN (SELECT unhex(value ->> 0) FROM json_each(?))";
-/// What stays claimed stays, so that it stays proven.
+/// What stays claimed stays, so that it stays proven. What is said to be claimed after now was noted by a clock that was wrong.
 const UNCLAIM: &str = "DELETE FROM claims WHERE tessera = unhex(?1 ->> '$[0][0]') \
      AND stripe >= (?1 ->> '$[0][1]') AND stripe < (?1 ->> '$[0][2]') AND holder = unhex(?1 ->> '$[0][3]') \
-     AND (stripe, idx) NOT IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1, '$[0][4]'))";
+     AND (stripe, idx) NOT IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1, '$[0][4]')) \
+     AND claimed_at NOT BETWEEN (?1 ->> '$[0][5][0]') AND (?1 ->> '$[0][5][1]')";
 const CLAIM: &str = "INSERT INTO claims SELECT unhex(value ->> 0), value ->> 1, value ->> 2, unhex(value ->> 3), \
      unhex(value ->> 4), value ->> 5, NULL FROM json_each(?) WHERE true \
      ON CONFLICT DO UPDATE SET proven_at = CASE WHEN checksum = excluded.checksum THEN proven_at END, \

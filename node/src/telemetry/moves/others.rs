@@ -91,7 +91,10 @@ async fn prove(driven: &Driven, friend: &System) {
     let (records, checksums) = (storage.records(), storage.checksums_door());
     let row = checksums.checksums(tessera, (0, 0), 1).await.unwrap().remove(0);
     let held = vec![(row.stripe, row.index, row.checksum)];
-    records.note(vec![Note::Claim { holder, tessera, stripes: 0..1, held, at_ms: 0 }]).await.unwrap();
+    records
+        .note(vec![Note::Claim { holder, tessera, stripes: 0..1, held, asked_at_ms: 0, at_ms: 0 }])
+        .await
+        .unwrap();
     eventually(async || {
         let proven = driven.system.remote.prove_one(&records, &checksums, holder, tessera).await;
         matches!(
