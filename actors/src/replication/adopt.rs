@@ -14,9 +14,10 @@ use tokio::{
 use super::{
     Tools,
     fetch::fetch,
+    meeting::look_for,
     message::{Progress, Step},
     own::claim_ours,
-    repair::{gone, look_for, placed},
+    repair::{gone, placed},
     retract,
     sources::{Located, Waits, find, find_among, own_manifest},
     standing::{Operators, Since, found},

@@ -21,6 +21,7 @@ mod handle;
 mod holders;
 mod job;
 mod leave;
+mod meeting;
 mod message;
 mod origin;
 mod own;
@@ -91,6 +92,8 @@ struct Tools {
     transfers: transfers::Transfers,
     heard: survey::Heard,
     coders: coding::Coders,
+    /// Holders that were looked for.
+    sought: meeting::Sought,
     tesserae: Mutex<job::Tesserae>,
     /// Tesserae that the sweep mends at a time: what is worst off comes before what waits.
     mending: Arc<Semaphore>,
@@ -237,6 +240,7 @@ impl Starter {
             memory,
             transfers,
             heard: survey::Heard::default(),
+            sought: meeting::Sought::default(),
             coders,
             tesserae: Mutex::default(),
             mending: Arc::new(Semaphore::new(MENDING_MAX)),

@@ -19,6 +19,7 @@ use super::{
     copy::Copy,
     gathering::Manners,
     holders::Lost,
+    meeting::look_for,
     message::{Progress, Step},
     origin::{Origin, Others},
     own::{claim_ours, is_sound},
@@ -26,7 +27,7 @@ use super::{
     placing::{Placing, Signer, room_needed},
     retract,
     sending::Evidence,
-    sources::{Located, Sources, Waits, find, nodes},
+    sources::{Located, Sources, Waits, find},
     standing::Operators,
     survey::survey,
     told::{Told, Turned},
@@ -168,20 +169,6 @@ pub(super) fn placed(
     newest.map(|(located, signed)| (located.clone(), signed.clone())).ok_or_else(unknown)
 }
 
-/// Learns from those that are known where holders are that are not: who cannot be asked would be taken for lost.
-pub(super) async fn look_for(tools: &Tools, placement: &Placement) -> Result<(), ActorError> {
-    let (us, book) = (tools.peers.us(), tools.peers.book());
-    let is_unknown = |node: &NodeId| *node != us && !book.peers.contains_key(node);
-    let unknown: Vec<_> = placement.holders.iter().flatten().copied().filter(is_unknown).collect();
-    if unknown.is_empty() {
-        return Ok(());
-    }
-    // Holders first: they have to do with the same people.
-    let mut among: Vec<_> = placement.holders.iter().flatten().copied().collect();
-    among.extend(nodes(tools));
-    tools.peers.look_around(&tools.remote, among, &unknown, ASKED_MAX).await.map(drop)
-}
-
 /// The holders of a tessera that are not to be counted on.
 pub(super) struct Gone {
     /// Those that do not answer: they may have it all the same.
@@ -268,8 +255,6 @@ async fn origin(tools: &Tools, sources: Sources, located: Located) -> Result<Ori
     Ok(Origin::Others(Box::new(Others { manifest: sources.manifest, located, manners })))
 }
 
-/// Nodes that are asked where holders are.
-const ASKED_MAX: usize = 32;
 /// How long a holder may take to say what it has.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 /// How long one that is doubted may take to show a piece.

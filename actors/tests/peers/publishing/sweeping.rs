@@ -265,6 +265,34 @@ async fn clock_that_was_years_ahead_puts_nothing_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn holders_that_knew_only_the_author_get_to_know_each_other_while_it_is_there() {
+    let author = Node::sweeping(1, soon()).await;
+    let nodes = join_all((0..5).map(|number| Node::sweeping(10 + number, soon()))).await;
+    for node in &nodes {
+        introduce(&author, node).await;
+        author.system.remote.hello(node.id(), false, None).await.unwrap();
+    }
+    let (tessera, layout) = published_by(&author, 1).await;
+    until("each sees that nothing is missing", async || {
+        let found = join_all(nodes.iter().map(|node| watched(node, &tessera))).await;
+        found.iter().all(|found| found.margin == Some(2) && found.survives == Some(2))
+    })
+    .await;
+    author.system.clone().drain().await;
+    let had = held(&nodes[1], layout.layout()).await;
+    assert!(nodes[1].system.drop_for_all(tessera.id()).await.unwrap() > 0);
+    until("it is given back what it has lost", async || held(&nodes[1], layout.layout()).await == had).await;
+    let placements = async |node: &Node| {
+        let kept = node.system.storage.records().placements(tessera.id()).await.unwrap();
+        kept.iter().map(|kept| kept.version).collect::<Vec<_>>()
+    };
+    until("it knows the others again", async || !placements(&nodes[1]).await.is_empty()).await;
+    for node in &nodes {
+        assert_eq!(placements(node).await, [1], "nobody was replaced");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn holder_that_came_by_a_second_repair_learns_who_the_others_are() {
     let (author, nodes) = network(5, RepairConfig::default(), RepairConfig::default()).await;
     let (tessera, layout) = published_by(&author, 1).await;
