@@ -44,6 +44,8 @@ pub const RETRACTION_BYTES_MAX: usize = 1 << 10;
 pub const NETWORK_HOLDERS_MAX: u16 = 2;
 /// The longest order to drop, signature included, in bytes.
 pub const DROP_ORDER_BYTES_MAX: usize = 16 << 10;
+/// A repairer's placement may be so many versions ahead of what is known. A repair makes a few.
+pub const PLACEMENT_VERSIONS_AHEAD_MAX: u64 = 1 << 16;
 /// The most fragments in one order to drop.
 pub const DROP_FRAGMENTS_MAX: usize = 1024;
 /// How many sums one level of a comparison has: one for each value of a byte.

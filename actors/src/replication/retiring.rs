@@ -8,13 +8,16 @@ use std::{
 
 use futures::future::join_all;
 use proto::{
-    AuthorKey, NodeId, TesseraId, limits::DROP_FRAGMENTS_MAX, placement::SignedPlacement,
+    AuthorKey, NodeId, TesseraId,
+    limits::{DROP_FRAGMENTS_MAX, PLACEMENT_VERSIONS_AHEAD_MAX},
+    placement::{Placement, SignedPlacement},
     record::DocumentKind,
 };
 use tokio::time::timeout;
 
 use super::{
     Tools,
+    meeting::look_for_once,
     standing::{Known, Since},
 };
 use crate::{
@@ -51,11 +54,13 @@ pub(super) async fn tidy(tools: &Tools, author: &AuthorKey, known: &Known) -> Re
     let former = retiring.former().await?;
     let twice = retiring.kept_twice().await?;
     let is_doubtful = !former.is_empty() || !twice.is_empty() || retiring.is_doubted_by_any().await;
-    if is_doubtful && retiring.is_outdone().await? {
-        return Ok(());
-    }
+    let disputed = match is_doubtful {
+        true => retiring.disputed().await?,
+        false => Some(Vec::new()),
+    };
+    let Some(disputed) = disputed else { return Ok(()) };
     let asked = retiring.ask(&former).await;
-    let named = retiring.named(asked.values());
+    let named = retiring.named(asked.values().flatten().chain(&disputed));
     let unheard_of: BTreeSet<_> = named.difference(&former).copied().collect();
     let others = retiring.ask(&unheard_of).await;
     let news = asked.values().chain(others.values()).flatten().find(|said| retiring.is_news(said));
@@ -65,15 +70,19 @@ pub(super) async fn tidy(tools: &Tools, author: &AuthorKey, known: &Known) -> Re
     // These first: of whom only they name nobody knows any more once they have dropped all.
     let emptied = retiring.empty(others.into_keys().collect()).await;
     let is_left = |node: &NodeId| unheard_of.contains(node) && !emptied.contains(node);
-    let done = asked.into_iter().filter(|(_, said)| !retiring.named([said]).iter().any(is_left));
+    let done = asked.into_iter().filter(|(_, said)| !retiring.named(said).iter().any(is_left));
     retiring.empty(done.map(|(node, _)| node).collect()).await;
     retiring.thin(&twice).await;
+    // The same holds of those whom they name that go by something else.
+    if !disputed.is_empty() && !unheard_of.iter().any(is_left) {
+        retiring.overrule(&disputed).await?;
+    }
     Ok(())
 }
 
 /// Whether others have seen to a tessera since its author's node did, which was away: then it goes by that from now on.
 pub(super) async fn is_outdone(tools: &Tools, author: &AuthorKey, known: &Known) -> Result<bool, ActorError> {
-    Retiring { tools, author, known }.is_outdone().await
+    Ok(Retiring { tools, author, known }.disputed().await?.is_none())
 }
 
 /// What nodes say of who keeps it: nothing, if they have nothing of it.
@@ -163,8 +172,9 @@ impl Retiring<'_> {
         self.ask(&any).await.values().flatten().any(|said| self.known.is_older_than(said))
     }
 
-    /// Whether somebody else has seen to it: most of the holders that answer go by something newer, or its author has signed that.
-    async fn is_outdone(&self) -> Result<bool, ActorError> {
+    /// What some holders go by that is newer, and not believed. `None` if somebody else has seen to it: most of the holders that
+    /// answer go by the same, or its author has signed that; then this node goes by it from now on.
+    async fn disputed(&self) -> Result<Option<Vec<SignedPlacement>>, ActorError> {
         let holders = self.known.placement.holders.iter().flatten().copied().collect();
         let said = self.ask(&holders).await;
         let newer: Vec<_> = said.values().flatten().filter(|one| self.known.is_older_than(one)).collect();
@@ -173,7 +183,38 @@ impl Retiring<'_> {
             2 * same.count() > said.len()
         };
         let believed = newer.iter().find(|one| self.is_news(one) || by_most(one)).copied();
-        self.learn(believed).await
+        if self.learn(believed).await? {
+            return Ok(None);
+        }
+        let versions_max = self.known.placement.version.saturating_add(PLACEMENT_VERSIONS_AHEAD_MAX);
+        let disputed: Vec<_> =
+            newer.into_iter().filter(|one| one.placement().version <= versions_max).cloned().collect();
+        for one in &disputed {
+            look_for_once(self.tools, one.placement(), self.tools.config.repair.interval).await?;
+        }
+        Ok(Some(disputed))
+    }
+
+    /// Those that were cut off from the others have mended what was not lost, and did not reach most: its author has the last word.
+    async fn overrule(&self, disputed: &[SignedPlacement]) -> Result<(), ActorError> {
+        let latest = disputed.iter().map(|one| one.placement().version).max().unwrap_or(0);
+        let placement = Placement {
+            version: latest.max(self.known.placement.version).saturating_add(1),
+            repairer: None,
+            ..self.known.placement.clone()
+        };
+        let signed = placement.sign(self.author)?;
+        self.learn(Some(&signed)).await?;
+        let holders: BTreeSet<_> = placement.holders.iter().flatten().copied().collect();
+        let others = holders.into_iter().filter(|node| *node != self.tools.peers.us());
+        let (tessera, kind) = (placement.tessera, DocumentKind::Placement);
+        let told = others.map(|node| {
+            let said = self.tools.remote.put_document(node, tessera, kind, None, signed.bytes().clone());
+            self.told(node, said)
+        });
+        // Who does not hear of it now asks the others as soon as it misses what was taken back.
+        join_all(told).await;
+        Ok(())
     }
 
     /// Whether the author has signed this, on another of its machines, and it is not known here.
@@ -188,8 +229,8 @@ impl Retiring<'_> {
     }
 
     /// Those that these take for holders, and that are none.
-    fn named<'b>(&self, said: impl IntoIterator<Item = &'b Option<SignedPlacement>>) -> BTreeSet<NodeId> {
-        let of_it = said.into_iter().flatten().map(SignedPlacement::placement);
+    fn named<'b>(&self, said: impl IntoIterator<Item = &'b SignedPlacement>) -> BTreeSet<NodeId> {
+        let of_it = said.into_iter().map(SignedPlacement::placement);
         let of_it = of_it.filter(|said| said.layout == self.known.layout.checksum());
         of_it
             .flat_map(|said| said.holders.iter().flatten())

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use proto::{
     Checksum, NodeId, TesseraId,
+    limits::PLACEMENT_VERSIONS_AHEAD_MAX,
     manifest::SignedManifest,
     placement::{Placement, SignedPlacement},
     record::DocumentKind,
@@ -74,7 +75,7 @@ impl Server {
             return Err(RefusalKind::Forbidden.because("whoever signed it is no holder of the tessera"));
         }
         // A version that leaves no higher one would keep even its author from saying anything more.
-        if newer.version > known.version.saturating_add(VERSIONS_AHEAD_MAX) {
+        if newer.version > known.version.saturating_add(PLACEMENT_VERSIONS_AHEAD_MAX) {
             return Err(RefusalKind::Forbidden.because("so many repairs have not been made"));
         }
         self.refuse_usurped(known, newer, repairer).await
@@ -113,6 +114,3 @@ impl Server {
         Ok(kept.into_iter().find(|kept| kept.layout == layout))
     }
 }
-
-/// A repairer may be so many versions ahead of what is known here. A repair makes a few.
-const VERSIONS_AHEAD_MAX: u64 = 1 << 16;

@@ -114,7 +114,7 @@ fn patient() -> RepairConfig {
 
 /// Those do not wait for long.
 fn hasty() -> RepairConfig {
-    RepairConfig { grace: Duration::from_secs(2), ..soon() }
+    RepairConfig { grace: Duration::from_secs(6), ..soon() }
 }
 
 /// A tessera of the author of these, and the layout that they keep.
@@ -190,6 +190,12 @@ async fn author_that_has_missed_what_was_mended_goes_by_it_and_nobody_keeps_it_t
     halves.part();
     until("the spare one has what is missed", async || held(&halves.far[4], layout.layout()).await == missed)
         .await;
+    // As long as not most have heard of it, it is taken back.
+    until("all on that side go by it", async || {
+        let known = join_all(halves.far.iter().map(|node| placements(node, &tessera))).await;
+        known.iter().all(|placement| placement == &known[4] && !placement.is_empty())
+    })
+    .await;
     let far = all_held(&halves.far, layout.layout()).await;
 
     // All holders that the author knows are there when it comes back: it misses nothing.
@@ -200,16 +206,47 @@ async fn author_that_has_missed_what_was_mended_goes_by_it_and_nobody_keeps_it_t
     assert_eq!(all_held(&halves.far, layout.layout()).await, far, "nothing else has moved");
     let (_, placement) = published(&halves.author, &tessera).await;
     assert_eq!(halves.repairs().await, Vec::from_iter(placement.placement().repairer), "once, by a holder");
-    // Who was told when the one that was missed was back already hears it when that has dropped it.
     for node in &halves.far {
-        until("all go by it", async || {
-            let known = node.system.storage.records().placements(tessera.id()).await.unwrap();
-            known.iter().map(|kept| &kept.signed).eq([placement.bytes()])
-        })
-        .await;
+        assert_eq!(placements(node, &tessera).await, std::slice::from_ref(placement.bytes()));
     }
     agreeing::deposits_are_what_is_there(&halves.near, &tessera).await;
     agreeing::deposits_are_what_is_there(&halves.far, &tessera).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_mended_by_one_alone_that_was_cut_off_from_the_others_is_taken_back() {
+    let mut halves = Halves::start(2, 1, [patient(), hasty()]).await;
+    let (tessera, layout) = published_on(&halves).await;
+    let before = halves.held(&layout).await;
+    halves.grow(0, 1).await;
+    halves.part();
+    until("what it misses is with the spare one", async || {
+        !held(&halves.far[1], layout.layout()).await.is_empty()
+    })
+    .await;
+    halves.heal().await;
+    until("nobody has what somebody else keeps", async || fragments(&halves.far[1], tessera.id()).await == 0)
+        .await;
+    until("all go by what its author says", async || {
+        let (_, placement) = published(&halves.author, &tessera).await;
+        let placed = placement.placement();
+        (placed.version, placed.repairer) == (3, None)
+            && join_all(halves.near.iter().chain(&halves.far[..1]).map(|node| placements(node, &tessera)))
+                .await
+                .iter()
+                .all(|known| known == std::slice::from_ref(placement.bytes()))
+    })
+    .await;
+    assert_eq!(halves.held(&layout).await, [before[0].clone(), vec![before[1][0].clone(), Vec::new()]]);
+    assert_eq!(halves.repairs().await, [halves.far[0].id()], "nobody mends what is not lost");
+    agreeing::both_sides_agree(&halves.author, &halves.near, &tessera).await;
+    agreeing::deposits_are_what_is_there(&halves.far, &tessera).await;
+}
+
+/// What a node knows of who keeps a tessera.
+async fn placements(node: &Node, tessera: &Tessera) -> Vec<bytes::Bytes> {
+    let known = node.system.storage.records().placements(tessera.id()).await.unwrap();
+    known.into_iter().map(|kept| kept.signed).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
