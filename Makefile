@@ -30,7 +30,7 @@ test: ## format, lints, all tests, documentation
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo nextest run --locked --workspace
-	cargo test --locked --quiet -p tests --test power_cut --test small_machine --test lossy
+	cargo test --locked --quiet --workspace --test power_cut --test small_machine --test lossy
 	cargo test --locked --workspace --doc --quiet
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
 

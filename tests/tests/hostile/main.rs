@@ -24,12 +24,12 @@ use tests::{
 #[test]
 fn requests_made_from_the_document_are_answered_clearly() {
     // Each example stands for about 20 requests, and there are some in any case.
-    under_attack(|node, share, seed| document::attack(node, scaled(15, 600) / share, seed));
+    under_attack(|node, share, seed| document::attack(node, scaled(8, 600) / share, seed));
 }
 
 #[test]
 fn bytes_that_are_nearly_requests_are_answered_clearly() {
-    under_attack(|node, share, seed| raw::attack(node, scaled(5000, 90_000) / share, seed));
+    under_attack(|node, share, seed| raw::attack(node, scaled(2500, 90_000) / share, seed));
 }
 
 #[test]

@@ -1,8 +1,81 @@
 //! What is published survives what it is said to survive, and no more is said.
 
-use actors::storage::JobState;
+use std::sync::Arc;
 
-use super::*;
+use actors::storage::{Blocked, JobState};
+
+use super::{
+    fetching::{fetch, is_intact, reader},
+    *,
+};
+use crate::liar::{Pace, stand_in};
+
+/// How what a holder keeps is lost.
+#[derive(Debug, Clone, Copy)]
+enum Loss {
+    Stopped,
+    Killed,
+    Silent,
+    Dropped,
+    Blocked,
+    Zeroed,
+    Flipped,
+}
+
+const LOSSES: [Loss; 7] =
+    [Loss::Stopped, Loss::Killed, Loss::Silent, Loss::Dropped, Loss::Blocked, Loss::Zeroed, Loss::Flipped];
+
+impl Loss {
+    async fn befalls(self, node: &Node, tessera: TesseraId, layout: &Layout) {
+        match self {
+            Self::Stopped => node.system.clone().drain().await,
+            Self::Killed => node.system.clone().crash().await,
+            Self::Silent => stand_in(node, Pace::default(), Arc::new(|_, _| None)).await,
+            Self::Dropped => assert!(node.system.drop_for_all(tessera).await.unwrap() > 0),
+            Self::Blocked => {
+                let blocked = Blocked::Tessera(tessera);
+                node.system.peers.block(blocked, "I do not want it".to_owned()).await.unwrap();
+            }
+            Self::Zeroed => node.lose_segments(),
+            Self::Flipped => {
+                let held: Vec<_> = held(node, layout).await.into_iter().map(|(_, it)| it).collect();
+                node.damage(&held);
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_of_five_may_be_lost_whichever_way_it_is_and_a_third_is_said() {
+    for loss in LOSSES {
+        let (author, nodes) = network(5).await;
+        let tessera = Tessera::new(&author.author, 1, 300_000);
+        tessera.keep(&author).await;
+        assert_eq!(publish(&author, tessera.id()).await.0, JobState::Done);
+        let (layout, _) = published(&author, &tessera).await;
+        let [early, late] = [reader(50, &nodes).await, reader(51, &nodes).await];
+        author.system.drain().await;
+        for lost in &nodes[..2] {
+            loss.befalls(lost, tessera.id(), layout.layout()).await;
+        }
+        let (state, told) = fetch(&early, tessera.id()).await;
+        assert_eq!(state, JobState::Done, "{loss:?}: {told:?}");
+        is_intact(&early, &tessera).await;
+        early.system.drain().await;
+        // Who says nothing is waited for, for a minute: that is tried with twenty-four.
+        if matches!(loss, Loss::Killed | Loss::Silent) {
+            continue;
+        }
+        // What was just read is in its memory as well.
+        let third = if matches!(loss, Loss::Zeroed | Loss::Flipped) { Loss::Dropped } else { loss };
+        third.befalls(&nodes[2], tessera.id(), layout.layout()).await;
+        let (state, told) = fetch(&late, tessera.id()).await;
+        assert_eq!(state, JobState::Failed, "{loss:?}: {told:?}");
+        let said = "3 fragments bring it back, and 2 were to be had";
+        assert!(told.sentence.contains(said), "{loss:?}: {told:?}");
+        assert!(actors::archive::verify(late.system.storage.clone(), tessera.id(), |_| ()).await.is_err());
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn published_tessera_comes_back_without_any_two_of_five_and_not_without_three() {

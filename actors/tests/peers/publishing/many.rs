@@ -18,10 +18,10 @@ use super::{
 };
 use crate::liar::{Asked, Pace, stand_in};
 
-/// A tessera of sixteen fragments of data on twenty-four nodes, each of somebody else.
-async fn on_twenty_four() -> (Node, Vec<Node>, Tessera) {
+/// A tessera of so many bytes on twenty-four nodes, each of somebody else.
+async fn on_twenty_four(length: usize) -> (Node, Vec<Node>, Tessera) {
     let (author, nodes) = network(24).await;
-    let tessera = Tessera::new(&author.author, 1, 16 << 14);
+    let tessera = Tessera::new(&author.author, 1, length);
     tessera.keep(&author).await;
     let (state, told) = publish(&author, tessera.id()).await;
     assert_eq!(
@@ -33,7 +33,11 @@ async fn on_twenty_four() -> (Node, Vec<Node>, Tessera) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn eight_of_twenty_four_may_be_lost_in_any_way_and_one_more_is_said() {
-    let (author, nodes, tessera) = on_twenty_four().await;
+    let (author, nodes, tessera) = on_twenty_four(MANY_STRIPES).await;
+    let (layout, _) = published(&author, &tessera).await;
+    let stripes = layout.layout().stripe_numbers();
+    let widths: Vec<_> = stripes.map(|stripe| layout.layout().stripe_width(stripe)).collect();
+    assert_eq!(widths, [(16, 8), (16, 8), (3, 8)]);
     let knows_all = reader(50, &nodes).await;
     let late = reader(51, &nodes).await;
     author.system.clone().drain().await;
@@ -60,6 +64,10 @@ async fn eight_of_twenty_four_may_be_lost_in_any_way_and_one_more_is_said() {
     assert!(told.sentence.contains("16 fragments bring it back, and 15 were to be had"), "{told:?}");
     assert!(actors::archive::verify(late.system.storage.clone(), tessera.id(), |_| ()).await.is_err());
 }
+
+/// Lengths of contents: sixteen fragments, and as many twice and three more.
+const ONE_STRIPE: usize = 16 << 14;
+const MANY_STRIPES: usize = 35 << 20;
 
 /// The documents that everybody has.
 #[derive(Clone)]
@@ -147,7 +155,7 @@ fn forged(liar: &NodeKey, layout: &SignedLayout) -> Bytes {
 }
 
 /// A claim to have everything.
-fn claims_all(
+pub(super) fn claims_all(
     asked: &Asked,
     stripes: std::ops::Range<u32>,
     nonce: [u8; 32],
@@ -189,7 +197,7 @@ async fn replace(node: &Node, lies: Lies, papers: &Papers) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn seven_liars_of_twenty_four_are_no_holders_and_nothing_of_theirs_is_kept() {
-    let (author, nodes, tessera) = &on_twenty_four().await;
+    let (author, nodes, tessera) = &on_twenty_four(ONE_STRIPE).await;
     let (layout, placement) = published(author, tessera).await;
     let (storage, kind) = (&author.system.storage, DocumentKind::LayoutPage);
     let older =

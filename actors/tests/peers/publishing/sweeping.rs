@@ -1,10 +1,18 @@
 //! What is lost is mended by itself, by those whose turn it is, and nobody else moves anything.
 
+use std::sync::Arc;
+
 use actors::storage::{Blocked, JobKind, KeptPlacement, Note, RepairAllowance, Watched, Which};
 use config::RepairConfig;
-use proto::{NodeKey, placement::Placement};
+use proto::{
+    FragmentId, NodeKey,
+    placement::Placement,
+    record::DocumentKind,
+    wire::{Answer, RefusalKind, Request},
+};
 
-use super::*;
+use super::{many::claims_all, *};
+use crate::liar::{Asked, Pace, stand_in};
 
 /// Looks several times a second.
 pub(super) fn soon() -> RepairConfig {
@@ -350,7 +358,9 @@ async fn holder_that_says_that_it_keeps_all_is_not_believed() {
     until("its author has mended it", async || {
         let (_, now) = published(&author, &tessera).await;
         let is_safe = watched(&author, &tessera).await.survives == Some(2);
-        is_safe && now.placement().rank() == (placed.placement().version + 1, true)
+        let is_its_word =
+            now.placement().repairer.is_none() && now.placement().rank() > placed.placement().rank();
+        is_safe && is_its_word && !now.placement().holders.contains(&Some(lost.id()))
     })
     .await;
     // The liar, who mends by what it says itself, may have given it more.
@@ -360,6 +370,33 @@ async fn holder_that_says_that_it_keeps_all_is_not_believed() {
         let kept = node.system.storage.records().placements(tessera.id()).await.unwrap();
         assert!(!kept.contains(&forged));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn holder_that_never_has_time_to_show_what_it_claims_is_doubted() {
+    let (author, nodes) = network(5, RepairConfig::default(), soon()).await;
+    let (tessera, layout) = published_by(&author, 1).await;
+    let kind = DocumentKind::LayoutPage;
+    let page = layout.layout().pages().first().copied();
+    let page = author.system.storage.document(tessera.id(), kind, page).await.unwrap();
+    let places = held(&nodes[0], layout.layout()).await.into_iter().map(|(place, _)| place);
+    let fragments: Vec<_> =
+        places.map(|(stripe, index)| FragmentId { tessera: tessera.id(), stripe, index }).collect();
+    let liar = nodes[0].id();
+    let lie = move |asked: &Asked, request| match request {
+        Request::Attest { stripes, nonce, .. } => claims_all(asked, stripes, nonce, &layout, &page),
+        _ => {
+            let refusal = RefusalKind::Busy { retry_after_ms: 1 }.because("not now");
+            Some((Answer::Refused(refusal).frame(), bytes::Bytes::new()))
+        }
+    };
+    stand_in(&nodes[0], Pace::default(), Arc::new(lie)).await;
+    // It has shown it once: as if it never had.
+    let records = nodes[1].system.storage.records();
+    let forgets = fragments.iter().map(|fragment| Note::Disproven { holder: liar, fragment: *fragment });
+    records.note(forgets.collect()).await.unwrap();
+    until("it is doubted", async || records.doubted(tessera.id()).await.unwrap().contains(&liar)).await;
+    until("it is no holder", async || watched(&nodes[1], &tessera).await.survives == Some(1)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

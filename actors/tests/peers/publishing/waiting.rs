@@ -77,7 +77,14 @@ async fn replace(
     answer: Duration,
     says: impl Fn(&Request, &NodeKey) -> Said + Send + Sync + 'static,
 ) {
-    let pace = Pace { answer, ..Pace::default() };
+    at_a_pace(node, Pace { answer, ..Pace::default() }, says).await;
+}
+
+async fn at_a_pace(
+    node: &Node,
+    pace: Pace,
+    says: impl Fn(&Request, &NodeKey) -> Said + Send + Sync + 'static,
+) {
     stand_in(node, pace, Arc::new(move |asked: &Asked, request| says(&request, &asked.liar))).await;
 }
 
@@ -140,4 +147,26 @@ async fn liar_that_is_the_first_to_answer_does_not_end_the_search() {
     let (state, told) = fetch(&reader, tessera.id()).await;
     assert_eq!(state, JobState::Done, "{told:?}");
     is_intact(&reader, &tessera).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn holders_that_give_a_byte_at_a_time_hold_nobody_up() {
+    let (author, nodes) = network(5).await;
+    let tessera = Tessera::new(&author.author, 1, 300_000);
+    tessera.keep(&author).await;
+    assert_eq!(publish(&author, tessera.id()).await.0, JobState::Done);
+    let reader = reader(50, &nodes).await;
+    let holdings =
+        [Holding::of(&nodes[0], &author, &tessera).await, Holding::of(&nodes[1], &author, &tessera).await];
+    author.system.clone().drain().await;
+    let pace = Pace { byte: Duration::from_millis(50), has_documents_ready: true, answer: Duration::ZERO };
+    for (node, holding) in nodes.iter().zip(holdings) {
+        at_a_pace(node, pace, move |request, _| holding.says(request)).await;
+    }
+    let begun = Instant::now();
+    let (state, told) = fetch(&reader, tessera.id()).await;
+    assert_eq!(state, JobState::Done, "{told:?}");
+    is_intact(&reader, &tessera).await;
+    // A fragment of theirs takes almost half an hour.
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
 }
