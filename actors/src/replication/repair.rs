@@ -93,7 +93,11 @@ async fn mend(
         claim_ours(tools, located.layout.layout(), placement).await?;
     }
     let layout = located.layout.layout();
-    let room = room_needed(layout, sources.manifest.bytes().len(), layout.code());
+    let room = match signer {
+        Signer::Author(_) => room_needed(layout, sources.manifest.bytes().len(), layout.code()),
+        // What others would keep for this node's author says nothing of what they keep for that one.
+        Signer::Holder(_) => 0,
+    };
     let candidates = survey.with_room(room);
     let pages = Pages::new(tools, located.layout.clone(), located.known_to.clone());
     let layout = located.layout.clone();

@@ -109,6 +109,8 @@ async fn what_few_had_to_keep_twice_is_spread_again_when_others_are_there() {
 async fn holder_repairs_without_the_author() {
     let (author, nodes, tessera, layout) = published_on_five_of_six().await;
     let before = all_held(&nodes, layout.layout()).await;
+    // Of the one who repairs it the spare one would keep nothing.
+    nodes[5].knows_at(nodes[0].id(), nodes[0].address(), Some(0)).await;
     author.system.clone().crash().await;
     nodes[1].system.clone().crash().await;
     let (state, told) = repair(&nodes[0], tessera.id()).await;
