@@ -407,7 +407,7 @@ fn claim_of_a_node_that_is_no_peer_any_more_is_no_copy() {
     };
     assert!(is_a_copy(&explained()), "{}", explained());
     assert!(explained().contains("has proven some, within the last minute"), "{}", explained());
-    assert!(explained().contains("  - other: fragment"), "{}", explained());
+    assert!(explained().contains("Who claims to hold what:\n- other: fragment"), "{}", explained());
     let as_json = || json(&ann.node(["explain", &tessera, "--json"]));
     let told = as_json();
     let holder = &told["holders"][0];

@@ -42,7 +42,7 @@ impl Peers {
                 named.into_iter().partition(|one| sought.contains(&one.node));
             self.learn(found).await?;
             // Who is on the way to them has to be known to be asked.
-            if !is_done() {
+            if !is_done() && asked.len() < asked_max {
                 self.learn(others).await?;
             }
         }

@@ -1,7 +1,7 @@
 //! Getting to know other holders: who knows only the author would take all of them for lost, and is refused by them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -17,30 +17,51 @@ pub(super) struct Sought(Mutex<BTreeMap<NodeId, Instant>>);
 
 impl Sought {
     /// Those of these that nobody has looked for in so long a time; from now on somebody has.
-    fn anew(&self, mut nodes: Vec<NodeId>, within: Duration) -> Vec<NodeId> {
+    fn anew(&self, mut nodes: Vec<NodeId>, within: Duration, now: Instant) -> Vec<NodeId> {
         let mut sought = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        sought.retain(|_, at| at.elapsed() < within);
-        nodes.retain(|node| sought.len() < SOUGHT_MAX && sought.insert(*node, Instant::now()).is_none());
+        sought.retain(|_, at| now.duration_since(*at) < within);
+        nodes.retain(|node| {
+            let is_new = sought.len() < SOUGHT_MAX && !sought.contains_key(node);
+            is_new && sought.insert(*node, now).is_none()
+        });
         nodes
     }
 }
 
 /// Learns from those that are known where holders are that are not: who cannot be asked would be taken for lost.
 pub(super) async fn look_for(tools: &Tools, placement: &Placement) -> Result<(), ActorError> {
-    look_for_these(tools, placement, unknown(tools, placement)).await
-}
-
-/// The same, for those that were not looked for in so long a time.
-pub(super) async fn look_for_once(
-    tools: &Tools,
-    placement: &Placement,
-    within: Duration,
-) -> Result<(), ActorError> {
     let unknown = unknown(tools, placement);
     if unknown.is_empty() {
         return Ok(());
     }
-    look_for_these(tools, placement, tools.sought.anew(unknown, within)).await
+    let among = among(tools, placement);
+    tools.peers.look_around(&tools.remote, among, &unknown, ASKED_MAX).await.map(drop)
+}
+
+/// The same among those alone that are known, and only for those that nobody has looked for in so long a time.
+pub(super) async fn look_for_once(tools: &Tools, placement: &Placement, within: Duration) {
+    let unknown = unknown(tools, placement);
+    if unknown.is_empty() {
+        return;
+    }
+    ask_known(tools, placement, tools.sought.anew(unknown, within, Instant::now())).await;
+}
+
+/// The same each time.
+pub(super) async fn look_among_known(tools: &Tools, placement: &Placement) {
+    ask_known(tools, placement, unknown(tools, placement)).await;
+}
+
+async fn ask_known(tools: &Tools, placement: &Placement, unknown: Vec<NodeId>) {
+    if unknown.is_empty() {
+        return;
+    }
+    let mut among = among(tools, placement);
+    among.truncate(ASKED_MAX);
+    let all = among.len();
+    if let Err(error) = tools.peers.look_around(&tools.remote, among, &unknown, all).await {
+        tracing::debug!(tessera = %placement.tessera, %error, "holders that are not known cannot be looked for");
+    }
 }
 
 /// Holders that are not known here.
@@ -50,18 +71,12 @@ fn unknown(tools: &Tools, placement: &Placement) -> Vec<NodeId> {
     placement.holders.iter().flatten().copied().filter(is_unknown).collect()
 }
 
-async fn look_for_these(
-    tools: &Tools,
-    placement: &Placement,
-    unknown: Vec<NodeId>,
-) -> Result<(), ActorError> {
-    if unknown.is_empty() {
-        return Ok(());
-    }
-    // Holders first: they have to do with the same people.
-    let mut among: Vec<_> = placement.holders.iter().flatten().copied().collect();
-    among.extend(nodes(tools));
-    tools.peers.look_around(&tools.remote, among, &unknown, ASKED_MAX).await.map(drop)
+/// Those that can be asked: holders first, as they have to do with the same people.
+fn among(tools: &Tools, placement: &Placement) -> Vec<NodeId> {
+    let (nodes, holders) = (nodes(tools), placement.holders.iter().flatten());
+    let known: BTreeSet<_> = holders.copied().filter(|node| nodes.contains(node)).collect();
+    let others = nodes.into_iter().filter(|node| !known.contains(node));
+    known.iter().copied().chain(others).collect()
 }
 
 /// Nodes that are asked where holders are.
@@ -80,11 +95,16 @@ mod tests {
             id[..4].copy_from_slice(&number.to_le_bytes());
             NodeId::from_bytes(id)
         };
-        let (sought, hour) = (Sought::default(), Duration::from_hours(1));
-        assert_eq!(sought.anew(vec![node(1), node(2)], hour), [node(1), node(2)]);
-        assert_eq!(sought.anew(vec![node(2), node(3)], hour), [node(3)]);
-        assert_eq!(sought.anew(vec![node(1), node(3)], Duration::ZERO), [node(1), node(3)]);
-        let without_end = (0..10_000).map(node).collect();
-        assert_eq!(sought.anew(without_end, hour).len(), SOUGHT_MAX - 2);
+        let (sought, begun) = (Sought::default(), Instant::now());
+        let anew = |nodes: &[u32], minutes| {
+            let nodes = nodes.iter().copied().map(node).collect();
+            sought.anew(nodes, Duration::from_hours(1), begun + Duration::from_mins(minutes))
+        };
+        assert_eq!(anew(&[1, 2], 0), [node(1), node(2)]);
+        assert_eq!(anew(&[2, 3], 30), [node(3)]);
+        // Having been asked for in between puts nothing off.
+        assert_eq!(anew(&[1, 2, 3], 60), [node(1), node(2)]);
+        let without_end: Vec<_> = (10..10_000).collect();
+        assert_eq!(anew(&without_end, 61).len(), SOUGHT_MAX - 3);
     }
 }

@@ -94,6 +94,7 @@ struct Tools {
     coders: coding::Coders,
     /// Holders that were looked for.
     sought: meeting::Sought,
+    disputes: retiring::Disputes,
     tesserae: Mutex<job::Tesserae>,
     /// Tesserae that the sweep mends at a time: what is worst off comes before what waits.
     mending: Arc<Semaphore>,
@@ -241,6 +242,7 @@ impl Starter {
             transfers,
             heard: survey::Heard::default(),
             sought: meeting::Sought::default(),
+            disputes: retiring::Disputes::default(),
             coders,
             tesserae: Mutex::default(),
             mending: Arc::new(Semaphore::new(MENDING_MAX)),

@@ -3,12 +3,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Range,
-    time::Duration,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use futures::future::join_all;
 use proto::{
-    AuthorKey, NodeId, TesseraId,
+    AuthorKey, Checksum, NodeId, TesseraId,
     limits::{DROP_FRAGMENTS_MAX, PLACEMENT_VERSIONS_AHEAD_MAX},
     placement::{Placement, SignedPlacement},
     record::DocumentKind,
@@ -17,8 +18,8 @@ use tokio::time::timeout;
 
 use super::{
     Tools,
-    meeting::look_for_once,
-    standing::{Known, Since},
+    meeting::look_among_known,
+    standing::{self, Known, Since},
 };
 use crate::{
     error::ActorError,
@@ -74,10 +75,12 @@ pub(super) async fn tidy(tools: &Tools, author: &AuthorKey, known: &Known) -> Re
     retiring.empty(done.map(|(node, _)| node).collect()).await;
     retiring.thin(&twice).await;
     // The same holds of those whom they name that go by something else.
-    if !disputed.is_empty() && !unheard_of.iter().any(is_left) {
-        retiring.overrule(&disputed).await?;
+    let settled = disputed.iter().filter(|said| !retiring.named([*said]).iter().any(is_left));
+    let latest = settled.map(|said| said.placement().version).max();
+    match latest {
+        Some(latest) => retiring.overrule(latest).await,
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Whether others have seen to a tessera since its author's node did, which was away: then it goes by that from now on.
@@ -87,6 +90,22 @@ pub(super) async fn is_outdone(tools: &Tools, author: &AuthorKey, known: &Known)
 
 /// What nodes say of who keeps it: nothing, if they have nothing of it.
 type Said = BTreeMap<NodeId, Option<SignedPlacement>>;
+
+/// Placements that some holders go by and that are not believed, and since when they are known.
+#[derive(Default)]
+pub(super) struct Disputes(Mutex<BTreeMap<(TesseraId, Checksum), Instant>>);
+
+impl Disputes {
+    /// Whether one was met so long ago. Whoever is just mending something is still sending when it is met first.
+    fn is_old(&self, key: (TesseraId, Checksum), age: Duration, now: Instant) -> bool {
+        let mut met = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        met.retain(|_, at| now.duration_since(*at) <= age.saturating_mul(DISPUTED_FOR));
+        if met.len() >= DISPUTES_MAX && !met.contains_key(&key) {
+            return false;
+        }
+        now.duration_since(*met.entry(key).or_insert(now)) >= age
+    }
+}
 
 /// A tessera that some may still keep who are no holders of it.
 struct Retiring<'a> {
@@ -172,10 +191,13 @@ impl Retiring<'_> {
         self.ask(&any).await.values().flatten().any(|said| self.known.is_older_than(said))
     }
 
-    /// What some holders go by that is newer, and not believed. `None` if somebody else has seen to it: most of the holders that
-    /// answer go by the same, or its author has signed that; then this node goes by it from now on.
+    /// What some holders go by that is newer, and has replaced only such as are there and go with most by what is known here: nothing
+    /// was lost. `None` if somebody else has seen to it: most of the holders that answer go by the same, or its author has signed
+    /// that; then this node goes by it from now on.
     async fn disputed(&self) -> Result<Option<Vec<SignedPlacement>>, ActorError> {
-        let holders = self.known.placement.holders.iter().flatten().copied().collect();
+        let (known, us) = (&self.known.placement, self.tools.peers.us());
+        let holders: BTreeSet<_> =
+            known.holders.iter().flatten().copied().filter(|node| *node != us).collect();
         let said = self.ask(&holders).await;
         let newer: Vec<_> = said.values().flatten().filter(|one| self.known.is_older_than(one)).collect();
         let by_most = |one: &SignedPlacement| {
@@ -186,23 +208,43 @@ impl Retiring<'_> {
         if self.learn(believed).await? {
             return Ok(None);
         }
-        let versions_max = self.known.placement.version.saturating_add(PLACEMENT_VERSIONS_AHEAD_MAX);
-        let disputed: Vec<_> =
-            newer.into_iter().filter(|one| one.placement().version <= versions_max).cloned().collect();
-        for one in &disputed {
-            look_for_once(self.tools, one.placement(), self.tools.config.repair.interval).await?;
+        let goes_by_ours = |node: &NodeId| {
+            let said = said.get(node).and_then(Option::as_ref);
+            said.is_some_and(|said| !self.known.is_older_than(said))
+        };
+        // This node is one of them.
+        let ours = 1 + holders.iter().filter(|node| goes_by_ours(node)).count();
+        if 2 * ours <= 1 + holders.len() {
+            return Ok(Some(Vec::new()));
         }
+        let (age, now) = (self.tools.config.repair.interval, Instant::now());
+        let is_needless = |one: &&SignedPlacement| {
+            known.replaced_by(one.placement()).all(|(_, node)| node == us || goes_by_ours(&node))
+        };
+        let is_old = |one: &&SignedPlacement| {
+            self.tools.disputes.is_old((known.tessera, Checksum::of(one.bytes())), age, now)
+        };
+        let disputed: Vec<_> = newer.into_iter().filter(is_needless).filter(is_old).cloned().collect();
+        let looking = async {
+            for one in &disputed {
+                look_among_known(self.tools, one.placement()).await;
+            }
+        };
+        // Whoever is not found is looked for another time.
+        let _ = timeout(TOLD_WITHIN, looking).await;
         Ok(Some(disputed))
     }
 
     /// Those that were cut off from the others have mended what was not lost, and did not reach most: its author has the last word.
-    async fn overrule(&self, disputed: &[SignedPlacement]) -> Result<(), ActorError> {
-        let latest = disputed.iter().map(|one| one.placement().version).max().unwrap_or(0);
-        let placement = Placement {
-            version: latest.max(self.known.placement.version).saturating_add(1),
-            repairer: None,
-            ..self.known.placement.clone()
-        };
+    async fn overrule(&self, latest: u64) -> Result<(), ActorError> {
+        let known = &self.known.placement;
+        let now = standing::known(self.tools, known.tessera).await?;
+        if now.is_none_or(|now| now.placement != *known) {
+            return Ok(());
+        }
+        // From one that is further ahead nobody honest learns anything: the author follows step by step.
+        let latest = latest.min(known.version.saturating_add(PLACEMENT_VERSIONS_AHEAD_MAX));
+        let placement = Placement { version: latest.saturating_add(1), repairer: None, ..known.clone() };
         let signed = placement.sign(self.author)?;
         self.learn(Some(&signed)).await?;
         let holders: BTreeSet<_> = placement.holders.iter().flatten().copied().collect();
@@ -291,8 +333,30 @@ impl Retiring<'_> {
     }
 }
 
+/// Placements that are remembered as disputed, and for how many times the age at which they count.
+const DISPUTES_MAX: usize = 4096;
+const DISPUTED_FOR: u32 = 8;
 /// Fragments that are dropped with one order.
 const DROPPED_AT_ONCE: u32 = 1024;
 const _: () = assert!(DROPPED_AT_ONCE as usize <= DROP_FRAGMENTS_MAX);
 /// How long a node may take.
 const TOLD_WITHIN: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_disputed_counts_once_it_was_met_long_ago() {
+        let (disputes, begun, age) = (Disputes::default(), Instant::now(), Duration::from_hours(24));
+        let key = |number: u32| (TesseraId::from_bytes([1; 32]), Checksum::of(&number.to_le_bytes()));
+        let is_old = |number, hours| disputes.is_old(key(number), age, begun + Duration::from_hours(hours));
+        assert!(!is_old(1, 0) && !is_old(1, 23) && is_old(1, 24) && is_old(1, 100));
+        // Another is met for the first time, however often the one before it was.
+        assert!(!is_old(2, 100));
+        // Not met for long, it may have been settled since.
+        assert!(!is_old(1, 24 * 9));
+        assert!((0..5_000).all(|number| !is_old(number, 24 * 20)));
+        assert_eq!(disputes.0.lock().unwrap().len(), DISPUTES_MAX);
+    }
+}

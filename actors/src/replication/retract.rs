@@ -226,8 +226,10 @@ async fn has_taken(
         records.note(vec![Note::Dropped { holder: node, tessera, fragments }]).await?;
     }
     let at_ms = clock::now_ms();
+    // Whatever it was noted to have, however lately.
+    let asked_at_ms = at_ms.saturating_add(1);
     let (stripes, held) = (0..u32::MAX, Vec::new());
-    let claims_nothing = Note::Claim { holder: node, tessera, stripes, held, asked_at_ms: at_ms, at_ms };
+    let claims_nothing = Note::Claim { holder: node, tessera, stripes, held, asked_at_ms, at_ms };
     let others = note(signed, due);
     // In one: whoever is named by this node is not forgotten when this one is.
     records.note(vec![claims_nothing, others, Note::RetractionTaken { tessera, node }]).await.map(drop)
