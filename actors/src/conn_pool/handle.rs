@@ -51,6 +51,11 @@ impl ConnPoolHandle {
         self.seat.call(|slot, reply| PoolMsg::Probe { node, address, slot, reply }).await
     }
 
+    /// Who is connected, from now on.
+    pub(crate) fn watch(&self) -> View {
+        self.links.clone()
+    }
+
     /// What the pool holds.
     pub async fn status(&self) -> Result<PoolStatus, ActorError> {
         self.seat.call(|slot, reply| PoolMsg::List { slot, reply }).await

@@ -2,7 +2,7 @@
 //! hop between threads. Almost every request finds one.
 
 use std::{
-    collections::{HashMap, hash_map::Values},
+    collections::{BTreeSet, HashMap, hash_map::Values},
     sync::{Arc, Weak},
 };
 
@@ -23,7 +23,7 @@ pub(super) type Shown = watch::Sender<HashMap<NodeId, Weak<Link>>>;
 
 /// What handles see of it.
 #[derive(Debug, Clone)]
-pub(super) struct View(watch::Receiver<HashMap<NodeId, Weak<Link>>>);
+pub(crate) struct View(watch::Receiver<HashMap<NodeId, Weak<Link>>>);
 
 impl Links {
     /// None so far; what an actor before this one had is not shown any more.
@@ -81,6 +81,18 @@ impl Links {
 impl View {
     pub(super) fn of(shown: &Shown) -> Self {
         Self(shown.subscribe())
+    }
+
+    /// The nodes that are connected.
+    pub(crate) fn nodes(&self) -> BTreeSet<NodeId> {
+        self.0.borrow().keys().copied().collect()
+    }
+
+    /// Waits until one comes or goes; for ever once the pool has ended.
+    pub(crate) async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending().await
+        }
     }
 
     /// The use of the connection to a node, if there is one. Whether it has ended is not looked at: that would wait for

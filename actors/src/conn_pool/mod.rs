@@ -53,6 +53,7 @@ pub use book::{Known, PeerBook};
 pub use handle::ConnPoolHandle;
 pub(crate) use limits::{INBOUND_MAX, KEEP_ALIVE};
 pub use link::{Close, Lease};
+pub(crate) use links::View;
 pub use message::{ConnectionStatus, Inbound, PoolStatus, WaitingStatus};
 pub use trouble::PeerTrouble;
 
@@ -93,7 +94,7 @@ impl Starter {
         };
         let (seat, sender) = Seat::new(Gate::new(NAME, REQUESTS_MAX), actors);
         let shown = links::Shown::default();
-        let handle = ConnPoolHandle::new(seat, links::View::of(&shown), metrics.clone(), port.address());
+        let handle = ConnPoolHandle::new(seat, View::of(&shown), metrics.clone(), port.address());
         let arguments = actor::Arguments { us: key.id(), port, settings, book, shown, inbound, metrics };
         Ok((handle, Self { arguments, seat: sender }))
     }

@@ -29,6 +29,7 @@ use super::{
 };
 use crate::{
     clock,
+    conn_pool::View,
     dropping::drop_for,
     error::ActorError,
     remote,
@@ -126,18 +127,40 @@ pub(super) async fn learn(
     ))))
 }
 
-/// Tells those that were not there when something was taken back: after a start, when something has changed of what is known of
-/// other nodes, and from time to time.
+/// Tells those that were not there when something was taken back: after a start, when one of them is connected again, when something
+/// has changed of what is known of other nodes, and from time to time.
 pub(super) async fn ask_again(tools: Arc<Tools>) {
     let mut book = tools.peers.watch();
     loop {
         book.borrow_and_update();
+        let mut links = tools.pool.watch();
+        let before = links.nodes();
         if let Err(error) = tell_those_due(&tools).await {
             tracing::warn!(%error, "whoever is still to be told that something was taken back is told later");
         }
         tokio::select! {
             changed = book.changed() => if changed.is_err() { return },
+            () = one_is_back(&tools, &mut links, before) => {}
             () = tokio::time::sleep(ASKED_AGAIN) => {}
+        }
+    }
+}
+
+/// Waits until one is connected that is still to be told, and was not before.
+async fn one_is_back(tools: &Tools, links: &mut View, mut before: BTreeSet<NodeId>) {
+    loop {
+        links.changed().await;
+        // Others come and go meanwhile: those that are still to be told are looked up for all of them.
+        tokio::time::sleep(TOGETHER).await;
+        let now = links.nodes();
+        let new: Vec<_> = now.difference(&before).copied().collect();
+        before = now;
+        if new.is_empty() {
+            continue;
+        }
+        let due = tools.storage.records().retractions_due().await.unwrap_or_default();
+        if due.iter().any(|(_, node)| new.contains(node)) {
+            return;
         }
     }
 }
@@ -341,6 +364,8 @@ const TOLD_WITHIN: Duration = Duration::from_secs(60);
 const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 /// How often whoever was not there is told again.
 const ASKED_AGAIN: Duration = Duration::from_secs(600);
+/// How long those are waited for that come together.
+const TOGETHER: Duration = Duration::from_secs(1);
 const TOLD_AT_ONCE: usize = 16;
 /// Receipts that are looked up together.
 const RECEIPTS: u32 = 1024;

@@ -88,6 +88,19 @@ async fn holder_that_was_away_is_told_later_although_the_author_was_killed_meanw
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn holder_that_was_away_is_told_as_soon_as_it_is_there_again() {
+    let (author, mut nodes, tessera) = published_on(3).await;
+    let address = nodes[1].address();
+    nodes[1].system.clone().drain().await;
+    let (state, told) = retract(&author, tessera.id()).await;
+    assert_eq!(state, JobState::Degraded, "{told:?}");
+    nodes[1].start_again(address).await;
+    nodes[1].system.remote.hello(author.id(), false, None).await.unwrap();
+    // By itself it would be tried again in ten minutes.
+    until("nothing left", async || !has_any(&nodes[1], &tessera).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn holder_that_was_away_does_not_bring_it_back_but_learns_of_it_from_another() {
     let (author, nodes, tessera) = published_on(3).await;
     deaf_to_its_author(&author, &nodes[1]).await;
