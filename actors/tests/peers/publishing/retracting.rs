@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use actors::storage::{Blocked, JobState, Note};
+use config::RepairConfig;
 use proto::{AccountId, wire::RefusalKind};
 
 use super::*;
@@ -98,6 +99,25 @@ async fn holder_that_was_away_is_told_as_soon_as_it_is_there_again() {
     nodes[1].system.remote.hello(author.id(), false, None).await.unwrap();
     // By itself it would be tried again in ten minutes.
     until("nothing left", async || !has_any(&nodes[1], &tessera).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_taken_back_is_not_mended_though_one_that_is_away_still_keeps_it() {
+    let (author, nodes) = sweeping::network(3, sweeping::soon(), RepairConfig::default()).await;
+    let (tessera, _) = sweeping::published_by(&author, 1).await;
+    nodes[1].system.clone().drain().await;
+    let (state, told) = retract(&author, tessera.id()).await;
+    assert_eq!(state, JobState::Degraded, "{told:?}");
+    let looked = async || sweeping::watched(&author, &tessera).await;
+    until("it is not counted any more", async || looked().await.margin.is_none()).await;
+    let repairs = sweeping::repairs(&author).await;
+    for _ in 0..5 {
+        let before = looked().await.looked_at_ms;
+        until("another look", async || looked().await.looked_at_ms > before).await;
+        let found = looked().await;
+        assert_eq!((found.margin, found.below_since_ms, found.due_at_ms), (None, None, None));
+    }
+    assert_eq!(sweeping::repairs(&author).await, repairs);
 }
 
 #[tokio::test(flavor = "multi_thread")]
