@@ -54,7 +54,9 @@ pub(super) async fn tidy(tools: &Tools, author: &AuthorKey, known: &Known) -> Re
     let retiring = Retiring { tools, author, known };
     let former = retiring.former().await?;
     let twice = retiring.kept_twice().await?;
-    let is_doubtful = !former.is_empty() || !twice.is_empty() || retiring.is_doubted_by_any().await;
+    let is_disputed = tools.disputes.is_about(known.placement.tessera);
+    let is_doubtful =
+        is_disputed || !former.is_empty() || !twice.is_empty() || retiring.is_doubted_by_any().await;
     let disputed = match is_doubtful {
         true => retiring.disputed().await?,
         false => Some(Vec::new()),
@@ -96,6 +98,13 @@ type Said = BTreeMap<NodeId, Option<SignedPlacement>>;
 pub(super) struct Disputes(Mutex<BTreeMap<(TesseraId, Checksum), Instant>>);
 
 impl Disputes {
+    /// Whether one of these is about a tessera: then all holders are asked again, and not only some time.
+    fn is_about(&self, tessera: TesseraId) -> bool {
+        let met = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let [first, last] = [0, u8::MAX].map(|byte| (tessera, Checksum::from_bytes([byte; 32])));
+        met.range(first..=last).next().is_some()
+    }
+
     /// Whether one was met so long ago. Whoever is just mending something is still sending when it is met first.
     fn is_old(&self, key: (TesseraId, Checksum), age: Duration, now: Instant) -> bool {
         let mut met = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -352,6 +361,8 @@ mod tests {
         let key = |number: u32| (TesseraId::from_bytes([1; 32]), Checksum::of(&number.to_le_bytes()));
         let is_old = |number, hours| disputes.is_old(key(number), age, begun + Duration::from_hours(hours));
         assert!(!is_old(1, 0) && !is_old(1, 23) && is_old(1, 24) && is_old(1, 100));
+        let about = |byte| disputes.is_about(TesseraId::from_bytes([byte; 32]));
+        assert!(about(1) && !about(0) && !about(2));
         // Another is met for the first time, however often the one before it was.
         assert!(!is_old(2, 100));
         // Not met for long, it may have been settled since.
