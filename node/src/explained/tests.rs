@@ -1,3 +1,5 @@
+//! What `explain` says of what was found, in its own words.
+
 use proto::NodeId;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Layouts of every length: what stands where, and what is refused.
+
 use super::*;
 use crate::{
     keys::AuthorKey,
