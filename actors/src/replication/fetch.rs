@@ -4,13 +4,14 @@
 use std::{future::ready, time::Duration};
 
 use futures::{StreamExt, TryStreamExt, future::try_join_all, stream};
-use proto::{AccountId, Checksum, Fragment, FragmentId, NodeId, TesseraId, layout::SignedLayout};
+use proto::{AccountId, Checksum, Fragment, FragmentId, TesseraId, layout::SignedLayout};
 use tokio::{sync::watch, time::sleep};
 
 use super::{
     Reserved, Tools,
     copy::Copy,
     gathering::{Manners, Wanted},
+    meeting::unknown,
     message::{Progress, Step},
     pages::{Pages, documents},
     sources::{Located, Nobody, Sources, Waits, find},
@@ -192,14 +193,7 @@ impl<'a> Fetching<'a> {
 
     /// Learns where holders are that are not known here, from those that are.
     async fn introduce(&self) -> Result<(), ActorError> {
-        let book = self.tools.peers.book();
-        let us = self.tools.peers.us();
-        let unknown: Vec<NodeId> = self
-            .located
-            .nodes()
-            .into_iter()
-            .filter(|node| *node != us && !book.peers.contains_key(node))
-            .collect();
+        let unknown = unknown(self.tools, self.located.nodes());
         if !unknown.is_empty() {
             let (remote, among) = (&self.tools.remote, self.located.known_to.clone());
             self.tools.peers.look_around(remote, among, &unknown, ASKED_MAX).await?;

@@ -30,7 +30,7 @@ impl Sought {
 
 /// Learns from those that are known where holders are that are not: who cannot be asked would be taken for lost.
 pub(super) async fn look_for(tools: &Tools, placement: &Placement) -> Result<(), ActorError> {
-    let unknown = unknown(tools, placement);
+    let unknown = unknown(tools, holders(placement));
     if unknown.is_empty() {
         return Ok(());
     }
@@ -40,7 +40,7 @@ pub(super) async fn look_for(tools: &Tools, placement: &Placement) -> Result<(),
 
 /// The same among those alone that are known, and only for those that nobody has looked for in so long a time.
 pub(super) async fn look_for_once(tools: &Tools, placement: &Placement, within: Duration) {
-    let unknown = unknown(tools, placement);
+    let unknown = unknown(tools, holders(placement));
     if unknown.is_empty() {
         return;
     }
@@ -49,7 +49,7 @@ pub(super) async fn look_for_once(tools: &Tools, placement: &Placement, within: 
 
 /// The same each time.
 pub(super) async fn look_among_known(tools: &Tools, placement: &Placement) {
-    ask_known(tools, placement, unknown(tools, placement)).await;
+    ask_known(tools, placement, unknown(tools, holders(placement))).await;
 }
 
 async fn ask_known(tools: &Tools, placement: &Placement, unknown: Vec<NodeId>) {
@@ -64,17 +64,20 @@ async fn ask_known(tools: &Tools, placement: &Placement, unknown: Vec<NodeId>) {
     }
 }
 
-/// Holders that are not known here.
-fn unknown(tools: &Tools, placement: &Placement) -> Vec<NodeId> {
+/// Those of these that are not known here.
+pub(super) fn unknown(tools: &Tools, nodes: impl IntoIterator<Item = NodeId>) -> Vec<NodeId> {
     let (us, book) = (tools.peers.us(), tools.peers.book());
-    let is_unknown = |node: &NodeId| *node != us && !book.peers.contains_key(node);
-    placement.holders.iter().flatten().copied().filter(is_unknown).collect()
+    nodes.into_iter().filter(|node| *node != us && !book.peers.contains_key(node)).collect()
+}
+
+fn holders(placement: &Placement) -> impl Iterator<Item = NodeId> + '_ {
+    placement.holders.iter().flatten().copied()
 }
 
 /// Those that can be asked: holders first, as they have to do with the same people.
 fn among(tools: &Tools, placement: &Placement) -> Vec<NodeId> {
-    let (nodes, holders) = (nodes(tools), placement.holders.iter().flatten());
-    let known: BTreeSet<_> = holders.copied().filter(|node| nodes.contains(node)).collect();
+    let nodes = nodes(tools);
+    let known: BTreeSet<_> = holders(placement).filter(|node| nodes.contains(node)).collect();
     let others = nodes.into_iter().filter(|node| !known.contains(node));
     known.iter().copied().chain(others).collect()
 }

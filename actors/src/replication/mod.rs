@@ -94,6 +94,7 @@ struct Tools {
     coders: coding::Coders,
     /// Holders that were looked for.
     sought: meeting::Sought,
+    /// Placements that holders do not agree about.
     disputes: retiring::Disputes,
     tesserae: Mutex<job::Tesserae>,
     /// Tesserae that the sweep mends at a time: what is worst off comes before what waits.

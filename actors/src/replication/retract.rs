@@ -249,7 +249,7 @@ async fn has_taken(
         records.note(vec![Note::Dropped { holder: node, tessera, fragments }]).await?;
     }
     let at_ms = clock::now_ms();
-    // Whatever it was noted to have, however lately.
+    // Nothing was asked, and nothing stays, however lately it was noted.
     let asked_at_ms = at_ms.saturating_add(1);
     let (stripes, held) = (0..u32::MAX, Vec::new());
     let claims_nothing = Note::Claim { holder: node, tessera, stripes, held, asked_at_ms, at_ms };
