@@ -34,6 +34,20 @@ async fn author_without_any_machine_gets_back_all_that_was_published() {
     }
     let again = new.system.replication.recover().await.unwrap();
     assert!(again.tesseras.iter().all(|(_, job)| job.is_none()), "{:?}", again.tesseras);
+    // What is damaged here is brought back once more, and nothing else.
+    new.damage(&tesserae[1].fragments[2..3]);
+    let storage = &new.system.storage;
+    let rows = storage.checksums(ids[1], (0, 0), 1000).await.unwrap();
+    let row = rows.iter().find(|row| row.checksum == tesserae[1].fragments[2].checksum()).unwrap();
+    let id = proto::FragmentId { tessera: ids[1], stripe: row.stripe, index: row.index };
+    storage.get(id).await.unwrap_err();
+    until("the damage is noted", async || !storage.jobs(1).await.unwrap().is_empty()).await;
+    let damaged = new.system.replication.recover().await.unwrap();
+    let jobs: Vec<_> = damaged.tesseras.iter().filter_map(|(id, job)| Some((*id, (*job)?))).collect();
+    let [(id, job)] = jobs[..] else { panic!("{jobs:?}") };
+    assert_eq!(id, ids[1]);
+    assert_eq!(ended(&new, job).await.0, JobState::Done);
+    is_intact(&new, &tesserae[1]).await;
 
     // Their author's they are again: who keeps them is known, and those that do take it from the new machine.
     assert_eq!(published(&new, &tesserae[0]).await, before);
