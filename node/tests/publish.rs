@@ -205,4 +205,6 @@ fn jobs_are_looked_at_and_given_up_by_their_number() {
     assert!(answer.contains("\"kind\":\"publish\"") && answer.contains("Not safe"), "{answer}");
     let wrong = daemon.say("GET /v1/jobs/one HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n");
     assert!(wrong.starts_with("HTTP/1.1 400"), "{wrong}");
+    let unknown = daemon.say("GET /v1/jobs/7 HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n");
+    assert!(unknown.starts_with("HTTP/1.1 404") && unknown.contains("there is no job 7"), "{unknown}");
 }

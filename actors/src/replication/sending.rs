@@ -317,7 +317,11 @@ impl Shipment<'_> {
             match verdict(&error, begun.elapsed()) {
                 None => return Err(error),
                 Some(Verdict::Again(after)) => tokio::time::sleep(after).await,
-                Some(Verdict::Introduce) => self.forget_introduction(node),
+                Some(Verdict::Introduce) => {
+                    self.forget_introduction(node);
+                    // Whoever says so over and over is not asked without a pause.
+                    tokio::time::sleep(AGAIN_MIN).await;
+                }
                 Some(Verdict::Turn(reason)) => {
                     tracing::info!(%node, tessera = %id.tessera, reason, "another has to keep it");
                     lock(holders).turn(node, reason);
