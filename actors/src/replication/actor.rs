@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use proto::TesseraId;
+use proto::{TesseraId, placement::Placement};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::{
     sync::{Notify, OnceCell, Semaphore, mpsc, mpsc::error::SendError, watch},
@@ -12,6 +12,7 @@ use tokio::{
 use super::{
     Tools,
     job::{Job, Turns, Word},
+    meeting,
     message::{Order, Progress, ReplicationMsg, Reply, Step},
     recover::{self, Recoverable},
     retract,
@@ -110,6 +111,7 @@ impl Actor for ReplicationActor {
             ReplicationMsg::Mend { tessera, since_ms, mending } => {
                 state.mend(&me, tessera, Begins::ByItself(since_ms, mending));
             }
+            ReplicationMsg::Meet(placement) => state.meet(placement),
             ReplicationMsg::Ended { id } => state.ended(id),
             ReplicationMsg::Ping(reply) => drop(reply.send(())),
             #[cfg(feature = "faults")]
@@ -198,6 +200,14 @@ impl State {
             let job = self.new_job(id, Order { kind: JobKind::Repair, tessera });
             tracing::info!(job = id, %tessera, "too much of it is lost: it is mended");
             self.run(me, job, begins);
+        }
+    }
+
+    fn meet(&mut self, placement: Placement) {
+        let strangers = meeting::strangers(&self.tools, &placement);
+        if !strangers.is_empty() {
+            let tools = self.tools.clone();
+            self.tasks.spawn(async move { meeting::meet(&tools, &placement, strangers).await });
         }
     }
 

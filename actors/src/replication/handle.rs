@@ -1,7 +1,7 @@
 //! The way to have tesserae kept by others.
 
 use futures::{StreamExt, TryStreamExt, stream};
-use proto::TesseraId;
+use proto::{TesseraId, placement::Placement};
 use tokio::sync::watch;
 
 use super::{
@@ -100,6 +100,11 @@ impl ReplicationHandle {
     /// Gives a job up. What was sent stays where it is. `false` when it was not under way.
     pub async fn cancel(&self, id: u64) -> Result<bool, ActorError> {
         self.seat.call(|slot, reply| ReplicationMsg::Cancel { id, slot, reply }).await
+    }
+
+    /// Others keep what this node keeps, as it has just heard: whoever of them is not known is met in a moment.
+    pub(crate) fn meet(&self, placement: Placement) {
+        self.seat.tell(ReplicationMsg::Meet(placement));
     }
 
     /// Requests waiting or running, and how many there may be.

@@ -6,7 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::future::join_all;
 use proto::{NodeId, placement::Placement};
+use tokio::time::sleep;
 
 use super::{Tools, sources::nodes};
 use crate::error::ActorError;
@@ -47,6 +49,29 @@ pub(super) async fn look_for_once(tools: &Tools, placement: &Placement, within: 
     ask_known(tools, placement, tools.sought.anew(unknown, within, Instant::now())).await;
 }
 
+/// Those of the holders who are not known and that nobody has looked for in an interval: they are looked for in a moment, by
+/// [`meet`].
+pub(super) fn strangers(tools: &Tools, placement: &Placement) -> Vec<NodeId> {
+    tools.sought.anew(unknown(tools, holders(placement)), tools.config.repair.interval, Instant::now())
+}
+
+/// Gets to know these, of whom a placement has just told: whoever kept it with them may soon be gone, and nobody else knows where
+/// they are. Not at once, so that not all holders ask and dial at the same time.
+pub(super) async fn meet(tools: &Tools, placement: &Placement, strangers: Vec<NodeId>) {
+    let pause = tools.config.repair.interval / MET_WITHIN;
+    sleep(pause + pause.mul_f32(fastrand::f32())).await;
+    ask_known(tools, placement, strangers.clone()).await;
+    let book = tools.peers.book();
+    let found = strangers.into_iter().filter(|node| book.peers.contains_key(node));
+    // Whoever has greeted is vouched for to others.
+    let greeted = found.map(|node| async move { (node, tools.remote.hello(node, false, None).await) });
+    for (node, greeted) in join_all(greeted).await {
+        if let Err(error) = greeted {
+            tracing::debug!(%node, %error, "a holder that others know of does not answer");
+        }
+    }
+}
+
 /// The same each time.
 pub(super) async fn look_among_known(tools: &Tools, placement: &Placement) {
     ask_known(tools, placement, unknown(tools, holders(placement))).await;
@@ -82,6 +107,8 @@ fn among(tools: &Tools, placement: &Placement) -> Vec<NodeId> {
     known.iter().copied().chain(others).collect()
 }
 
+/// Part of the interval that a holder who is not known waits to be looked for: two minutes of a day, and at most as much again.
+const MET_WITHIN: u32 = 720;
 /// Nodes that are asked where holders are.
 const ASKED_MAX: usize = 32;
 /// Nodes of which it is remembered that they were looked for. A placement may name any.

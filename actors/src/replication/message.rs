@@ -1,6 +1,6 @@
 //! What the replication actor can be told. Nobody outside this folder can name the messages.
 
-use proto::TesseraId;
+use proto::{TesseraId, placement::Placement};
 use ractor::RpcReplyPort;
 use tokio::sync::watch;
 
@@ -29,6 +29,8 @@ pub(super) enum ReplicationMsg {
     Safety { tessera: TesseraId, slot: Slot, reply: Reply<Option<Told>> },
     /// It is this node's turn to mend a tessera, which has needed it since then, in milliseconds since 1970.
     Mend { tessera: TesseraId, since_ms: Option<i64>, mending: Mending },
+    /// Others keep what this node keeps: whoever of them is not known is to be met.
+    Meet(Placement),
     /// What other nodes keep of this node's author.
     Recoverable { slot: Slot, reply: Reply<Recoverable> },
     /// A job has ended, whatever came of it.

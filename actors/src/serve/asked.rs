@@ -99,17 +99,20 @@ impl Server {
         Ok((Answer::Proof { nonce, fragment_len, length }, proof.slice))
     }
 
-    /// `Peers`: some of those that are wanted here and whose address is known, but not the one that asks.
+    /// `Peers`: some of those whose address is known, and that are wanted here or have shown who they act for, but not the one that
+    /// asks.
     pub(super) fn sample(&self, asker: NodeId) -> Answer {
         let book = self.peers.book();
         let told = book.peers.iter().filter(|(node, peer)| {
-            peer.is_configured
+            (peer.is_configured || peer.author.is_some())
                 && !peer.addresses.is_empty()
                 && **node != asker
                 && !book.blocked.contains_key(*node)
         });
         let mut told: Vec<_> = told.collect();
         fastrand::shuffle(&mut told);
+        // Of those whom others have told of, who have shown themselves, no more than there is room for.
+        told.sort_by_key(|(_, peer)| !peer.is_configured);
         told.truncate(PEER_SAMPLE_MAX);
         let sample = told.into_iter().map(|(node, peer)| {
             let addresses = peer.addresses.iter().take(PEER_SAMPLE_ADDRESSES_MAX);

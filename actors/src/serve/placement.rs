@@ -52,7 +52,9 @@ impl Server {
             (Some(_), None) => return self.watch(tessera).await.map_err(|error| refusal(&error)),
         }
         let kept = KeptPlacement::from(&signed);
-        records.note(vec![Note::Placement(kept)]).await.map(drop).map_err(|error| refusal(&error))
+        records.note(vec![Note::Placement(kept)]).await.map_err(|error| refusal(&error))?;
+        self.replication.meet(placement.clone());
+        Ok(())
     }
 
     /// Has a tessera looked at some time. Nothing is written if it is anyway, however often that is said.

@@ -418,3 +418,30 @@ async fn holder_that_cannot_show_what_it_claims_is_no_holder() {
     author.system.remote.prove_one(&records, &checksums, nodes[0].id(), tessera.id()).await.unwrap();
     assert_eq!(survives().await, Some(2));
 }
+
+/// Long before they look at it themselves: whoever gave it to them may be gone the day after, and nobody else knows them all.
+#[tokio::test(flavor = "multi_thread")]
+async fn holders_that_knew_only_the_author_meet_soon_and_each_of_them_leads_to_all() {
+    let within_minutes = RepairConfig { interval: Duration::from_secs(12 * 60), ..RepairConfig::default() };
+    let author = Node::sweeping(1, within_minutes).await;
+    let nodes = join_all((0..5).map(|number| Node::sweeping(10 + number, within_minutes))).await;
+    for node in &nodes {
+        introduce(&author, node).await;
+    }
+    let (tessera, layout) = published_by(&author, 1).await;
+    assert!(layout.layout().code().k() > 1, "one of them is not enough");
+    let has_met = |one: &Node, other: &Node| {
+        let book = one.system.peers.book();
+        book.peers.get(&other.id()).is_some_and(|known| known.author.is_some())
+    };
+    let others = |one: &Node| nodes.iter().filter(|other| other.id() != one.id()).collect::<Vec<_>>();
+    until("all have met", async || {
+        nodes.iter().all(|one| others(one).into_iter().all(|other| has_met(one, other)))
+    })
+    .await;
+    author.system.clone().drain().await;
+    let reader = fetching::reader(50, &nodes[..1]).await;
+    let (state, told) = fetching::fetch(&reader, tessera.id()).await;
+    assert_eq!(state, JobState::Done, "{told:?}");
+    fetching::is_intact(&reader, &tessera).await;
+}
