@@ -3,7 +3,7 @@
 //! # Invariants
 //! 1. Whoever reads finds everything that was acknowledged before he asked. One fragment or document is looked for in
 //!    the batches that are not committed yet, and then in the index; for a list, the index is waited for, and written
-//!    at once.
+//!    at once, if any of these may change what it says.
 //! 2. While the index cannot be written (a full disk), nobody waits: a list is refused if the log says more of it, and
 //!    so is the answer that a fragment or document is not here.
 
@@ -117,6 +117,11 @@ impl Progress {
         let _ = self.state.subscribe().wait_for(so).await;
     }
 
+    /// Whether anything that was acknowledged and may be about one of these tesserae is not committed yet.
+    fn lacks(&self, tesseras: &RangeInclusive<TesseraId>) -> bool {
+        self.state.borrow().behind.iter().any(|changes| changes.may_concern(tesseras))
+    }
+
     /// Errors when the index will stay out of date on one of these tesserae.
     fn check(&self, tesseras: &RangeInclusive<TesseraId>) -> Result<(), ActorError> {
         let state = self.state.borrow();
@@ -170,6 +175,14 @@ impl Readers {
         self.connections.lend(question).await
     }
 
+    /// Asks the index about what only notes say. None is acknowledged before it is there: nothing is waited for.
+    pub(crate) async fn noted<T>(
+        &self,
+        question: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, ActorError>,
+    ) -> Result<T, ActorError> {
+        self.connections.lend(question).await
+    }
+
     /// Asks the index with everything that was acknowledged of a tessera before this was called.
     ///
     /// Errors with [`ActorError::ReadOnly`] while that cannot be written.
@@ -188,8 +201,10 @@ impl Readers {
         to: TesseraId,
         question: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, ActorError>,
     ) -> Result<T, ActorError> {
-        self.progress.caught_up().await;
-        self.progress.check(&(from..=to))?;
+        if self.progress.lacks(&(from..=to)) {
+            self.progress.caught_up().await;
+            self.progress.check(&(from..=to))?;
+        }
         self.connections.lend(question).await
     }
 
@@ -277,6 +292,18 @@ mod tests {
         assert!(progress.caught_up().now_or_never().is_none());
         progress.commit(1);
         assert!(progress.is_level() && progress.caught_up().now_or_never().is_some());
+    }
+
+    #[test]
+    fn reader_does_not_wait_for_what_cannot_be_about_what_he_asks() {
+        let progress = Progress::new();
+        let lacks = |from, to| progress.lacks(&(tessera(from)..=tessera(to)));
+        progress.acknowledge(&batch(3));
+        assert!(lacks(3, 3) && lacks(1, 5) && !lacks(1, 2) && !lacks(4, 5));
+        progress.acknowledge(&Arc::new(Changes { blobs_of_any: true, ..Changes::default() }));
+        assert!(lacks(1, 2), "bytes that are mended may be of any");
+        progress.commit(2);
+        assert!(!lacks(1, 5));
     }
 
     #[test]

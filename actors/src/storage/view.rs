@@ -4,7 +4,12 @@
 //! A row that a batch in flight has changed stays here until that batch is committed, so the next batch decides in
 //! log order although the index lags behind.
 
-use std::{collections::HashMap, hash::Hash, ops::RangeInclusive, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    hash::Hash,
+    ops::RangeInclusive,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use proto::{
@@ -150,6 +155,8 @@ pub(crate) struct View {
 pub(crate) struct Changes {
     pub(crate) batch: u64,
     pub(crate) blobs: Vec<(Checksum, Option<BlobRow>)>,
+    /// Whether blobs are among these whose fragments are not: of any tesserae.
+    pub(crate) blobs_of_any: bool,
     pub(crate) fragments: Vec<(FragmentId, Option<FragmentRow>)>,
     pub(crate) deposits: Vec<(DepositKey, Option<DepositRow>)>,
     pub(crate) holdings: Vec<(HoldingKey, Option<HoldingRow>)>,
@@ -175,6 +182,11 @@ impl Changes {
         self.tesseras.iter().any(|(tessera, _)| tesseras.contains(tessera))
             || self.holdings.iter().any(|((_, tessera), _)| tesseras.contains(tessera))
             || self.documents.iter().any(|((tessera, ..), _)| tesseras.contains(tessera))
+    }
+
+    /// Whether what is said of one of these tesserae may be another with them.
+    pub(crate) fn may_concern(&self, tesseras: &RangeInclusive<TesseraId>) -> bool {
+        self.blobs_of_any || self.touch(tesseras)
     }
 
     /// How many rows it writes or deletes.
@@ -209,6 +221,7 @@ impl Changes {
         let outboards = batches.clone().flat_map(|batch| batch.outboards.iter().cloned());
         Self {
             batch: batches.clone().map(|batch| batch.batch).max().unwrap_or_default(),
+            blobs_of_any: batches.clone().any(|batch| batch.blobs_of_any),
             outboards: kept(outboards.collect(), &blobs),
             blobs,
             fragments: latest(batches.clone().map(|batch| &batch.fragments)),
@@ -243,6 +256,15 @@ where
         }
     }
     all
+}
+
+/// Whether there are blobs that none of these fragments has.
+fn have_others(
+    blobs: &[(Checksum, Option<BlobRow>)],
+    fragments: &[(FragmentId, Option<FragmentRow>)],
+) -> bool {
+    let named: HashSet<_> = fragments.iter().filter_map(|(_, row)| row.map(|row| row.checksum)).collect();
+    blobs.iter().any(|(checksum, _)| !named.contains(checksum))
 }
 
 /// Without those of blobs that are gone.
@@ -295,13 +317,14 @@ impl View {
         self.touched_segments.dedup();
         let sums = self.take_sums();
         self.forget_loaded();
-        let blobs = self.blobs.take_touched();
+        let (blobs, fragments) = (self.blobs.take_touched(), self.fragments.take_touched());
         let segment = |id: u32| (id, self.segments.get(&id).copied());
         Changes {
             batch,
             outboards: kept(std::mem::take(&mut self.outboards), &blobs),
+            blobs_of_any: have_others(&blobs, &fragments),
             blobs,
-            fragments: self.fragments.take_touched(),
+            fragments,
             deposits: self.deposits.take_touched(),
             holdings: self.holdings.take_touched(),
             tesseras: self.tesseras.take_touched(),
@@ -397,5 +420,15 @@ mod tests {
         table.set(1, Some(1), 1);
         table.set(1, Some(2), 1);
         assert_eq!(table.take_touched(), vec![(1, Some(2))]);
+    }
+
+    #[test]
+    fn bytes_whose_fragment_is_not_named_may_be_of_any_tessera() {
+        let (one, other) = (Checksum::of(b"one"), Checksum::of(b"other"));
+        let id = FragmentId { tessera: TesseraId::from_bytes([1; 32]), stripe: 0, index: 0 };
+        let kept = [(id, Some(FragmentRow { checksum: one, deposits: 1 }))];
+        assert!(!have_others(&[(one, None)], &kept));
+        assert!(have_others(&[(one, None), (other, None)], &kept));
+        assert!(have_others(&[(one, None)], &[(id, None)]), "which it was is not told any more");
     }
 }
