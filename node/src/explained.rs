@@ -21,7 +21,8 @@ pub(crate) struct Explained {
     /// The other nodes that claim to hold some of it, in the order of their ids: those that are peers.
     #[serde(default)]
     pub(crate) holders: Vec<Holder>,
-    /// How safe it is by what others have claimed or proven lately; absent when it was not published, as far as is known.
+    /// How safe it is by what others have claimed or proven lately; absent when it was not published, as far as is known, or
+    /// nobody was asked yet.
     #[serde(default)]
     pub(crate) guarantee: Option<Guarantee>,
 }
@@ -85,7 +86,7 @@ pub(crate) struct Safety {
     pub(crate) is_as_asked: bool,
     /// What would make it safer.
     pub(crate) remedies: Vec<String>,
-    /// In figures.
+    /// In figures; `None` when that is not known, because nobody was asked.
     pub(crate) guarantee: Option<Guarantee>,
 }
 
@@ -135,7 +136,8 @@ fn verdict(facts: &Facts, whole: bool) -> String {
     let all = facts.ok + facts.suspect + facts.missing;
     if whole {
         let all = human::fragments(all);
-        let only = if facts.holders.is_empty() { ", on this machine only" } else { "" };
+        let only =
+            if facts.holders.is_empty() && !is_not_known(facts) { ", on this machine only" } else { "" };
         return format!("As far as is known all of it is here and in order: {all}{only}.");
     }
     let hurt = facts.suspect + facts.missing;
@@ -251,11 +253,19 @@ fn copies(facts: &Facts, whole: bool) -> Option<Finding> {
         let remedy = (proven < holders).then(|| "`prove ID` has them show it".to_owned());
         return Some(Finding { what, remedy });
     }
+    if is_not_known(facts) {
+        return None;
+    }
     Some(Finding {
         what: "no other machine is known to keep any of it: a disk that fails takes it along".to_owned(),
         // What is hurt cannot be exported.
         remedy: whole.then(|| "keep a copy elsewhere: `export ID DIR`".to_owned()),
     })
+}
+
+/// Whether others are said to keep it who were not asked.
+fn is_not_known(facts: &Facts) -> bool {
+    facts.safety.as_ref().is_some_and(|safety| safety.guarantee.is_none())
 }
 
 /// What the others have said lately.
@@ -267,10 +277,11 @@ fn safety(facts: &Facts) -> Option<Finding> {
             .then(|| "`repair ID` asks all of them now, and rebuilds what they have lost".to_owned()),
         remedies => Some(remedies.join("; or ")),
     };
-    Some(Finding {
-        what: format!("by what others have claimed or proven lately: {sentence}{figures}"),
-        remedy,
-    })
+    let what = match guarantee {
+        Some(_) => format!("by what others have claimed or proven lately: {sentence}{figures}"),
+        None => sentence.to_owned(),
+    };
+    Some(Finding { what, remedy })
 }
 
 /// How old the oldest claim is that counts, and how many have proven it; nothing where nobody claims anything.

@@ -186,7 +186,7 @@ impl State {
     }
 
     fn ended(&mut self, id: u64) {
-        if self.under_way.remove(&id).is_some_and(|one| one.of.0 == JobKind::Repair) {
+        if self.under_way.remove(&id).is_some_and(|one| one.of.0.is_followed_by_a_look()) {
             self.wake.notify_one();
         }
     }

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     error::ActorError,
-    storage::{KeptPlacement, Note},
+    storage::Note,
     store::{Deposited, FragmentStore},
 };
 
@@ -159,8 +159,7 @@ impl<'a> Fetching<'a> {
     /// Keeps who else has it: without that it could not be repaired from here, nor said how safe it is.
     async fn keep_placement(&self) -> Result<(), ActorError> {
         let Some(signed) = self.located.credible() else { return Ok(()) };
-        let kept = KeptPlacement::from(signed);
-        self.tools.storage.records().note(vec![Note::Placement(kept)]).await.map(drop)
+        self.tools.storage.records().note(vec![Note::Placement(signed.into())]).await.map(drop)
     }
 
     /// Drops what was kept under this layout. A copy under another one stays: it may be right.

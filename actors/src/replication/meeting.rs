@@ -40,17 +40,12 @@ pub(super) async fn look_for(tools: &Tools, placement: &Placement) -> Result<(),
     tools.peers.look_around(&tools.remote, among, &unknown, ASKED_MAX).await.map(drop)
 }
 
-/// The same among those alone that are known, and only for those that nobody has looked for in so long a time.
-pub(super) async fn look_for_once(tools: &Tools, placement: &Placement, within: Duration) {
-    let unknown = unknown(tools, holders(placement));
-    if unknown.is_empty() {
-        return;
-    }
-    ask_known(tools, placement, tools.sought.anew(unknown, within, Instant::now())).await;
+/// The same among those alone that are known, and only for those that nobody has looked for in an interval.
+pub(super) async fn look_for_once(tools: &Tools, placement: &Placement) {
+    ask_known(tools, placement, strangers(tools, placement)).await;
 }
 
-/// Those of the holders who are not known and that nobody has looked for in an interval: they are looked for in a moment, by
-/// [`meet`].
+/// Those of the holders who are not known and that nobody has looked for in an interval: from now on somebody has.
 pub(super) fn strangers(tools: &Tools, placement: &Placement) -> Vec<NodeId> {
     tools.sought.anew(unknown(tools, holders(placement)), tools.config.repair.interval, Instant::now())
 }

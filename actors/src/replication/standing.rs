@@ -23,7 +23,7 @@ use crate::{
     clock,
     conn_pool::PeerBook,
     error::ActorError,
-    storage::{CLAIM_STRIPES, Claimed, RecordsHandle},
+    storage::{CLAIM_STRIPES, Claimed, RecordsHandle, Watched, Which},
 };
 
 /// How safe a tessera is.
@@ -219,11 +219,20 @@ impl Known {
 pub(super) async fn as_known(tools: &Tools, tessera: TesseraId) -> Result<Option<Told>, ActorError> {
     let Some(known) = known(tools, tessera).await? else { return Ok(None) };
     let found = known.found(tools, Since::now(tools)).await?;
+    let asked = tools.config.wanted.survive;
+    let named: BTreeSet<_> = known.placement.holders.iter().flatten().collect();
+    if found.guarantee.nodes == 0 && !named.is_empty() {
+        let watched = tools.storage.records().watched(Which::One(tessera)).await?;
+        // The margin is what was found when they were asked.
+        if watched.iter().all(|one| one.margin.is_none()) {
+            let is_looked_after = watched.iter().any(Watched::is_looked_after);
+            return Ok(Some(Told::not_known(named.len(), asked, is_looked_after)));
+        }
+    }
     let book = tools.peers.book();
     let wanted = book.peers.keys().filter(|node| book.is_wanted(**node)).count();
-    let (asked, is_ours) = (tools.config.wanted.survive, tools.acts_for(known.author));
     let fits = tools.fits(known.layout.layout(), &found.guarantee);
-    let means = Means { known: wanted, is_ours, fits };
+    let means = Means { known: wanted, is_ours: tools.acts_for(known.author), fits };
     Ok(Some(Told::published(found.guarantee, asked, Vec::new(), means)))
 }
 

@@ -268,7 +268,7 @@ impl Sweep<'_> {
             Some(_) => claim_ours(tools, known.layout.layout(), placement).await?,
             None => 0,
         };
-        look_for_once(tools, placement, tools.config.repair.interval).await;
+        look_for_once(tools, placement).await;
         let gone = repair::gone(tools, placement.tessera, placement).await?;
         Ok((gone.all().into_iter().map(|one| one.node).collect(), lacking))
     }

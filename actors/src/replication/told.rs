@@ -119,6 +119,20 @@ impl Told {
         told
     }
 
+    /// How safe a tessera is cannot be said: of its holders, so many, none was asked from here. They are as soon as it is looked
+    /// after here.
+    pub(super) fn not_known(holders: usize, asked: u16, is_looked_after: bool) -> Self {
+        let holders = match holders {
+            1 => String::from("the node that is said to keep it was"),
+            holders => format!("the {holders} nodes that are said to keep it were"),
+        };
+        let sentence = format!("Not known how safe it is: {holders} not asked from here yet.");
+        let adopt =
+            || String::from("`adopt` it: then this node asks them, keeps all of it, and looks after it");
+        let remedies = if is_looked_after { Vec::new() } else { vec![adopt()] };
+        Self { asked: Some(asked), remedies, ..Self::plain(sentence) }
+    }
+
     /// A tessera was brought here.
     pub(super) fn fetched(content_len: u64) -> Self {
         Self::plain(format!("Here: all {} of it, as its author signed them.", size(content_len)))

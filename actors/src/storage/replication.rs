@@ -106,6 +106,11 @@ impl ReplicationJob {
 }
 
 impl JobKind {
+    /// Whether holders are asked what they have when it has ended: for what was mended, or whose holders were not known before.
+    pub(crate) const fn is_followed_by_a_look(self) -> bool {
+        matches!(self, Self::Fetch | Self::Repair)
+    }
+
     /// The number kept in the index.
     pub(crate) const fn code(self) -> i64 {
         match self {

@@ -137,12 +137,35 @@ fn safety_is_told_in_figures_and_with_what_would_make_it_better() {
     let said = "Safe: survives the loss of any 2 of 5 machines (claimed within the last 12 minutes; proven lately: 4 of 5 \
                 nodes)";
     explained(&safe, said, None);
-    let alone = Safety { sentence: "Not safe: no other machine has it.".to_owned(), ..Safety::default() };
+    let guarantee = Guarantee {
+        survives: None,
+        machines: 0,
+        nodes: 0,
+        margin: -3,
+        proven_nodes: 0,
+        oldest_claim_ms: None,
+    };
+    let sentence = "Not safe: no other machine has it.".to_owned();
+    let alone = Safety { sentence, guarantee: Some(guarantee), ..Safety::default() };
     let asks = "`repair ID` asks all of them now, and rebuilds what they have lost";
     explained(&alone, "Not safe: no other machine has it", Some(asks));
     let remedies = ["3 more machines", "`repair` it"].map(str::to_owned).into();
     let told = Safety { remedies, ..alone };
     explained(&told, "Not safe: no other machine has it", Some("3 more machines; or `repair` it"));
+}
+
+#[test]
+fn holders_that_were_not_asked_are_not_said_to_have_nothing() {
+    let sentence =
+        "Not known how safe it is: the 4 nodes that are said to keep it were not asked from here yet.";
+    let safety = Safety { sentence: sentence.to_owned(), ..Safety::default() };
+    let explained = Explained::new(&Facts { safety: Some(safety), holders: Vec::new(), ..whole() });
+    assert!(!explained.verdict.contains("only"), "{}", explained.verdict);
+    let found = |what: &str| explained.findings.iter().find(|one| one.what.contains(what));
+    assert!(found("no other machine").is_none());
+    let asks = "`repair ID` asks all of them now, and rebuilds what they have lost";
+    assert_eq!(found("were not asked from here yet").unwrap().remedy.as_deref(), Some(asks));
+    assert_eq!(explained.guarantee, None);
 }
 
 #[test]

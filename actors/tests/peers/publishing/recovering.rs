@@ -32,6 +32,12 @@ async fn author_without_any_machine_gets_back_all_that_was_published() {
         assert_eq!(state, JobState::Done, "{told:?}");
         is_intact(&new, tessera).await;
     }
+    until("how safe they are is known", async || {
+        let told = join_all(ids.iter().map(|id| new.system.replication.safety(*id))).await;
+        let survives = |told: Option<Told>| told?.guarantee?.survives;
+        told.into_iter().all(|told| survives(told.unwrap()) == Some(2))
+    })
+    .await;
     let again = new.system.replication.recover().await.unwrap();
     assert!(again.tesseras.iter().all(|(_, job)| job.is_none()), "{:?}", again.tesseras);
     // What is damaged here is brought back once more, and nothing else.
