@@ -29,8 +29,10 @@ test: ## format, lints, all tests, documentation
 	tests/setup
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	cargo nextest run --locked --workspace
-	cargo test --locked --quiet --workspace --test power_cut --test small_machine --test lossy
+	TESSERAS_TEST_NODE_IS_BUILT=1 cargo nextest run --locked --workspace
+	TESSERAS_TEST_NODE_IS_BUILT=1 cargo test --locked --quiet --workspace --test power_cut --test small_machine --test lossy
+# As `make run` builds it: tests add features of their own.
+	cargo check --locked --quiet -p node
 	cargo test --locked --workspace --doc --quiet
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
 

@@ -213,17 +213,29 @@ fn command_through(words: &[OsString], folder: &Path, setting: &Setting) -> Comm
     command
 }
 
-/// The binary of the same build. Cargo builds it for tests of its own crate only.
+/// The binary of the same build. Cargo builds it for tests of its own crate only: whoever runs those as well says that it is there.
 static BINARY: LazyLock<PathBuf> = LazyLock::new(|| {
+    if std::env::var_os("TESSERAS_TEST_NODE_IS_BUILT").is_none() {
+        build();
+    }
+    let test = std::env::current_exe().expect("it runs");
+    test.ancestors().nth(2).expect("target/…/deps/test").join("node")
+});
+
+fn build() {
     let mut build = Command::new(env!("CARGO"));
     build.args(["build", "--quiet", "--locked", "-p", "node"]).current_dir(env!("CARGO_MANIFEST_DIR"));
     if !cfg!(debug_assertions) {
         build.arg("--release");
     }
     assert!(build.status().expect("cargo can be started").success(), "the node does not build");
-    let test = std::env::current_exe().expect("it runs");
-    test.ancestors().nth(2).expect("target/…/deps/test").join("node")
-});
+}
+
+/// What the binary prints for `--help`.
+pub fn help() -> String {
+    let help = Command::new(BINARY.as_path()).arg("--help").output().expect("the node can be started");
+    String::from_utf8_lossy(&help.stdout).into_owned()
+}
 
 /// Beside the data directory, which may be on a disk that fills up.
 const SOCKET: &str = "node.sock";

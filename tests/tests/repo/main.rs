@@ -65,8 +65,7 @@ fn code_map_in_the_readme_is_complete() {
 
 #[test]
 fn commands_in_the_readme_are_those_of_the_node() {
-    let help = cargo(&["run", "-q", "--locked", "-p", "node", "--", "--help"]);
-    assert_clean(readme::wrong_commands(&readme(), &help));
+    assert_clean(readme::wrong_commands(&readme(), &tests::node::help()));
 }
 
 #[test]

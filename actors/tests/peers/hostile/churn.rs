@@ -113,7 +113,8 @@ async fn rest(b: &Node) {
 }
 
 const PLACES: usize = 6;
-const STAY: Duration = Duration::from_millis(10);
+/// Longer than the pause between two handshakes, so that some are there together.
+const STAY: Duration = Duration::from_millis(150);
 const CALLERS: u8 = 32;
 const DESCRIPTORS_GROWTH_MAX: usize = 4;
 /// Threads for files come and go.
