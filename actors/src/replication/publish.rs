@@ -47,8 +47,9 @@ pub(super) async fn publish(
     progress.send_replace(Progress::of(Step::Asking, 0));
     let began_ms = clock::now_ms();
     let survey = survey(tools, tessera).await;
+    let layouts = tools.storage.layouts(tessera).await?.into_iter().flatten().collect();
     let origin = Origin::Copy(copy.clone());
-    let publication = Publication { tools, copy, origin, author, anew, progress, began_ms };
+    let publication = Publication { tools, copy, layouts, origin, author, anew, progress, began_ms };
     publication.run(&survey).await
 }
 
@@ -56,6 +57,8 @@ pub(super) async fn publish(
 struct Publication<'a> {
     tools: &'a Tools,
     copy: Arc<Copy>,
+    /// Those that were there when it began, the newest first.
+    layouts: Vec<SignedLayout>,
     origin: Origin,
     author: &'a AuthorKey,
     /// Whether another layout is wanted, where another fits better.
@@ -151,11 +154,10 @@ impl Publication<'_> {
     /// What others keep of this tessera under other layouts is not needed any more.
     async fn retire(&self, layout: &SignedLayout) -> Result<(), ActorError> {
         let (records, tessera) = (self.tools.storage.records(), self.tessera());
-        let layouts = self.tools.storage.layouts(tessera).await?;
         for kept in records.placements(tessera).await?.into_iter().filter(|it| it.layout != layout.checksum())
         {
             let signed = SignedPlacement::parse(kept.signed, tessera, self.author.id())?;
-            let old = layouts.iter().flatten().find(|old| old.checksum() == kept.layout);
+            let old = self.layouts.iter().find(|old| old.checksum() == kept.layout);
             let Some(old) = old.map(|old| old.layout().stripe_numbers()) else { continue };
             let mut is_gone = true;
             for node in signed.placement().holders.iter().flatten().collect::<BTreeSet<_>>() {
@@ -179,15 +181,13 @@ impl Publication<'_> {
     async fn published(&self) -> Result<Option<Published>, ActorError> {
         let placements = self.tools.storage.records().placements(self.tessera()).await?;
         let author = self.author.id();
-        let layouts = self.tools.storage.layouts(self.tessera()).await?;
-        // The newest first.
-        for layout in layouts.into_iter().flatten() {
+        for layout in &self.layouts {
             let kept = placements.iter().find(|kept| kept.layout == layout.checksum());
             let placement = kept
                 .and_then(|kept| SignedPlacement::parse(kept.signed.clone(), self.tessera(), author).ok());
             if placement.is_some() || layout.checksum() != self.copy.layout().checksum() {
                 let placement = placement.map(|signed| signed.placement().clone());
-                return Ok(Some(Published { layout, placement }));
+                return Ok(Some(Published { layout: layout.clone(), placement }));
             }
         }
         Ok(None)
@@ -216,8 +216,8 @@ impl Publication<'_> {
         let checksums = coding::checksums(self.tools, &self.copy, code, self.progress).await?;
         let (fragment_len, content_len) = (whole.layout().fragment_len(), whole.layout().content_len());
         let (layout, pages) = Layout::build(self.tessera(), code, fragment_len, content_len, &checksums)?;
-        let others = self.tools.storage.layouts(self.tessera()).await?.into_iter().flatten();
-        let free = others.map(|other| other.layout().stripe_numbers().end).max().unwrap_or_default();
+        let ends = self.layouts.iter().map(|other| other.layout().stripe_numbers().end);
+        let free = ends.max().unwrap_or_default();
         let signed = layout.beginning_at(free)?.sign(self.author)?;
         // The root last: with it, its pages are there.
         let mut documents: Vec<Deposited> =

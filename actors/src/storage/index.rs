@@ -178,7 +178,6 @@ impl Script {
         let last = self.full.len() + self.groups.len() - 1;
         let mut begin = "BEGIN IMMEDIATE;";
         if !notes.is_empty() {
-            sqlx::query(BEGIN_NOTES).execute(&mut *connection).await?;
             begin = "";
             notes::write(connection, notes).await?;
         }
@@ -282,8 +281,6 @@ bind!(
     row.1
 );
 
-/// How a transaction with notes begins: in one call, as each costs a thread hop.
-const BEGIN_NOTES: &str = "BEGIN IMMEDIATE;UPDATE records SET notes = notes + 1;";
 /// Rows of the largest statement.
 const FULL_ROWS: usize = 32;
 /// Of these, so many in one call: calls cost a thread hop, and each number of them is kept prepared.

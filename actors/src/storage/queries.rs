@@ -160,6 +160,14 @@ pub(crate) async fn checksums(
     Ok(rows)
 }
 
+/// Whether anything of a tessera is here.
+///
+/// Errors as damage of the index when somebody holds something of it and it has no row.
+pub(crate) async fn is_here(index: &mut SqliteConnection, tessera: TesseraId) -> Result<bool, ActorError> {
+    let row = sqlx::query(TESSERA).bind(tessera.as_bytes().as_slice()).fetch_one(index).await?;
+    Ok(known_tessera(None, &row, tessera)?.is_some())
+}
+
 /// Whether the rows of a tessera are all there: each account's fragments are as many as are counted, and add up to the
 /// digest, and so do the documents. In one transaction, so that what is written meanwhile is seen as a whole or not at
 /// all.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use proto::Checksum;
 use serde_json::{Value, json};
-use sqlx::{SqliteConnection, sqlite::SqliteArguments};
+use sqlx::{AssertSqlSafe, SqliteConnection, sqlite::SqliteArguments};
 
 use super::{add, placed};
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-/// Writes notes, within a transaction.
+/// Begins a transaction, and writes notes within it.
 pub(super) async fn write(
     connection: &mut SqliteConnection,
     notes: &[Arc<[Note]>],
@@ -28,8 +28,19 @@ pub(super) async fn write(
     for note in notes.iter().flat_map(|notes| notes.iter()) {
         statements.note(note);
     }
+    let mut begin = Some(BEGIN);
     for (sql, rows) in statements.in_order {
-        execute(connection, sql, rows).await?;
+        match begin.take() {
+            // In one call.
+            Some(begin) => {
+                let sql = AssertSqlSafe(format!("{begin}{sql}"));
+                sqlx::query_with(sql, list(rows)?).execute(&mut *connection).await?;
+            }
+            None => execute(connection, sql, rows).await?,
+        }
+    }
+    if let Some(begin) = begin {
+        sqlx::query(begin).execute(&mut *connection).await?;
     }
     execute(connection, OLD_RETRACTIONS, statements.purses).await?;
     placed::write(connection, notes).await
@@ -210,11 +221,16 @@ pub(super) async fn execute(
     rows: Vec<Value>,
 ) -> Result<(), ActorError> {
     if !rows.is_empty() {
-        let mut arguments = SqliteArguments::default();
-        add(&mut arguments, Value::Array(rows).to_string())?;
-        sqlx::query_with(sql, arguments).execute(connection).await?;
+        sqlx::query_with(sql, list(rows)?).execute(connection).await?;
     }
     Ok(())
+}
+
+/// Rows as the one argument of a statement.
+fn list(rows: Vec<Value>) -> Result<SqliteArguments, ActorError> {
+    let mut arguments = SqliteArguments::default();
+    add(&mut arguments, Value::Array(rows).to_string())?;
+    Ok(arguments)
 }
 
 /// In hexadecimal, as JSON knows no bytes.
@@ -231,6 +247,7 @@ fn digit(value: u8) -> char {
     char::from_digit(value.into(), 16).unwrap_or('0')
 }
 
+const BEGIN: &str = "BEGIN IMMEDIATE;UPDATE records SET notes = notes + 1;";
 const PEER: &str = "INSERT INTO peers SELECT unhex(value ->> 0), value ->> 1, unhex(value ->> 2), value ->> 3, \
      value ->> 4, value ->> 5, NULL, NULL, 0, 0, 0, value ->> 6 FROM json_each(?) WHERE true \
      ON CONFLICT DO UPDATE SET addresses = excluded.addresses, author = coalesce(excluded.author, author), \
