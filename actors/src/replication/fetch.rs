@@ -156,10 +156,12 @@ impl<'a> Fetching<'a> {
         Ok(Told::fetched(layout.content_len()))
     }
 
-    /// Keeps who else has it: without that it could not be repaired from here, nor said how safe it is.
+    /// Keeps who else has it: without that it could not be repaired from here, nor said how safe it is. In one note with that they
+    /// are asked what they have: else the sweep may find it in between, and does so some time.
     async fn keep_placement(&self) -> Result<(), ActorError> {
         let Some(signed) = self.located.credible() else { return Ok(()) };
-        self.tools.storage.records().note(vec![Note::Placement(signed.into())]).await.map(drop)
+        let (kept, tessera) = (Note::Placement(signed.into()), signed.placement().tessera);
+        self.tools.storage.records().note(vec![kept, Note::LookAt { tessera }]).await.map(drop)
     }
 
     /// Drops what was kept under this layout. A copy under another one stays: it may be right.

@@ -220,7 +220,7 @@ async fn finish(tools: &Tools, job: &mut ReplicationJob, outcome: Option<Result<
     (job.state, job.changed_at_ms) = (state, clock::now_ms());
     job.told = told.and_then(|told| serde_json::to_string(&told).ok());
     let mut notes = vec![Note::Job(job.clone())];
-    if job.kind.is_followed_by_a_look() {
+    if job.kind == JobKind::Repair {
         notes.push(Note::LookAt { tessera: job.tessera });
     }
     while let Err(error) = tools.storage.records().note(notes.clone()).await {

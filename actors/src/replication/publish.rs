@@ -216,8 +216,9 @@ impl Publication<'_> {
         let checksums = coding::checksums(self.tools, &self.copy, code, self.progress).await?;
         let (fragment_len, content_len) = (whole.layout().fragment_len(), whole.layout().content_len());
         let (layout, pages) = Layout::build(self.tessera(), code, fragment_len, content_len, &checksums)?;
-        let ends = self.layouts.iter().map(|other| other.layout().stripe_numbers().end);
-        let free = ends.max().unwrap_or_default();
+        // Another machine of the author's may have made one meanwhile.
+        let others = self.tools.storage.layouts(self.tessera()).await?.into_iter().flatten();
+        let free = others.map(|other| other.layout().stripe_numbers().end).max().unwrap_or_default();
         let signed = layout.beginning_at(free)?.sign(self.author)?;
         // The root last: with it, its pages are there.
         let mut documents: Vec<Deposited> =

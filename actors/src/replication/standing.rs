@@ -217,15 +217,16 @@ impl Known {
 
 /// How safe a tessera is, by what is known here of the newest layout that others keep; `None` when nobody says who does.
 pub(super) async fn as_known(tools: &Tools, tessera: TesseraId) -> Result<Option<Told>, ActorError> {
+    let records = tools.storage.records();
     let Some(known) = known(tools, tessera).await? else { return Ok(None) };
     let found = known.found(tools, Since::now(tools)).await?;
     let asked = tools.config.wanted.survive;
     let named: BTreeSet<_> = known.placement.holders.iter().flatten().collect();
-    if found.guarantee.nodes == 0 && !named.is_empty() {
-        let watched = tools.storage.records().watched(Which::One(tessera)).await?;
-        // The margin is what was found when they were asked.
-        if watched.iter().all(|one| one.margin.is_none()) {
-            let is_looked_after = watched.iter().any(Watched::is_looked_after);
+    if found.guarantee.nodes == 0 && !named.is_empty() && !records.is_taken_back(tessera).await? {
+        let is_ours = tools.acts_for(known.author) || named.contains(&tools.peers.us());
+        let is_looked_after = is_ours || records.adopted_since(tessera).await?.is_some();
+        let watched = records.watched(Which::One(tessera)).await?;
+        if !is_looked_after || watched.iter().any(Watched::is_looked_at_now) {
             return Ok(Some(Told::not_known(named.len(), asked, is_looked_after)));
         }
     }

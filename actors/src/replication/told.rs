@@ -119,14 +119,14 @@ impl Told {
         told
     }
 
-    /// How safe a tessera is cannot be said: of its holders, so many, none was asked from here. They are as soon as it is looked
-    /// after here.
+    /// How safe a tessera is cannot be said: its holders, so many, have not said lately what they have. They are asked where it is
+    /// looked after.
     pub(super) fn not_known(holders: usize, asked: u16, is_looked_after: bool) -> Self {
         let holders = match holders {
-            1 => String::from("the node that is said to keep it was"),
-            holders => format!("the {holders} nodes that are said to keep it were"),
+            1 => String::from("the node that is said to keep it has"),
+            holders => format!("the {holders} nodes that are said to keep it have"),
         };
-        let sentence = format!("Not known how safe it is: {holders} not asked from here yet.");
+        let sentence = format!("Not known how safe it is: {holders} not told this node so lately.");
         let adopt =
             || String::from("`adopt` it: then this node asks them, keeps all of it, and looks after it");
         let remedies = if is_looked_after { Vec::new() } else { vec![adopt()] };

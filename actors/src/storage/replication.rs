@@ -106,7 +106,7 @@ impl ReplicationJob {
 }
 
 impl JobKind {
-    /// Whether holders are asked what they have when it has ended: for what was mended, or whose holders were not known before.
+    /// Whether holders are to be asked what they have when it has ended: of what was mended, or was not known here before.
     pub(crate) const fn is_followed_by_a_look(self) -> bool {
         matches!(self, Self::Fetch | Self::Repair)
     }

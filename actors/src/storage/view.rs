@@ -4,12 +4,7 @@
 //! A row that a batch in flight has changed stays here until that batch is committed, so the next batch decides in
 //! log order although the index lags behind.
 
-use std::{
-    collections::{HashMap, HashSet},
-    hash::Hash,
-    ops::RangeInclusive,
-    sync::Arc,
-};
+use std::{collections::HashMap, hash::Hash, ops::RangeInclusive, sync::Arc};
 
 use bytes::Bytes;
 use proto::{
@@ -258,13 +253,18 @@ where
     all
 }
 
-/// Whether there are blobs that none of these fragments has.
+/// Whether there are blobs that others than these fragments have, or had.
 fn have_others(
     blobs: &[(Checksum, Option<BlobRow>)],
     fragments: &[(FragmentId, Option<FragmentRow>)],
 ) -> bool {
-    let named: HashSet<_> = fragments.iter().filter_map(|(_, row)| row.map(|row| row.checksum)).collect();
-    blobs.iter().any(|(checksum, _)| !named.contains(checksum))
+    let mut named = HashMap::<_, u32>::new();
+    for row in fragments.iter().filter_map(|(_, row)| row.as_ref()) {
+        *named.entry(row.checksum).or_default() += 1;
+    }
+    let is_theirs =
+        |checksum: &Checksum, row: &BlobRow| named.get(checksum).is_some_and(|count| row.refs <= *count);
+    blobs.iter().any(|(checksum, row)| !row.as_ref().is_some_and(|row| is_theirs(checksum, row)))
 }
 
 /// Without those of blobs that are gone.
@@ -396,6 +396,7 @@ const SETTLED_MAX: usize = 4096;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::rows::{BlobState, Place};
 
     #[test]
     fn row_changed_by_two_batches_stays_until_the_second_is_committed() {
@@ -427,8 +428,11 @@ mod tests {
         let (one, other) = (Checksum::of(b"one"), Checksum::of(b"other"));
         let id = FragmentId { tessera: TesseraId::from_bytes([1; 32]), stripe: 0, index: 0 };
         let kept = [(id, Some(FragmentRow { checksum: one, deposits: 1 }))];
-        assert!(!have_others(&[(one, None)], &kept));
-        assert!(have_others(&[(one, None), (other, None)], &kept));
-        assert!(have_others(&[(one, None)], &[(id, None)]), "which it was is not told any more");
+        let place = Place { segment: 1, position: 0, len: 9 };
+        let with = |refs| Some(BlobRow { place, refs, state: BlobState::Ok });
+        assert!(!have_others(&[(one, with(1))], &kept));
+        assert!(have_others(&[(one, with(1)), (other, with(1))], &kept));
+        assert!(have_others(&[(one, with(2))], &kept), "another fragment has the same bytes");
+        assert!(have_others(&[(one, None)], &kept) && have_others(&[(one, None)], &[(id, None)]));
     }
 }

@@ -34,6 +34,11 @@ impl Watched {
     pub fn is_looked_after(&self) -> bool {
         self.margin.is_some() || self.looked_at_ms.is_none()
     }
+
+    /// Whether it is about to be looked at, or just is.
+    pub(crate) fn is_looked_at_now(&self) -> bool {
+        self.next_at_ms == Some(0)
+    }
 }
 
 /// Which ones are asked for.

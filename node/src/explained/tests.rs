@@ -157,14 +157,14 @@ fn safety_is_told_in_figures_and_with_what_would_make_it_better() {
 #[test]
 fn holders_that_were_not_asked_are_not_said_to_have_nothing() {
     let sentence =
-        "Not known how safe it is: the 4 nodes that are said to keep it were not asked from here yet.";
+        "Not known how safe it is: the 4 nodes that are said to keep it have not told this node so lately.";
     let safety = Safety { sentence: sentence.to_owned(), ..Safety::default() };
     let explained = Explained::new(&Facts { safety: Some(safety), holders: Vec::new(), ..whole() });
     assert!(!explained.verdict.contains("only"), "{}", explained.verdict);
     let found = |what: &str| explained.findings.iter().find(|one| one.what.contains(what));
     assert!(found("no other machine").is_none());
     let asks = "`repair ID` asks all of them now, and rebuilds what they have lost";
-    assert_eq!(found("were not asked from here yet").unwrap().remedy.as_deref(), Some(asks));
+    assert_eq!(found("have not told this node so lately").unwrap().remedy.as_deref(), Some(asks));
     assert_eq!(explained.guarantee, None);
 }
 

@@ -52,7 +52,7 @@ async fn tessera_comes_back_without_its_author_and_as_many_holders_as_it_survive
     assert_eq!(state, JobState::Done, "{told:?}");
     assert!(told.sentence.contains("all 292.9 KiB of it"), "{told:?}");
     is_intact(&reader, &tessera).await;
-    // It is somebody else's: nobody is asked what he has, and none is said to have nothing.
+    // It is somebody else's: nobody has been asked what he has, and none is said to have nothing.
     let told = reader.system.replication.safety(tessera.id()).await.unwrap().unwrap();
     assert!(told.guarantee.is_none() && told.sentence.contains("the 5 nodes"), "{told:?}");
     // There is nothing left to be fetched.
