@@ -22,7 +22,7 @@ pub(crate) struct Explained {
     #[serde(default)]
     pub(crate) holders: Vec<Holder>,
     /// How safe it is by what others have claimed or proven lately; absent when it was not published, as far as is known, or
-    /// nobody was asked yet.
+    /// none of its holders has told this node.
     #[serde(default)]
     pub(crate) guarantee: Option<Guarantee>,
 }
@@ -86,7 +86,7 @@ pub(crate) struct Safety {
     pub(crate) is_as_asked: bool,
     /// What would make it safer.
     pub(crate) remedies: Vec<String>,
-    /// In figures; `None` when that is not known, because nobody was asked.
+    /// In figures; `None` when that is not known: no holder has told it.
     pub(crate) guarantee: Option<Guarantee>,
 }
 
@@ -263,7 +263,7 @@ fn copies(facts: &Facts, whole: bool) -> Option<Finding> {
     })
 }
 
-/// Whether others are said to keep it who were not asked.
+/// Whether others are said to keep it who have not said so themselves lately.
 fn is_not_known(facts: &Facts) -> bool {
     facts.safety.as_ref().is_some_and(|safety| safety.guarantee.is_none())
 }
