@@ -85,6 +85,17 @@ async fn every_connection_follows_the_configuration() {
     }
 }
 
+/// See `.cargo/config.toml`.
+#[tokio::test]
+async fn databases_share_no_memory_under_one_lock() {
+    let mut connection = scratch().await.unwrap();
+    let options = sqlx::query_scalar("PRAGMA compile_options").fetch_all(&mut connection);
+    let options: Vec<String> = options.await.unwrap();
+    let has = |option: &str| options.iter().any(|one| one == option);
+    assert!(has("DEFAULT_MEMSTATUS=0") && has("DEFAULT_PCACHE_INITSZ=64"), "{options:?}");
+    assert!(!has("ENABLE_MEMORY_MANAGEMENT"), "{options:?}");
+}
+
 #[tokio::test]
 async fn database_in_memory_follows_the_same_rules_and_goes_with_its_last_copy() {
     let database = open_in_memory().await.unwrap();
