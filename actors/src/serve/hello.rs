@@ -81,7 +81,7 @@ impl Server {
         let used = self.storage.records().account(AccountId::from(author)).await?.charged();
         // No more than there is room for, whatever was promised. That is not looked up for strangers, who can ask for ever.
         let room = match is_strange {
-            false => self.storage.usage().await.ok().and_then(|usage| usage.room_bytes),
+            false => self.storage.room().await.ok().flatten(),
             true => None,
         };
         Ok(allowance.saturating_sub(used).min(room.unwrap_or(u64::MAX)))

@@ -185,8 +185,8 @@ impl Server {
     /// How much is kept for an author, and how much more the disk takes.
     async fn used_by(&self, author: AuthorId) -> Result<Used, Refusal> {
         let totals = self.storage.records().account(author.into()).await.map_err(|error| refusal(&error))?;
-        let usage = self.storage.usage().await.map_err(|error| refusal(&error))?;
-        Ok(Used { bytes: totals.charged(), room: usage.room_bytes })
+        let room = self.storage.room().await.map_err(|error| refusal(&error))?;
+        Ok(Used { bytes: totals.charged(), room })
     }
 
     /// How much is kept for all authors that no peer acts for, this node's own aside.

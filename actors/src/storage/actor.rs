@@ -166,6 +166,7 @@ impl Actor for StorageActor {
             StorageMsg::Records(asked) => state.records(&me, asked),
             StorageMsg::Sums(asked) => state.sums(&me, asked),
             StorageMsg::Usage { slot, reply } => state.usage(&me, slot, reply),
+            StorageMsg::Room { slot, reply } => state.room(&me, slot, reply),
             StorageMsg::Compact { slot, reply } => state.compact(&me, Some((slot, reply))),
             StorageMsg::Compacted { ended, reply } => state.compacted(&me, *ended, reply),
             StorageMsg::Notice(notice) => state.notice(&me, notice)?,
@@ -366,6 +367,14 @@ impl State {
             };
             arguments.metrics.usage(&usage);
             Ok(usage)
+        });
+    }
+
+    fn room(&self, me: &ActorRef<StorageMsg>, slot: Slot, reply: Reply<Option<u64>>) {
+        let (index, arguments, reserve) = (self.index.clone(), self.arguments.clone(), self.reserve.clone());
+        self.answer(me, slot, reply, async move {
+            let used = index.as_it_is(async |index: &mut _| queries::segment_bytes(index).await).await?;
+            Ok(space::room(&arguments.config, reserve.room(), used))
         });
     }
 

@@ -115,6 +115,11 @@ impl StorageHandle {
         self.seat.call(|slot, reply| StorageMsg::Usage { slot, reply }).await
     }
 
+    /// How many more bytes can be stored; `None` when that is not known. Part of [`StorageHandle::usage`], which counts all tesserae.
+    pub async fn room(&self) -> Result<Option<u64>, ActorError> {
+        self.seat.call(|slot, reply| StorageMsg::Room { slot, reply }).await
+    }
+
     /// Damaged bytes that wait for their repair, those that have waited longest first, at most `limit` of them.
     pub async fn jobs(&self, limit: u32) -> Result<Vec<Job>, ActorError> {
         self.seat.call(|slot, reply| StorageMsg::Jobs { only: None, limit, slot, reply }).await

@@ -71,6 +71,8 @@ pub(super) enum StorageMsg {
     Sums(SumsMsg),
     /// How much is stored.
     Usage { slot: Slot, reply: Reply<Usage> },
+    /// How much more can be.
+    Room { slot: Slot, reply: Reply<Option<u64>> },
     /// Compact now what is worth it.
     Compact { slot: Slot, reply: Reply<Compacted> },
     /// A compaction has ended.

@@ -310,6 +310,13 @@ pub(crate) async fn totals(index: &mut SqliteConnection) -> Result<Totals, Actor
     })
 }
 
+/// The bytes of all segments.
+pub(crate) async fn segment_bytes(index: &mut SqliteConnection) -> Result<u64, ActorError> {
+    let bytes: i64 =
+        sqlx::query_scalar("SELECT coalesce(sum(bytes), 0) FROM segments").fetch_one(index).await?;
+    Ok(bytes.cast_unsigned())
+}
+
 /// Whether the index names a place that its own row of the segment does not have.
 pub(crate) async fn is_nowhere(index: &mut SqliteConnection, place: &Place) -> Result<bool, ActorError> {
     let bytes: Option<i64> = sqlx::query_scalar("SELECT bytes FROM segments WHERE id = ?")

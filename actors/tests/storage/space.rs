@@ -323,6 +323,7 @@ async fn disk_that_others_fill_has_room_for_drops_from_what_is_set_aside() {
     // Free is now what it has given, and that is not for this.
     node.disk.pretend_space(Some(Space { free: given, total: 1 << 30 }));
     assert_eq!(node.storage().usage().await.unwrap().room_bytes, Some(0));
+    assert_eq!(node.storage().room().await.unwrap(), Some(0), "whoever offers something hears the same");
     let put = node.storage().put(LOCAL, id(1, 1), fragment(1, LENGTH)).await;
     assert!(matches!(put, Err(ActorError::InsufficientStorage { .. })), "{put:?}");
     node.disk.pretend_space(None);
