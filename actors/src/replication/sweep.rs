@@ -149,7 +149,7 @@ impl Sweep<'_> {
         };
         // Whoever still keeps some is told, and nobody misses what others have dropped.
         if tools.storage.records().is_taken_back(tessera).await? {
-            return Ok(nothing);
+            return self.forget_if_gone(nothing).await;
         }
         let known = standing::known(tools, tessera).await?;
         let ours = known.filter(|known| self.concerns_us(known));
@@ -199,11 +199,16 @@ impl Sweep<'_> {
     async fn look_around(&self, looked: Watched) -> Result<Watched, ActorError> {
         let tessera = looked.tessera;
         if !self.is_kept_for_others(tessera).await? {
-            self.tools.storage.records().note(vec![Note::Unwatch { tessera }]).await?;
-            return Ok(looked);
+            return self.forget_if_gone(looked).await;
         }
         let next_at_ms = if self.learn(tessera).await? { None } else { looked.next_at_ms };
         Ok(Watched { next_at_ms, ..looked })
+    }
+
+    /// What came while the last fragment was being dropped is looked at no more.
+    async fn forget_if_gone(&self, looked: Watched) -> Result<Watched, ActorError> {
+        self.tools.storage.records().note(vec![Note::Unwatch { tessera: looked.tessera }]).await?;
+        Ok(looked)
     }
 
     /// Asks the holders; and if something is missing, whether others keep it by now, which are asked then.

@@ -6,8 +6,6 @@
 mod notes;
 pub(super) mod placed;
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use proto::{AccountId, Checksum, FragmentId, TesseraId, compare::Sum};
 use sqlx::{AssertSqlSafe, SqliteConnection, sqlite::SqliteArguments};
@@ -15,7 +13,6 @@ use sqlx::{AssertSqlSafe, SqliteConnection, sqlite::SqliteArguments};
 use super::{
     digest,
     facts::add,
-    notes::Note,
     pragmas::Database,
     rows::{
         BlobRow, DepositKey, DepositRow, DocumentKey, DocumentRow, FragmentRow, HoldingKey, HoldingRow,
@@ -36,7 +33,7 @@ pub(crate) async fn write(
     script.changes(changes, now_ms)?;
     script.log_end(end)?;
     let mut connection = database.writer.acquire().await?;
-    let outcome = script.run(&mut connection, &changes.notes).await;
+    let outcome = script.run(&mut connection, changes).await;
     if outcome.is_err() {
         // An error inside the transaction leaves it open; one before it leaves nothing to roll back.
         let rolled_back = sqlx::query("ROLLBACK").execute(&mut *connection).await;
@@ -174,12 +171,12 @@ impl Script {
         Ok(())
     }
 
-    async fn run(self, connection: &mut SqliteConnection, notes: &[Arc<[Note]>]) -> Result<(), ActorError> {
+    async fn run(self, connection: &mut SqliteConnection, changes: &Changes) -> Result<(), ActorError> {
         let last = self.full.len() + self.groups.len() - 1;
         let mut begin = "BEGIN IMMEDIATE;";
-        if !notes.is_empty() {
+        if !changes.notes.is_empty() {
             begin = "";
-            notes::write(connection, notes).await?;
+            notes::write(connection, changes).await?;
         }
         for (at, group) in self.full.into_iter().chain(self.groups).enumerate() {
             if group.sql.is_empty() {

@@ -221,7 +221,7 @@ pub enum Note {
         /// Which tessera.
         tessera: TesseraId,
     },
-    /// It no longer is, unless somebody is known to keep it.
+    /// It no longer is, unless somebody is known to keep it. Who keeps what is not here is forgotten.
     Unwatch {
         /// Which tessera.
         tessera: TesseraId,

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use actors::{
     FragmentStore,
-    storage::{JobKind, JobState, Jobs, KeptPlacement, Note, RecordsHandle, ReplicationJob},
+    storage::{JobKind, JobState, Jobs, KeptPlacement, Note, RecordsHandle, ReplicationJob, Which},
 };
 use bytes::Bytes;
 use proto::{AuthorKey, Checksum};
@@ -79,6 +79,36 @@ async fn placement_with_the_higher_version_counts_and_of_two_the_authors() {
     assert_eq!(kept(&records).await.len(), 2, "one for each layout");
     node.storage().forget(tessera(1)).await.unwrap();
     assert_eq!(kept(&records).await, []);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn placement_that_comes_when_nothing_is_here_any_more_is_not_looked_at_for_ever() {
+    let mut node = Node::started(5).await;
+    let records = node.storage().records();
+    node.storage().put(LOCAL, id(1, 0), fragment(1, 4096)).await.unwrap();
+    note(&records, placement(1, 1, true)).await;
+    records.note(vec![Note::Unwatch { tessera: tessera(1) }]).await.unwrap();
+    assert_eq!(kept(&records).await, [placement(1, 1, true)], "something is here");
+    node.storage().forget(tessera(1)).await.unwrap();
+    note(&records, placement(1, 1, true)).await;
+    records.note(vec![Note::LookAtAll]).await.unwrap();
+    let deadline = Instant::now() + DEADLINE;
+    while !records.watched(Which::One(tessera(1))).await.unwrap().is_empty() {
+        assert!(Instant::now() < deadline, "it is still looked at");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    assert_eq!(kept(&records).await, []);
+    // Something comes again while it is still thought that nothing is here: all in one transaction.
+    let unwatched = records.note(vec![Note::Unwatch { tessera: tessera(1) }]);
+    let (put, (), unwatched) = tokio::join!(
+        node.storage().put(LOCAL, id(1, 0), fragment(1, 4096)),
+        note(&records, placement(1, 2, true)),
+        unwatched
+    );
+    put.unwrap();
+    unwatched.unwrap();
+    assert_eq!(kept(&records).await, [placement(1, 2, true)]);
     node.stop().await;
 }
 

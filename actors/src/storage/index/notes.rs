@@ -3,9 +3,7 @@
 //! A statement costs a thread hop, whatever its number of rows, so notes of one kind that follow each other are one
 //! statement. Their rows come as one list in JSON, so that there is one prepared statement for any number of them.
 
-use std::sync::Arc;
-
-use proto::Checksum;
+use proto::{Checksum, TesseraId};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, SqliteConnection, sqlite::SqliteArguments};
 
@@ -15,15 +13,14 @@ use crate::{
     storage::{
         notes::{FINISHED_JOBS_MAX, Note, RETRACTIONS_MAX, Score},
         replication::{KeptPlacement, ReplicationJob},
+        view::Changes,
         watched::{RepairAllowance, Watched},
     },
 };
 
 /// Begins a transaction, and writes notes within it.
-pub(super) async fn write(
-    connection: &mut SqliteConnection,
-    notes: &[Arc<[Note]>],
-) -> Result<(), ActorError> {
+pub(super) async fn write(connection: &mut SqliteConnection, changes: &Changes) -> Result<(), ActorError> {
+    let notes = changes.notes.as_slice();
     let mut statements = Statements::default();
     for note in notes.iter().flat_map(|notes| notes.iter()) {
         statements.note(note);
@@ -43,7 +40,18 @@ pub(super) async fn write(
         sqlx::query(begin).execute(&mut *connection).await?;
     }
     execute(connection, OLD_RETRACTIONS, statements.purses).await?;
+    execute(connection, UNPLACE_STRAYS, strays(changes)).await?;
     placed::write(connection, notes).await
+}
+
+/// What is watched no longer, unless it comes with this transaction: its row is written behind the notes.
+fn strays(changes: &Changes) -> Vec<Value> {
+    let comes = |tessera: &TesseraId| changes.tesseras.iter().any(|(id, row)| id == tessera && row.is_some());
+    let unwatched = changes.notes.iter().flat_map(|notes| notes.iter()).filter_map(|note| match note {
+        Note::Unwatch { tessera } if !comes(tessera) => Some(json!([hex(tessera.as_bytes())])),
+        _ => None,
+    });
+    unwatched.collect()
 }
 
 /// Statements in their order, each with its rows.
@@ -315,6 +323,9 @@ const LOOK_AT: &str =
 /// The list has one row for each time that it is asked for: it says nothing.
 const LOOK_AT_ALL: &str = "UPDATE watched SET next_at = 0 WHERE json_array_length(?) > 0";
 const WATCH: &str = "INSERT OR IGNORE INTO watched (tessera) SELECT unhex(value ->> 0) FROM json_each(?)";
+/// What came while the last fragment was being dropped: nobody else deletes it.
+const UNPLACE_STRAYS: &str = "DELETE FROM placements WHERE tessera IN (SELECT unhex(value ->> 0) FROM json_each(?)) \
+     AND tessera NOT IN (SELECT tessera FROM tesseras)";
 const UNWATCH: &str = "DELETE FROM watched WHERE tessera IN (SELECT unhex(value ->> 0) FROM json_each(?)) \
      AND tessera NOT IN (SELECT tessera FROM placements)";
 const DAMAGE_SEEN: &str = "DELETE FROM fresh_damage WHERE id <= (SELECT max(value ->> 0) FROM json_each(?))";
