@@ -60,8 +60,13 @@ pub(crate) const FINISHING: Duration = Duration::from_secs(5);
 pub(crate) const LAST_WORDS: Duration = Duration::from_millis(50);
 /// How long closing all connections may take.
 pub(crate) const CLOSING: Duration = Duration::from_secs(2);
-/// Streams of one peer that carry fragments or documents at a time: more add no throughput, and make others wait.
-pub(crate) const BULK_STREAMS_MAX: usize = 8;
+/// Bytes of fragments and documents that one peer brings at a time, or is answered with, or is brought: more adds no throughput,
+/// and makes others wait.
+pub(crate) const BULK_BYTES_MAX: u32 = 8 << 20;
+/// What each of them counts for, at least.
+pub(crate) const BULK_BYTES_MIN: u32 = 64 << 10;
+/// But what is no longer than this does not count: how many streams there may be bounds it.
+pub(crate) const LITTLE_BYTES: u32 = 4 << 10;
 /// How often a peer may break the protocol before its connection is closed.
 pub(crate) const STRIKES_MAX: u32 = 64;
 /// After so long one of those is forgiven, in milliseconds.

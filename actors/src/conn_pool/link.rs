@@ -13,13 +13,13 @@ use proto::{AuthorId, NodeId};
 use quinn::{Connection, ConnectionError, RecvStream, SendStream};
 use tokio::{
     runtime::Handle,
-    sync::{Notify, OnceCell, OwnedSemaphorePermit, Semaphore},
+    sync::{Notify, OnceCell, OwnedSemaphorePermit, Semaphore, SemaphorePermit},
     task::JoinSet,
 };
 
 use super::{
     identity,
-    limits::{BULK_STREAMS_MAX, LAST_WORDS, STREAMS_MAX},
+    limits::{BULK_BYTES_MAX, BULK_BYTES_MIN, LAST_WORDS, LITTLE_BYTES, STREAMS_MAX},
     reap::{Entry, Origin},
     strikes::Strikes,
     trouble::PeerTrouble,
@@ -64,8 +64,10 @@ pub(super) struct Link {
     introduced: OnceCell<()>,
     /// The author that the other side acts for, once it has shown that on it.
     acts_for: OnceLock<AuthorId>,
-    /// Places for streams that carry much.
-    bulk: Arc<Semaphore>,
+    /// Places for what the other side brings, for what it is answered, and for what this node brings it.
+    brought: Arc<Semaphore>,
+    answered: Arc<Semaphore>,
+    bringing: Semaphore,
     /// How much more than at first may be parked on it, both directions together, in bytes.
     granted_bytes: AtomicU64,
     /// What was wrong with what came on it.
@@ -87,7 +89,7 @@ impl Link {
         let now_ms = clock.now_ms();
         let origin = Origin { dialler: dialler.unwrap_or(node), opened_at_ms: now_ms };
         let (in_use, last_used_ms) = (AtomicUsize::new(0), AtomicU64::new(now_ms));
-        let (introduced, bulk) = (OnceCell::new(), Arc::new(Semaphore::new(BULK_STREAMS_MAX)));
+        let [brought, answered, bringing] = [(); 3].map(|()| Semaphore::new(BULK_PLACES as usize));
         let strikes = Mutex::default();
         let pings = AtomicU64::new(connection.stats().frame_rx.ping);
         Some(Self {
@@ -103,9 +105,11 @@ impl Link {
             last_used_ms,
             pings,
             held_ms: AtomicU64::new(0),
-            introduced,
+            introduced: OnceCell::new(),
             acts_for: OnceLock::new(),
-            bulk,
+            brought: Arc::new(brought),
+            answered: Arc::new(answered),
+            bringing,
             granted_bytes: AtomicU64::new(0),
             strikes,
         })
@@ -265,15 +269,28 @@ impl Lease {
         self.0.acts_for.get().copied()
     }
 
-    /// A place for a stream that carries much; waits while the peer has as many as it may.
-    pub(crate) async fn bulk(&self) -> Option<OwnedSemaphorePermit> {
+    /// Places for so many bytes that the other side brings; waits while it brings as many as it may.
+    pub(crate) async fn brought(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         // It is never closed.
-        self.0.bulk.clone().acquire_owned().await.ok()
+        self.0.brought.clone().acquire_many_owned(places(bytes)).await.ok()
     }
 
-    /// The same, if there is one now.
-    pub(crate) fn try_bulk(&self) -> Option<OwnedSemaphorePermit> {
-        self.0.bulk.clone().try_acquire_owned().ok()
+    /// Places for an answer of so many bytes; waits while the other side is answered with as many as it may be.
+    pub(crate) async fn answered(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        // It is never closed.
+        self.0.answered.clone().acquire_many_owned(places(bytes)).await.ok()
+    }
+
+    /// The same, if there are some now.
+    pub(crate) fn try_answered(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        self.0.answered.clone().try_acquire_many_owned(places(bytes)).ok()
+    }
+
+    /// Places for so many bytes that this node brings. The other side reads no more at a time: whatever else is sent lies in the
+    /// connection's window until that is full, and what is being read does not come on.
+    pub(crate) async fn bringing(&self, bytes: usize) -> Option<SemaphorePermit<'_>> {
+        // It is never closed.
+        self.0.bringing.acquire_many(places(bytes)).await.ok()
     }
 
     /// Something came that breaks the protocol. Whoever does it again and again is cut off.
@@ -387,6 +404,27 @@ mod close {
     }
 }
 
+/// How many places so many bytes take. What is little waits for nothing that is long.
+fn places(bytes: usize) -> u32 {
+    match u32::try_from(bytes).unwrap_or(u32::MAX) {
+        ..=LITTLE_BYTES => 0,
+        bytes => bytes.div_ceil(BULK_BYTES_MIN).min(BULK_PLACES),
+    }
+}
+
+/// Places for fragments and documents on their way, in either direction.
+const BULK_PLACES: u32 = BULK_BYTES_MAX / BULK_BYTES_MIN;
 /// Set when a connection is about to be closed for want of use: more than anybody holds leases.
 const RETIRED: usize = 1 << (usize::BITS - 1);
 pub(super) const BINDING_LABEL: &[u8] = b"EXPORTER-tesseras/1 binding";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_taken_by_bytes_and_by_what_is_little_not_at_all() {
+        let taken = [0, 4 << 10, (4 << 10) + 1, 64 << 10, (64 << 10) + 1, 1 << 20, 8 << 20, 16 << 20];
+        assert_eq!(taken.map(places), [0, 0, 1, 1, 2, 16, 128, 128]);
+    }
+}

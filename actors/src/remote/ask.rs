@@ -9,25 +9,27 @@ use proto::{
 };
 use quinn::{RecvStream, SendStream, VarInt};
 
+use super::Turn;
 use crate::{
     conn_pool::{Lease, PeerTrouble},
     frames::{self, ANSWER_DEADLINE, Frame, FrameError},
     metrics::RequestMetrics,
 };
 
-/// Asks, and returns the answer with the bytes that follow it. `sent` is called when all of the request is on its way. What is not answered takes no time that would say anything.
+/// Asks, and returns the answer with the bytes that follow it. The turn is told when all of the request is on its way. What is not
+/// answered takes no time that would say anything.
 pub(super) async fn ask(
     lease: &Lease,
     request: &Request,
     bulk: Bytes,
-    sent: &(dyn Fn() + Send + Sync),
+    turn: &dyn Turn,
     metrics: &RequestMetrics,
 ) -> Result<(Answer, Bytes), PeerTrouble> {
     let begun = Instant::now();
     let (mut send, mut receive) = lease.open().await?;
     let question = request.frame();
     metrics.sent(question.len() + bulk.len());
-    let frame = talk(&mut send, &mut receive, question, bulk, sent).await.map_err(trouble)?;
+    let frame = talk(&mut send, &mut receive, question, bulk, turn).await.map_err(trouble)?;
     metrics.received(FRAME_HEAD_BYTES + frame.body.len());
     let answer = frames::answer(&frame).map_err(trouble)?;
     // Before what follows it is read: a document of 16 MiB is no answer to an empty question.
@@ -64,7 +66,7 @@ async fn talk(
     receive: &mut RecvStream,
     question: Vec<u8>,
     bulk: Bytes,
-    sent: &(dyn Fn() + Send + Sync),
+    turn: &dyn Turn,
 ) -> Result<Frame, FrameError> {
     // A slow line has its time to send, and the other side then has its time to answer.
     let to_send = match u32::try_from(bulk.len()).unwrap_or(u32::MAX) {
@@ -82,7 +84,7 @@ async fn talk(
         },
         early = &mut answer => Some(early),
     };
-    sent();
+    turn.sent();
     match early {
         None => answer.await,
         Some(early) => {

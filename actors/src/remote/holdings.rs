@@ -15,7 +15,7 @@ use proto::{
 };
 
 use super::{
-    MakeRequest, Question, Remote,
+    MakeRequest, Question, Remote, Turn,
     ask::{ask, unexpected},
 };
 use crate::{
@@ -71,7 +71,7 @@ impl Remote {
     pub(super) async fn introduced(&self, lease: &Lease) -> Result<(), PeerTrouble> {
         let greet = async {
             let (answer, _) =
-                ask(lease, &self.peers.greeting(false, None), Bytes::new(), &|| (), &self.metrics).await?;
+                ask(lease, &self.peers.greeting(false, None), Bytes::new(), &(), &self.metrics).await?;
             self.greeted(lease, answer).map(drop)
         };
         lease.introduce(greet).await
@@ -188,10 +188,10 @@ impl Remote {
         layout: Checksum,
         fragment: &Fragment,
     ) -> Result<Kept, ActorError> {
-        self.send_fragment(node, author, id, layout, fragment, &|| ()).await
+        self.send_fragment(node, author, id, layout, fragment, &()).await
     }
 
-    /// The same; `sent` is called when all of it is on its way, and only the answer is waited for.
+    /// The same in its turn.
     pub(crate) async fn send_fragment(
         &self,
         node: NodeId,
@@ -199,12 +199,12 @@ impl Remote {
         id: FragmentId,
         layout: Checksum,
         fragment: &Fragment,
-        sent: &(dyn Fn() + Send + Sync),
+        turn: &dyn Turn,
     ) -> Result<Kept, ActorError> {
         let (checksum, length) = (fragment.checksum(), length(fragment.bytes()));
         let request = |_: &Lease| Ok(Request::PutFragment { fragment: id, checksum, length, layout });
         let bulk = fragment.bytes().clone();
-        let told = self.ask(node, Question { request: &request, introduced: true, bulk, sent }).await?;
+        let told = self.ask(node, Question { request: &request, introduced: true, bulk, turn }).await?;
         let is_right = |receipt: &Receipt| {
             receipt.deliverer == self.peers.us()
                 && receipt.author == author

@@ -12,6 +12,7 @@ mod proofs;
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use proto::{
     NodeId,
     wire::{Answer, RefusalKind, Request},
@@ -78,10 +79,14 @@ impl Remote {
             self.introduced(lease).await?;
         }
         let request = (question.request)(lease)?;
+        let places = lease.bringing(question.bulk.len()).await;
+        // Whoever waits for one node's places keeps no turn from others.
+        question.turn.take().await;
         // Whoever asks locally waits for its turn.
         let _ = self.throttles.upload.pass(question.bulk.len(), Duration::MAX).await;
         let (answer, bytes) =
-            ask::ask(lease, &request, question.bulk.clone(), question.sent, &self.metrics).await?;
+            ask::ask(lease, &request, question.bulk.clone(), question.turn, &self.metrics).await?;
+        drop(places);
         let _ = self.throttles.download.pass(bytes.len(), Duration::MAX).await;
         Ok((answer, bytes))
     }
@@ -132,6 +137,24 @@ pub(crate) fn refused(error: &ActorError) -> Option<RefusalKind> {
     Some(refusal.kind())
 }
 
+/// A turn among transfers that share something beside the connection.
+pub(crate) trait Turn: Send + Sync {
+    /// Waits for it. May be called again.
+    fn take(&self) -> BoxFuture<'_, ()>;
+
+    /// All is on its way, and only the answer is waited for.
+    fn sent(&self);
+}
+
+/// Whoever shares nothing waits for nobody.
+impl Turn for () {
+    fn take(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
+    fn sent(&self) {}
+}
+
 /// Makes a request anew for each connection: some are signed for it.
 type MakeRequest<'a> = dyn Fn(&Lease) -> Result<Request, PeerTrouble> + Send + Sync + 'a;
 
@@ -142,8 +165,8 @@ struct Question<'a> {
     introduced: bool,
     /// What follows the request.
     bulk: Bytes,
-    /// Called when all of it is on its way.
-    sent: &'a (dyn Fn() + Send + Sync),
+    /// Among all that this node brings others.
+    turn: &'a dyn Turn,
 }
 
 /// What was answered.
@@ -156,6 +179,6 @@ struct Told {
 impl<'a> Question<'a> {
     /// One that anybody may ask, and that nothing follows.
     fn plain(request: &'a MakeRequest<'a>) -> Self {
-        Self { request, introduced: false, bulk: Bytes::new(), sent: &|| () }
+        Self { request, introduced: false, bulk: Bytes::new(), turn: &() }
     }
 }

@@ -20,6 +20,7 @@ use super::{
     origin::{Origin, Stripe},
     pages::Pages,
     retract,
+    transfers::OneOf,
 };
 use crate::{
     conn_pool::PeerTrouble,
@@ -338,7 +339,6 @@ impl Shipment<'_> {
         fragment: &Fragment,
     ) -> Result<bool, ActorError> {
         let layout = self.layout.layout();
-        let turn = self.tools.transfers.turn(layout.fragment_len_at(id.stripe, id.index)).await;
         let number = layout.number(id.stripe, id.index).unwrap_or_default();
         match self.are_small() {
             true => self.introduce(node, Paper::All).await?,
@@ -349,10 +349,8 @@ impl Shipment<'_> {
         }
         let author = self.origin.manifest().manifest().author;
         let (remote, root) = (&self.tools.remote, self.layout.checksum());
-        // While the holder writes it and says so, another may be sent.
-        let turn = Mutex::new(turn);
-        let sent = || drop(turn.lock().unwrap_or_else(PoisonError::into_inner).take());
-        remote.send_fragment(node, author, id, root, fragment, &sent).await.map(|kept| !kept.was_there)
+        let turn = OneOf::new(&self.tools.transfers, layout.fragment_len_at(id.stripe, id.index));
+        remote.send_fragment(node, author, id, root, fragment, &turn).await.map(|kept| !kept.was_there)
     }
 
     /// Gives a node documents, once.

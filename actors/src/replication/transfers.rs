@@ -1,8 +1,13 @@
 //! How much is on its way to and from others at a time: so many of the largest fragments, or as many bytes of smaller ones,
 //! which take longer to be acknowledged than to be sent.
 
+use std::sync::{Mutex, PoisonError};
+
+use futures::future::BoxFuture;
 use proto::limits::FRAGMENT_BYTES_MAX;
 use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::remote::Turn;
 
 /// Turns that are taken for as long as a fragment is on its way.
 pub(super) struct Transfers {
@@ -27,6 +32,37 @@ impl Transfers {
     pub(super) async fn turn(&self, bytes: u32) -> Option<SemaphorePermit<'_>> {
         let units = bytes.div_ceil(UNIT).max(1);
         self.free.acquire_many(units.min(u32::try_from(self.at_once).unwrap_or(units))).await.ok()
+    }
+}
+
+/// One of these turns, taken when it comes to that.
+pub(super) struct OneOf<'a> {
+    transfers: &'a Transfers,
+    bytes: u32,
+    taken: Mutex<Option<SemaphorePermit<'a>>>,
+}
+
+impl<'a> OneOf<'a> {
+    pub(super) fn new(transfers: &'a Transfers, bytes: u32) -> Self {
+        Self { transfers, bytes, taken: Mutex::default() }
+    }
+
+    fn set(&self, permit: Option<SemaphorePermit<'a>>) {
+        *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = permit;
+    }
+}
+
+impl Turn for OneOf<'_> {
+    fn take(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            self.set(None);
+            self.set(self.transfers.turn(self.bytes).await);
+        })
+    }
+
+    /// While the holder writes it and says so, another may be sent.
+    fn sent(&self) {
+        self.set(None);
     }
 }
 

@@ -104,7 +104,7 @@ impl Server {
     ) -> Result<(Bytes, Joined), Refusal> {
         self.throttles.download.pass(length as usize, TURN).await.map_err(too_fast)?;
         let room = self.room(stream.lease.node());
-        let Some(place) = room.enter(&stream.lease, length as usize).await else {
+        let Some(place) = room.enter_brought(&stream.lease, length as usize).await else {
             return Err(busy("no memory is free for it at the moment"));
         };
         match place.receive(&mut stream.receive, length).await {

@@ -98,17 +98,23 @@ impl Room {
         self.reading.acquire().await.ok()
     }
 
-    /// A place for a transfer, if there is one now.
+    /// A place for an answer, if there is one now.
     pub(super) fn try_enter(&self, lease: &Lease, bytes: usize) -> Option<Place> {
-        let turn = lease.try_bulk()?;
+        let turn = lease.try_answered(bytes)?;
         let permits = self.permits(bytes);
         let memory = self.free.clone().try_acquire_many_owned(permits).ok()?;
         Some(Place { joined: self.transfers.join(lease.node(), permits, memory), _turn: turn })
     }
 
-    /// A place for a transfer, as soon as there is one. `None` when there was none in time.
+    /// A place for an answer, as soon as there is one. `None` when there was none in time.
     pub(super) async fn enter(&self, lease: &Lease, bytes: usize) -> Option<Place> {
-        let turn = timeout(BULK_PLACE, lease.bulk()).await.ok()??;
+        let turn = timeout(BULK_PLACE, lease.answered(bytes)).await.ok()??;
+        Some(Place { joined: self.reserve(lease.node(), bytes).await?, _turn: turn })
+    }
+
+    /// The same for what follows a request.
+    pub(super) async fn enter_brought(&self, lease: &Lease, bytes: usize) -> Option<Place> {
+        let turn = timeout(BULK_PLACE, lease.brought(bytes)).await.ok()??;
         Some(Place { joined: self.reserve(lease.node(), bytes).await?, _turn: turn })
     }
 

@@ -3,6 +3,7 @@
 use actors::FragmentStore;
 use bytes::Bytes;
 use config::{Accept, Hold, NetworkConfig};
+use futures::future::join_all;
 use proto::{AccountId, Checksum, Fragment, manifest::Visibility, record::DocumentKind, wire::RefusalKind};
 
 use crate::support::{Node, SlowDisk, Tessera, pair, refusal, until};
@@ -36,6 +37,22 @@ async fn fragment_given_survives_a_kill_of_its_holder() {
     }
     // Its documents are there too: one more fragment needs no introduction.
     assert!(tessera.give(&a, b.id(), 0).await.unwrap().was_there);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fragments_that_are_given_all_at_once_do_not_keep_each_other_from_coming() {
+    let (a, b) = pair().await;
+    // Far more than a connection's window holds, and than a node takes at a time.
+    let tessera = Tessera::new(&a.author, 1, 64 << 20);
+    tessera.introduce(&a, b.id()).await.unwrap();
+    let (author, root, to) = (a.author.id(), tessera.layout.checksum(), b.id());
+    let given = tessera.fragments.iter().enumerate().map(|(stripe, fragment)| {
+        let (remote, id, fragment) = (a.system.remote.clone(), tessera.fragment(stripe), fragment.clone());
+        tokio::spawn(async move { remote.put_fragment(to, author, id, root, &fragment).await })
+    });
+    for given in join_all(given).await {
+        given.unwrap().unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -173,7 +190,7 @@ async fn many_fragments_at_once_cannot_exceed_an_allowance_together() {
     a.knows(&b).await;
     tessera.introduce(&a, b.id()).await.unwrap();
     let all = (0..tessera.fragments.len()).map(|stripe| tessera.give(&a, b.id(), stripe));
-    let outcomes = futures::future::join_all(all).await;
+    let outcomes = join_all(all).await;
     let kept = outcomes.into_iter().filter_map(|given| match given {
         Ok(_) => Some(()),
         refused => {

@@ -13,12 +13,16 @@ use proto::{
     record::DocumentKind,
     wire::{Answer, RefusalKind, Request},
 };
+use tokio::time::timeout;
 
 use super::{
     fetching::{fetch, is_intact, reader},
     *,
 };
-use crate::liar::{Asked, Pace, stand_in};
+use crate::{
+    liar::{Asked, Pace, stand_in},
+    support::SlowDisk,
+};
 
 type Said = Option<(Vec<u8>, Bytes)>;
 
@@ -86,6 +90,31 @@ async fn at_a_pace(
     says: impl Fn(&Request, &NodeKey) -> Said + Send + Sync + 'static,
 ) {
     stand_in(node, pace, Arc::new(move |asked: &Asked, request| says(&request, &asked.liar))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn holder_that_is_slow_keeps_nobody_else_from_being_given_theirs() {
+    let disk = SlowDisk::default();
+    let (author, quick) = (Node::start(1).await, Node::start(2).await);
+    let slow = Node::on_disk(3, disk.clone(), |_| ()).await;
+    introduce(&author, &quick).await;
+    introduce(&author, &slow).await;
+    // More for each than it takes at a time, and than is on its way to all.
+    let tessera = Tessera::new(&author.author, 1, 20 << 20);
+    tessera.keep(&author).await;
+    disk.hold(true);
+    let job = author.system.replication.publish(tessera.id()).await.unwrap();
+    // Long before it is given up that the other answers.
+    let given = timeout(Duration::from_secs(15), async {
+        while fragments(&quick, tessera.id()).await < 20 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    let given = given.await;
+    disk.hold(false);
+    given.unwrap();
+    ended(&author, job.id).await;
+    assert_eq!(fragments(&slow, tessera.id()).await, 20);
 }
 
 #[tokio::test(flavor = "multi_thread")]
