@@ -48,6 +48,12 @@ pub trait Disk: std::fmt::Debug + Send + Sync + 'static {
         file.sync_data()
     }
 
+    /// What is durable there will hardly be read soon: it need not stay in the page cache.
+    fn let_go(&self, file: &File, position: u64, length: u64) {
+        // A hint. Where it is not taken, nothing is wrong.
+        let _ = rustix::fs::fadvise(file, position, NonZeroU64::new(length), Advice::DontNeed);
+    }
+
     /// Makes the names in a folder durable.
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
         File::open(folder)?.sync_all()
@@ -211,12 +217,38 @@ mod tests {
         check(0, u64::MAX, 0);
     }
 
-    #[test]
-    fn read_past_the_cache_asks_the_device_and_ends_with_the_file() {
-        // Not where temporary files are: that may be memory.
+    /// Not where temporary files are: that may be memory.
+    fn folder() -> tempfile::TempDir {
         let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
         std::fs::create_dir_all(&target).unwrap();
-        let folder = tempfile::tempdir_in(target).unwrap();
+        tempfile::tempdir_in(target).unwrap()
+    }
+
+    #[test]
+    fn what_is_let_go_is_not_in_the_cache_any_more_and_what_is_beside_it_is() {
+        let folder = folder();
+        let file = RealDisk.create(&folder.path().join("file")).unwrap();
+        let block = DEVICE_BLOCK_BYTES as u64;
+        let mut end = 0;
+        // Records end where they end, not with a block.
+        for length in [100, 64 * DEVICE_BLOCK_BYTES, 100] {
+            RealDisk.write(&file, &mut [IoSlice::new(&vec![7; length])], end).unwrap();
+            end += length as u64;
+        }
+        RealDisk.sync(&file).unwrap();
+        let is_cached = |at: u64| RealDisk.read_cached(&file, &mut [0; 50], at).unwrap();
+        assert!((0..65).all(|at| is_cached(at * block)));
+        RealDisk.let_go(&file, 100, 64 * block);
+        assert!(is_cached(0) && is_cached(end - 50), "others are there, too");
+        assert!(!is_cached(32 * block));
+        let mut back = vec![0; usize::try_from(end).unwrap()];
+        RealDisk.read(&file, &mut back, 0).unwrap();
+        assert!(back.iter().all(|byte| *byte == 7));
+    }
+
+    #[test]
+    fn read_past_the_cache_asks_the_device_and_ends_with_the_file() {
+        let folder = folder();
         let path = folder.path().join("file");
         let bytes: Vec<u8> = (0..200_001_u32).map(|at| at.to_le_bytes()[at as usize % 2]).collect();
         std::fs::write(&path, &bytes).unwrap();

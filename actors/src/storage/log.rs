@@ -154,6 +154,11 @@ impl Tape {
         &self.file
     }
 
+    /// Where its first record begins.
+    pub(crate) fn start(&self) -> u64 {
+        self.start
+    }
+
     /// Bytes its records take.
     pub(crate) fn bytes(&self) -> u64 {
         self.end - self.start

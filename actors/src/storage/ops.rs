@@ -197,6 +197,15 @@ impl Op {
         !self.needs_room() && !matches!(self, Self::Copy { .. })
     }
 
+    /// Whether this node keeps it for itself, so that it may well be read soon: what was just created is published next. What others
+    /// bring is read when somebody has lost it, and what compaction copies is old.
+    pub(crate) fn is_own(&self) -> bool {
+        match self {
+            Self::Put { account, .. } => *account == AccountId::LOCAL,
+            op => matches!(op, Self::Pin { .. } | Self::Document { .. }),
+        }
+    }
+
     /// Whether a replay of the log brings it back, so that it may be answered when that is synced. Everything else is
     /// answered when the index has it.
     pub(crate) fn is_logged(&self) -> bool {

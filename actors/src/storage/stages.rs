@@ -1,6 +1,6 @@
 //! The second and third stage of the writer: sync and reply, then commit.
 
-use std::{sync::Arc, time::Duration};
+use std::{fs::File, sync::Arc, time::Duration};
 
 use proto::FragmentId;
 use tokio::{
@@ -49,6 +49,17 @@ impl Flight {
             (tools.notify)(Notice::NoRoom { bytes: self.tape.bytes() });
         }
         fail(self.replies, trouble);
+    }
+
+    /// What of it need not stay in the page cache, where it would push out what the machine is used for: what this node does not
+    /// keep for itself, if it is not little. File, position, and length in bytes.
+    fn stale(&self) -> Option<(Arc<File>, u64, u64)> {
+        let is_own = self.replies.iter().any(|(submission, _)| submission.op.is_own());
+        let is_worth_it = self.tape.bytes() >= LET_GO_BYTES_MIN && !is_own;
+        // The next batch goes on in the last page, and this one in the last of the one before.
+        let [start, end] =
+            [self.tape.start(), self.tape.end().position].map(|at| at / PAGE_BYTES_MAX * PAGE_BYTES_MAX);
+        is_worth_it.then(|| (self.tape.file().clone(), start, end - start))
     }
 
     /// Answers everything that the log alone brings back. It is durable.
@@ -153,7 +164,13 @@ async fn sync_stage(
         match sync(&tools, &flight.tape).instrument(span).await {
             Ok(()) => {
                 trouble.note_durable(flight.end.watermark);
+                let stale = flight.stale();
                 let landed = flight.land(&tools);
+                if let Some((file, start, bytes)) = stale {
+                    let disk = tools.disk.clone();
+                    // Nobody waits for it.
+                    tokio::task::spawn_blocking(move || disk.let_go(&file, start, bytes));
+                }
                 let rows = u32::try_from(landed.changes.rows()).unwrap_or(u32::MAX);
                 if !commit.has_room(rows) {
                     tools.progress.hurry();
@@ -317,6 +334,10 @@ const ROWS_BEHIND_MAX: u32 = 16384;
 /// The index is not written more often than this, unless someone waits for it or there is no room left: rows that are
 /// written together share pages, and pages are what it costs.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(50);
+/// What is less stays in the page cache, whosever it is, in bytes: to read it from the device costs more than it takes there.
+const LET_GO_BYTES_MIN: u64 = 256 << 10;
+/// No page of any machine is longer.
+const PAGE_BYTES_MAX: u64 = 64 << 10;
 
 #[cfg(test)]
 mod tests {

@@ -1,5 +1,7 @@
 //! Fragments that come with documents: both are durable with one sync, and neither is there without the other.
 
+use std::time::{Duration, Instant};
+
 use actors::{ActorError, FragmentStore, PutOutcome};
 use bytes::Bytes;
 use proto::{
@@ -15,7 +17,7 @@ use super::{
         disk::What,
         fragment, id,
         index::Wal,
-        node::{End, Node},
+        node::{DEADLINE, End, Node},
         tessera,
     },
 };
@@ -54,6 +56,32 @@ async fn is_served(node: &Node) {
         let found = node.storage().document(tessera(1), kind, Some(Checksum::of(&bytes))).await;
         assert_eq!(found.unwrap(), bytes);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_bring_does_not_stay_in_the_page_cache_and_what_is_own_or_little_does() {
+    let mut node = Node::started(9).await;
+    let mut let_go = 0;
+    node.disk.take_calls();
+    let put = async |account, number: u32, length| {
+        node.storage().put(account, id(1, number), fragment(number.into(), length)).await.unwrap();
+    };
+    put(account(1), 0, 4096).await;
+    put(LOCAL, 1, 1 << 20).await;
+    let mut session = node.storage().open_session().await.unwrap();
+    session.put_blob(fragment(2, 1 << 20)).await.unwrap();
+    // It waits for what it refers to.
+    session.put_refs(tessera(2), &[(0, 0, fragment(2, 1 << 20).checksum())]).await.unwrap();
+    drop(session);
+    put(account(1), 3, 1 << 20).await;
+    let deadline = Instant::now() + DEADLINE;
+    while let_go == 0 {
+        assert!(Instant::now() < deadline, "it is still in the cache");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        let_go += node.disk.take_calls().iter().filter(|call| call.what == What::LetGo).count();
+    }
+    assert_eq!(let_go, 1);
+    node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

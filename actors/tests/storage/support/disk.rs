@@ -28,6 +28,7 @@ pub(crate) enum What {
     Remove,
     Rename,
     Read,
+    LetGo,
 }
 
 /// Which calls fail, and how.
@@ -349,6 +350,13 @@ impl Disk for TestDisk {
             inner.platter.sync_failed(inode(file));
         }
         synced
+    }
+
+    fn let_go(&self, file: &File, position: u64, length: u64) {
+        let mut inner = self.lock();
+        let path = inner.path(file);
+        inner.calls.push(Call { what: What::LetGo, path, ok: true });
+        RealDisk.let_go(file, position, length);
     }
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
