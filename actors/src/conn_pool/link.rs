@@ -68,10 +68,28 @@ pub(super) struct Link {
     brought: Arc<Semaphore>,
     answered: Arc<Semaphore>,
     bringing: Semaphore,
+    outgoing: Mutex<Outgoing>,
     /// How much more than at first may be parked on it, both directions together, in bytes.
     granted_bytes: AtomicU64,
     /// What was wrong with what came on it.
     strikes: Mutex<Strikes>,
+}
+
+/// What may be sent and not be acknowledged, in bytes.
+#[derive(Debug, Default)]
+struct Outgoing {
+    /// What may lie here until the other side takes it. `None` as long as it is what a connection begins with.
+    window_bytes: Option<u32>,
+    /// Beside it, what this node brings: it is in memory until it is answered, whatever the window is, and many small windows full of
+    /// it would each wait for the other side.
+    brought_bytes: u64,
+}
+
+/// Bytes that this node brings, until this is dropped.
+pub(crate) struct Bringing<'a> {
+    link: &'a Link,
+    bytes: u64,
+    _places: Option<SemaphorePermit<'a>>,
 }
 
 impl Link {
@@ -110,6 +128,7 @@ impl Link {
             brought: Arc::new(brought),
             answered: Arc::new(answered),
             bringing,
+            outgoing: Mutex::default(),
             granted_bytes: AtomicU64::new(0),
             strikes,
         })
@@ -185,8 +204,17 @@ impl Link {
         self.granted_bytes.store(2 * u64::from(more), Ordering::Relaxed);
         let window = first.saturating_add(more);
         self.connection.set_receive_window(window.into());
-        self.connection.set_send_window(window.into());
+        self.outgoing(|outgoing| outgoing.window_bytes = Some(window));
         self.connection.set_max_concurrent_bi_streams(STREAMS_MAX.into());
+    }
+
+    /// Changes what may be sent.
+    fn outgoing(&self, change: impl FnOnce(&mut Outgoing)) {
+        let mut outgoing = self.outgoing.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut outgoing);
+        if let Some(window) = outgoing.window_bytes {
+            self.connection.set_send_window(u64::from(window) + outgoing.brought_bytes);
+        }
     }
 
     /// How much it was widened, both directions together, in bytes.
@@ -288,9 +316,14 @@ impl Lease {
 
     /// Places for so many bytes that this node brings. The other side reads no more at a time: whatever else is sent lies in the
     /// connection's window until that is full, and what is being read does not come on.
-    pub(crate) async fn bringing(&self, bytes: usize) -> Option<SemaphorePermit<'_>> {
+    pub(crate) async fn bringing(&self, bytes: usize) -> Bringing<'_> {
         // It is never closed.
-        self.0.bringing.acquire_many(places(bytes)).await.ok()
+        let places = self.0.bringing.acquire_many(places(bytes)).await.ok();
+        let bytes = if bytes > BULK_BYTES_MIN as usize { bytes as u64 } else { 0 };
+        if bytes > 0 {
+            self.0.outgoing(|outgoing| outgoing.brought_bytes += bytes);
+        }
+        Bringing { link: &self.0, bytes, _places: places }
     }
 
     /// Something came that breaks the protocol. Whoever does it again and again is cut off.
@@ -306,6 +339,14 @@ impl Lease {
     pub(crate) fn close(&self, close: Close, reason: &str) {
         self.0.in_use.fetch_or(RETIRED, Ordering::AcqRel);
         self.0.connection.close(close.code(), reason.as_bytes());
+    }
+}
+
+impl Drop for Bringing<'_> {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            self.link.outgoing(|outgoing| outgoing.brought_bytes -= self.bytes);
+        }
     }
 }
 
