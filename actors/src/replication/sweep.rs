@@ -123,7 +123,7 @@ impl Sweep<'_> {
     /// What has just come is looked at some time, and never all at once.
     async fn settle(&self, before: &Watched) -> Result<Watched, ActorError> {
         let now_ms = clock::now_ms();
-        let known = standing::known(self.tools, before.tessera).await?;
+        let known = self.known(before.tessera).await?;
         let is_nothing_to_us = match known {
             Some(known) => !self.concerns_us(&known) && !self.is_adopted(before.tessera).await?,
             None => true,
@@ -151,7 +151,7 @@ impl Sweep<'_> {
         if tools.storage.records().is_taken_back(tessera).await? {
             return self.forget_if_gone(nothing).await;
         }
-        let known = standing::known(tools, tessera).await?;
+        let known = self.known(tessera).await?;
         let ours = known.filter(|known| self.concerns_us(known));
         let Some(mut known) = ours else {
             if self.is_adopted(tessera).await? {
@@ -205,7 +205,7 @@ impl Sweep<'_> {
         Ok(Watched { next_at_ms, ..looked })
     }
 
-    /// What came while the last fragment was being dropped is looked at no more.
+    /// What is not here is looked at no more.
     async fn forget_if_gone(&self, looked: Watched) -> Result<Watched, ActorError> {
         self.tools.storage.records().note(vec![Note::Unwatch { tessera: looked.tessera }]).await?;
         Ok(looked)
@@ -303,6 +303,14 @@ impl Sweep<'_> {
             return Ok(false);
         }
         records.note(notes).await.map(|_| true)
+    }
+
+    /// What is known of who keeps a tessera. A placement that came while the last fragment was being dropped tells nothing.
+    async fn known(&self, tessera: TesseraId) -> Result<Option<Known>, ActorError> {
+        if self.tools.storage.records().keepers(tessera).await?.is_empty() {
+            return Ok(None);
+        }
+        standing::known(self.tools, tessera).await
     }
 
     /// Whether anything of it is kept here that somebody else has brought.

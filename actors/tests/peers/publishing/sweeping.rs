@@ -445,3 +445,26 @@ async fn holders_that_knew_only_the_author_meet_soon_and_each_of_them_leads_to_a
     assert_eq!(state, JobState::Done, "{told:?}");
     fetching::is_intact(&reader, &tessera).await;
 }
+
+/// It is written after the tessera's row has gone, which would have taken it along.
+#[tokio::test(flavor = "multi_thread")]
+async fn placement_that_comes_while_the_last_fragment_is_dropped_is_not_looked_at_for_ever() {
+    let (author, nodes) = (Node::start(1).await, join_all((10..15).map(|number| Node::start(number))).await);
+    let holder = Node::sweeping(40, soon()).await;
+    for node in nodes.iter().chain([&holder]) {
+        introduce(&author, node).await;
+    }
+    let (tessera, layout) = published_by(&author, 1).await;
+    assert!(!held(&holder, layout.layout()).await.is_empty());
+    let placement = KeptPlacement::from(&published(&author, &tessera).await.1);
+    let records = holder.system.storage.records();
+    assert!(holder.system.drop_for_all(tessera.id()).await.unwrap() > 0);
+    until("its row is gone", async || records.placements(tessera.id()).await.unwrap().is_empty()).await;
+    records.note(vec![Note::Placement(placement.clone())]).await.unwrap();
+    assert_eq!(records.placements(tessera.id()).await.unwrap(), [placement]);
+    until("it is watched no longer", async || {
+        records.watched(Which::One(tessera.id())).await.unwrap().is_empty()
+    })
+    .await;
+    assert_eq!(records.placements(tessera.id()).await.unwrap(), []);
+}
