@@ -1,11 +1,11 @@
 //! Fetching: a tessera that others keep is brought back, stripe by stripe, and then all of it compared with what its author
-//! signed. What is here already is not fetched again.
+//! signed. What comes is kept at once, and what is here already is not fetched again.
 
 use std::{future::ready, time::Duration};
 
-use futures::{StreamExt, TryStreamExt, future::try_join_all, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 use proto::{AccountId, Checksum, Fragment, FragmentId, TesseraId, layout::SignedLayout};
-use tokio::{sync::watch, time::sleep};
+use tokio::{sync::watch, task::JoinSet, time::sleep};
 
 use super::{
     Reserved, Tools,
@@ -13,14 +13,14 @@ use super::{
     gathering::{Manners, Wanted},
     meeting::unknown,
     message::{Progress, Step},
-    pages::{Pages, documents},
+    pages::{self, Pages},
     sources::{Located, Nobody, Sources, Waits, find},
     told::Told,
 };
 use crate::{
     error::ActorError,
-    storage::Note,
-    store::{Deposited, FragmentStore},
+    storage::{Note, StorageHandle},
+    store::{Deposited, FragmentStore, PutOutcome},
 };
 
 /// Brings a tessera here.
@@ -100,11 +100,48 @@ struct Fetching<'a> {
     pages: Pages<'a>,
 }
 
-/// The data fragments of a stripe.
+/// The data fragments of a stripe, all of which are being kept.
 struct Whole {
-    stripe: u32,
     data: Vec<Fragment>,
+    keeping: Keeping,
     _memory: Reserved,
+}
+
+/// Keeps the data of a stripe as it comes, and with it the documents that say what it is.
+struct Keeping {
+    storage: StorageHandle,
+    tessera: TesseraId,
+    stripe: u32,
+    /// For each index; `None` when it is being kept.
+    documents: Vec<Option<Vec<Deposited>>>,
+    under_way: JoinSet<Result<PutOutcome, ActorError>>,
+}
+
+impl Keeping {
+    /// Begins to keep one, unless it has begun. Parity is not kept.
+    fn keep(&mut self, index: u16, fragment: &Fragment) {
+        let documents = self.documents.get_mut(usize::from(index)).and_then(Option::take);
+        let Some(documents) = documents else { return };
+        let id = FragmentId { tessera: self.tessera, stripe: self.stripe, index };
+        let (storage, fragment) = (self.storage.clone(), fragment.clone());
+        self.under_way.spawn(async move { storage.deposit(AccountId::LOCAL, id, fragment, documents).await });
+    }
+
+    /// Waits until all are kept.
+    async fn end(mut self) -> Result<(), ActorError> {
+        while let Some(kept) = self.under_way.join_next().await {
+            kept.map_err(std::io::Error::other)??;
+        }
+        Ok(())
+    }
+}
+
+impl Whole {
+    /// Waits until it is kept. Returns how many bytes it is.
+    async fn kept(self) -> Result<u64, ActorError> {
+        let length = self.data.iter().map(|chunk| chunk.bytes().len() as u64).sum();
+        self.keeping.end().await.map(|()| length)
+    }
 }
 
 impl<'a> Fetching<'a> {
@@ -132,7 +169,7 @@ impl<'a> Fetching<'a> {
             }
         });
         // One is written while the next comes.
-        let kept = stripes.map_ok(|whole| self.keep(whole)).try_buffered(STRIPES_AHEAD);
+        let kept = stripes.map_ok(Whole::kept).try_buffered(STRIPES_AHEAD);
         kept.try_for_each(|length| {
             self.tools.metrics.received(length);
             self.progress.send_modify(|progress| progress.done_bytes += length);
@@ -226,10 +263,13 @@ impl<'a> Fetching<'a> {
             checksums: &checksums,
             needed: stripe.data().into(),
         };
-        let gathered = wanted.gather(here).await?;
+        let mut keeping = self.keeping(number, stripe.data()).await?;
+        here.iter().for_each(|(index, fragment)| keeping.keep(*index, fragment));
+        let gathered = wanted.gather(here, |index, fragment| keeping.keep(index, fragment)).await?;
         let data =
             self.tools.coders.rebuild(stripe, checksums, gathered, (0..stripe.data()).collect()).await?;
-        Ok(Whole { stripe: number, data, _memory: memory })
+        (0..).zip(&data).for_each(|(index, fragment)| keeping.keep(index, fragment));
+        Ok(Whole { data, keeping, _memory: memory })
     }
 
     /// A fragment that is kept here for this node itself.
@@ -241,24 +281,15 @@ impl<'a> Fetching<'a> {
         }
     }
 
-    /// Keeps the data of a stripe, and with it the documents that say what it is. Returns how many bytes it is.
-    async fn keep(&self, whole: Whole) -> Result<u64, ActorError> {
-        let Whole { stripe, data, _memory, .. } = whole;
-        let length = data.iter().map(|chunk| chunk.bytes().len() as u64).sum();
-        let kept = (0..).zip(data).map(|(index, fragment)| self.keep_one(stripe, index, fragment));
-        try_join_all(kept).await.map(|_| length)
-    }
-
-    async fn keep_one(&self, stripe: u32, index: u16, fragment: Fragment) -> Result<(), ActorError> {
-        let layout = self.layout().layout();
-        let id = FragmentId { tessera: layout.tessera(), stripe, index };
-        let documents = self.documents(layout.number(stripe, index).unwrap_or_default()).await?;
-        self.tools.storage.deposit(AccountId::LOCAL, id, fragment, documents).await.map(drop)
-    }
-
-    async fn documents(&self, number: u64) -> Result<Vec<Deposited>, ActorError> {
-        let page = self.pages.page(self.layout().layout().page_of(number).0).await?;
-        Ok(documents(&self.sources.manifest, self.layout(), &page))
+    async fn keeping(&self, stripe: u32, data: u16) -> Result<Keeping, ActorError> {
+        let (layout, mut documents) = (self.layout().layout(), Vec::with_capacity(data.into()));
+        for index in 0..data {
+            let number = layout.number(stripe, index).unwrap_or_default();
+            let page = self.pages.page(layout.page_of(number).0).await?;
+            documents.push(Some(pages::documents(&self.sources.manifest, self.layout(), &page)));
+        }
+        let (storage, tessera) = (self.tools.storage.clone(), layout.tessera());
+        Ok(Keeping { storage, tessera, stripe, documents, under_way: JoinSet::new() })
     }
 }
 

@@ -105,11 +105,12 @@ type Since = BTreeMap<(u16, NodeId), Instant>;
 type Asked = (u16, NodeId, Duration, Result<Fragment, ActorError>);
 
 impl Wanted<'_> {
-    /// Fragments of the stripe, with those that are here as many as it takes. Errors with [`ActorError::NotFound`] when
-    /// nobody gives more.
+    /// Fragments of the stripe, with those that are here as many as it takes; who asks is told of each that comes. Errors with
+    /// [`ActorError::NotFound`] when nobody gives more.
     pub(super) async fn gather(
         &self,
         here: Vec<(u16, Fragment)>,
+        mut comes: impl FnMut(u16, &Fragment),
     ) -> Result<Vec<(u16, Fragment)>, ActorError> {
         let mut have = here;
         let (begun, mut open) = (Instant::now(), self.open(&have));
@@ -139,7 +140,10 @@ impl Wanted<'_> {
             asked.remove(&(index, node));
             self.manners.end(node, outcome.as_ref().is_ok().then_some(took));
             match outcome {
-                Ok(fragment) if have.iter().all(|(at, _)| *at != index) => have.push((index, fragment)),
+                Ok(fragment) if have.iter().all(|(at, _)| *at != index) => {
+                    comes(index, &fragment);
+                    have.push((index, fragment));
+                }
                 Ok(_) => {}
                 Err(error) => {
                     if remote::is_passing(&error)

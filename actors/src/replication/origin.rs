@@ -121,7 +121,7 @@ async fn of_others(
     let needed = shape.data().into();
     let gather = Wanted { tools, located, manners, stripe: number, checksums: &checksums, needed };
     let from_here = here.len();
-    let held = gather.gather(here).await?;
+    let held = gather.gather(here, |_, _| {}).await?;
     tools.mended(held.iter().skip(from_here).map(|(_, fragment)| fragment.bytes().len() as u64).sum());
     let rebuilt = tools.coders.rebuild(shape, checksums, held, wanted.to_vec()).await?;
     Ok(wanted.iter().copied().zip(rebuilt).collect())

@@ -392,6 +392,12 @@ async fn holder_that_never_has_time_to_show_what_it_claims_is_doubted() {
         }
     };
     stand_in(&nodes[0], Pace::default(), Arc::new(lie)).await;
+    // What was asked before is answered.
+    let since_ms = Some(now_ms());
+    until("a look that began since then", async || {
+        watched(&nodes[1], &tessera).await.looked_at_ms > since_ms
+    })
+    .await;
     // It has shown it once: as if it never had.
     let records = nodes[1].system.storage.records();
     let forgets = fragments.iter().map(|fragment| Note::Disproven { holder: liar, fragment: *fragment });
@@ -449,7 +455,7 @@ async fn holders_that_knew_only_the_author_meet_soon_and_each_of_them_leads_to_a
 /// It is written after the tessera's row has gone, which would have taken it along.
 #[tokio::test(flavor = "multi_thread")]
 async fn placement_that_comes_while_the_last_fragment_is_dropped_is_not_looked_at_for_ever() {
-    let (author, nodes) = (Node::start(1).await, join_all((10..15).map(|number| Node::start(number))).await);
+    let (author, nodes) = (Node::start(1).await, join_all((10..15).map(Node::start)).await);
     let holder = Node::sweeping(40, soon()).await;
     for node in nodes.iter().chain([&holder]) {
         introduce(&author, node).await;
