@@ -16,6 +16,9 @@ pub(crate) struct Explained {
     pub(crate) verdict: String,
     /// Whether everything of it that should be here is, as far as is known without reading it.
     pub(crate) whole: bool,
+    /// Whether what is here is less than it takes to put it together, as with whoever keeps a part for its author.
+    #[serde(default)]
+    pub(crate) part: bool,
     /// One by one.
     pub(crate) findings: Vec<Finding>,
     /// The other nodes that claim to hold some of it, in the order of their ids: those that are peers.
@@ -61,6 +64,10 @@ pub(crate) struct Facts {
     pub(crate) damaged_documents: u64,
     /// Whether only its author can read it; unknown without the manifest.
     pub(crate) private: Option<bool>,
+    /// Whether this node acts for its author; unknown without the manifest.
+    pub(crate) is_ours: Option<bool>,
+    /// What it can be put together from; unknown without a layout.
+    pub(crate) content: Option<Content>,
     /// When the next verification begins by itself, from now, in milliseconds.
     pub(crate) verified_in_ms: Option<u64>,
     /// Other nodes that claim to hold some of it, and are peers.
@@ -75,6 +82,23 @@ pub(crate) struct Facts {
     pub(crate) safety: Option<Safety>,
     /// When this node looks after that.
     pub(crate) watched: Option<Looks>,
+}
+
+/// What a tessera can be put together from, by the layout of which most is here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Content {
+    /// How many fragments are here; of a stripe no more than it takes.
+    pub(crate) here: u64,
+    /// Of how many.
+    pub(crate) of: u64,
+    /// Whether any is kept for this node itself, and not only for others.
+    pub(crate) is_wanted: bool,
+}
+
+impl Content {
+    fn is_part(&self) -> bool {
+        self.here < self.of
+    }
 }
 
 /// How safe a tessera is with others.
@@ -111,6 +135,7 @@ impl Explained {
             && facts.manifest != State::Suspect;
         let all = [
             kept(facts),
+            part(facts),
             damaged(facts),
             manifest(facts),
             verified(facts),
@@ -125,6 +150,7 @@ impl Explained {
         Self {
             verdict: verdict(facts, whole),
             whole,
+            part: is_part(facts),
             findings: all.into_iter().flatten().collect(),
             holders: facts.holders.clone(),
             guarantee: facts.safety.as_ref().and_then(|safety| safety.guarantee.clone()),
@@ -138,7 +164,8 @@ fn verdict(facts: &Facts, whole: bool) -> String {
         let all = human::fragments(all);
         let only =
             if facts.holders.is_empty() && !is_not_known(facts) { ", on this machine only" } else { "" };
-        return format!("As far as is known all of it is here and in order: {all}{only}.");
+        let what = if is_part(facts) { "what is here of it is" } else { "all of it is here and" };
+        return format!("As far as is known {what} in order: {all}{only}.");
     }
     let hurt = facts.suspect + facts.missing;
     match hurt {
@@ -162,6 +189,19 @@ fn kept(facts: &Facts) -> Option<Finding> {
     let (all, bytes) = (human::fragments(all), human::bytes(facts.bytes));
     let what = format!("{all}, {bytes}, came here {} ago", age(facts.came_ms));
     Some(Finding { what, remedy: None })
+}
+
+/// What is kept for others is a part of it, and what was fetched may be.
+fn part(facts: &Facts) -> Option<Finding> {
+    let Content { here, of, is_wanted } = facts.content.filter(Content::is_part)?;
+    Some(Finding {
+        what: format!("{here} of the {of} fragments that it takes are here: others have the rest, or nobody"),
+        remedy: is_wanted.then(|| "`fetch ID` brings the rest".to_owned()),
+    })
+}
+
+fn is_part(facts: &Facts) -> bool {
+    facts.content.is_some_and(|content| content.is_part())
 }
 
 fn damaged(facts: &Facts) -> Option<Finding> {
@@ -258,8 +298,8 @@ fn copies(facts: &Facts, whole: bool) -> Option<Finding> {
     }
     Some(Finding {
         what: "no other machine is known to keep any of it: a disk that fails takes it along".to_owned(),
-        // What is hurt cannot be exported.
-        remedy: whole.then(|| "keep a copy elsewhere: `export ID DIR`".to_owned()),
+        // What is hurt, or not all here, cannot be exported.
+        remedy: (whole && !is_part(facts)).then(|| "keep a copy elsewhere: `export ID DIR`".to_owned()),
     })
 }
 
@@ -343,7 +383,12 @@ fn former(facts: &Facts) -> Option<Finding> {
 }
 
 fn key(facts: &Facts) -> Option<Finding> {
-    facts.private.unwrap_or(false).then(|| Finding {
+    facts.private.filter(|is_private| *is_private)?;
+    if facts.is_ours == Some(false) {
+        let what = "its content is encrypted: only its author can read it".to_owned();
+        return Some(Finding { what, remedy: None });
+    }
+    Some(Finding {
         what: "its content is encrypted: without the key in author.key nobody can read it, you included"
             .to_owned(),
         remedy: Some("keep a copy of author.key where this machine is not".to_owned()),

@@ -178,7 +178,11 @@ fn publisher_and_fetcher_go_on_after_each_kill_9() {
     drop(daemon);
     let _author = killed_while_it_works(&author, port);
     let explained = json(&author.node(["explain", &id, "--json"]));
-    assert_eq!(explained["guarantee"]["survives"], 2, "{explained}");
+    assert_eq!((&explained["guarantee"]["survives"], &explained["part"]), (&2.into(), &false.into()));
+    // Each of the others has a half, and has not asked the rest yet.
+    let explained = others[0].node(["explain", &id]);
+    assert!(stdout(&explained).starts_with("part  As far as is known what is here of it is in order"));
+    assert!(stdout(&explained).contains("Not known how safe it is: the 4 nodes"), "{}", stdout(&explained));
 
     let reader = Place::new();
     let daemon = Daemon::start(&reader);

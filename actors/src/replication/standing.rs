@@ -223,10 +223,14 @@ pub(super) async fn as_known(tools: &Tools, tessera: TesseraId) -> Result<Option
     let asked = tools.config.wanted.survive;
     let named: BTreeSet<_> = known.placement.holders.iter().flatten().collect();
     if found.guarantee.nodes == 0 && !named.is_empty() && !records.is_taken_back(tessera).await? {
-        let is_ours = tools.acts_for(known.author) || named.contains(&tools.peers.us());
+        let is_author = tools.acts_for(known.author);
+        let is_ours = is_author || named.contains(&tools.peers.us());
         let is_looked_after = is_ours || records.adopted_since(tessera).await?.is_some();
         let watched = records.watched(Which::One(tessera)).await?;
-        if !is_looked_after || watched.iter().any(Watched::is_looked_at_now) {
+        // Whoever brought it here has not said what all others have: who keeps it finds out with its first look.
+        let is_to_be_asked =
+            |one: &Watched| one.is_looked_at_now() || (!is_author && one.looked_at_ms.is_none());
+        if !is_looked_after || watched.iter().any(is_to_be_asked) {
             return Ok(Some(Told::not_known(named.len(), asked, is_looked_after)));
         }
     }

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use actors::{
     ActorError,
     replication::Told,
-    storage::{BlobState, Watched, Which, losses},
+    storage::{BlobState, StorageHandle, Watched, Which, losses},
 };
 use axum::{Json, extract::State};
-use proto::{TesseraId, manifest::Visibility};
+use proto::{AccountId, TesseraId, layout::SignedLayout, manifest::Visibility};
 
 use super::{Node, extract::InPath, holders, tesseras};
 use crate::{
     api::{self, Explained, Facts},
     clock,
-    explained::{Looks, Safety, since},
+    explained::{Content, Looks, Safety, since},
     human,
     problem::{Kind, Problem},
     replicated::Guarantee,
@@ -52,6 +52,7 @@ pub(super) async fn explain(
     let damaged_documents = row.damaged_documents;
     let retracted = node.system.storage.records().retraction(id).await?;
     let tessera = tesseras::describe(&node, row).await?;
+    let about = tessera.manifest.as_ref();
     let mut facts = Facts {
         now_ms,
         ok: 0,
@@ -63,7 +64,9 @@ pub(super) async fn explain(
         came_ms: since(tessera.received_at_ms, now_ms),
         manifest: tessera.manifest_state,
         damaged_documents,
-        private: tessera.manifest.map(|about| about.visibility == Visibility::Private),
+        private: about.map(|about| about.visibility == Visibility::Private),
+        is_ours: about.map(|about| about.author == node.keys.author.id()),
+        content: None,
         verified_in_ms: scrub.outlook.begins_in_ms,
         holders,
         former: former.len() as u64,
@@ -78,12 +81,15 @@ pub(super) async fn explain(
 
 /// Counts the fragments that are here, and how they fare.
 async fn count(node: &Node, id: TesseraId, now_ms: i64, facts: &mut Facts) -> Result<(), ActorError> {
-    let door = node.system.storage.checksums_door();
+    let storage = &node.system.storage;
+    let door = storage.checksums_door();
+    let mut contents = Contents::of(storage, id).await?;
     let mut from = (0, 0);
     loop {
         let rows = door.checksums(id, from, PAGE).await?;
         for row in &rows {
             facts.bytes += u64::from(row.length);
+            contents.count(row.stripe);
             match row.state {
                 BlobState::Ok => facts.ok += 1,
                 BlobState::Suspect => facts.suspect += 1,
@@ -101,7 +107,45 @@ async fn count(node: &Node, id: TesseraId, now_ms: i64, facts: &mut Facts) -> Re
             _ => break,
         }
     }
+    facts.content = contents.most();
     Ok(())
+}
+
+/// How much is here of what the content can be put together from, by each layout.
+struct Contents {
+    layouts: Vec<(SignedLayout, u64)>,
+    is_wanted: bool,
+    /// How many fragments of which stripe.
+    stripe: (u32, u16),
+}
+
+impl Contents {
+    /// What is wrong with its documents is told beside it.
+    async fn of(storage: &StorageHandle, id: TesseraId) -> Result<Self, ActorError> {
+        let layouts = storage.layouts(id).await.unwrap_or_default().into_iter().flatten();
+        let layouts = layouts.map(|layout| (layout, 0)).collect();
+        let is_wanted = storage.records().keepers(id).await?.contains(&AccountId::LOCAL);
+        Ok(Self { layouts, is_wanted, stripe: (u32::MAX, 0) })
+    }
+
+    /// One more of this stripe, in their order. What is more than it takes brings back nothing else.
+    fn count(&mut self, stripe: u32) {
+        let before = if self.stripe.0 == stripe { self.stripe.1 } else { 0 };
+        self.stripe = (stripe, before.saturating_add(1));
+        for (layout, here) in &mut self.layouts {
+            *here += u64::from(layout.layout().stripe(stripe).is_some_and(|it| before < it.data()));
+        }
+    }
+
+    /// Of the layout of which most is here.
+    fn most(&self) -> Option<Content> {
+        let contents = self.layouts.iter().map(|(layout, here)| Content {
+            here: *here,
+            of: layout.layout().data_fragments(),
+            is_wanted: self.is_wanted,
+        });
+        contents.max_by_key(|content| content.here)
+    }
 }
 
 impl From<Told> for Safety {

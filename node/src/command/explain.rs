@@ -38,7 +38,11 @@ impl Explain {
                     context.output.json(&explained)?;
                     return Ok(Exit::Ok);
                 }
-                let word = if explained.whole { ("whole", Tone::Good) } else { ("hurt", Tone::Bad) };
+                let word = match (explained.whole, explained.part) {
+                    (true, false) => ("whole", Tone::Good),
+                    (true, true) => ("part", Tone::Plain),
+                    (false, _) => ("hurt", Tone::Bad),
+                };
                 show(context, &id, word, &explained.verdict, &explained.findings)?;
                 show_holders(context, &explained.holders)?;
             }

@@ -22,6 +22,8 @@ fn whole() -> Facts {
         manifest: State::Ok,
         damaged_documents: 0,
         private: Some(true),
+        is_ours: Some(true),
+        content: Some(Content { here: 10, of: 10, is_wanted: true }),
         verified_in_ms: Some(20 * DAY),
         holders: Vec::new(),
         former: 0,
@@ -77,7 +79,14 @@ fn tessera_in_order_is_explained_with_its_age_its_copies_and_its_key() {
         2,
     );
     let public = Facts { private: Some(false), ..whole() };
-    check(&public, true, "in order", &["no other machine"], 1);
+    check(&public, true, "all of it is here and in order", &["no other machine"], 1);
+    let content = Some(Content { here: 2, of: 10, is_wanted: true });
+    let part = Facts { content, ok: 2, private: None, ..whole() };
+    check(&part, true, "what is here of it is in order: 2 fragments", &["2 of the 10 fragments"], 1);
+    let kept = Facts { content: content.map(|it| Content { is_wanted: false, ..it }), ..part };
+    check(&kept, true, "what is here of it is in order", &["2 of the 10 fragments"], 0);
+    let others = Facts { is_ours: Some(false), ..whole() };
+    check(&others, true, "in order", &["only its author can read it"], 1);
     let left = Facts { former: 1, ..whole() };
     let findings = ["no other machine", "1 node that is blocked, or no longer a peer, has claimed some"];
     check(&left, true, "on this machine only", &findings, 3);
