@@ -84,7 +84,7 @@ async fn talk(
         },
         early = &mut answer => Some(early),
     };
-    turn.sent();
+    turn.give_back();
     match early {
         None => answer.await,
         Some(early) => {

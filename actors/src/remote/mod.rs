@@ -59,6 +59,8 @@ impl Remote {
     async fn ask(&self, node: NodeId, question: Question<'_>) -> Result<Told, ActorError> {
         let mut outcome = self.try_ask(self.pool.lease(node).await?, &question).await;
         if outcome.as_ref().is_err_and(PeerTrouble::is_passing) {
+            // Else whoever waits for a place on the new connection has what those that have one wait for.
+            question.turn.give_back();
             outcome = self.try_ask(self.pool.lease_anew(node).await?, &question).await;
         }
         self.judged(node, outcome)
@@ -142,8 +144,8 @@ pub(crate) trait Turn: Send + Sync {
     /// Waits for it. May be called again.
     fn take(&self) -> BoxFuture<'_, ()>;
 
-    /// All is on its way, and only the answer is waited for.
-    fn sent(&self);
+    /// It is needed no longer: all is on its way, or nothing is.
+    fn give_back(&self);
 }
 
 /// Whoever shares nothing waits for nobody.
@@ -152,7 +154,7 @@ impl Turn for () {
         Box::pin(std::future::ready(()))
     }
 
-    fn sent(&self) {}
+    fn give_back(&self) {}
 }
 
 /// Makes a request anew for each connection: some are signed for it.

@@ -61,7 +61,7 @@ impl Turn for OneOf<'_> {
     }
 
     /// While the holder writes it and says so, another may be sent.
-    fn sent(&self) {
+    fn give_back(&self) {
         self.set(None);
     }
 }

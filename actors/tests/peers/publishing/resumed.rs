@@ -268,3 +268,24 @@ async fn job_that_was_given_up_stays_given_up() {
 
 /// So slow that a job can be killed while it is under way, in bytes a second.
 const UPLOAD: u64 = 1_600_000;
+
+/// What was on its way to it is sent anew, and none of that keeps what the rest waits for.
+#[tokio::test(flavor = "multi_thread")]
+async fn holder_that_is_restarted_while_it_is_given_much_holds_up_nobody() {
+    let (author, mut nodes) = network(3).await;
+    let tessera = Tessera::new(&author.author, 1, 48 << 20);
+    tessera.keep(&author).await;
+    let job = author.system.replication.publish(tessera.id()).await.unwrap();
+    for _ in 0..4 {
+        let before = receipts(&author, &nodes, &tessera).await;
+        let is_over = async || kept_job(&author, job.id).await.state != JobState::Pending;
+        until("more that was sent", async || {
+            is_over().await || receipts(&author, &nodes, &tessera).await > before + 8
+        })
+        .await;
+        nodes[0].kill_and_start().await;
+    }
+    let (state, told) = ended(&author, job.id).await;
+    assert_eq!(state, JobState::Done, "{told:?}");
+    agreeing::both_sides_agree(&author, &nodes, &tessera).await;
+}
