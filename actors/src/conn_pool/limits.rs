@@ -22,6 +22,9 @@ pub(crate) const UNACKNOWLEDGED_MAX: u32 = 4;
 pub(crate) const STREAMS_MAX: u32 = 128;
 /// The same for a guest.
 pub(crate) const GUEST_STREAMS_MAX: u32 = 32;
+/// How long it may take until a stream may be opened: as long as what is little may take to be asked and answered, for more of
+/// anything else is not sent to one node at a time.
+pub(crate) const OPENED_WITHIN: Duration = Duration::from_secs(40);
 /// How long a connection may be silent before it counts as lost, beyond what the pool lets it idle.
 pub(crate) const SILENCE: Duration = Duration::from_secs(30);
 /// How often a packet holds open a connection that is kept: routers forget a UDP flow within 30 seconds.

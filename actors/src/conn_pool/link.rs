@@ -10,16 +10,17 @@ use std::{
 };
 
 use proto::{AuthorId, NodeId};
-use quinn::{Connection, ConnectionError, RecvStream, SendStream};
+use quinn::{Connection, RecvStream, SendStream};
 use tokio::{
     runtime::Handle,
     sync::{Notify, OnceCell, OwnedSemaphorePermit, Semaphore, SemaphorePermit},
     task::JoinSet,
+    time::timeout,
 };
 
 use super::{
     identity,
-    limits::{BULK_BYTES_MAX, BULK_BYTES_MIN, LAST_WORDS, LITTLE_BYTES, STREAMS_MAX},
+    limits::{BULK_BYTES_MAX, BULK_BYTES_MIN, LAST_WORDS, LITTLE_BYTES, OPENED_WITHIN, STREAMS_MAX},
     reap::{Entry, Origin},
     strikes::Strikes,
     trouble::PeerTrouble,
@@ -262,9 +263,13 @@ impl Lease {
         self.0.address()
     }
 
-    /// Opens a stream; waits while as many are open as the other side allows.
-    pub(crate) async fn open(&self) -> Result<(SendStream, RecvStream), ConnectionError> {
-        self.0.connection.open_bi().await
+    /// Opens a stream; waits while as many are open as the other side allows. Whoever allows none keeps nobody waiting for ever, nor
+    /// what that one shares with others.
+    pub(crate) async fn open(&self) -> Result<(SendStream, RecvStream), PeerTrouble> {
+        let opened = timeout(OPENED_WITHIN, self.0.connection.open_bi()).await;
+        let silent =
+            || PeerTrouble::Silent { what: "take another request", seconds: OPENED_WITHIN.as_secs() };
+        Ok(opened.map_err(|_| silent())??)
     }
 
     /// Does something on the thread that drives the connection, and no longer than anybody waits for it. `None` when the

@@ -68,6 +68,7 @@ async fn talk(
     bulk: Bytes,
     turn: &dyn Turn,
 ) -> Result<Frame, FrameError> {
+    let has_bulk = !bulk.is_empty();
     // A slow line has its time to send, and the other side then has its time to answer.
     let to_send = match u32::try_from(bulk.len()).unwrap_or(u32::MAX) {
         0 => Duration::ZERO,
@@ -86,7 +87,18 @@ async fn talk(
     };
     turn.give_back();
     match early {
-        None => answer.await,
+        None => {
+            let answer = answer.await?;
+            // What it does not acknowledge stays in memory, and counts until it has, or the connection is gone.
+            if has_bulk {
+                let acknowledged = async {
+                    let _ = send.stopped().await;
+                    Ok(())
+                };
+                frames::within(ANSWER_DEADLINE, acknowledged).await?;
+            }
+            Ok(answer)
+        }
         Some(early) => {
             // What is left of the request is of no use any more.
             let _ = send.reset(VarInt::from_u32(0));

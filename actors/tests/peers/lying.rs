@@ -94,6 +94,24 @@ async fn peer_that_lies_again_and_again_does_not_fill_the_log() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn peer_that_lets_nobody_ask_is_not_waited_for_for_ever() {
+    let node = Node::start(1).await;
+    let key = NodeKey::from_seed([66; 32]);
+    let mut transport = TransportConfig::default();
+    transport.max_concurrent_bidi_streams(0_u32.into());
+    let raw = Raw::bind(&key, ([127, 0, 0, 1], 0).into(), transport).unwrap();
+    node.knows_at(key.id(), raw.address().unwrap(), None).await;
+    tokio::spawn(async move {
+        let connected = raw.accept().await;
+        std::future::pending::<()>().await;
+        drop(connected);
+    });
+    let asked = node.system.remote.fragment(key.id(), id(), fragment().checksum());
+    let told = trouble(tokio::time::timeout(std::time::Duration::from_secs(60), asked).await.unwrap());
+    assert!(matches!(told, PeerTrouble::Silent { what: "take another request", .. }), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bytes_that_are_fewer_or_more_than_announced_are_not_accepted() {
     // Nobody waits to see whether more would come: many more, so that some do at once.
     for length in [39_999, 400_000] {
