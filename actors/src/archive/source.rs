@@ -10,7 +10,12 @@ use proto::{
 };
 
 use super::error::ArchiveError;
-use crate::{cache::CacheHandle, error::ActorError, storage::StorageHandle, store::FragmentStore};
+use crate::{
+    cache::CacheHandle,
+    error::ActorError,
+    storage::{BlobState, StorageHandle},
+    store::FragmentStore,
+};
 
 /// What there is of the layouts of a tessera.
 type Layouts = Vec<Result<SignedLayout, ActorError>>;
@@ -118,17 +123,21 @@ impl<S: TesseraStore> Source<S> {
         layouts.sort_by_key(|layout| {
             layout.as_ref().map_or(2, |it| u8::from(it.layout().code() != Code::WHOLE))
         });
-        let mut at = 0;
+        let mut begun = Vec::new();
         if layouts.len() > 1 {
-            for (this, layout) in layouts.iter().enumerate() {
+            for (at, layout) in layouts.iter().enumerate() {
                 if let Ok(layout) = layout
                     && is_here(&store, layout.layout()).await?
                 {
-                    at = this;
-                    break;
+                    begun.push(at);
                 }
             }
         }
+        let at = match begun[..] {
+            [] => 0,
+            [at] => at,
+            _ => fullest(&store, &layouts, begun).await?,
+        };
         let layout = layouts.swap_remove(at)?;
         Ok(Self { store, manifest, layout })
     }
@@ -186,6 +195,53 @@ async fn manifest<S: TesseraStore>(store: &S, tessera: TesseraId) -> Result<Sign
     }
     Ok(manifest)
 }
+
+/// The one of these layouts of which least of the content is lacking, the first if several are as good: of others there may be
+/// what was left of a fetch that came to nothing.
+async fn fullest<S: TesseraStore>(
+    store: &S,
+    layouts: &Layouts,
+    among: Vec<usize>,
+) -> Result<usize, ActorError> {
+    let (mut fullest, mut lacks) = (0, u64::MAX);
+    for at in among {
+        let Some(Ok(layout)) = layouts.get(at) else { continue };
+        let (here, _) = data_here(store, layout.layout()).await?;
+        let lacking = layout.layout().data_fragments().saturating_sub(here);
+        if lacking < lacks {
+            (fullest, lacks) = (at, lacking);
+        }
+    }
+    Ok(fullest)
+}
+
+/// Whether all of the content is here by a layout, and in order, as far as the index knows.
+pub(crate) async fn is_whole<S: FragmentStore>(store: &S, layout: &Layout) -> Result<bool, ActorError> {
+    Ok(data_here(store, layout).await?.1 == layout.data_fragments())
+}
+
+/// How many data fragments of a layout are here, and how many of these in order, as far as the index knows.
+async fn data_here<S: FragmentStore>(store: &S, layout: &Layout) -> Result<(u64, u64), ActorError> {
+    let (stripes, mut here, mut in_order) = (layout.stripe_numbers(), 0, 0);
+    let mut from = (stripes.start, 0);
+    loop {
+        let rows = store.checksums(layout.tessera(), from, ROWS).await?;
+        let of_it = rows.iter().take_while(|row| row.stripe < stripes.end);
+        for row in of_it.filter(|row| row.index < layout.stripe_width(row.stripe).0) {
+            here += 1;
+            in_order += u64::from(row.state == BlobState::Ok);
+        }
+        match rows.last() {
+            Some(last) if rows.len() == ROWS as usize && last.stripe < stripes.end => {
+                from = (last.stripe, last.index.saturating_add(1));
+            }
+            _ => return Ok((here, in_order)),
+        }
+    }
+}
+
+/// Rows of the index that are read together.
+const ROWS: u32 = 4096;
 
 /// Whether the content begins to be here by this layout.
 async fn is_here<S: TesseraStore>(store: &S, layout: &Layout) -> Result<bool, ActorError> {

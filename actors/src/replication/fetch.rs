@@ -5,7 +5,11 @@ use std::{future::ready, time::Duration};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use proto::{AccountId, Checksum, Fragment, FragmentId, TesseraId, layout::SignedLayout};
-use tokio::{sync::watch, task::JoinSet, time::sleep};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::sleep,
+};
 
 use super::{
     Reserved, Tools,
@@ -20,7 +24,7 @@ use super::{
 use crate::{
     error::ActorError,
     storage::{Note, StorageHandle},
-    store::{Deposited, FragmentStore, PutOutcome},
+    store::{Deposited, FragmentStore},
 };
 
 /// Brings a tessera here.
@@ -33,10 +37,11 @@ pub(super) async fn fetch(
         let what = format!("{tessera} is blocked here ({reason}): `unblock` it first");
         return Err(ActorError::Conflict { what });
     }
+    let copy = copy_of(tools, tessera).await?;
     let (mut pause, mut waits) = (LOOK_AGAIN_FIRST, Waits::ForEnough);
     loop {
         progress.send_replace(Progress::of(Step::Asking, 0));
-        match fetch_once(tools, tessera, waits, progress).await {
+        match fetch_once(tools, tessera, copy, waits, progress).await {
             // Those that were the first to answer may have nothing, whatever they say.
             Err(_) if waits == Waits::ForEnough => waits = Waits::ForAll,
             // Somebody may just be started again.
@@ -52,19 +57,28 @@ pub(super) async fn fetch(
 async fn fetch_once(
     tools: &Tools,
     tessera: TesseraId,
+    copy: Option<Checksum>,
     waits: Waits,
     progress: &watch::Sender<Progress>,
 ) -> Result<Told, Nobody> {
     let mut sources = find(tools, tessera, waits).await?;
-    let copy = copy_of(tools, tessera).await?;
     // What is here is looked through first, and what is missing of it is got from others.
     sources.layouts.sort_by_key(|located| Some(located.layout.checksum()) != copy);
-    let mut last = None;
+    let (mut last, mut in_vain) = (None, Vec::<Fetching<'_>>::new());
     for located in &sources.layouts {
-        match Fetching::new(tools, &sources, located, copy, progress).run().await {
-            Ok(told) => return Ok(told),
+        let fetching = Fetching::new(tools, &sources, located, copy, progress);
+        match fetching.run().await {
+            Ok(told) => {
+                for other in in_vain {
+                    other.drop_again().await?;
+                }
+                return Ok(told);
+            }
             // Of another layout there may be enough.
-            Err(error @ ActorError::Conflict { .. }) => last = Some(error),
+            Err(error @ ActorError::Conflict { .. }) => {
+                last = Some(error);
+                in_vain.extend((!fetching.is_of_before()).then_some(fetching));
+            }
             Err(error) => return Err(error.into()),
         }
     }
@@ -107,14 +121,18 @@ struct Whole {
     _memory: Reserved,
 }
 
-/// Keeps the data of a stripe as it comes, and with it the documents that say what it is.
+/// Where it is told that something could not be kept. It is open as long as anything is being kept.
+type Failures = mpsc::UnboundedSender<ActorError>;
+
+/// Keeps the data of a stripe as it comes, and with it the documents that say what it is. What has begun ends by itself.
 struct Keeping {
     storage: StorageHandle,
     tessera: TesseraId,
     stripe: u32,
     /// For each index; `None` when it is being kept.
     documents: Vec<Option<Vec<Deposited>>>,
-    under_way: JoinSet<Result<PutOutcome, ActorError>>,
+    under_way: Vec<JoinHandle<()>>,
+    failures: Failures,
 }
 
 impl Keeping {
@@ -123,24 +141,23 @@ impl Keeping {
         let documents = self.documents.get_mut(usize::from(index)).and_then(Option::take);
         let Some(documents) = documents else { return };
         let id = FragmentId { tessera: self.tessera, stripe: self.stripe, index };
-        let (storage, fragment) = (self.storage.clone(), fragment.clone());
-        self.under_way.spawn(async move { storage.deposit(AccountId::LOCAL, id, fragment, documents).await });
-    }
-
-    /// Waits until all are kept.
-    async fn end(mut self) -> Result<(), ActorError> {
-        while let Some(kept) = self.under_way.join_next().await {
-            kept.map_err(std::io::Error::other)??;
-        }
-        Ok(())
+        let (storage, fragment, failures) = (self.storage.clone(), fragment.clone(), self.failures.clone());
+        self.under_way.push(tokio::spawn(async move {
+            if let Err(error) = storage.deposit(AccountId::LOCAL, id, fragment, documents).await {
+                // Nobody listens any more when the job was given up.
+                let _ = failures.send(error);
+            }
+        }));
     }
 }
 
 impl Whole {
     /// Waits until it is kept. Returns how many bytes it is.
     async fn kept(self) -> Result<u64, ActorError> {
-        let length = self.data.iter().map(|chunk| chunk.bytes().len() as u64).sum();
-        self.keeping.end().await.map(|()| length)
+        for one in self.keeping.under_way {
+            one.await.map_err(std::io::Error::other)?;
+        }
+        Ok(self.data.iter().map(|chunk| chunk.bytes().len() as u64).sum())
     }
 }
 
@@ -160,24 +177,19 @@ impl<'a> Fetching<'a> {
     async fn run(&self) -> Result<Told, ActorError> {
         let (layout, manifest) = (self.layout().layout(), self.sources.manifest.manifest());
         self.introduce().await?;
-        self.progress.send_replace(Progress::of(Step::Receiving, layout.content_len()));
-        let mut hasher = blake3::Hasher::new();
-        let stripes = stream::iter(layout.stripe_numbers()).map(|stripe| self.stripe(stripe));
-        let stripes = stripes.buffered(STRIPES_AHEAD).inspect_ok(|whole| {
-            for chunk in &whole.data {
-                hasher.update(chunk.bytes());
-            }
-        });
-        // One is written while the next comes.
-        let kept = stripes.map_ok(Whole::kept).try_buffered(STRIPES_AHEAD);
-        kept.try_for_each(|length| {
-            self.tools.metrics.received(length);
-            self.progress.send_modify(|progress| progress.done_bytes += length);
-            ready(Ok(()))
-        })
-        .await?;
-        if Checksum::from_bytes(*hasher.finalize().as_bytes()) != manifest.content_hash {
-            let kept = if self.copy == Some(self.layout().checksum()) {
+        let (failures, mut failed) = mpsc::unbounded_channel();
+        let outcome = tokio::select! {
+            biased;
+            Some(error) = failed.recv() => Err(error),
+            outcome = self.receive(failures) => outcome,
+        };
+        // What is being kept ends first: it may be dropped again.
+        if let Some(error) = failed.recv().await {
+            while failed.recv().await.is_some() {}
+            return Err(error);
+        }
+        if outcome? != manifest.content_hash {
+            let kept = if self.is_of_before() {
                 "what is here of it was left as it is"
             } else {
                 self.drop_again().await?;
@@ -193,12 +205,40 @@ impl<'a> Fetching<'a> {
         Ok(Told::fetched(layout.content_len()))
     }
 
+    /// Brings the data of all stripes here, in order. What it hashes to.
+    async fn receive(&self, failures: Failures) -> Result<Checksum, ActorError> {
+        let layout = self.layout().layout();
+        self.progress.send_replace(Progress::of(Step::Receiving, layout.content_len()));
+        let mut hasher = blake3::Hasher::new();
+        let stripes =
+            stream::iter(layout.stripe_numbers()).map(|stripe| self.stripe(stripe, failures.clone()));
+        let stripes = stripes.buffered(STRIPES_AHEAD).inspect_ok(|whole| {
+            for chunk in &whole.data {
+                hasher.update(chunk.bytes());
+            }
+        });
+        // One is written while the next comes.
+        let kept = stripes.map_ok(Whole::kept).try_buffered(STRIPES_AHEAD);
+        kept.try_for_each(|length| {
+            self.tools.metrics.received(length);
+            self.progress.send_modify(|progress| progress.done_bytes += length);
+            ready(Ok(()))
+        })
+        .await?;
+        Ok(Checksum::from_bytes(*hasher.finalize().as_bytes()))
+    }
+
     /// Keeps who else has it: without that it could not be repaired from here, nor said how safe it is. In one note with that they
     /// are asked what they have: else the sweep may find it in between, and does so some time.
     async fn keep_placement(&self) -> Result<(), ActorError> {
         let Some(signed) = self.located.credible() else { return Ok(()) };
         let (kept, tessera) = (Note::Placement(signed.into()), signed.placement().tessera);
         self.tools.storage.records().note(vec![kept, Note::LookAt { tessera }]).await.map(drop)
+    }
+
+    /// Whether some of it was here by this layout before.
+    fn is_of_before(&self) -> bool {
+        self.copy == Some(self.layout().checksum())
     }
 
     /// Drops what was kept under this layout. A copy under another one stays: it may be right.
@@ -240,7 +280,7 @@ impl<'a> Fetching<'a> {
     }
 
     /// The data of a stripe, from here and from others.
-    async fn stripe(&self, number: u32) -> Result<Whole, ActorError> {
+    async fn stripe(&self, number: u32, failures: Failures) -> Result<Whole, ActorError> {
         let layout = self.layout().layout();
         let stripe =
             layout.stripe(number).ok_or_else(|| ActorError::not_found(format!("stripe {number}")))?;
@@ -263,7 +303,7 @@ impl<'a> Fetching<'a> {
             checksums: &checksums,
             needed: stripe.data().into(),
         };
-        let mut keeping = self.keeping(number, stripe.data()).await?;
+        let mut keeping = self.keeping(number, stripe.data(), failures).await?;
         here.iter().for_each(|(index, fragment)| keeping.keep(*index, fragment));
         let gathered = wanted.gather(here, |index, fragment| keeping.keep(index, fragment)).await?;
         let data =
@@ -281,7 +321,7 @@ impl<'a> Fetching<'a> {
         }
     }
 
-    async fn keeping(&self, stripe: u32, data: u16) -> Result<Keeping, ActorError> {
+    async fn keeping(&self, stripe: u32, data: u16, failures: Failures) -> Result<Keeping, ActorError> {
         let (layout, mut documents) = (self.layout().layout(), Vec::with_capacity(data.into()));
         for index in 0..data {
             let number = layout.number(stripe, index).unwrap_or_default();
@@ -289,7 +329,7 @@ impl<'a> Fetching<'a> {
             documents.push(Some(pages::documents(&self.sources.manifest, self.layout(), &page)));
         }
         let (storage, tessera) = (self.tools.storage.clone(), layout.tessera());
-        Ok(Keeping { storage, tessera, stripe, documents, under_way: JoinSet::new() })
+        Ok(Keeping { storage, tessera, stripe, documents, under_way: Vec::new(), failures })
     }
 }
 

@@ -53,25 +53,6 @@ pub(super) fn bytes(layout: &Layout, fragments: impl Iterator<Item = (u32, u16)>
     fragments.map(|(stripe, index)| u64::from(layout.fragment_len_at(stripe, index))).sum()
 }
 
-/// Whether all that is here under a layout is in order, as far as anyone knows.
-pub(super) async fn is_sound(tools: &Tools, layout: &Layout) -> Result<bool, ActorError> {
-    let all = layout.stripe_numbers();
-    let mut from = (all.start, 0);
-    loop {
-        let rows = tools.storage.checksums(layout.tessera(), from, ROWS).await?;
-        let mut of_it = rows.iter().take_while(|row| row.stripe < all.end);
-        if of_it.any(|row| row.state != BlobState::Ok) {
-            return Ok(false);
-        }
-        match rows.last() {
-            Some(last) if rows.len() == ROWS as usize && last.stripe < all.end => {
-                from = (last.stripe, last.index.saturating_add(1));
-            }
-            _ => return Ok(true),
-        }
-    }
-}
-
 impl Shipment<'_> {
     /// Keeps a fragment again that this node has lost as a holder. What others would be refused is refused, but for its
     /// author's allowance: that it is kept here was agreed.

@@ -12,8 +12,8 @@ use futures::{StreamExt, stream};
 use proto::{AccountId, NodeId, TesseraId};
 use tokio::time::{timeout, timeout_at};
 
-use super::{Tools, copy::Copy, own::is_sound, sources::nodes};
-use crate::error::ActorError;
+use super::{Tools, copy::Copy, sources::nodes};
+use crate::{archive::source::is_whole, error::ActorError};
 
 /// What is brought back of this node's author.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,7 +117,7 @@ async fn is_here(tools: &Tools, tessera: TesseraId) -> Result<bool, ActorError> 
     // What is damaged is fetched.
     let Ok(copy) = Copy::open(tools.storage.clone(), tessera).await else { return Ok(false) };
     let layout = copy.layout().layout();
-    Ok(fragments >= layout.data_fragments() && is_sound(tools, layout).await?)
+    Ok(fragments >= layout.data_fragments() && is_whole(&tools.storage, layout).await?)
 }
 
 /// Nodes that are asked whom they know.

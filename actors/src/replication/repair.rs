@@ -22,7 +22,7 @@ use super::{
     meeting::look_for,
     message::{Progress, Step},
     origin::{Origin, Others},
-    own::{claim_ours, is_sound},
+    own::claim_ours,
     pages::Pages,
     placing::{Placing, Signer, room_needed},
     retract,
@@ -32,7 +32,7 @@ use super::{
     survey::survey,
     told::{Told, Turned},
 };
-use crate::{clock, error::ActorError, remote};
+use crate::{archive::source::is_whole, clock, error::ActorError, remote};
 
 /// Mends a tessera of which something is here. Where it has been missed since then what is mended, in milliseconds since 1970, who
 /// has answered later is only away, and is not replaced yet.
@@ -246,7 +246,7 @@ async fn origin(tools: &Tools, sources: Sources, located: Located) -> Result<Ori
         match Copy::open(tools.storage.clone(), tessera).await {
             Ok(copy) => {
                 let layout = copy.layout().layout();
-                if own >= layout.data_fragments() && is_sound(tools, layout).await? {
+                if own >= layout.data_fragments() && is_whole(&tools.storage, layout).await? {
                     return Ok(Origin::Copy(Arc::new(copy)));
                 }
             }

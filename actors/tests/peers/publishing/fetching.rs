@@ -4,7 +4,7 @@ use actors::{
     archive::verify,
     storage::{Blocked, JobState},
 };
-use proto::{AccountId, record::DocumentKind};
+use proto::{AccountId, placement::Placement, record::DocumentKind};
 
 use super::*;
 
@@ -225,6 +225,54 @@ async fn content_that_its_author_has_not_signed_is_not_kept() {
     assert_eq!(reader.system.storage.usage().await.unwrap().totals.fragments, 0);
 }
 
+/// The first fragments of a tessera, each of which is a stripe, and its documents.
+async fn give_by_hand(author: &Node, to: &Node, tessera: &Tessera, fragments: usize) {
+    let (remote, layout) = (&author.system.remote, &tessera.layout);
+    for (kind, bytes, root) in [
+        (DocumentKind::Manifest, tessera.manifest.bytes().clone(), None),
+        (DocumentKind::Layout, layout.bytes().clone(), None),
+        (DocumentKind::LayoutPage, tessera.pages[0].clone(), Some(layout.checksum())),
+    ] {
+        remote.put_document(to.id(), tessera.id(), kind, root, bytes).await.unwrap();
+    }
+    let fragments = tessera.fragments.iter().take(fragments);
+    for (stripe, fragment) in layout.layout().stripe_numbers().zip(fragments) {
+        let id = proto::FragmentId { tessera: tessera.id(), stripe, index: 0 };
+        let (to, author) = (to.id(), author.author.id());
+        remote.put_fragment(to, author, id, layout.checksum(), fragment).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_by_a_layout_of_which_too_little_is_there_does_not_hide_what_came_by_another() {
+    let (author, nodes, tessera) = published_on(3, 50_000).await;
+    let (before, placed) = published(&author, &tessera).await;
+    let (of, length) = (tessera.layout.layout(), tessera.manifest.manifest().content_len);
+    let sums: Vec<_> = tessera.fragments.iter().map(Fragment::checksum).collect();
+    let (newer, pages) = Layout::build(tessera.id(), of.code(), of.fragment_len(), length, &sums).unwrap();
+    let first_free = before.layout().stripe_numbers().end;
+    let newer = newer.beginning_at(first_free).unwrap().sign(&author.author).unwrap();
+    let newer = Tessera { layout: newer, pages, ..tessera.clone() };
+    // The third was away then.
+    for node in &nodes[..2] {
+        give_by_hand(&author, node, &newer, 1).await;
+        let (layout, holders) = (newer.layout.checksum(), vec![Some(nodes[0].id())]);
+        let placement = Placement { layout, holders, ..placed.placement().clone() };
+        let placement = placement.sign(&author.author).unwrap().bytes().clone();
+        let (remote, kind) = (&author.system.remote, DocumentKind::Placement);
+        remote.put_document(node.id(), tessera.id(), kind, None, placement).await.unwrap();
+    }
+    author.system.clone().drain().await;
+    let reader = reader(50, &nodes).await;
+    let (state, told) = fetch(&reader, tessera.id()).await;
+    assert_eq!(state, JobState::Done, "{told:?}");
+    is_intact(&reader, &tessera).await;
+    assert_eq!(held(&reader, newer.layout.layout()).await, [], "nobody needs it");
+    // As a kill just before that would leave it.
+    newer.keep_first(&reader, 1).await;
+    is_intact(&reader, &tessera).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn copy_that_is_here_is_looked_through_and_never_dropped() {
     let (author, nodes) = network(3).await;
@@ -237,19 +285,8 @@ async fn copy_that_is_here_is_looked_through_and_never_dropped() {
     let (of, length) = (signed.layout.layout(), signed.manifest.manifest().content_len);
     let (layout, pages) = Layout::build(signed.id(), of.code(), of.fragment_len(), length, &sums).unwrap();
     let layout = layout.beginning_at(of.stripe_numbers().end).unwrap().sign(&author.author).unwrap();
-    let remote = &author.system.remote;
-    for (kind, bytes, root) in [
-        (DocumentKind::Manifest, signed.manifest.bytes().clone(), None),
-        (DocumentKind::Layout, layout.bytes().clone(), None),
-        (DocumentKind::LayoutPage, pages[0].clone(), Some(layout.checksum())),
-    ] {
-        remote.put_document(nodes[0].id(), signed.id(), kind, root, bytes).await.unwrap();
-    }
-    for (stripe, fragment) in layout.layout().stripe_numbers().zip(&other.fragments) {
-        let id = proto::FragmentId { tessera: signed.id(), stripe, index: 0 };
-        let to = nodes[0].id();
-        remote.put_fragment(to, author.author.id(), id, layout.checksum(), fragment).await.unwrap();
-    }
+    let relaid = Tessera { layout, pages, fragments: other.fragments, manifest: signed.manifest.clone() };
+    give_by_hand(&author, &nodes[0], &relaid, usize::MAX).await;
     // One chunk of the copy is damaged, and nobody has it.
     author.damage(&signed.fragments[..1]);
     let before = author.system.storage.records().tessera(signed.id()).await.unwrap().fragments;

@@ -12,6 +12,7 @@ use proto::{
 
 use super::Node;
 
+#[derive(Clone)]
 pub(crate) struct Tessera {
     pub(crate) manifest: SignedManifest,
     pub(crate) layout: SignedLayout,
@@ -65,6 +66,11 @@ impl Tessera {
 
     /// Keeps it here, as its author does.
     pub(crate) async fn keep(&self, node: &Node) {
+        self.keep_first(node, self.fragments.len()).await;
+    }
+
+    /// The first fragments of it alone.
+    pub(crate) async fn keep_first(&self, node: &Node, fragments: usize) {
         let documents = || {
             let pages = self.pages.iter().map(|page| (DocumentKind::LayoutPage, page.clone()));
             let signed = [
@@ -73,8 +79,9 @@ impl Tessera {
             ];
             signed.into_iter().chain(pages).map(Into::into).collect()
         };
-        for (stripe, fragment) in self.fragments.iter().enumerate() {
-            let (id, account) = (self.fragment(stripe), AccountId::LOCAL);
+        let stripes = self.layout.layout().stripe_numbers();
+        for (stripe, fragment) in stripes.zip(self.fragments.iter().take(fragments)) {
+            let (id, account) = (FragmentId { tessera: self.id(), stripe, index: 0 }, AccountId::LOCAL);
             node.system.storage.deposit(account, id, fragment.clone(), documents()).await.unwrap();
         }
     }
