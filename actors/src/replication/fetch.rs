@@ -66,6 +66,10 @@ async fn fetch_once(
     sources.layouts.sort_by_key(|located| Some(located.layout.checksum()) != copy);
     let (mut last, mut in_vain) = (None, Vec::<Fetching<'_>>::new());
     for located in &sources.layouts {
+        // Where two layouts begin at one number, what is here by one is in the other's way.
+        for other in in_vain.extract_if(.., |other| other.meets(&located.layout)) {
+            other.drop_again().await?;
+        }
         let fetching = Fetching::new(tools, &sources, located, copy, progress);
         match fetching.run().await {
             Ok(told) => {
@@ -88,7 +92,12 @@ async fn fetch_once(
 
 /// The layout by which this node keeps something of it for itself.
 async fn copy_of(tools: &Tools, tessera: TesseraId) -> Result<Option<Checksum>, ActorError> {
-    match tools.storage.records().tessera(tessera).await {
+    let records = tools.storage.records();
+    // What is here for others alone is no copy.
+    if !records.keepers(tessera).await?.contains(&AccountId::LOCAL) {
+        return Ok(None);
+    }
+    match records.tessera(tessera).await {
         Ok(row) if row.fragments > 0 => {
             match Copy::open(tools.storage.clone(), tessera).await {
                 Ok(copy) => Ok(Some(copy.layout().checksum())),
@@ -178,14 +187,17 @@ impl<'a> Fetching<'a> {
         let (layout, manifest) = (self.layout().layout(), self.sources.manifest.manifest());
         self.introduce().await?;
         let (failures, mut failed) = mpsc::unbounded_channel();
+        let mut first = None;
         let outcome = tokio::select! {
             biased;
-            Some(error) = failed.recv() => Err(error),
+            Some(error) = failed.recv() => Err(first.insert(error).clone()),
             outcome = self.receive(failures) => outcome,
         };
         // What is being kept ends first: it may be dropped again.
-        if let Some(error) = failed.recv().await {
-            while failed.recv().await.is_some() {}
+        while let Some(error) = failed.recv().await {
+            first.get_or_insert(error);
+        }
+        if let Some(error) = first {
             return Err(error);
         }
         if outcome? != manifest.content_hash {
@@ -236,12 +248,19 @@ impl<'a> Fetching<'a> {
         self.tools.storage.records().note(vec![kept, Note::LookAt { tessera }]).await.map(drop)
     }
 
+    /// Whether it has a number of a stripe that another layout has.
+    fn meets(&self, other: &SignedLayout) -> bool {
+        let (ours, theirs) = (self.layout().layout().stripe_numbers(), other.layout().stripe_numbers());
+        ours.start < theirs.end && theirs.start < ours.end
+    }
+
     /// Whether some of it was here by this layout before.
     fn is_of_before(&self) -> bool {
         self.copy == Some(self.layout().checksum())
     }
 
-    /// Drops what was kept under this layout. A copy under another one stays: it may be right.
+    /// Drops what was kept under this layout. A copy under another one stays, as it may be right: also where an author who knew
+    /// nothing of this one has begun another at the same number.
     async fn drop_again(&self) -> Result<(), ActorError> {
         let layout = self.layout().layout();
         let storage = &self.tools.storage;
@@ -250,6 +269,12 @@ impl<'a> Fetching<'a> {
         loop {
             let rows = storage.checksums(layout.tessera(), from, DROPPED_AT_ONCE).await?;
             for row in rows.iter().filter(|row| stripes.contains(&row.stripe)) {
+                let (data, parity) = layout.stripe_width(row.stripe);
+                // Of a page that nobody has nothing was kept.
+                let Ok(checksums) = self.pages.checksums(row.stripe, data + parity).await else { continue };
+                if checksums.get(usize::from(row.index)) != Some(&row.checksum) {
+                    continue;
+                }
                 let id = FragmentId { tessera: layout.tessera(), stripe: row.stripe, index: row.index };
                 match storage.drop_fragment(AccountId::LOCAL, id).await {
                     Ok(()) | Err(ActorError::NotFound { .. }) => {}

@@ -4,7 +4,7 @@ use actors::{
     archive::verify,
     storage::{Blocked, JobState},
 };
-use proto::{AccountId, placement::Placement, record::DocumentKind};
+use proto::{AccountId, layout::Code, placement::Placement, record::DocumentKind};
 
 use super::*;
 
@@ -243,20 +243,32 @@ async fn give_by_hand(author: &Node, to: &Node, tessera: &Tessera, fragments: us
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_came_by_a_layout_of_which_too_little_is_there_does_not_hide_what_came_by_another() {
-    let (author, nodes, tessera) = published_on(3, 50_000).await;
+/// An author who knew nothing of the first layout begins another at the same number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Begins {
+    Behind,
+    AtTheSame,
+}
+
+async fn too_little_by_one_hides_nothing_of_another(begins: Begins) {
+    let (author, mut nodes, tessera) = published_on(3, 50_000).await;
     let (before, placed) = published(&author, &tessera).await;
+    nodes.sort_by_key(|node| placed.placement().indices(node.id()).next());
     let (of, length) = (tessera.layout.layout(), tessera.manifest.manifest().content_len);
     let sums: Vec<_> = tessera.fragments.iter().map(Fragment::checksum).collect();
-    let (newer, pages) = Layout::build(tessera.id(), of.code(), of.fragment_len(), length, &sums).unwrap();
-    let first_free = before.layout().stripe_numbers().end;
-    let newer = newer.beginning_at(first_free).unwrap().sign(&author.author).unwrap();
-    let newer = Tessera { layout: newer, pages, ..tessera.clone() };
-    // The third was away then.
-    for node in &nodes[..2] {
-        give_by_hand(&author, node, &newer, 1).await;
-        let (layout, holders) = (newer.layout.checksum(), vec![Some(nodes[0].id())]);
+    let code = Code::new(2, 1).unwrap();
+    let stripes = sums.chunks(2).flat_map(|chunks| [chunks, &[Checksum::of(b"nobody has it")]].concat());
+    let (newer, pages) =
+        Layout::build(tessera.id(), code, of.fragment_len(), length, &stripes.collect::<Vec<_>>()).unwrap();
+    let numbers = before.layout().stripe_numbers();
+    let first = if begins == Begins::Behind { numbers.end } else { numbers.start };
+    let newer = newer.beginning_at(first).unwrap().sign(&author.author).unwrap();
+    let fragments = tessera.fragments.iter().step_by(2).cloned().collect();
+    let newer = Tessera { layout: newer, pages, fragments, manifest: tessera.manifest.clone() };
+    // The first was away then.
+    for node in &nodes[1..] {
+        give_by_hand(&author, node, &newer, 2).await;
+        let (layout, holders) = (newer.layout.checksum(), vec![Some(node.id()), None, None]);
         let placement = Placement { layout, holders, ..placed.placement().clone() };
         let placement = placement.sign(&author.author).unwrap().bytes().clone();
         let (remote, kind) = (&author.system.remote, DocumentKind::Placement);
@@ -265,12 +277,24 @@ async fn what_came_by_a_layout_of_which_too_little_is_there_does_not_hide_what_c
     author.system.clone().drain().await;
     let reader = reader(50, &nodes).await;
     let (state, told) = fetch(&reader, tessera.id()).await;
-    assert_eq!(state, JobState::Done, "{told:?}");
+    assert_eq!(state, JobState::Done, "{begins:?}: {told:?}");
     is_intact(&reader, &tessera).await;
-    assert_eq!(held(&reader, newer.layout.layout()).await, [], "nobody needs it");
-    // As a kill just before that would leave it.
-    newer.keep_first(&reader, 1).await;
-    is_intact(&reader, &tessera).await;
+    if begins == Begins::Behind {
+        assert_eq!(held(&reader, newer.layout.layout()).await, [], "nobody needs it");
+        // As a kill just before that would leave it.
+        newer.keep_first(&reader, 1).await;
+        is_intact(&reader, &tessera).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_by_a_layout_of_which_too_little_is_there_does_not_hide_what_came_by_another() {
+    too_little_by_one_hides_nothing_of_another(Begins::Behind).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_by_a_layout_with_the_same_numbers_is_not_in_the_way_and_takes_nothing_along() {
+    too_little_by_one_hides_nothing_of_another(Begins::AtTheSame).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
