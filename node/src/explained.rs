@@ -84,10 +84,10 @@ pub(crate) struct Facts {
     pub(crate) watched: Option<Looks>,
 }
 
-/// What a tessera can be put together from, by the layout of which most is here.
+/// The fragments of a tessera's content, by the layout of which most is here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Content {
-    /// How many fragments are here; of a stripe no more than it takes.
+    /// How many are here.
     pub(crate) here: u64,
     /// Of how many.
     pub(crate) of: u64,
@@ -162,8 +162,7 @@ fn verdict(facts: &Facts, whole: bool) -> String {
     let all = facts.ok + facts.suspect + facts.missing;
     if whole {
         let all = human::fragments(all);
-        let only =
-            if facts.holders.is_empty() && !is_not_known(facts) { ", on this machine only" } else { "" };
+        let only = if is_only_here(facts) { ", on this machine only" } else { "" };
         let what = if is_part(facts) { "what is here of it is" } else { "all of it is here and" };
         return format!("As far as is known {what} in order: {all}{only}.");
     }
@@ -195,8 +194,10 @@ fn kept(facts: &Facts) -> Option<Finding> {
 fn part(facts: &Facts) -> Option<Finding> {
     let Content { here, of, is_wanted } = facts.content.filter(Content::is_part)?;
     Some(Finding {
-        what: format!("{here} of the {of} fragments that it takes are here: others have the rest, or nobody"),
-        remedy: is_wanted.then(|| "`fetch ID` brings the rest".to_owned()),
+        what: format!(
+            "{here} of the {of} fragments of its content are here: others have the rest, or nobody"
+        ),
+        remedy: (is_wanted && facts.retracted_ms.is_none()).then(|| "`fetch ID` brings the rest".to_owned()),
     })
 }
 
@@ -293,19 +294,19 @@ fn copies(facts: &Facts, whole: bool) -> Option<Finding> {
         let remedy = (proven < holders).then(|| "`prove ID` has them show it".to_owned());
         return Some(Finding { what, remedy });
     }
-    if is_not_known(facts) {
-        return None;
-    }
-    Some(Finding {
+    is_only_here(facts).then(|| Finding {
         what: "no other machine is known to keep any of it: a disk that fails takes it along".to_owned(),
         // What is hurt, or not all here, cannot be exported.
         remedy: (whole && !is_part(facts)).then(|| "keep a copy elsewhere: `export ID DIR`".to_owned()),
     })
 }
 
-/// Whether others are said to keep it who have not said so themselves lately.
-fn is_not_known(facts: &Facts) -> bool {
-    facts.safety.as_ref().is_some_and(|safety| safety.guarantee.is_none())
+/// Whether nobody else is known to have any of it, or said to: whoever is will not have told this node lately. A part of what is
+/// somebody else's came from others.
+fn is_only_here(facts: &Facts) -> bool {
+    let is_not_known = facts.safety.as_ref().is_some_and(|safety| safety.guarantee.is_none());
+    let came_from_others = is_part(facts) && facts.is_ours != Some(true);
+    facts.holders.is_empty() && !is_not_known && !came_from_others
 }
 
 /// What the others have said lately.

@@ -89,7 +89,7 @@ async fn count(node: &Node, id: TesseraId, now_ms: i64, facts: &mut Facts) -> Re
         let rows = door.checksums(id, from, PAGE).await?;
         for row in &rows {
             facts.bytes += u64::from(row.length);
-            contents.count(row.stripe);
+            contents.count(row.stripe, row.index);
             match row.state {
                 BlobState::Ok => facts.ok += 1,
                 BlobState::Suspect => facts.suspect += 1,
@@ -111,12 +111,10 @@ async fn count(node: &Node, id: TesseraId, now_ms: i64, facts: &mut Facts) -> Re
     Ok(())
 }
 
-/// How much is here of what the content can be put together from, by each layout.
+/// How many fragments of the content are here, by each layout.
 struct Contents {
     layouts: Vec<(SignedLayout, u64)>,
     is_wanted: bool,
-    /// How many fragments of which stripe.
-    stripe: (u32, u16),
 }
 
 impl Contents {
@@ -125,15 +123,13 @@ impl Contents {
         let layouts = storage.layouts(id).await.unwrap_or_default().into_iter().flatten();
         let layouts = layouts.map(|layout| (layout, 0)).collect();
         let is_wanted = storage.records().keepers(id).await?.contains(&AccountId::LOCAL);
-        Ok(Self { layouts, is_wanted, stripe: (u32::MAX, 0) })
+        Ok(Self { layouts, is_wanted })
     }
 
-    /// One more of this stripe, in their order. What is more than it takes brings back nothing else.
-    fn count(&mut self, stripe: u32) {
-        let before = if self.stripe.0 == stripe { self.stripe.1 } else { 0 };
-        self.stripe = (stripe, before.saturating_add(1));
+    /// One more that is here. Parity cannot be read.
+    fn count(&mut self, stripe: u32, index: u16) {
         for (layout, here) in &mut self.layouts {
-            *here += u64::from(layout.layout().stripe(stripe).is_some_and(|it| before < it.data()));
+            *here += u64::from(index < layout.layout().stripe_width(stripe).0);
         }
     }
 
@@ -144,7 +140,7 @@ impl Contents {
             of: layout.layout().data_fragments(),
             is_wanted: self.is_wanted,
         });
-        contents.max_by_key(|content| content.here)
+        contents.min_by_key(|content| content.of.saturating_sub(content.here))
     }
 }
 

@@ -81,8 +81,12 @@ fn tessera_in_order_is_explained_with_its_age_its_copies_and_its_key() {
     let public = Facts { private: Some(false), ..whole() };
     check(&public, true, "all of it is here and in order", &["no other machine"], 1);
     let content = Some(Content { here: 2, of: 10, is_wanted: true });
-    let part = Facts { content, ok: 2, private: None, ..whole() };
+    let part = Facts { content, ok: 2, private: None, is_ours: Some(false), ..whole() };
     check(&part, true, "what is here of it is in order: 2 fragments", &["2 of the 10 fragments"], 1);
+    let told = Explained::new(&part);
+    assert!(!told.verdict.contains("only") && !told.findings.iter().any(|it| it.what.contains("no other")));
+    let ours = Facts { is_ours: Some(true), ..part.clone() };
+    check(&ours, true, "in order: 2 fragments, on this machine only", &["no other machine"], 1);
     let kept = Facts { content: content.map(|it| Content { is_wanted: false, ..it }), ..part };
     check(&kept, true, "what is here of it is in order", &["2 of the 10 fragments"], 0);
     let others = Facts { is_ours: Some(false), ..whole() };
