@@ -1,6 +1,9 @@
 //! A peer that lies: nothing that is wrong is accepted, and what it did is counted by kind.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use actors::{
     ActorError,
@@ -98,7 +101,7 @@ async fn peer_that_lets_nobody_ask_is_not_waited_for_for_ever() {
     let node = Node::start(1).await;
     let key = NodeKey::from_seed([66; 32]);
     let mut transport = TransportConfig::default();
-    transport.max_concurrent_bidi_streams(0_u32.into());
+    transport.max_concurrent_bidi_streams(0_u32.into()).keep_alive_interval(Some(Duration::from_secs(5)));
     let raw = Raw::bind(&key, ([127, 0, 0, 1], 0).into(), transport).unwrap();
     node.knows_at(key.id(), raw.address().unwrap(), None).await;
     tokio::spawn(async move {
@@ -107,7 +110,7 @@ async fn peer_that_lets_nobody_ask_is_not_waited_for_for_ever() {
         drop(connected);
     });
     let asked = node.system.remote.fragment(key.id(), id(), fragment().checksum());
-    let told = trouble(tokio::time::timeout(std::time::Duration::from_secs(60), asked).await.unwrap());
+    let told = trouble(tokio::time::timeout(Duration::from_secs(60), asked).await.unwrap());
     assert!(matches!(told, PeerTrouble::Silent { what: "take another request", .. }), "{told}");
 }
 
@@ -267,7 +270,7 @@ async fn claim_without_end_is_not_followed_beyond_the_layouts() {
     tessera.keep(&scene.node).await;
     let audit = scene.node.system.attestation.audit(scene.liar, tessera.id());
     // What it says of stripes that it was not asked about is a lie.
-    let audit = tokio::time::timeout(std::time::Duration::from_secs(5), audit).await;
+    let audit = tokio::time::timeout(Duration::from_secs(5), audit).await;
     assert!(audit.is_ok_and(|audit| audit.is_err()) && *asked_for.lock().unwrap() == 1);
 }
 
