@@ -1,19 +1,25 @@
 //! Requests that are answered from what is here: documents, fragments, claims, proofs, peers; and dropping what an author
 //! no longer wants.
 
-use std::ops::Range;
+use std::{collections::HashMap, ops::Range};
 
 use bytes::Bytes;
 use proto::{
-    AccountId, Checksum, FragmentId, NodeId, TesseraId,
+    AccountId, AuthorId, Checksum, FragmentId, NodeId, TesseraId,
     limits::{PEER_SAMPLE_ADDRESSES_MAX, PEER_SAMPLE_MAX},
     order::SignedDropOrder,
+    placement::Network,
     record::DocumentKind,
     wire::{Answer, PeerSample, RefusalKind},
 };
 
 use super::{Reply, Server, refusal};
-use crate::{attestation::Question, conn_pool::Lease, error::ActorError, store::FragmentStore};
+use crate::{
+    attestation::Question,
+    conn_pool::{Known, Lease},
+    error::ActorError,
+    store::FragmentStore,
+};
 
 impl Server {
     /// `GetDocument`.
@@ -111,15 +117,35 @@ impl Server {
         });
         let mut told: Vec<_> = told.collect();
         fastrand::shuffle(&mut told);
-        // Of those whom others have told of, who have shown themselves, no more than there is room for.
-        told.sort_by_key(|(_, peer)| !peer.is_configured);
+        let places: Vec<_> = told.iter().map(|(_, peer)| (network(peer), peer.author)).collect();
+        // Of those whom others have told of, who have shown themselves, no more than there is room for; and one of each network and
+        // operator before the second of any.
+        let mut told: Vec<_> = in_turn(&places).into_iter().zip(told).collect();
+        told.sort_by_key(|(turn, (_, peer))| (!peer.is_configured, *turn));
         told.truncate(PEER_SAMPLE_MAX);
-        let sample = told.into_iter().map(|(node, peer)| {
+        let sample = told.into_iter().map(|(_, (node, peer))| {
             let addresses = peer.addresses.iter().take(PEER_SAMPLE_ADDRESSES_MAX);
             PeerSample { node: *node, addresses: addresses.map(ToString::to_string).collect() }
         });
         Answer::Peers(sample.collect())
     }
+}
+
+/// Where a peer is, if its first address says so.
+fn network(peer: &Known) -> Option<Network> {
+    Some(Network::of(peer.addresses.first()?.socket_addr()?.ip()))
+}
+
+/// For each how many of its network or of its operator come before it, whichever are more.
+fn in_turn(places: &[(Option<Network>, Option<AuthorId>)]) -> Vec<usize> {
+    let (mut networks, mut operators) = (HashMap::<_, usize>::new(), HashMap::<_, usize>::new());
+    let turns = places.iter().map(|(network, operator)| {
+        let before = |count: &mut usize| std::mem::replace(count, *count + 1);
+        let of_network = before(networks.entry(network).or_default());
+        let of_operator = operator.map_or(0, |operator| before(operators.entry(operator).or_default()));
+        of_network.max(of_operator)
+    });
+    turns.collect()
 }
 
 /// Fragments that one order drops at a time: anybody may send one for what is not here.
@@ -128,4 +154,23 @@ const DROPS: usize = 16;
 /// What follows an answer: no longer than 16 MiB.
 fn length(bytes: &Bytes) -> u32 {
     u32::try_from(bytes.len()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_network_and_operator_has_its_turn_before_the_second_of_any() {
+        let network = |number| Some(Network::V4([number; 3]));
+        let author = |number| Some(AuthorId::from_bytes([number; 32]));
+        let places = [
+            (network(1), author(1)),
+            (network(1), author(2)),
+            (network(1), None),
+            (network(2), author(1)),
+            (network(3), None),
+        ];
+        assert_eq!(in_turn(&places), [0, 1, 2, 1, 0]);
+    }
 }
