@@ -114,6 +114,28 @@ fn less_than_asked_ends_with_3_and_says_what_would_mend_it() {
 }
 
 #[test]
+fn holder_that_is_full_is_told_with_why_and_the_others_keep_it() {
+    let author = Place::new();
+    let others: Vec<_> = (0..4).map(|_| Place::new()).collect();
+    let _author = Daemon::start(&author);
+    let mut small = others[0].command(["run"]);
+    small.env("TESSERAS_NODE__CAPACITY", "2 MiB");
+    let _small = Daemon::started(&others[0], small);
+    let _others: Vec<_> = others[1..].iter().map(Daemon::start).collect();
+    others.iter().for_each(|other| introduce(&author, other));
+    let film = author.path().join("film.mkv");
+    fs::write(&film, vec![7; 6_000_000]).unwrap();
+    let job = json(&author.node(["preserve", film.to_str().unwrap(), "--json"]));
+    assert_eq!(
+        (&job["state"], &job["outcome"]["guarantee"]["machines"]),
+        (&"done".into(), &3.into()),
+        "{job}"
+    );
+    let reason = job["outcome"]["turned"][0]["reason"].as_str().unwrap();
+    assert!(reason.contains("it has room for ") && reason.contains(", which is too little"), "{reason}");
+}
+
+#[test]
 fn what_is_damaged_here_cannot_be_published_and_ends_with_65() {
     let (author, other) = (Place::new(), Place::new());
     let (_a, _o) = (Daemon::start(&author), Daemon::start(&other));

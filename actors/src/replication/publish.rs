@@ -241,9 +241,10 @@ fn without_room<'a>(survey: &'a Survey, chosen: &'a [Candidate]) -> impl Iterato
     small.map(|one| {
         let reason = match one.room_bytes {
             0 => String::from(
-                "it keeps nothing more for this node's author: its operator says how much with `peers add … --allow`",
+                "it has no room for this node's author: its disk is full, or it keeps nothing for others or is about to leave, or \
+                 what its operator allows with `peers add … --allow` is used up: `status` and `ledger` there say which",
             ),
-            bytes => format!("it keeps {bytes} more bytes for this node's author, which is too little"),
+            bytes => format!("it has room for {bytes} more bytes of this node's author, which is too little"),
         };
         Turned { node: one.candidate.node, reason }
     })
