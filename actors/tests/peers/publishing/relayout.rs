@@ -31,6 +31,14 @@ async fn more_machines_get_another_layout_and_the_old_one_goes() {
     let (after, _) = published(&author, &tessera).await;
     assert_eq!(after.layout().code().to_string(), "4+3");
     assert!(after.layout().stripe_numbers().start >= before.layout().stripe_numbers().end);
+    // Only parity is computed anew: the data is what it was, and nothing more is kept of it at home.
+    let (of, sums) = (after.layout(), checksums(&author, &after).await);
+    let data = (0..of.fragments()).zip(sums).filter(|(number, _)| {
+        of.position(*number).is_some_and(|(stripe, index)| index < of.stripe_width(stripe).0)
+    });
+    let cut = tessera.fragments.iter().map(Fragment::checksum).collect::<Vec<_>>();
+    assert_eq!(data.map(|(_, sum)| sum).collect::<Vec<_>>(), cut);
+    assert_eq!(fragments(&author, tessera.id()).await, cut.len());
     for node in &nodes {
         assert_eq!(held(node, before.layout()).await, [], "{}", node.id());
         assert!(!held(node, after.layout()).await.is_empty());
