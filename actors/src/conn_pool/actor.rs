@@ -20,7 +20,7 @@ use super::{
     link::{Clock, Close, Lease, Link},
     links::{Links, Shown},
     message::{ConnectionStatus, Inbound, PoolMsg, PoolStatus, WaitingStatus},
-    reap,
+    reap::{self, Present},
     trouble::PeerTrouble,
     windows,
 };
@@ -191,21 +191,21 @@ impl State {
 
     /// Takes a connection into the pool, unless the one that is there stays.
     fn admit(&mut self, link: &Arc<Link>) {
+        link.begins_with(self.with.port.window_bytes());
         self.widen(link);
         self.serve(link);
-        let loser = match self.links.get(&link.node) {
-            Some(present)
-                if present.connection.close_reason().is_none()
-                    && !reap::newcomer_wins(present.origin, link.origin) =>
-            {
-                link.clone()
-            }
-            Some(_) | None => match self.links.insert(link.node, link.clone()) {
-                Some(present) => present,
-                None => return self.measure(),
-            },
-        };
-        self.leave(loser);
+        let present =
+            self.links.get(&link.node).filter(|present| present.connection.close_reason().is_none());
+        let becomes = present.map(|present| reap::present(link.node, present.origin, link.origin));
+        if becomes == Some(Present::Stays) {
+            return self.leave(link.clone());
+        }
+        let Some(present) = self.links.insert(link.node, link.clone()) else { return self.measure() };
+        if becomes == Some(Present::IsDead) {
+            // What was all acknowledged before tells nobody that it is: whoever waits for its windows would go on to.
+            shut(&present, Close::Duplicate, REPLACED);
+        }
+        self.leave(present);
     }
 
     /// A connection that has been replaced is closed as soon as nobody uses it. A young one is left for a moment: the

@@ -48,13 +48,29 @@ pub(super) struct Origin {
     pub(super) opened_at_ms: u64,
 }
 
-/// Whether a new connection to a node takes the place of the one that is there. When both have dialled each other at
-/// once, both must keep the same one: the one that the smaller id dialled. Otherwise the new one is right: whoever dials
-/// has lost the old one.
-pub(super) fn newcomer_wins(present: Origin, newcomer: Origin) -> bool {
+/// What becomes of the connection to a node that is there when there is a new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Present {
+    /// It stays, and the new one leaves.
+    Stays,
+    /// It leaves as soon as nobody uses it.
+    Leaves,
+    /// Its other end is gone, whether anybody was told or not.
+    IsDead,
+}
+
+/// When both have dialled each other at once, both must keep the same one: the one that the smaller id dialled. Otherwise
+/// the new one is right: whoever dials has lost the old one.
+pub(super) fn present(node: NodeId, present: Origin, newcomer: Origin) -> Present {
     let apart_ms = newcomer.opened_at_ms.saturating_sub(present.opened_at_ms);
     let is_tie = present.dialler != newcomer.dialler && apart_ms < TIE_MS;
-    !is_tie || newcomer.dialler < present.dialler
+    if is_tie && newcomer.dialler > present.dialler {
+        Present::Stays
+    } else if is_tie || newcomer.dialler != node {
+        Present::Leaves
+    } else {
+        Present::IsDead
+    }
 }
 
 /// Two connections that came to be within this time were dialled at once.
@@ -130,12 +146,15 @@ mod tests {
         let (small, large) = (node(1), node(2));
         let at = |dialler, opened_at_ms| Origin { dialler, opened_at_ms };
         let check = |present, newcomer, expected| {
-            assert_eq!(newcomer_wins(present, newcomer), expected, "{present:?} {newcomer:?}");
+            // As the large one sees it.
+            assert_eq!(super::present(small, present, newcomer), expected, "{present:?} {newcomer:?}");
         };
-        check(at(small, 0), at(large, 5), false);
-        check(at(large, 0), at(small, 5), true);
-        // Dialled again by the same node, or long after: the old one is dead.
-        check(at(small, 0), at(small, 5), true);
-        check(at(small, 0), at(large, TIE_MS), true);
+        check(at(small, 0), at(large, 5), Present::Stays);
+        check(at(large, 0), at(small, 5), Present::Leaves);
+        // Dialled again by the same node, or long after: the old one is dead for whoever dials.
+        check(at(small, 0), at(small, 5), Present::IsDead);
+        check(at(large, 0), at(small, TIE_MS), Present::IsDead);
+        check(at(small, 0), at(large, TIE_MS), Present::Leaves);
+        check(at(large, 0), at(large, 5), Present::Leaves);
     }
 }

@@ -116,6 +116,28 @@ async fn thousand_unreachable_peers_are_dialled_no_more_than_the_budget_allows()
 }
 
 #[tokio::test]
+async fn node_that_dials_again_has_nobody_wait_on_its_old_connection() {
+    let (a, b) = (Node::start(1).await, Node::start(2).await);
+    // As on a machine that lost its power: the old end says nothing more.
+    let anew = Node::start(2).await;
+    for node in [&b, &anew] {
+        node.knows(&[&a]);
+    }
+    a.knows(&[&b]);
+    say(&b.pool.lease(a.id).await.unwrap()).await.unwrap();
+    let lease = a.pool.lease(b.id).await.unwrap();
+    let (_send, mut receive) = lease.open().await.unwrap();
+    say(&anew.pool.lease(a.id).await.unwrap()).await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(5), receive.read_to_end(100)).await.unwrap();
+    let Err(quinn::ReadToEndError::Read(quinn::ReadError::ConnectionLost(error))) = ended else {
+        panic!("{ended:?}")
+    };
+    assert!(PeerTrouble::from(error).is_passing());
+    say(&a.pool.lease_anew(b.id).await.unwrap()).await.unwrap();
+    assert!(a.connections().await.iter().all(|connection| connection.is_inbound));
+}
+
+#[tokio::test]
 async fn node_without_an_address_blocked_or_itself_is_not_dialled() {
     let (a, b) = (Node::start(1).await, Node::start(2).await);
     let told = trouble(a.pool.lease(b.id).await.unwrap_err());
