@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -70,6 +70,8 @@ pub(super) struct Link {
     answered: Arc<Semaphore>,
     bringing: Semaphore,
     outgoing: Mutex<Outgoing>,
+    /// What the other side may send and not be read, as it was last told, in bytes.
+    window_bytes: AtomicU32,
     /// How much more than at first may be parked on it, both directions together, in bytes.
     granted_bytes: AtomicU64,
     /// What was wrong with what came on it.
@@ -130,6 +132,7 @@ impl Link {
             answered: Arc::new(answered),
             bringing,
             outgoing: Mutex::default(),
+            window_bytes: AtomicU32::new(0),
             granted_bytes: AtomicU64::new(0),
             strikes,
         })
@@ -199,11 +202,17 @@ impl Link {
         (now_ms.saturating_sub(self.origin.opened_at_ms), now_ms.saturating_sub(last_used_ms))
     }
 
+    /// What it was made with: so many bytes may come and not be read.
+    pub(super) fn begins_with(&self, window_bytes: u32) {
+        self.window_bytes.store(window_bytes, Ordering::Relaxed);
+    }
+
     /// Widens it by so many bytes in either direction, and lets as many streams be open as a node may have that the
     /// operator wants.
     pub(super) fn widen(&self, first: u32, more: u32) {
         self.granted_bytes.store(2 * u64::from(more), Ordering::Relaxed);
         let window = first.saturating_add(more);
+        self.window_bytes.store(window, Ordering::Relaxed);
         self.connection.set_receive_window(window.into());
         self.outgoing(|outgoing| outgoing.window_bytes = Some(window));
         self.connection.set_max_concurrent_bi_streams(STREAMS_MAX.into());
@@ -261,6 +270,18 @@ impl Lease {
     /// The address at the other end, as it is seen from here.
     pub fn address(&self) -> SocketAddr {
         self.0.address()
+    }
+
+    /// Sends something that has to be acknowledged, by a window that is a byte wider. Whoever has been started anew and does not know
+    /// the connection any more says so then, and nobody waits for more of it.
+    pub(crate) fn prod(&self) {
+        let before = self.0.window_bytes.fetch_add(1, Ordering::Relaxed);
+        self.0.connection.set_receive_window(before.saturating_add(1).into());
+    }
+
+    /// Packets that have come on it. More of them come for as long as the other side is there and is sent something.
+    pub(crate) fn heard(&self) -> u64 {
+        self.0.connection.stats().udp_rx.datagrams
     }
 
     /// Opens a stream; waits while as many are open as the other side allows. Whoever allows none keeps nobody waiting for ever, nor

@@ -1,11 +1,19 @@
 //! A bare endpoint that speaks our TLS and nothing else, for the tests that misbehave and the benches that compare.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{SocketAddr, UdpSocket},
+    sync::Arc,
+};
 
 use proto::{NodeId, NodeKey};
-use quinn::{ClientConfig, Connection, Endpoint, ServerConfig, TransportConfig};
+use quinn::{
+    ClientConfig, Connection, Endpoint, EndpointConfig, ServerConfig, TokioRuntime, TransportConfig,
+};
 
-use super::identity::{ALPN, Identity, peer};
+use super::{
+    identity::{ALPN, Identity, peer},
+    reset::{RandomIds, ResetKey},
+};
 use crate::error::ActorError;
 
 /// A key and an endpoint on loopback, on the runtime that makes it.
@@ -24,7 +32,11 @@ impl Raw {
         let mut config = ServerConfig::with_crypto(Arc::new(identity.server()?));
         let transport = Arc::new(transport);
         config.transport_config(transport.clone());
-        let endpoint = Endpoint::server(config, address)?;
+        // As a node does, so that the node that is started in its place knows its connections again, and that they are dead.
+        let mut endpoint_config = EndpointConfig::new(Arc::new(ResetKey::of(key)));
+        endpoint_config.cid_generator(|| Box::new(RandomIds));
+        let socket = UdpSocket::bind(address)?;
+        let endpoint = Endpoint::new(endpoint_config, Some(config), socket, Arc::new(TokioRuntime))?;
         Ok(Self { identity, endpoint, transport, us: key.id() })
     }
 

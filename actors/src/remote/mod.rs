@@ -9,7 +9,7 @@ mod compare;
 mod holdings;
 mod proofs;
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -17,6 +17,7 @@ use proto::{
     NodeId,
     wire::{Answer, RefusalKind, Request},
 };
+use tokio::time::sleep;
 
 use crate::{
     conn_pool::{Close, ConnPoolHandle, Lease, PeerTrouble},
@@ -86,8 +87,12 @@ impl Remote {
         question.turn.take().await;
         // Whoever asks locally waits for its turn.
         let _ = self.throttles.upload.pass(question.bulk.len(), Duration::MAX).await;
-        let (answer, bytes) =
-            ask::ask(lease, &request, question.bulk.clone(), question.turn, &self.metrics).await?;
+        let asked = ask::ask(lease, &request, question.bulk.clone(), question.turn, &self.metrics);
+        let (answer, bytes) = tokio::select! {
+            biased;
+            asked = asked => asked?,
+            never = listen(lease, question.turn) => match never {},
+        };
         drop(places);
         let _ = self.throttles.download.pass(bytes.len(), Duration::MAX).await;
         Ok((answer, bytes))
@@ -156,6 +161,24 @@ impl Turn for () {
 
     fn give_back(&self) {}
 }
+
+/// Listens whether the other node is there. One that is silent, and may be gone, keeps others from their turn no longer than this. A
+/// slow line is heard all the time: what is sent is acknowledged.
+async fn listen(lease: &Lease, turn: &dyn Turn) -> Infallible {
+    let mut before = None;
+    loop {
+        sleep(SILENT).await;
+        let heard = Some(lease.heard());
+        if heard == before {
+            turn.give_back();
+            lease.prod();
+        }
+        before = heard;
+    }
+}
+
+/// When nothing has come from a node for so long it is silent.
+const SILENT: Duration = Duration::from_secs(2);
 
 /// Makes a request anew for each connection: some are signed for it.
 type MakeRequest<'a> = dyn Fn(&Lease) -> Result<Request, PeerTrouble> + Send + Sync + 'a;

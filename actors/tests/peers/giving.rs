@@ -1,12 +1,24 @@
 //! Fragments that are given to another node: kept, counted, served, dropped; and what is refused.
 
+use std::sync::Arc;
+
 use actors::FragmentStore;
 use bytes::Bytes;
 use config::{Accept, Hold, NetworkConfig};
 use futures::future::join_all;
 use proto::{AccountId, Checksum, Fragment, manifest::Visibility, record::DocumentKind, wire::RefusalKind};
 
-use crate::support::{Node, SlowDisk, Tessera, pair, refusal, until};
+use quinn::TransportConfig;
+use tokio::{
+    runtime::Runtime,
+    sync::mpsc,
+    time::{Duration, sleep, timeout},
+};
+
+use crate::{
+    liar::{Asked, Pace, bind, serve},
+    support::{Node, SlowDisk, Tessera, pair, refusal, until},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fragment_given_is_kept_for_its_author_and_comes_back() {
@@ -75,6 +87,37 @@ async fn memory_of_a_fragment_is_held_until_it_is_on_the_disk() {
     let length = tessera.fragments[0].bytes().len() as u64;
     assert!(parked.room_bytes >= length && parked.owed_bytes >= length, "{parked:?}");
     until("nothing parked", async || b.system.parked().room_bytes == 0).await;
+}
+
+/// All that was sent was acknowledged, so nothing tells by itself that the other end is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_taken_and_not_answered_at_a_crash_is_asked_again_soon() {
+    let (a, mut b) = pair().await;
+    let tessera = Tessera::new(&a.author, 1, 5_000);
+    let (key, address) = (b.key(), b.address());
+    b.system.clone().drain().await;
+    // It ends with all that it has, and nobody is told.
+    let machine = Runtime::new().unwrap();
+    let (taken, mut seen) = mpsc::unbounded_channel();
+    let liar = key.clone();
+    machine.spawn(async move {
+        let raw = bind(&liar, address, TransportConfig::default).await;
+        let lie = Arc::new(move |_: &Asked, _| {
+            taken.send(()).unwrap();
+            None
+        });
+        serve(raw, liar, Pace::default(), lie).await;
+    });
+    let crash = async {
+        seen.recv().await.unwrap();
+        sleep(Duration::from_millis(500)).await;
+        machine.shutdown_background();
+        b.start_again(address).await;
+    };
+    // Long before it is given up that an answer comes.
+    let given = timeout(Duration::from_secs(15), tessera.give(&a, key.id(), 0));
+    let (given, ()) = tokio::join!(given, crash);
+    assert_eq!(refusal(given.unwrap()), RefusalKind::NeedManifest, "it was asked, and answers");
 }
 
 #[tokio::test(flavor = "multi_thread")]

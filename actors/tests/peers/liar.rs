@@ -1,6 +1,6 @@
 //! A peer that answers as it is told to.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use actors::conn_pool::raw::{Raw, binding};
 use bytes::Bytes;
@@ -31,19 +31,33 @@ pub(crate) struct Pace {
     pub(crate) byte: Duration,
     /// Those of documents come at once all the same.
     pub(crate) has_documents_ready: bool,
+    /// Bytes that it takes before it reads them, on all streams together; as many as usual where that is nothing.
+    pub(crate) window_bytes: Option<u32>,
 }
 
 /// In the place of a node, which ends, at its address.
 pub(crate) async fn stand_in(node: &Node, pace: Pace, lie: Arc<Lie>) {
     let (key, address) = (node.key(), node.address());
+    let transport = || {
+        let mut transport = TransportConfig::default();
+        if let Some(bytes) = pace.window_bytes {
+            transport.receive_window(bytes.into());
+        }
+        transport
+    };
     node.system.clone().drain().await;
-    let raw = loop {
-        match Raw::bind(&key, address, TransportConfig::default()) {
+    let raw = bind(&key, address, transport).await;
+    tokio::spawn(serve(raw, key, pace, lie));
+}
+
+/// Where another has just been, as soon as that has ended.
+pub(crate) async fn bind(key: &NodeKey, address: SocketAddr, transport: impl Fn() -> TransportConfig) -> Raw {
+    loop {
+        match Raw::bind(key, address, transport()) {
             Ok(raw) => break raw,
             Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
         }
-    };
-    tokio::spawn(serve(raw, key, pace, lie));
+    }
 }
 
 pub(crate) async fn serve(raw: Raw, liar: NodeKey, pace: Pace, lie: Arc<Lie>) {

@@ -277,11 +277,14 @@ async fn holder_that_is_restarted_while_it_is_given_much_holds_up_nobody() {
     tessera.keep(&author).await;
     let job = author.system.replication.publish(tessera.id()).await.unwrap();
     let is_over = async || kept_job(&author, job.id).await.state != JobState::Pending;
-    until("something that was sent", async || {
-        is_over().await || receipts(&author, &nodes, &tessera).await > 8
-    })
-    .await;
-    nodes[0].kill_and_start().await;
+    for _ in 0..4 {
+        let before = receipts(&author, &nodes, &tessera).await;
+        until("something that was sent", async || {
+            is_over().await || receipts(&author, &nodes, &tessera).await > before + 8
+        })
+        .await;
+        nodes[0].kill_and_start().await;
+    }
     let (state, told) = ended(&author, job.id).await;
     assert_eq!(state, JobState::Done, "{told:?}");
     agreeing::both_sides_agree(&author, &nodes, &tessera).await;

@@ -118,6 +118,29 @@ async fn holder_that_is_slow_keeps_nobody_else_from_being_given_theirs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn holder_that_takes_nothing_keeps_nobody_else_from_being_given_theirs() {
+    let (author, quick, stalled) = (Node::start(1).await, Node::start(2).await, Node::start(3).await);
+    introduce(&author, &quick).await;
+    introduce(&author, &stalled).await;
+    let tessera = Tessera::new(&author.author, 1, 20 << 20);
+    tessera.keep(&author).await;
+    let pace = Pace { window_bytes: Some(64 << 10), ..Pace::default() };
+    at_a_pace(&stalled, pace, |request, _| match request {
+        Request::PutFragment { .. } => None,
+        _ => Some((Answer::Done.frame(), Bytes::new())),
+    })
+    .await;
+    author.system.replication.publish(tessera.id()).await.unwrap();
+    // One that is written nowhere is waited for much longer, and those for this holder are more than are on their way at once.
+    let given = timeout(Duration::from_secs(30), async {
+        while fragments(&quick, tessera.id()).await < 20 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    given.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn holder_that_has_too_much_to_do_is_asked_again_when_nobody_else_has_it() {
     let (author, nodes) = network(5).await;
     let tessera = Tessera::new(&author.author, 1, 60_000);
@@ -188,7 +211,7 @@ async fn holders_that_give_a_byte_at_a_time_hold_nobody_up() {
     let holdings =
         [Holding::of(&nodes[0], &author, &tessera).await, Holding::of(&nodes[1], &author, &tessera).await];
     author.system.clone().drain().await;
-    let pace = Pace { byte: Duration::from_millis(50), has_documents_ready: true, answer: Duration::ZERO };
+    let pace = Pace { byte: Duration::from_millis(50), has_documents_ready: true, ..Pace::default() };
     for (node, holding) in nodes.iter().zip(holdings) {
         at_a_pace(node, pace, move |request, _| holding.says(request)).await;
     }
