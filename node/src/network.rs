@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use actors::storage;
-use proto::{AuthorId, Checksum, NodeId, ProtoError, TesseraId, ids::Id, limits::REASON_BYTES_MAX};
+use proto::{AuthorId, Checksum, NodeId, ProtoError, TesseraId, ids::Id, limits::REASON_BYTES_MAX, wire};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -122,6 +122,33 @@ pub(crate) struct Ping {
     pub(crate) reaches_us: Option<bool>,
     /// How much it keeps for this node, in bytes.
     pub(crate) allowance_bytes: u64,
+    /// Why that is no more; absent when it does not say.
+    pub(crate) bound: Option<Bound>,
+}
+
+/// Why a node keeps no more for another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Bound {
+    /// Its operator allows no more.
+    Allowance,
+    /// It has no more room.
+    Room,
+    /// It keeps nothing for others.
+    KeepsNothing,
+    /// It is about to leave.
+    Leaving,
+}
+
+impl From<wire::Bound> for Bound {
+    fn from(bound: wire::Bound) -> Self {
+        match bound {
+            wire::Bound::Allowance => Self::Allowance,
+            wire::Bound::Room => Self::Room,
+            wire::Bound::KeepsNothing => Self::KeepsNothing,
+            wire::Bound::Leaving => Self::Leaving,
+        }
+    }
 }
 
 /// `POST /v1/invites`: what the invited may.

@@ -4,7 +4,12 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 use bytes::Bytes;
-use proptest::{collection::vec, option, prelude::*, sample::Index};
+use proptest::{
+    collection::vec,
+    option,
+    prelude::*,
+    sample::{Index, select},
+};
 use proto::{
     AccountId, AuthorId, AuthorKey, Checksum, FragmentId, NodeId, NodeKey, ProtoError, TesseraId,
     compare::{Digest, Question, Sum},
@@ -16,7 +21,7 @@ use proto::{
     receipt::{Receipt, SignedReceipt},
     record::DocumentKind,
     retraction::{Retraction, SignedRetraction},
-    wire::{Answer, Head, PeerSample, RefusalKind, Request},
+    wire::{Answer, Bound, Head, PeerSample, RefusalKind, Request},
 };
 
 fn tessera() -> impl Strategy<Value = TesseraId> + Clone {
@@ -157,12 +162,13 @@ fn compared() -> impl Strategy<Value = Answer> {
 fn answer() -> impl Strategy<Value = Answer> {
     let who = ("\\PC{1,12}", vec(address(), 0..=8), address());
     let more = (option::of(any::<bool>()), option::of(short(1024)), any::<u64>());
+    let bound = option::of(select(Bound::ALL.to_vec()));
     let peer = (any::<[u8; 32]>(), vec(address(), 0..=4))
         .prop_map(|(node, addresses)| PeerSample { node: NodeId::from_bytes(node), addresses });
     prop_oneof![
-        (who, more).prop_map(
-            |((software, addresses, observed), (dial_back, credential, allowance_bytes))| {
-                Answer::Hello { software, addresses, observed, dial_back, credential, allowance_bytes }
+        (who, more, bound).prop_map(
+            |((software, addresses, observed), (dial_back, credential, allowance_bytes), bound)| {
+                Answer::Hello { software, addresses, observed, dial_back, credential, allowance_bytes, bound }
             }
         ),
         Just(Answer::Done),

@@ -11,7 +11,7 @@ use proto::{
     proof,
     receipt::{Receipt, SignedReceipt},
     record::DocumentKind,
-    wire::{Answer, PeerSample, Request},
+    wire::{Answer, Bound, PeerSample, Request},
 };
 
 use super::{
@@ -39,6 +39,8 @@ pub struct Greeting {
     pub author: Option<AuthorId>,
     /// How many more bytes it keeps for this node's author.
     pub allowance_bytes: u64,
+    /// Why these are no more, if it says so.
+    pub bound: Option<Bound>,
 }
 
 /// A fragment that is kept elsewhere.
@@ -78,7 +80,8 @@ impl Remote {
     }
 
     fn greeted(&self, lease: &Lease, answer: Answer) -> Result<Greeting, PeerTrouble> {
-        let Answer::Hello { software, addresses, observed, dial_back, credential, allowance_bytes } = answer
+        let Answer::Hello { software, addresses, observed, dial_back, credential, allowance_bytes, bound } =
+            answer
         else {
             return Err(unexpected(&answer));
         };
@@ -86,7 +89,7 @@ impl Remote {
         let author = author.transpose().map_err(lied)?.map(|credential| credential.author);
         self.peers.met(lease, author, &addresses);
         self.peers.tried(lease.node(), observed.clone(), dial_back);
-        Ok(Greeting { software, addresses, observed, dial_back, author, allowance_bytes })
+        Ok(Greeting { software, addresses, observed, dial_back, author, allowance_bytes, bound })
     }
 
     /// A fragment that has this checksum.

@@ -7,6 +7,7 @@ use proto::{
     layout::{Code, Layout, SignedLayout},
     placement::{Candidate, Placement, SignedPlacement},
     record::DocumentKind,
+    wire::Bound,
 };
 use tokio::sync::watch;
 
@@ -239,15 +240,28 @@ impl Publication<'_> {
 fn without_room<'a>(survey: &'a Survey, chosen: &'a [Candidate]) -> impl Iterator<Item = Turned> + 'a {
     let small = survey.present.iter().filter(|one| !chosen.contains(&one.candidate));
     small.map(|one| {
-        let reason = match one.room_bytes {
-            0 => String::from(
-                "it has no room for this node's author: its disk is full, or it keeps nothing for others or is about to leave, or \
-                 what its operator allows with `peers add … --allow` is used up: `status` and `ledger` there say which",
-            ),
-            bytes => format!("it has room for {bytes} more bytes of this node's author, which is too little"),
+        let reason = match (one.room_bytes, why_no_more(one.bound)) {
+            (0, why) => format!("it takes nothing more of this node's author: {why}"),
+            (bytes, why) => {
+                format!("it takes {bytes} more bytes of this node's author, which is too little: {why}")
+            }
         };
         Turned { node: one.candidate.node, reason }
     })
+}
+
+fn why_no_more(bound: Option<Bound>) -> &'static str {
+    match bound {
+        Some(Bound::Allowance) => {
+            "its operator allows no more, which `peers add … --allow` there changes, and `ledger` there shows"
+        }
+        Some(Bound::Room) => {
+            "its disk has no more room, or no more of it is for tesserae: `status` there says how much"
+        }
+        Some(Bound::KeepsNothing) => "its operator has it keep nothing for others (`network.hold` there)",
+        Some(Bound::Leaving) => "it is about to leave, unless `leave --cancel` there says that it stays",
+        None => "it does not say why: `status` and `ledger` there do",
+    }
 }
 
 /// Documents that are written together: each may have 64 KiB.

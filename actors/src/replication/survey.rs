@@ -10,6 +10,7 @@ use futures::{StreamExt, stream};
 use proto::{
     AuthorId, NodeId, TesseraId,
     placement::{Candidate, Domain, Network, rank},
+    wire::Bound,
 };
 use tokio::time::timeout;
 
@@ -25,6 +26,8 @@ pub(super) struct Present {
     pub(super) candidate: Candidate,
     /// How much more it keeps for this node's author, in bytes.
     pub(super) room_bytes: u64,
+    /// Why that is no more, if it says so.
+    pub(super) bound: Option<Bound>,
 }
 
 /// What nodes have just said, so that jobs which begin together ask each of them once. Who has less room since then refuses.
@@ -127,7 +130,7 @@ async fn ask(tools: &Tools, node: NodeId) -> Result<Present, Turned> {
         let known = tools.peers.book().peers.get(&node).and_then(|known| known.author);
         let operator = greeting.author.or(known);
         let candidate = Candidate { node, operator, network: Some(Network::of(address.ip())) };
-        let present = Present { candidate, room_bytes: greeting.allowance_bytes };
+        let present = Present { candidate, room_bytes: greeting.allowance_bytes, bound: greeting.bound };
         tools.heard.keep(present);
         Ok(present)
     };

@@ -10,7 +10,7 @@ use config::{Hold, HostPort};
 use proto::{
     AccountId,
     credential::SignedCredential,
-    wire::{Answer, RefusalKind},
+    wire::{Answer, Bound, RefusalKind},
 };
 
 use super::{Reply, Server, refusal};
@@ -59,9 +59,9 @@ impl Server {
             Some(address) => self.dial_back(lease, address).await,
             None => None,
         };
-        let allowance_bytes = match author {
+        let (allowance_bytes, bound) = match author {
             Some(author) => self.allowance_left(author).await.map_err(|error| refusal(&error))?,
-            None => 0,
+            None => (0, Bound::Allowance),
         };
         let answer = Answer::Hello {
             software: software(),
@@ -70,21 +70,32 @@ impl Server {
             dial_back,
             credential: self.peers.credential(),
             allowance_bytes,
+            bound: Some(bound),
         };
         Ok((answer, Bytes::new()))
     }
 
-    async fn allowance_left(&self, author: proto::AuthorId) -> Result<u64, ActorError> {
+    /// How much more is kept for an author, in bytes, and why it is no more.
+    async fn allowance_left(&self, author: proto::AuthorId) -> Result<(u64, Bound), ActorError> {
+        if self.config.hold == Hold::None {
+            return Ok((0, Bound::KeepsNothing));
+        }
+        if self.peers.book().leaving_since_ms.is_some() {
+            return Ok((0, Bound::Leaving));
+        }
         let (allowance, is_strange) = self.allowance(author).await?;
-        let takes_any = self.config.hold != Hold::None && self.peers.book().leaving_since_ms.is_none();
-        let Some(allowance) = allowance.filter(|_| takes_any) else { return Ok(0) };
+        let Some(allowance) = allowance else { return Ok((0, Bound::Allowance)) };
         let used = self.storage.records().account(AccountId::from(author)).await?.charged();
         // No more than there is room for, whatever was promised. That is not looked up for strangers, who can ask for ever.
         let room = match is_strange {
             false => self.storage.room().await.ok().flatten(),
             true => None,
         };
-        Ok(allowance.saturating_sub(used).min(room.unwrap_or(u64::MAX)))
+        let allowed = allowance.saturating_sub(used);
+        Ok(match room.filter(|room| *room < allowed) {
+            Some(room) => (room, Bound::Room),
+            None => (allowed, Bound::Allowance),
+        })
     }
 
     /// Where the node is dialled. A name is looked up only for a node that the operator wants: to others it would be a way to have

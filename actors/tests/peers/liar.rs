@@ -121,6 +121,7 @@ fn hello() -> Vec<u8> {
         dial_back: None,
         credential: None,
         allowance_bytes: 1 << 40,
+        bound: None,
     };
     answer.frame()
 }

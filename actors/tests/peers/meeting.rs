@@ -8,7 +8,10 @@ use actors::{
     storage::Blocked,
 };
 use config::Accept;
-use proto::{NodeKey, wire::RefusalKind};
+use proto::{
+    NodeKey,
+    wire::{Bound, RefusalKind},
+};
 use tokio::time::timeout;
 
 use crate::{
@@ -265,7 +268,8 @@ async fn node_that_keeps_nothing_says_so() {
     })
     .await;
     a.knows(&b).await;
-    assert_eq!(a.system.remote.hello(b.id(), false, None).await.unwrap().allowance_bytes, 0);
+    let greeting = a.system.remote.hello(b.id(), false, None).await.unwrap();
+    assert_eq!((greeting.allowance_bytes, greeting.bound), (0, Some(Bound::KeepsNothing)));
     b.knows(&a).await;
     assert!(b.system.remote.hello(a.id(), false, None).await.unwrap().allowance_bytes > 0);
 }

@@ -136,6 +136,7 @@ pub(super) async fn asked(node: &Node, id: NodeId) -> Result<api::Ping, ActorErr
         observed: greeting.observed,
         reaches_us: dialled.dial_back,
         allowance_bytes: dialled.allowance_bytes,
+        bound: dialled.bound.map(Into::into),
     })
 }
 

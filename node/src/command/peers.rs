@@ -13,6 +13,7 @@ use crate::{
     exit::Exit,
     failure::Failure,
     human,
+    network::Bound,
     network::name,
     problem::Kind,
     table::{Align, Table},
@@ -137,9 +138,14 @@ fn fields(ping: &Ping) -> Vec<(&'static str, String)> {
         Some(false) => "no: a router or a firewall is in the way, or the port is not forwarded",
         None => "it did not try",
     };
-    let keeps = match ping.allowance_bytes {
-        0 => "nothing more: `peers add` there lets this node have something kept".to_owned(),
-        bytes => format!("up to {}", human::bytes(bytes)),
+    let keeps = match (ping.allowance_bytes, ping.bound) {
+        (0, Some(Bound::Room)) => "nothing more: its disk has no more room for it".to_owned(),
+        (0, Some(Bound::KeepsNothing)) => "nothing: it keeps nothing for others".to_owned(),
+        (0, Some(Bound::Leaving)) => "nothing more: it is about to leave".to_owned(),
+        (0, Some(Bound::Allowance) | None) => {
+            "nothing more: `peers add … --allow` there lets this node have something kept".to_owned()
+        }
+        (bytes, _) => format!("up to {}", human::bytes(bytes)),
     };
     vec![
         ("node", ping.node.to_string()),
@@ -251,6 +257,7 @@ mod tests {
             observed: "198.51.100.3:4433".to_owned(),
             reaches_us: Some(false),
             allowance_bytes: 200_000_000_000,
+            bound: Some(Bound::Allowance),
         };
         let check = |ping: &Ping, name: &str, expected: &str| {
             let fields = fields(ping);
@@ -262,8 +269,10 @@ mod tests {
         check(
             &Ping { allowance_bytes: 0, ..ping.clone() },
             "keeps for us",
-            "nothing more: `peers add` there",
+            "nothing more: `peers add … --allow` there",
         );
+        let full = Ping { allowance_bytes: 0, bound: Some(Bound::Room), ..ping.clone() };
+        check(&full, "keeps for us", "nothing more: its disk");
         check(&ping, "reaches us", "no: a router");
         check(&Ping { reaches_us: Some(true), ..ping.clone() }, "reaches us", "yes");
         check(&Ping { reaches_us: None, ..ping }, "reaches us", "it did not try");

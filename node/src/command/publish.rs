@@ -187,6 +187,13 @@ fn told(context: &Context, job: &Job) -> Result<Exit, Failure> {
     for id in only_here {
         context.output.remark(&format!("- {id}: only here"));
     }
+    for one in turned {
+        context.output.remark(&format!(
+            "- {}: {}",
+            one.node,
+            one.reason.replace(&format!("{}: ", one.node), "")
+        ));
+    }
     if job.state == JobState::Done && only_here.is_empty() {
         return Ok(Exit::Ok);
     }
@@ -197,17 +204,7 @@ fn told(context: &Context, job: &Job) -> Result<Exit, Failure> {
     for remedy in remedies {
         context.output.remark(&format!("{lead}: {remedy}."));
     }
-    if job.state == JobState::Done {
-        return Ok(Exit::Ok);
-    }
-    for one in turned {
-        context.output.remark(&format!(
-            "- {}: {}",
-            one.node,
-            one.reason.replace(&format!("{}: ", one.node), "")
-        ));
-    }
-    Ok(Exit::LessSafe)
+    Ok(if job.state == JobState::Done { Exit::Ok } else { Exit::LessSafe })
 }
 
 /// How soon it is looked first how far a job is: a small one takes no longer.

@@ -26,6 +26,37 @@ pub struct PeerSample {
     pub addresses: Vec<String>,
 }
 
+/// Why a node keeps no more for somebody than it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bound {
+    /// Its operator allows no more.
+    Allowance,
+    /// It has no more room.
+    Room,
+    /// It keeps nothing for others.
+    KeepsNothing,
+    /// It is about to leave.
+    Leaving,
+}
+
+impl Bound {
+    /// All there are, in the order of their numbers, from 1.
+    pub const ALL: [Self; 4] = [Self::Allowance, Self::Room, Self::KeepsNothing, Self::Leaving];
+
+    fn read(number: u64) -> Option<Self> {
+        Self::ALL.into_iter().find(|bound| bound.number() == number)
+    }
+
+    const fn number(self) -> u64 {
+        match self {
+            Self::Allowance => 1,
+            Self::Room => 2,
+            Self::KeepsNothing => 3,
+            Self::Leaving => 4,
+        }
+    }
+}
+
 /// What a node says to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -44,6 +75,8 @@ pub enum Answer {
         credential: Option<Bytes>,
         /// How many more bytes the account of the one who asked may have kept here.
         allowance_bytes: u64,
+        /// Why it is no more, if that is said.
+        bound: Option<Bound>,
     },
     /// To `PutDocument`: it was checked, and fragments that it belongs to may follow. It is stored with the first of them.
     Done,
@@ -223,13 +256,14 @@ impl Answer {
     fn body(&self) -> Writer {
         let mut out = Writer::new();
         match self {
-            Self::Hello { software, addresses, observed, dial_back, credential, allowance_bytes } => {
+            Self::Hello { software, addresses, observed, dial_back, credential, allowance_bytes, bound } => {
                 out.text(1, software);
                 out.texts(2, addresses);
                 out.text(3, observed);
                 dial_back.iter().for_each(|worked| out.flag(4, *worked));
                 credential.iter().for_each(|credential| out.bytes(5, credential));
                 out.unsigned(6, *allowance_bytes);
+                bound.iter().for_each(|bound| out.unsigned(7, bound.number()));
             }
             Self::Done => {}
             Self::Document { length } | Self::Claim { length } => out.unsigned(1, *length),
@@ -265,6 +299,8 @@ fn read_hello(fields: &mut Fields<'_, '_>) -> Read {
         dial_back: fields.optional(4, Decoder::bool)?,
         credential: fields.optional(5, cbor::bytes_within::<CREDENTIAL_BYTES_MAX>)?,
         allowance_bytes: fields.required(6, Decoder::u64)?,
+        // What is not known here says nothing.
+        bound: fields.optional(7, Decoder::u64)?.and_then(Bound::read),
     }))
 }
 
@@ -406,6 +442,7 @@ mod tests {
                 dial_back: Some(true),
                 credential: Some(vec![1; CREDENTIAL_BYTES_MAX].into()),
                 allowance_bytes: u64::MAX,
+                bound: Some(Bound::Leaving),
             },
             Answer::Done,
             Answer::Document { length: 16 << 20 },

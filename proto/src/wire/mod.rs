@@ -16,7 +16,7 @@ mod page;
 mod refusal;
 mod request;
 
-pub use answer::{Answer, PeerSample};
+pub use answer::{Answer, Bound, PeerSample};
 use minicbor::Decoder;
 pub use refusal::{Refusal, RefusalKind};
 pub use request::Request;

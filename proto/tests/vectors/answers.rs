@@ -3,7 +3,7 @@
 use proto::{
     Checksum, TesseraId,
     compare::{Digest, Sum},
-    wire::{Answer, PeerSample, Refusal, RefusalKind},
+    wire::{Answer, Bound, PeerSample, Refusal, RefusalKind},
 };
 use serde_json::{Value, json};
 
@@ -32,6 +32,7 @@ fn answer(input: &Value) -> Answer {
             dial_back: read(&input["dial_back"]),
             credential: optional_bytes(&input["credential"]),
             allowance_bytes: read(&input["allowance_bytes"]),
+            bound: input.get("bound").map(|number| Bound::ALL[read::<usize>(number) - 1]),
         },
         "done" => Answer::Done,
         "document" => Answer::Document { length: length() },
@@ -83,10 +84,16 @@ fn refusal(input: &Value) -> Refusal {
 
 fn described(answer: &Answer) -> Value {
     let mut out = match answer {
-        Answer::Hello { software, addresses, observed, dial_back, credential, allowance_bytes } => json!({
-            "software": software, "addresses": addresses, "observed": observed, "dial_back": dial_back,
-            "credential": optional_hex(credential.as_deref()), "allowance_bytes": allowance_bytes,
-        }),
+        Answer::Hello { software, addresses, observed, dial_back, credential, allowance_bytes, bound } => {
+            let mut out = json!({
+                "software": software, "addresses": addresses, "observed": observed, "dial_back": dial_back,
+                "credential": optional_hex(credential.as_deref()), "allowance_bytes": allowance_bytes,
+            });
+            if let Some(bound) = bound {
+                out["bound"] = json!(1 + Bound::ALL.iter().position(|one| one == bound).unwrap());
+            }
+            out
+        }
         Answer::Done => json!({}),
         Answer::Document { length } | Answer::Claim { length } => json!({"length": length}),
         Answer::Have { receipt } | Answer::Stored { receipt } => json!({"receipt": hex(receipt)}),

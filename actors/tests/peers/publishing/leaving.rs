@@ -1,7 +1,10 @@
 //! A node that goes hands over what it keeps for others, and nothing is lost by it.
 
 use actors::storage::JobState;
-use proto::{AccountId, wire::RefusalKind};
+use proto::{
+    AccountId,
+    wire::{Bound, RefusalKind},
+};
 
 use super::{repairing::published_on_five_of_six, *};
 use crate::support::refusal;
@@ -50,8 +53,8 @@ async fn what_is_kept_for_others_goes_to_the_next_and_nothing_else_moves() {
     // It takes nothing new, until it stays.
     let theirs = Tessera::new(&nodes[0].author, 3, 9_000);
     assert_eq!(refusal(theirs.introduce(&nodes[0], nodes[1].id()).await), RefusalKind::Forbidden);
-    let room = nodes[0].system.remote.hello(nodes[1].id(), false, None).await.unwrap().allowance_bytes;
-    assert_eq!(room, 0);
+    let greeting = nodes[0].system.remote.hello(nodes[1].id(), false, None).await.unwrap();
+    assert_eq!((greeting.allowance_bytes, greeting.bound), (0, Some(Bound::Leaving)));
     nodes[1].system.peers.set_leaving(false).await.unwrap();
     theirs.introduce(&nodes[0], nodes[1].id()).await.unwrap();
 }

@@ -7,6 +7,7 @@ use actors::{
 use proto::AuthorKey;
 
 use super::*;
+use crate::support::SlowDisk;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_anybody_it_is_said_that_nobody_has_it() {
@@ -32,9 +33,33 @@ async fn node_that_is_not_there_or_has_no_room_is_named_and_others_keep_it() {
     assert_eq!((state, told.guarantee.unwrap().machines), (JobState::Done, 3), "{told:?}");
     let reason =
         |node: &Node| told.turned.iter().find(|it| it.node == node.id()).map(|it| it.reason.as_str());
-    assert!(reason(&small).unwrap().contains("too little"), "{told:?}");
+    assert!(reason(&small).unwrap().contains("too little: its operator allows no more"), "{told:?}");
     assert!(reason(&gone).is_some());
     assert!(nodes.iter().all(|node| reason(node).is_none()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn holder_whose_disk_fills_meanwhile_is_named_and_the_next_keeps_its_part() {
+    let (author, mut nodes) = network(3).await;
+    let disk = SlowDisk::default();
+    let small = Node::on_disk(40, disk.clone(), |_| ()).await;
+    introduce(&author, &small).await;
+    let tessera = Tessera::new(&author.author, 1, 8_000_000);
+    tessera.keep(&author).await;
+    // It says that it has room, and some of its part comes.
+    disk.has_room_for(2_500_000);
+    let (state, told) = publish(&author, tessera.id()).await;
+    assert_eq!((state, told.guarantee.unwrap().machines), (JobState::Degraded, 3), "{told:?}");
+    let [turned] = told.turned.as_slice() else { panic!("{told:?}") };
+    assert_eq!(turned.node, small.id());
+    assert!(turned.reason.contains("no room"), "{told:?}");
+    nodes.push(small);
+    agreeing::both_sides_agree(&author, &nodes, &tessera).await;
+    let (layout, _) = published(&author, &tessera).await;
+    assert!(
+        held(&nodes[3], layout.layout()).await.is_empty(),
+        "what it keeps no longer counts takes no room"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

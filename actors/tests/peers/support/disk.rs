@@ -1,12 +1,12 @@
-//! A disk whose syncs can be held.
+//! A disk whose syncs can be held, and that can be full.
 
 use std::{
     fs::File,
-    io,
+    io::{self, IoSlice},
     sync::{Arc, Condvar, Mutex},
 };
 
-use actors::storage::disk::Disk;
+use actors::storage::disk::{Disk, RealDisk};
 
 /// Copies share one state.
 #[derive(Debug, Clone, Default)]
@@ -17,6 +17,8 @@ struct State {
     /// Whether syncs are held, and how many wait.
     held: Mutex<(bool, usize)>,
     changed: Condvar,
+    /// Bytes that may still be written, if that is bounded.
+    room: Mutex<Option<usize>>,
 }
 
 impl SlowDisk {
@@ -26,6 +28,11 @@ impl SlowDisk {
         self.0.changed.notify_all();
     }
 
+    /// From now on so many more bytes may be written.
+    pub(crate) fn has_room_for(&self, bytes: usize) {
+        *self.0.room.lock().unwrap() = Some(bytes);
+    }
+
     /// Syncs that wait.
     pub(crate) fn waiting(&self) -> usize {
         self.0.held.lock().unwrap().1
@@ -33,6 +40,14 @@ impl SlowDisk {
 }
 
 impl Disk for SlowDisk {
+    fn write(&self, file: &File, parts: &mut [IoSlice<'_>], position: u64) -> io::Result<()> {
+        if let Some(room) = self.0.room.lock().unwrap().as_mut() {
+            let more = parts.iter().map(|part| part.len()).sum();
+            *room = room.checked_sub(more).ok_or(io::ErrorKind::StorageFull)?;
+        }
+        RealDisk.write(file, parts, position)
+    }
+
     fn sync(&self, file: &File) -> io::Result<()> {
         let mut held = self.0.held.lock().unwrap();
         held.1 += 1;
