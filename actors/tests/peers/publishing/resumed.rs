@@ -1,13 +1,26 @@
 //! A job goes on where it was, and does nothing twice.
 
+use std::{
+    slice::from_ref,
+    sync::{Arc, Mutex},
+};
+
 use actors::{
     replication::Step,
     storage::{JobState, Jobs},
 };
-use proto::AccountId;
+use bytes::Bytes;
+use proto::{
+    AccountId, FragmentId,
+    receipt::Receipt,
+    wire::{Answer, Request},
+};
 
 use super::*;
-use crate::support::SlowDisk;
+use crate::{
+    liar::{Asked, Pace, stand_in},
+    support::SlowDisk,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_that_there_is_a_receipt_for_is_sent_again() {
@@ -47,6 +60,43 @@ async fn job_outlives_that_a_part_of_its_node_is_started_again() {
     agreeing::both_sides_agree(&author, &nodes, &tessera).await;
 }
 
+/// As a holder sees it that writes down what it is brought.
+#[tokio::test(flavor = "multi_thread")]
+async fn publisher_that_is_killed_brings_nothing_again_that_it_has_a_receipt_for() {
+    let (mut author, mut nodes) = network(2).await;
+    let tessera = Tessera::new(&author.author, 1, 48 << 20);
+    tessera.keep(&author).await;
+    let holder = nodes.pop().unwrap();
+    let brought: Arc<Mutex<Vec<FragmentId>>> = Arc::default();
+    let (write_down, owner) = (brought.clone(), author.author.id());
+    let holds = move |asked: &Asked, request| {
+        let Request::PutFragment { fragment, checksum, length, .. } = request else {
+            return Some((Answer::Done.frame(), Bytes::new()));
+        };
+        write_down.lock().unwrap().push(fragment);
+        let (holder, deliverer, held_at_ms) = (asked.liar.id(), asked.node, 0);
+        let receipt = Receipt { holder, deliverer, author: owner, fragment, checksum, length, held_at_ms };
+        let receipt = receipt.sign(&asked.liar).unwrap().bytes().clone();
+        Some((Answer::Have { receipt }.frame(), Bytes::new()))
+    };
+    stand_in(&holder, Pace { answer: Duration::from_millis(50), ..Pace::default() }, Arc::new(holds)).await;
+    let job = author.system.replication.publish(tessera.id()).await.unwrap();
+    for _ in 0..3 {
+        let count = async |author: &Node| receipts(author, from_ref(&holder), &tessera).await;
+        let before = count(&author).await;
+        until("a receipt", async || count(&author).await > before).await;
+        let records = author.system.storage.records();
+        let have = records.receipts(holder.id(), tessera.id(), (0, 0), 10_000).await.unwrap();
+        let so_far = brought.lock().unwrap().len();
+        author.kill_and_start().await;
+        assert_eq!(kept_job(&author, job.id).await.state, JobState::Pending, "it was killed under way");
+        until("another receipt", async || count(&author).await > have.len()).await;
+        let since = brought.lock().unwrap()[so_far..].to_vec();
+        let again: Vec<_> = have.iter().filter(|receipt| since.contains(&receipt.fragment)).collect();
+        assert!(again.is_empty(), "{again:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn publisher_that_is_killed_goes_on_and_both_sides_agree() {
     let (mut author, mut nodes) = network(4).await;
@@ -72,53 +122,88 @@ async fn publisher_that_is_killed_goes_on_and_both_sides_agree() {
     agreeing::both_sides_agree(&author, &nodes, &tessera).await;
 }
 
-/// Waits until a job has come to a step, or is over.
-async fn until_step(node: &Node, id: u64, step: Step) {
-    let Some(mut progress) = node.system.replication.watch(id).await.unwrap() else { return };
+/// Kills a node as soon as a job of its has come to a step, and starts it again. Whether it was seen there: a step may be over
+/// before anybody looks.
+async fn was_killed_at(node: &mut Node, id: u64, step: Step) -> bool {
+    let Some(mut progress) = node.system.replication.watch(id).await.unwrap() else { return false };
     while progress.borrow_and_update().step != step {
         if progress.changed().await.is_err() {
-            return;
+            return false;
+        }
+    }
+    node.kill_and_start().await;
+    true
+}
+
+/// Tries it until a job was killed at each step.
+async fn at_each_step(steps: &[Step], try_at: impl AsyncFn(Step) -> bool) {
+    for step in steps {
+        let mut tries = 1;
+        while !try_at(*step).await {
+            tries += 1;
+            assert!(tries <= 50, "{step:?} was never seen");
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn job_that_is_killed_at_any_step_goes_on_and_both_sides_agree() {
-    for step in [Step::Waiting, Step::Asking, Step::Coding, Step::Sending, Step::Finishing] {
+async fn publish_that_is_killed_at_any_step_goes_on_and_both_sides_agree() {
+    at_each_step(
+        &[Step::Waiting, Step::Asking, Step::Coding, Step::Sending, Step::Finishing],
+        async |step| {
+            let (mut author, nodes) = network(4).await;
+            let tessera = Tessera::new(&author.author, 1, 400_000);
+            tessera.keep(&author).await;
+            let job = author.system.replication.publish(tessera.id()).await.unwrap();
+            let was_killed = was_killed_at(&mut author, job.id, step).await;
+            let (state, told) = ended(&author, job.id).await;
+            assert_eq!(state, JobState::Done, "{step:?} {told:?}");
+            // Of the layout under which nothing was published yet there is nothing.
+            agreeing::both_sides_agree(&author, &nodes, &tessera).await;
+            was_killed
+        },
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn repair_that_is_killed_at_any_step_goes_on_and_both_sides_agree() {
+    at_each_step(&[Step::Waiting, Step::Asking, Step::Sending, Step::Finishing], async |step| {
         let (mut author, nodes) = network(4).await;
         let tessera = Tessera::new(&author.author, 1, 400_000);
         tessera.keep(&author).await;
-        let job = author.system.replication.publish(tessera.id()).await.unwrap();
-        until_step(&author, job.id, step).await;
-        author.kill_and_start().await;
-        let (state, told) = ended(&author, job.id).await;
-        assert_eq!(state, JobState::Done, "{step:?} {told:?}");
-        // Of the layout under which nothing was published yet there is nothing.
-        agreeing::both_sides_agree(&author, &nodes, &tessera).await;
-
+        assert_eq!(publish(&author, tessera.id()).await.0, JobState::Done);
         let (layout, _) = published(&author, &tessera).await;
         let before = repairing::all_held(&nodes, layout.layout()).await;
         assert!(nodes[2].system.drop_for_all(tessera.id()).await.unwrap() > 0);
         let job = author.system.replication.repair(tessera.id()).await.unwrap();
-        until_step(&author, job.id, step).await;
-        author.kill_and_start().await;
+        let was_killed = was_killed_at(&mut author, job.id, step).await;
         let (state, told) = ended(&author, job.id).await;
         assert_eq!(state, JobState::Done, "{step:?} {told:?}");
         assert_eq!(repairing::all_held(&nodes, layout.layout()).await, before);
         assert_eq!(publish(&author, tessera.id()).await.0, JobState::Done);
         agreeing::both_sides_agree(&author, &nodes, &tessera).await;
+        was_killed
+    })
+    .await;
+}
 
-        let mut reader = Node::start(50).await;
-        for node in &nodes {
-            reader.knows(node).await;
-        }
+#[tokio::test(flavor = "multi_thread")]
+async fn fetch_that_is_killed_at_any_step_goes_on_and_it_is_whole() {
+    let (author, nodes) = network(4).await;
+    let tessera = Tessera::new(&author.author, 1, 400_000);
+    tessera.keep(&author).await;
+    assert_eq!(publish(&author, tessera.id()).await.0, JobState::Done);
+    at_each_step(&[Step::Waiting, Step::Asking, Step::Receiving], async |step| {
+        let mut reader = fetching::reader(50, &nodes).await;
         let job = reader.system.replication.fetch(tessera.id()).await.unwrap();
-        until_step(&reader, job.id, if step == Step::Sending { Step::Receiving } else { step }).await;
-        reader.kill_and_start().await;
+        let was_killed = was_killed_at(&mut reader, job.id, step).await;
         let (state, told) = ended(&reader, job.id).await;
         assert_eq!(state, JobState::Done, "{step:?} {told:?}");
         fetching::is_intact(&reader, &tessera).await;
-    }
+        was_killed
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
