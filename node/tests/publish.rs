@@ -157,10 +157,11 @@ fn what_is_damaged_here_cannot_be_published_and_ends_with_65() {
     assert_eq!(job["outcome"]["problem"], "urn:tesseras:problem:damaged");
 }
 
-/// Starts a daemon at a port that stays the same.
+/// Starts a daemon at a port that stays the same. It does not send so fast that all is over before anybody looks.
 fn at_port(place: &Place, port: u16) -> Daemon<'_> {
     let mut command = place.command(["run"]);
     command.env("TESSERAS_NODE__LISTEN_ADDR", format!("127.0.0.1:{port}"));
+    command.env("TESSERAS_NETWORK__UPLOAD", "4 MiB/s");
     // Then they see soon that the other has gone.
     command.env("TESSERAS_PERFORMANCE__POOL_IDLE_TIMEOUT_SECS", "2");
     Daemon::started(place, command)
@@ -171,22 +172,90 @@ fn free_port() -> u16 {
     std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// Kills the daemon of a place as soon as its newest job has done something, three times, and returns the one that is left.
-fn killed_while_it_works(place: &Place, port: u16) -> Daemon<'_> {
+/// Kills the daemon of a place as soon as its newest job has done something, three times, and returns the one that is left. Each
+/// time, something else happens to others.
+fn killed_while_it_works(place: &Place, port: u16, mut meanwhile: impl FnMut()) -> Daemon<'_> {
     let mut daemon = at_port(place, port);
+    let mut under_way = 0;
     for _ in 0..3 {
+        let mut newest = Value::Null;
         daemon.until(|| {
-            let newest = jobs(place).remove(0);
+            newest = jobs(place).remove(0);
             newest["state"] != "pending" || newest["progress"]["done_bytes"].as_u64() > Some(0)
         });
+        under_way += u32::from(newest["state"] == "pending");
         daemon.signal(Signal::KILL);
         daemon.wait();
+        meanwhile();
         daemon = at_port(place, port);
     }
+    assert!(under_way > 0, "it was done before it was killed");
     daemon.until(|| jobs(place)[0]["state"] != "pending");
     let newest = jobs(place).remove(0);
     assert_eq!(newest["state"], "done", "{newest} {}", daemon.log());
     daemon
+}
+
+/// A public tessera of a film, and its bytes.
+fn film(author: &Place) -> (String, Vec<u8>) {
+    let film = author.path().join("film.mkv");
+    let bytes: Vec<u8> =
+        (0..3_000_000_u32).flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    fs::write(&film, &bytes).unwrap();
+    let created = author.node(["create", film.to_str().unwrap(), "--public"]);
+    (stdout(&created).trim().to_owned(), bytes)
+}
+
+/// What each of these keeps of an author's, in bytes: as it says itself, and as the author has receipts for.
+fn kept<'a>(author: &Place, holders: impl Iterator<Item = &'a Place>) -> Vec<u64> {
+    let signed_for = json(&author.node(["ledger", "--json"]))["accounts"].clone();
+    let of = |holder: &Place| {
+        let kept = json(&holder.node(["ledger", "--json"]))["totals"]["here"]["bytes"].clone();
+        let id = json(&holder.node(["id", "--json"]))["author"].clone();
+        let account = signed_for.as_array().unwrap().iter().find(|account| account["author"] == id);
+        assert_eq!(account.unwrap()["ours"]["bytes"], kept, "{signed_for}");
+        kept.as_u64().unwrap()
+    };
+    holders.map(of).collect()
+}
+
+#[test]
+fn repairer_and_holders_go_on_after_each_kill_9() {
+    let author = Place::new();
+    let others: Vec<_> = (0..4).map(|_| (Place::new(), free_port())).collect();
+    let port = free_port();
+    let daemon = at_port(&author, port);
+    let mut daemons: Vec<_> = others.iter().map(|(other, port)| Some(at_port(other, *port))).collect();
+    others.iter().for_each(|(other, _)| introduce(&author, other));
+    let (id, bytes) = film(&author);
+    assert_eq!(author.node(["publish", &id]).status.code(), Some(0));
+    let all = || others.iter().map(|(other, _)| other);
+    let before = kept(&author, all());
+    assert!(before.iter().all(|bytes| *bytes > 0), "{before:?}");
+    for arguments in [["block", &id, "--reason=lost"].as_slice(), &["unblock", &id]] {
+        let lost = others[0].0.node(arguments);
+        assert_eq!(lost.status.code(), Some(0), "{}", stderr(&lost));
+    }
+    assert_eq!(author.node(["repair", &id, "--detach"]).status.code(), Some(0));
+    drop(daemon);
+    let mut number = 0;
+    let _author = killed_while_it_works(&author, port, || {
+        let (holder, port) = &others[number];
+        let killed = daemons[number].take().unwrap();
+        killed.signal(Signal::KILL);
+        killed.wait();
+        daemons[number] = Some(at_port(holder, *port));
+        number += 1;
+    });
+    assert_eq!(kept(&author, all()), before);
+    // Two are enough, and one of them is the one that had lost it.
+    daemons.truncate(2);
+    let reader = Place::new();
+    let _reader = Daemon::start(&reader);
+    assert_eq!(reader.node(["peers", "add", &address(&others[0].0)]).status.code(), Some(0));
+    let fetched = reader.node(["fetch", &id]);
+    assert_eq!(fetched.status.code(), Some(0), "{}", stderr(&fetched));
+    assert!(reader.node(["cat", &id, "film.mkv"]).stdout == bytes);
 }
 
 #[test]
@@ -197,15 +266,10 @@ fn publisher_and_fetcher_go_on_after_each_kill_9() {
     let daemon = at_port(&author, port);
     let _others: Vec<_> = others.iter().map(|other| at_port(other, free_port())).collect();
     others.iter().for_each(|other| introduce(&author, other));
-    let film = author.path().join("film.mkv");
-    let bytes: Vec<u8> =
-        (0..3_000_000_u32).flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
-    fs::write(&film, &bytes).unwrap();
-    let created = author.node(["create", film.to_str().unwrap(), "--public"]);
-    let id = stdout(&created).trim().to_owned();
+    let (id, bytes) = film(&author);
     assert_eq!(author.node(["publish", &id, "--detach"]).status.code(), Some(0));
     drop(daemon);
-    let _author = killed_while_it_works(&author, port);
+    let _author = killed_while_it_works(&author, port, || ());
     let explained = json(&author.node(["explain", &id, "--json"]));
     assert_eq!((&explained["guarantee"]["survives"], &explained["part"]), (&2.into(), &false.into()));
     // Each of the others has a half, and has not asked the rest yet.
@@ -218,7 +282,7 @@ fn publisher_and_fetcher_go_on_after_each_kill_9() {
     assert_eq!(reader.node(["peers", "add", &address(&others[0])]).status.code(), Some(0));
     assert_eq!(reader.node(["fetch", &id, "--detach"]).status.code(), Some(0));
     drop(daemon);
-    let _daemon = killed_while_it_works(&reader, free_port());
+    let _daemon = killed_while_it_works(&reader, free_port(), || ());
     let film = reader.node(["cat", &id, "film.mkv"]);
     assert!(film.stdout == bytes, "{}", stderr(&film));
 }
