@@ -130,6 +130,30 @@ async fn holders_that_look_all_at_once_mend_it_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_with_a_peer_that_is_removed_or_blocked_is_looked_at_at_once() {
+    for is_blocked in [false, true] {
+        // By itself it would not look within hours.
+        let (author, nodes) = network(5, RepairConfig::default(), RepairConfig::default()).await;
+        let (tessera, _) = published_by(&author, 1).await;
+        let (peers, gone) = (&author.system.peers, nodes[1].id());
+        let before = now_ms();
+        if is_blocked {
+            peers.block(Blocked::Node(gone), "gone".to_owned()).await.unwrap();
+        } else {
+            peers.remove(gone).await.unwrap();
+        }
+        until("it is looked at", async || watched(&author, &tessera).await.looked_at_ms >= Some(before))
+            .await;
+        let found = watched(&author, &tessera).await;
+        // Who is removed may come again and show what it keeps.
+        if is_blocked {
+            assert_eq!((found.margin, found.below_since_ms.is_some()), (Some(1), true));
+        }
+        assert_eq!(repairs(&author).await, [], "it may yet come back");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_is_away_for_less_than_the_grace_is_waited_for() {
     let patient = RepairConfig { grace: Duration::from_secs(3600), ..soon() };
     let (author, mut nodes) = network(5, patient, RepairConfig::default()).await;
