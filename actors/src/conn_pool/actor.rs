@@ -203,7 +203,7 @@ impl State {
         let Some(present) = self.links.insert(link.node, link.clone()) else { return self.measure() };
         if becomes == Some(Present::IsDead) {
             // What was all acknowledged before tells nobody that it is: whoever waits for its windows would go on to.
-            shut(&present, Close::Duplicate, REPLACED);
+            present.give_up(REPLACED);
         }
         self.leave(present);
     }

@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -71,7 +71,9 @@ pub(super) struct Link {
     bringing: Semaphore,
     outgoing: Mutex<Outgoing>,
     /// What the other side may send and not be read, as it was last told, in bytes.
-    window_bytes: AtomicU32,
+    incoming_bytes: Mutex<u32>,
+    /// Whether its other end has dialled anew, and knows it no longer.
+    is_dead: AtomicBool,
     /// How much more than at first may be parked on it, both directions together, in bytes.
     granted_bytes: AtomicU64,
     /// What was wrong with what came on it.
@@ -132,7 +134,8 @@ impl Link {
             answered: Arc::new(answered),
             bringing,
             outgoing: Mutex::default(),
-            window_bytes: AtomicU32::new(0),
+            incoming_bytes: Mutex::default(),
+            is_dead: AtomicBool::new(false),
             granted_bytes: AtomicU64::new(0),
             strikes,
         })
@@ -204,7 +207,20 @@ impl Link {
 
     /// What it was made with: so many bytes may come and not be read.
     pub(super) fn begins_with(&self, window_bytes: u32) {
-        self.window_bytes.store(window_bytes, Ordering::Relaxed);
+        *self.incoming_bytes.lock().unwrap_or_else(PoisonError::into_inner) = window_bytes;
+    }
+
+    /// Changes what may come and not be read.
+    fn incoming(&self, change: impl FnOnce(&mut u32)) {
+        let mut window_bytes = self.incoming_bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut window_bytes);
+        self.connection.set_receive_window((*window_bytes).into());
+    }
+
+    /// Closes it, for its other end has dialled anew. Whoever waits on it may ask again on the new one.
+    pub(super) fn give_up(&self, reason: &str) {
+        self.is_dead.store(true, Ordering::Release);
+        self.connection.close(Close::Duplicate.code(), reason.as_bytes());
     }
 
     /// Widens it by so many bytes in either direction, and lets as many streams be open as a node may have that the
@@ -212,8 +228,7 @@ impl Link {
     pub(super) fn widen(&self, first: u32, more: u32) {
         self.granted_bytes.store(2 * u64::from(more), Ordering::Relaxed);
         let window = first.saturating_add(more);
-        self.window_bytes.store(window, Ordering::Relaxed);
-        self.connection.set_receive_window(window.into());
+        self.incoming(|window_bytes| *window_bytes = window);
         self.outgoing(|outgoing| outgoing.window_bytes = Some(window));
         self.connection.set_max_concurrent_bi_streams(STREAMS_MAX.into());
     }
@@ -275,8 +290,12 @@ impl Lease {
     /// Sends something that has to be acknowledged, by a window that is a byte wider. Whoever has been started anew and does not know
     /// the connection any more says so then, and nobody waits for more of it.
     pub(crate) fn prod(&self) {
-        let before = self.0.window_bytes.fetch_add(1, Ordering::Relaxed);
-        self.0.connection.set_receive_window(before.saturating_add(1).into());
+        self.0.incoming(|window_bytes| *window_bytes = window_bytes.saturating_add(1));
+    }
+
+    /// Whether the other side has made a new connection instead of it.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.0.is_dead.load(Ordering::Acquire)
     }
 
     /// Packets that have come on it. More of them come for as long as the other side is there and is sent something.

@@ -104,11 +104,11 @@ impl PeerTrouble {
 impl From<ConnectionError> for PeerTrouble {
     fn from(error: ConnectionError) -> Self {
         let ConnectionError::ApplicationClosed(ApplicationClose { error_code, reason }) = &error else {
-            // The other side has been started anew, or the way to it is gone, or there is another way.
-            let (reason, is_passing) = match error {
-                ConnectionError::LocallyClosed => ("this node has closed it meanwhile".to_owned(), true),
-                ConnectionError::Reset | ConnectionError::TimedOut => (error.to_string(), true),
-                error => (error.to_string(), false),
+            // The other side has been started anew, or the way to it is gone.
+            let is_passing = matches!(error, ConnectionError::Reset | ConnectionError::TimedOut);
+            let reason = match error {
+                ConnectionError::LocallyClosed => "this node has closed it meanwhile".to_owned(),
+                error => error.to_string(),
             };
             return Self::Lost { reason, is_passing };
         };

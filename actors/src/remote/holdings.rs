@@ -1,6 +1,6 @@
 //! What other nodes hold: giving it to them, getting it, having it attested, proven and dropped.
 
-use std::ops::Range;
+use std::{ops::Range, pin::pin};
 
 use bytes::Bytes;
 use proto::{
@@ -17,6 +17,7 @@ use proto::{
 use super::{
     MakeRequest, Question, Remote, Turn,
     ask::{ask, unexpected},
+    listening,
 };
 use crate::{
     conn_pool::{Lease, PeerTrouble},
@@ -72,8 +73,9 @@ impl Remote {
     /// Introduces this node once on each connection: what is to be kept elsewhere is charged to its author.
     pub(super) async fn introduced(&self, lease: &Lease) -> Result<(), PeerTrouble> {
         let greet = async {
-            let (answer, _) =
-                ask(lease, &self.peers.greeting(false, None), Bytes::new(), &(), &self.metrics).await?;
+            let greeting = self.peers.greeting(false, None);
+            let asked = ask(lease, &greeting, Bytes::new(), &(), &self.metrics);
+            let (answer, _) = listening(lease, &(), pin!(asked)).await?;
             self.greeted(lease, answer).map(drop)
         };
         lease.introduce(greet).await

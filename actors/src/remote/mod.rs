@@ -9,7 +9,12 @@ mod compare;
 mod holdings;
 mod proofs;
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -58,11 +63,16 @@ impl Remote {
 
     /// Asks, and once more on another connection when the first was closed meanwhile.
     async fn ask(&self, node: NodeId, question: Question<'_>) -> Result<Told, ActorError> {
-        let mut outcome = self.try_ask(self.pool.lease(node).await?, &question).await;
-        if outcome.as_ref().is_err_and(PeerTrouble::is_passing) {
+        let lease = self.pool.lease(node).await?;
+        // What is asked lies deep within many others: on the heap none of them carries it along on the stack.
+        let mut outcome = Box::pin(self.try_ask(lease.clone(), &question)).await;
+        let is_lost = matches!(outcome, Err(PeerTrouble::Lost { .. }));
+        let has_dialled_anew = is_lost && lease.is_dead();
+        drop(lease);
+        if has_dialled_anew || outcome.as_ref().is_err_and(PeerTrouble::is_passing) {
             // Else whoever waits for a place on the new connection has what those that have one wait for.
             question.turn.give_back();
-            outcome = self.try_ask(self.pool.lease_anew(node).await?, &question).await;
+            outcome = Box::pin(self.try_ask(self.pool.lease_anew(node).await?, &question)).await;
         }
         self.judged(node, outcome)
     }
@@ -88,11 +98,7 @@ impl Remote {
         // Whoever asks locally waits for its turn.
         let _ = self.throttles.upload.pass(question.bulk.len(), Duration::MAX).await;
         let asked = ask::ask(lease, &request, question.bulk.clone(), question.turn, &self.metrics);
-        let (answer, bytes) = tokio::select! {
-            biased;
-            asked = asked => asked?,
-            never = listen(lease, question.turn) => match never {},
-        };
+        let (answer, bytes) = listening(lease, question.turn, pin!(asked)).await?;
         drop(places);
         let _ = self.throttles.download.pass(bytes.len(), Duration::MAX).await;
         Ok((answer, bytes))
@@ -160,6 +166,19 @@ impl Turn for () {
     }
 
     fn give_back(&self) {}
+}
+
+/// What comes of something that is asked, while it is listened whether anybody is there.
+async fn listening<T>(
+    lease: &Lease,
+    turn: &dyn Turn,
+    asked: Pin<&mut (impl Future<Output = T> + Send)>,
+) -> T {
+    tokio::select! {
+        biased;
+        asked = asked => asked,
+        never = listen(lease, turn) => match never {},
+    }
 }
 
 /// Listens whether the other node is there. One that is silent, and may be gone, keeps others from their turn no longer than this. A

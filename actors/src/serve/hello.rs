@@ -60,8 +60,11 @@ impl Server {
             None => None,
         };
         let (allowance_bytes, bound) = match author {
-            Some(author) => self.allowance_left(author).await.map_err(|error| refusal(&error))?,
-            None => (0, Bound::Allowance),
+            Some(author) => {
+                let (bytes, bound) = self.allowance_left(author).await.map_err(|error| refusal(&error))?;
+                (bytes, Some(bound))
+            }
+            None => (0, None),
         };
         let answer = Answer::Hello {
             software: software(),
@@ -70,7 +73,7 @@ impl Server {
             dial_back,
             credential: self.peers.credential(),
             allowance_bytes,
-            bound: Some(bound),
+            bound,
         };
         Ok((answer, Bytes::new()))
     }

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use config::{Accept, Hold, NetworkConfig};
 use futures::future::join_all;
 use proto::{AccountId, Checksum, Fragment, manifest::Visibility, record::DocumentKind, wire::RefusalKind};
-
 use quinn::TransportConfig;
 use tokio::{
     runtime::Runtime,

@@ -13,8 +13,7 @@ use crate::{
     exit::Exit,
     failure::Failure,
     human,
-    network::Bound,
-    network::name,
+    network::{Bound, name},
     problem::Kind,
     table::{Align, Table},
 };

@@ -79,7 +79,7 @@ async fn publisher_that_is_killed_brings_nothing_again_that_it_has_a_receipt_for
         let receipt = receipt.sign(&asked.liar).unwrap().bytes().clone();
         Some((Answer::Have { receipt }.frame(), Bytes::new()))
     };
-    stand_in(&holder, Pace { answer: Duration::from_millis(50), ..Pace::default() }, Arc::new(holds)).await;
+    stand_in(&holder, Pace { answer: Duration::from_millis(150), ..Pace::default() }, Arc::new(holds)).await;
     let job = author.system.replication.publish(tessera.id()).await.unwrap();
     for _ in 0..3 {
         let count = async |author: &Node| receipts(author, from_ref(&holder), &tessera).await;
@@ -88,7 +88,7 @@ async fn publisher_that_is_killed_brings_nothing_again_that_it_has_a_receipt_for
         let records = author.system.storage.records();
         let have = records.receipts(holder.id(), tessera.id(), (0, 0), 10_000).await.unwrap();
         let so_far = brought.lock().unwrap().len();
-        author.kill_and_start().await;
+        author.kill_and_start_slow(UPLOAD).await;
         assert_eq!(kept_job(&author, job.id).await.state, JobState::Pending, "it was killed under way");
         until("another receipt", async || count(&author).await > have.len()).await;
         let since = brought.lock().unwrap()[so_far..].to_vec();
