@@ -189,6 +189,18 @@ impl State {
         }
     }
 
+    /// Has one that was to leave take the place of the one that is gone.
+    fn follow(&mut self, node: NodeId) {
+        let goes_on = |link: &Arc<Link>| link.node == node && link.connection.close_reason().is_none();
+        if self.is_finishing || self.links.contains_key(&node) {
+            return;
+        }
+        if let Some(at) = self.leaving.iter().position(goes_on) {
+            let link = self.leaving.swap_remove(at);
+            self.links.insert(node, link);
+        }
+    }
+
     /// Takes a connection into the pool, unless the one that is there stays.
     fn admit(&mut self, link: &Arc<Link>) {
         link.begins_with(self.with.port.window_bytes());
@@ -198,12 +210,15 @@ impl State {
             self.links.get(&link.node).filter(|present| present.connection.close_reason().is_none());
         let becomes = present.map(|present| reap::present(link.node, present.origin, link.origin));
         if becomes == Some(Present::Stays) {
+            // Else it was started anew, a moment after it had been dialled: then it says so, and the new one takes its place.
+            present.into_iter().for_each(|present| present.prod());
             return self.leave(link.clone());
         }
         let Some(present) = self.links.insert(link.node, link.clone()) else { return self.measure() };
-        if becomes == Some(Present::IsDead) {
+        match becomes {
             // What was all acknowledged before tells nobody that it is: whoever waits for its windows would go on to.
-            present.give_up(REPLACED);
+            Some(Present::IsDead) => present.give_up(REPLACED),
+            _ => present.prod(),
         }
         self.leave(present);
     }
@@ -253,6 +268,7 @@ impl State {
     fn closed(&mut self, link: &Arc<Link>, trouble: &PeerTrouble) {
         let node = link.node;
         self.remove(link);
+        self.follow(node);
         self.window_bytes_left += link.granted_bytes();
         let told = link.connection.close_reason().as_ref().and_then(Close::told);
         // A stranger that has come by itself is not dialled, and need not be remembered.

@@ -217,6 +217,12 @@ impl Link {
         self.connection.set_receive_window((*window_bytes).into());
     }
 
+    /// Sends something that has to be acknowledged, by a window that is a byte wider. Whoever has been started anew and does not know
+    /// the connection any more says so then, and nobody waits for more of it.
+    pub(super) fn prod(&self) {
+        self.incoming(|window_bytes| *window_bytes = window_bytes.saturating_add(1));
+    }
+
     /// Closes it, for its other end has dialled anew. Whoever waits on it may ask again on the new one.
     pub(super) fn give_up(&self, reason: &str) {
         self.is_dead.store(true, Ordering::Release);
@@ -287,10 +293,9 @@ impl Lease {
         self.0.address()
     }
 
-    /// Sends something that has to be acknowledged, by a window that is a byte wider. Whoever has been started anew and does not know
-    /// the connection any more says so then, and nobody waits for more of it.
+    /// See [`Link::prod`].
     pub(crate) fn prod(&self) {
-        self.0.incoming(|window_bytes| *window_bytes = window_bytes.saturating_add(1));
+        self.0.prod();
     }
 
     /// Whether the other side has made a new connection instead of it.

@@ -62,8 +62,7 @@ impl State {
         if self.is_finishing {
             return drop(reply.send(Err(restarting())));
         }
-        let link = self.links.get(&node).filter(|link| link.connection.close_reason().is_none());
-        if let Some(lease) = link.and_then(Lease::take) {
+        if let Some(lease) = self.present(&node) {
             self.with.metrics.hit();
             let _ = reply.send(Ok(lease));
             return;
@@ -76,6 +75,12 @@ impl State {
         } else {
             self.begin(node, vec![(slot, reply)], false);
         }
+    }
+
+    /// The use of the connection to a node, if there is one that goes on.
+    fn present(&self, node: &NodeId) -> Option<Lease> {
+        let link = self.links.get(node).filter(|link| link.connection.close_reason().is_none());
+        link.and_then(Lease::take)
     }
 
     /// Whether a node may be dialled now; makes room for it.
@@ -113,6 +118,10 @@ impl State {
 
     /// Dials a node at the next of its addresses, or gives up for the reason that the last one gave.
     fn dial_next(&mut self, node: NodeId, trouble: PeerTrouble) {
+        // It has come by itself meanwhile. Whoever is dialled all the same takes what it has for dead.
+        if let Some(lease) = self.present(&node) {
+            return self.answer_all(node, &lease);
+        }
         let Some(dialling) = self.dials.get_mut(&node) else { return };
         let Some(address) = dialling.addresses.pop() else { return self.give_up(node, trouble) };
         dialling.tried.push(address.clone());
@@ -208,6 +217,14 @@ impl State {
         let link = self.links.get(&node).unwrap_or(link);
         for (_slot, reply) in waiting {
             let _ = reply.send(Ok(Lease::new(link)));
+        }
+    }
+
+    /// All who wait for a node that is dialled no more get this.
+    fn answer_all(&mut self, node: NodeId, lease: &Lease) {
+        let waiting = self.dials.remove(&node).map(|dialling| dialling.waiting).unwrap_or_default();
+        for (_slot, reply) in waiting {
+            let _ = reply.send(Ok(lease.clone()));
         }
     }
 

@@ -2,7 +2,10 @@
 
 use std::{collections::HashSet, net::UdpSocket};
 
-use super::*;
+use quinn::TransportConfig;
+use tokio::runtime::Runtime;
+
+use super::{super::raw::Raw, *};
 
 #[tokio::test]
 async fn many_who_wait_for_a_node_share_one_dial() {
@@ -132,6 +135,71 @@ async fn node_that_dials_again_has_nobody_wait_on_its_old_connection() {
     assert!(ended.is_err() && lease.is_dead(), "{ended:?}");
     say(&a.pool.lease_anew(b.id).await.unwrap()).await.unwrap();
     assert!(a.connections().await.iter().all(|connection| connection.is_inbound));
+}
+
+#[tokio::test]
+async fn node_that_is_started_anew_right_after_it_was_dialled_is_there_at_once() {
+    let (a, address) = (Node::start(1).await, SocketAddr::from(([127, 0, 0, 1], 0)));
+    // When both have dialled at once that of `a` stays.
+    let key = (2..).map(|seed| NodeKey::from_seed([seed; 32])).find(|key| key.id() > a.id).unwrap();
+    let elsewhere = Runtime::new().unwrap();
+    let entered = elsewhere.enter();
+    let before = Raw::bind(&key, address, TransportConfig::default()).unwrap();
+    drop(entered);
+    let address = before.address().unwrap();
+    a.knows_at(key.id(), &[&address.to_string()]);
+    let accepted = elsewhere.spawn(async move { (before.accept().await, before) });
+    let lease = a.pool.lease(key.id()).await.unwrap();
+    // As at a power cut, when all was acknowledged: nothing is said any more, and nobody misses anything.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let accepted = accepted.await.unwrap();
+    tokio::task::spawn_blocking(move || drop(elsewhere)).await.unwrap();
+    drop(accepted);
+    let anew = until_bound(&key, address).await;
+    let _connection = anew.dial(a.id, a.pool.address()).await.unwrap();
+    let comes = until("its new connection", async || {
+        let connections = a.connections().await;
+        matches!(&connections[..], [one] if one.is_inbound)
+    });
+    // Long before the old one ends by itself.
+    tokio::time::timeout(Duration::from_secs(10), comes).await.unwrap();
+    assert_ne!(a.pool.lease(key.id()).await.unwrap().binding(), lease.binding());
+}
+
+/// Where another has just been, as soon as that has ended.
+async fn until_bound(key: &NodeKey, address: SocketAddr) -> Raw {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        match Raw::bind(key, address, TransportConfig::default()) {
+            Ok(raw) => break raw,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn node_that_comes_while_it_is_dialled_is_dialled_no_more() {
+    let (a, b) = (Node::start(1).await, Node::start(2).await);
+    let silent = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+    let [first, second] = silent.each_ref().map(|socket| socket.local_addr().unwrap().to_string());
+    a.knows_at(b.id, &[&first, &second]);
+    b.knows(&[&a]);
+    let comes = async {
+        until("its being dialled", async || !a.pool.status().await.unwrap().dialling.is_empty()).await;
+        b.pool.lease(a.id).await.unwrap()
+    };
+    let (lease, _) = tokio::join!(a.pool.lease(b.id), comes);
+    say(&lease.unwrap()).await.unwrap();
+    until("the end of the dial", async || a.pool.status().await.unwrap().dialling.is_empty()).await;
+    silent[1].set_nonblocking(true).unwrap();
+    assert!(
+        silent[1].recv(&mut [0; 2048]).is_err(),
+        "whoever is dialled takes the connection that is there for dead"
+    );
+    assert!(silent[0].recv(&mut [0; 2048]).is_ok());
+    // It is not taken for one that cannot be reached, either.
+    assert!(a.pool.status().await.unwrap().waiting.is_empty());
 }
 
 #[tokio::test]
