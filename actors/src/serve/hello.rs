@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use config::{Hold, HostPort};
 use proto::{
-    AccountId,
+    AccountId, AuthorId,
     credential::SignedCredential,
     wire::{Answer, Bound, RefusalKind},
 };
@@ -60,10 +60,7 @@ impl Server {
             None => None,
         };
         let (allowance_bytes, bound) = match author {
-            Some(author) => {
-                let (bytes, bound) = self.allowance_left(author).await.map_err(|error| refusal(&error))?;
-                (bytes, Some(bound))
-            }
+            Some(author) => self.allowance_left(author).await.map_err(|error| refusal(&error))?,
             None => (0, None),
         };
         let answer = Answer::Hello {
@@ -78,16 +75,17 @@ impl Server {
         Ok((answer, Bytes::new()))
     }
 
-    /// How much more is kept for an author, in bytes, and why it is no more.
-    async fn allowance_left(&self, author: proto::AuthorId) -> Result<(u64, Bound), ActorError> {
+    /// How much more is kept for an author, in bytes, and why it is no more. Strangers are told only what this node keeps for them.
+    async fn allowance_left(&self, author: AuthorId) -> Result<(u64, Option<Bound>), ActorError> {
+        let (allowance, is_strange) = self.allowance(author).await?;
+        let told = |bound| (!is_strange).then_some(bound);
         if self.config.hold == Hold::None {
-            return Ok((0, Bound::KeepsNothing));
+            return Ok((0, told(Bound::KeepsNothing)));
         }
         if self.peers.book().leaving_since_ms.is_some() {
-            return Ok((0, Bound::Leaving));
+            return Ok((0, told(Bound::Leaving)));
         }
-        let (allowance, is_strange) = self.allowance(author).await?;
-        let Some(allowance) = allowance else { return Ok((0, Bound::Allowance)) };
+        let Some(allowance) = allowance else { return Ok((0, told(Bound::Allowance))) };
         let used = self.storage.records().account(AccountId::from(author)).await?.charged();
         // No more than there is room for, whatever was promised. That is not looked up for strangers, who can ask for ever.
         let room = match is_strange {
@@ -96,8 +94,8 @@ impl Server {
         };
         let allowed = allowance.saturating_sub(used);
         Ok(match room.filter(|room| *room < allowed) {
-            Some(room) => (room, Bound::Room),
-            None => (allowed, Bound::Allowance),
+            Some(room) => (room, told(Bound::Room)),
+            None => (allowed, told(Bound::Allowance)),
         })
     }
 
