@@ -9,27 +9,27 @@ use proto::{
 };
 use quinn::{RecvStream, SendStream, VarInt};
 
-use super::Turn;
+use super::leaving::Leaving;
 use crate::{
     conn_pool::{Lease, PeerTrouble},
     frames::{self, ANSWER_DEADLINE, Frame, FrameError},
     metrics::RequestMetrics,
 };
 
-/// Asks, and returns the answer with the bytes that follow it. The turn is told when all of the request is on its way. What is not
+/// Asks, and returns the answer with the bytes that follow it. It is told what of the request is on its way. What is not
 /// answered takes no time that would say anything.
 pub(super) async fn ask(
     lease: &Lease,
     request: &Request,
     bulk: Bytes,
-    turn: &dyn Turn,
+    leaving: &Leaving<'_>,
     metrics: &RequestMetrics,
 ) -> Result<(Answer, Bytes), PeerTrouble> {
     let begun = Instant::now();
     let (mut send, mut receive) = lease.open().await?;
     let question = request.frame();
     metrics.sent(question.len() + bulk.len());
-    let frame = talk(&mut send, &mut receive, question, bulk, turn).await.map_err(trouble)?;
+    let frame = talk(&mut send, &mut receive, question, bulk, leaving).await.map_err(trouble)?;
     metrics.received(FRAME_HEAD_BYTES + frame.body.len());
     let answer = frames::answer(&frame).map_err(trouble)?;
     // Before what follows it is read: a document of 16 MiB is no answer to an empty question.
@@ -66,7 +66,7 @@ async fn talk(
     receive: &mut RecvStream,
     question: Vec<u8>,
     bulk: Bytes,
-    turn: &dyn Turn,
+    leaving: &Leaving<'_>,
 ) -> Result<Frame, FrameError> {
     let has_bulk = !bulk.is_empty();
     // A slow line has its time to send, and the other side then has its time to answer.
@@ -78,14 +78,14 @@ async fn talk(
     tokio::pin!(answer);
     let early = tokio::select! {
         biased;
-        told = tell(send, question, bulk) => match told {
+        told = tell(send, question, bulk, leaving) => match told {
             // Whoever stops reading says why.
             Ok(()) | Err(FrameError::Ended) => None,
             Err(error) => return Err(error),
         },
         early = &mut answer => Some(early),
     };
-    turn.give_back();
+    leaving.is_over();
     match early {
         None => {
             let answer = answer.await?;
@@ -107,10 +107,16 @@ async fn talk(
     }
 }
 
-async fn tell(send: &mut SendStream, question: Vec<u8>, bulk: Bytes) -> Result<(), FrameError> {
+async fn tell(
+    send: &mut SendStream,
+    question: Vec<u8>,
+    bulk: Bytes,
+    leaving: &Leaving<'_>,
+) -> Result<(), FrameError> {
+    leaving.moved(question.len());
     frames::write(send, question, Bytes::new()).await?;
     if !bulk.is_empty() {
-        frames::write_bulk(send, bulk, |_| ()).await?;
+        frames::write_bulk(send, bulk, |bytes| leaving.moved(bytes)).await?;
     }
     // A stream that was stopped has ended as well.
     let _ = send.finish();

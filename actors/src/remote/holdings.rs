@@ -17,7 +17,7 @@ use proto::{
 use super::{
     MakeRequest, Question, Remote, Turn,
     ask::{ask, unexpected},
-    listening,
+    leaving::Leaving,
 };
 use crate::{
     conn_pool::{Lease, PeerTrouble},
@@ -74,8 +74,9 @@ impl Remote {
     pub(super) async fn introduced(&self, lease: &Lease) -> Result<(), PeerTrouble> {
         let greet = async {
             let greeting = self.peers.greeting(false, None);
-            let asked = ask(lease, &greeting, Bytes::new(), &(), &self.metrics);
-            let (answer, _) = listening(lease, &(), pin!(asked)).await?;
+            let leaving = Leaving::new(&());
+            let asked = ask(lease, &greeting, Bytes::new(), &leaving, &self.metrics);
+            let (answer, _) = leaving.watch(lease, pin!(asked)).await?;
             self.greeted(lease, answer).map(drop)
         };
         lease.introduce(greet).await

@@ -7,22 +7,18 @@
 mod ask;
 mod compare;
 mod holdings;
+mod leaving;
 mod proofs;
 
-use std::{
-    convert::Infallible,
-    pin::{Pin, pin},
-    sync::Arc,
-    time::Duration,
-};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use leaving::Leaving;
 use proto::{
     NodeId,
     wire::{Answer, RefusalKind, Request},
 };
-use tokio::time::sleep;
 
 use crate::{
     conn_pool::{Close, ConnPoolHandle, Lease, PeerTrouble},
@@ -97,8 +93,9 @@ impl Remote {
         question.turn.take().await;
         // Whoever asks locally waits for its turn.
         let _ = self.throttles.upload.pass(question.bulk.len(), Duration::MAX).await;
-        let asked = ask::ask(lease, &request, question.bulk.clone(), question.turn, &self.metrics);
-        let (answer, bytes) = listening(lease, question.turn, pin!(asked)).await?;
+        let leaving = Leaving::new(question.turn);
+        let asked = ask::ask(lease, &request, question.bulk.clone(), &leaving, &self.metrics);
+        let (answer, bytes) = leaving.watch(lease, pin!(asked)).await?;
         drop(places);
         let _ = self.throttles.download.pass(bytes.len(), Duration::MAX).await;
         Ok((answer, bytes))
@@ -167,37 +164,6 @@ impl Turn for () {
 
     fn give_back(&self) {}
 }
-
-/// What comes of something that is asked, while it is listened whether anybody is there.
-async fn listening<T>(
-    lease: &Lease,
-    turn: &dyn Turn,
-    asked: Pin<&mut (impl Future<Output = T> + Send)>,
-) -> T {
-    tokio::select! {
-        biased;
-        asked = asked => asked,
-        never = listen(lease, turn) => match never {},
-    }
-}
-
-/// Listens whether the other node is there. One that is silent, and may be gone, keeps others from their turn no longer than this. A
-/// slow line is heard all the time: what is sent is acknowledged.
-async fn listen(lease: &Lease, turn: &dyn Turn) -> Infallible {
-    let mut before = None;
-    loop {
-        sleep(SILENT).await;
-        let heard = Some(lease.heard());
-        if heard == before {
-            turn.give_back();
-            lease.prod();
-        }
-        before = heard;
-    }
-}
-
-/// When nothing has come from a node for so long it is silent.
-const SILENT: Duration = Duration::from_secs(2);
 
 /// Makes a request anew for each connection: some are signed for it.
 type MakeRequest<'a> = dyn Fn(&Lease) -> Result<Request, PeerTrouble> + Send + Sync + 'a;

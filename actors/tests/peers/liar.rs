@@ -31,8 +31,10 @@ pub(crate) struct Pace {
     pub(crate) byte: Duration,
     /// Those of documents come at once all the same.
     pub(crate) has_documents_ready: bool,
-    /// Bytes that it takes before it reads them, on all streams together; as many as usual where that is nothing.
+    /// Bytes that it takes before it reads them, on each stream; as many as usual where that is nothing.
     pub(crate) window_bytes: Option<u32>,
+    /// After so long it says something that has to be acknowledged, again and again, and never where that is nothing.
+    pub(crate) murmur: Duration,
 }
 
 /// In the place of a node, which ends, at its address.
@@ -41,7 +43,7 @@ pub(crate) async fn stand_in(node: &Node, pace: Pace, lie: Arc<Lie>) {
     let transport = || {
         let mut transport = TransportConfig::default();
         if let Some(bytes) = pace.window_bytes {
-            transport.receive_window(bytes.into());
+            transport.receive_window(PARKED_BYTES.into()).stream_receive_window(bytes.into());
         }
         transport
     };
@@ -63,6 +65,9 @@ pub(crate) async fn bind(key: &NodeKey, address: SocketAddr, transport: impl Fn(
 pub(crate) async fn serve(raw: Raw, liar: NodeKey, pace: Pace, lie: Arc<Lie>) {
     while let Some((node, connection)) = raw.accept().await {
         let asked = Asked { liar: liar.clone(), node, binding: binding(&connection).unwrap() };
+        if !pace.murmur.is_zero() {
+            tokio::spawn(murmur(connection.clone(), pace.murmur));
+        }
         tokio::spawn(answer(connection, Arc::new(asked), pace, lie.clone()));
     }
 }
@@ -101,6 +106,16 @@ async fn answer(connection: Connection, asked: Arc<Asked>, pace: Pace, lie: Arc<
         });
     }
 }
+
+async fn murmur(connection: Connection, pause: Duration) {
+    for more in 1.. {
+        tokio::time::sleep(pause).await;
+        connection.set_receive_window((PARKED_BYTES + more).into());
+    }
+}
+
+/// What it takes on all streams together before it reads it.
+const PARKED_BYTES: u32 = 64 << 20;
 
 async fn say(send: &mut SendStream, bulk: &Bytes, pause: Duration) -> Result<(), quinn::WriteError> {
     if pause.is_zero() {

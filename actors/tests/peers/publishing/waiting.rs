@@ -119,12 +119,26 @@ async fn holder_that_is_slow_keeps_nobody_else_from_being_given_theirs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn holder_that_takes_nothing_keeps_nobody_else_from_being_given_theirs() {
+    // Whether anything else is heard of it, or not.
+    for murmur in [Duration::ZERO, Duration::from_millis(500)] {
+        given_beside_one_that_takes_nothing(20, murmur, Duration::from_secs(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn holder_that_takes_nothing_keeps_no_more_waiting_than_until_it_is_given_up() {
+    // More than there is memory for what is on its way.
+    given_beside_one_that_takes_nothing(64, Duration::from_millis(500), Duration::from_secs(60)).await;
+}
+
+/// A tessera of so many MiB is with another within this time.
+async fn given_beside_one_that_takes_nothing(mebibytes: usize, murmur: Duration, within: Duration) {
     let (author, quick, stalled) = (Node::start(1).await, Node::start(2).await, Node::start(3).await);
     introduce(&author, &quick).await;
     introduce(&author, &stalled).await;
-    let tessera = Tessera::new(&author.author, 1, 20 << 20);
+    let tessera = Tessera::new(&author.author, 1, mebibytes << 20);
     tessera.keep(&author).await;
-    let pace = Pace { window_bytes: Some(64 << 10), ..Pace::default() };
+    let pace = Pace { window_bytes: Some(64 << 10), murmur, ..Pace::default() };
     at_a_pace(&stalled, pace, |request, _| match request {
         Request::PutFragment { .. } => None,
         _ => Some((Answer::Done.frame(), Bytes::new())),
@@ -132,8 +146,8 @@ async fn holder_that_takes_nothing_keeps_nobody_else_from_being_given_theirs() {
     .await;
     author.system.replication.publish(tessera.id()).await.unwrap();
     // One that is written nowhere is waited for much longer, and those for this holder are more than are on their way at once.
-    let given = timeout(Duration::from_secs(30), async {
-        while fragments(&quick, tessera.id()).await < 20 {
+    let given = timeout(within, async {
+        while fragments(&quick, tessera.id()).await < mebibytes {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     });
