@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use actors::FragmentStore;
+use actors::{FragmentStore, conn_pool::PeerTrouble, storage::Blocked};
 use bytes::Bytes;
 use config::{Accept, Hold, NetworkConfig};
 use futures::future::join_all;
@@ -15,8 +15,8 @@ use tokio::{
 };
 
 use crate::{
-    liar::{Asked, Pace, bind, serve},
-    support::{Node, SlowDisk, Tessera, pair, refusal, until},
+    liar::{Asked, Pace, bind, serve, stand_in},
+    support::{Node, SlowDisk, Tessera, pair, refusal, trouble, until},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,6 +119,27 @@ async fn what_was_taken_and_not_answered_at_a_crash_is_asked_again_soon() {
     assert_eq!(refusal(given.unwrap()), RefusalKind::NeedManifest, "it was asked, and answers");
 }
 
+/// Asking again is for what the other side has lost. What this node has cut off itself its callers begin anew, or not at all.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_under_way_when_the_pool_falls_is_asked_once() {
+    let (a, b) = pair().await;
+    let tessera = Tessera::new(&a.author, 1, 5_000);
+    let (taken, mut seen) = mpsc::unbounded_channel();
+    let lie = move |_: &Asked, _| {
+        taken.send(()).unwrap();
+        None
+    };
+    stand_in(&b, Pace::default(), Arc::new(lie)).await;
+    let falls = async {
+        seen.recv().await.unwrap();
+        a.system.pool.panic();
+    };
+    let (given, ()) = tokio::join!(timeout(Duration::from_secs(10), tessera.give(&a, b.id(), 0)), falls);
+    let told = trouble(given.unwrap());
+    assert!(matches!(&told, PeerTrouble::Lost { is_passing: false, .. }), "{told}");
+    assert!(seen.try_recv().is_err());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn receipt_says_who_keeps_what_for_whom() {
     let (a, b) = pair().await;
@@ -185,7 +206,7 @@ async fn small_tessera_is_introduced_in_one() {
     assert_eq!(refusal(one.give(&a, b.id(), 0).await), RefusalKind::NeedManifest);
     introduce(&of(&one)).await.unwrap();
     assert!(!one.give(&a, b.id(), 0).await.unwrap().was_there);
-    b.system.peers.block(actors::storage::Blocked::Tessera(one.id()), "never".to_owned()).await.unwrap();
+    b.system.peers.block(Blocked::Tessera(one.id()), "never".to_owned()).await.unwrap();
     assert_eq!(refusal(introduce(&of(&one)).await), RefusalKind::Blocked);
 }
 
@@ -413,9 +434,9 @@ async fn tessera_that_is_blocked_is_neither_taken_nor_given_and_the_reason_is_to
     let (a, b) = pair().await;
     let tessera = Tessera::new(&a.author, 1, 5_000);
     tessera.give_all(&a, b.id()).await;
-    let blocked = actors::storage::Blocked::Tessera(tessera.id());
+    let blocked = Blocked::Tessera(tessera.id());
     b.system.peers.block(blocked, "a court said so".to_owned()).await.unwrap();
-    let told = crate::support::trouble(tessera.introduce(&a, b.id()).await).to_string();
+    let told = trouble(tessera.introduce(&a, b.id()).await).to_string();
     assert!(told.contains("a court said so"), "{told}");
     let checksum = tessera.fragments[0].checksum();
     let asked = a.system.remote.fragment(b.id(), tessera.fragment(0), checksum).await;
@@ -438,7 +459,7 @@ async fn what_is_blocked_is_dropped_at_the_next_start_if_it_was_not_before() {
     let id = own.fragment(0);
     b.system.storage.put(AccountId::LOCAL, id, own.fragments[0].clone()).await.unwrap();
     for tessera in [&blocked, &own] {
-        let what = actors::storage::Blocked::Tessera(tessera.id());
+        let what = Blocked::Tessera(tessera.id());
         b.system.peers.block(what, "a court said so".to_owned()).await.unwrap();
     }
     b.kill_and_start().await;
