@@ -399,7 +399,9 @@ async fn holder_that_says_that_it_keeps_all_is_not_believed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn holder_that_never_has_time_to_show_what_it_claims_is_doubted() {
-    let (author, nodes) = network(5, RepairConfig::default(), soon()).await;
+    // It is not to be replaced while the liar takes its place.
+    let patient = RepairConfig { grace: RepairConfig::default().grace, ..soon() };
+    let (author, nodes) = network(5, RepairConfig::default(), patient).await;
     let (tessera, layout) = published_by(&author, 1).await;
     let kind = DocumentKind::LayoutPage;
     let page = layout.layout().pages().first().copied();
