@@ -1,10 +1,9 @@
-//! The clock on the wall is set by years while the node runs: nothing but the wall clock, as `libfaketime` gives it.
+//! The clock on the wall is set by years while the node runs: nothing but the wall clock.
 
 use std::{
     fs::{self, File},
     os::unix::fs::FileExt,
-    path::{Path, PathBuf},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
@@ -15,39 +14,30 @@ use tests::{
     node::{Setting, TestNode},
 };
 
-/// A node, and the file that says by how much its clock is wrong.
+use crate::wall::{WallClock, YEAR_HOURS, true_secs};
+
+/// A node, and the clock that it goes by.
 struct Clocked {
     node: TestNode,
-    _folder: tempfile::TempDir,
-    offset: PathBuf,
+    clock: WallClock,
 }
 
 impl Clocked {
     fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let offset = folder.path().join("offset");
-        set(&offset, 0);
-        let environment = vec![
-            ("LD_PRELOAD", libfaketime().into()),
-            ("FAKETIME_TIMESTAMP_FILE", offset.clone().into()),
-            ("FAKETIME_NO_CACHE", "1".into()),
-            // Time goes on as before; only what it is called changes.
-            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".into()),
-            ("NO_FAKE_STAT", "1".into()),
-            (METRICS, "127.0.0.1:0".into()),
-        ];
+        let clock = WallClock::new(0);
+        let mut environment = clock.environment();
+        environment.push((METRICS, "127.0.0.1:0".into()));
         let node = TestNode::start_with(Setting { environment, ..Setting::default() });
-        Self { node, _folder: folder, offset }
+        Self { node, clock }
     }
 
-    /// In order: a process that is killed leaves what libfaketime shares in memory, under its process id.
     fn end(mut self) {
         assert!(self.node.stop().success(), "{}", self.node.log());
     }
 
     /// Sets its clock to so many hours from the true time, and has verifying notice at once.
     fn set(&self, hours: i64) {
-        set(&self.offset, hours);
+        self.clock.set(hours);
         self.look();
     }
 
@@ -152,7 +142,7 @@ fn clock_set_by_years_makes_nothing_absurd_and_verifies_everything_once() {
     let mut clocked = Clocked::start();
     clocked.node.keep("film", &film(), &[]);
     clocked.damage_something();
-    let years = 10 * 365 * 24;
+    let years = 10 * YEAR_HOURS;
     let since_1970 = true_secs() / 3600;
     let (mut verified, mut before) = (clocked.settled(), 0_i64);
     // By the hour: summer time, a server that corrects. By years: a battery that is empty, a typing error.
@@ -169,7 +159,7 @@ fn clock_set_by_years_makes_nothing_absurd_and_verifies_everything_once() {
     }
     // A machine without a clock of its own starts in another year each time.
     for hours in [years, -since_1970, 0] {
-        set(&clocked.offset, hours);
+        clocked.clock.set(hours);
         clocked.node.restart_with(&[]);
         let jump = (hours - before).unsigned_abs();
         clocked.says_nothing_absurd(jump);
@@ -187,7 +177,7 @@ fn clock_set_again_and_again_makes_verifying_no_faster_than_it_may_be() {
     clocked.node.keep("film", &film(), &[]);
     clocked.node.restart_with(&[("TESSERAS_INTEGRITY__SCRUB_RATE", "64 KiB/s".into())]);
     let began = Instant::now();
-    let years = 10 * 365 * 24;
+    let years = 10 * YEAR_HOURS;
     for round in 1..=scaled(30, 300) {
         clocked.set(if round % 2 == 0 { -years } else { years * (1 + round % 3) });
         clocked.until(|scrub| matches!(scrub["mode"].as_str(), Some("resting" | "idle")));
@@ -198,16 +188,6 @@ fn clock_set_again_and_again_makes_verifying_no_faster_than_it_may_be() {
     println!("{verified} of at most {most} bytes verified");
     assert!((1 << 20..=most).contains(&verified), "{verified} bytes, at most {most}");
     clocked.end();
-}
-
-fn true_secs() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs().cast_signed()
-}
-
-fn set(offset: &Path, hours: i64) {
-    let next = offset.with_extension("next");
-    fs::write(&next, format!("{hours:+}h\n")).unwrap();
-    fs::rename(next, offset).unwrap();
 }
 
 /// Every number is from 0 up, and no age is above this.
@@ -224,13 +204,6 @@ fn check_numbers(value: &Value, age_ms_max: u64) {
         }
         _ => {}
     }
-}
-
-fn libfaketime() -> PathBuf {
-    let folders = fs::read_dir("/usr/lib").unwrap().map(|entry| entry.unwrap().path());
-    let mut found =
-        folders.map(|folder| folder.join("faketime/libfaketimeMT.so.1")).filter(|path| path.exists());
-    found.next().expect("libfaketime is there: tests/setup installs it")
 }
 
 /// Several pieces, and more than a burst at the lowest rate.

@@ -1,4 +1,5 @@
-//! What happens to a machine, and to the node on it, as a process: its clock is set, it is stopped and goes on.
+//! What happens to a machine, and to the node on it, as a process: its clock is set, it is stopped and goes on; and to several
+//! whose clocks are years apart.
 
 #![allow(
     clippy::indexing_slicing,
@@ -7,5 +8,7 @@
     reason = "helpers of tests fail and tell as tests do"
 )]
 
+mod apart;
 mod clock;
 mod stopped;
+mod wall;
