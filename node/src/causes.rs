@@ -111,7 +111,6 @@ fn proto(error: &ProtoError) -> Kind {
         ProtoError::TooLong { .. } => Kind::TooLarge,
         ProtoError::Mismatch { .. } | ProtoError::BadSignature { .. } => Kind::Damaged,
         ProtoError::NewerVersion { .. } => Kind::NewerVersion,
-        ProtoError::Expired { .. } => Kind::Refused,
         _ => Kind::Internal,
     }
 }

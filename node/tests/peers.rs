@@ -10,6 +10,7 @@ use std::{
 };
 
 use common::{Daemon, Place, failed, json, problem, stderr, stdout};
+use proto::invite::Invite;
 use serde_json::{Value, json};
 
 /// Where the node of a place listens.
@@ -163,6 +164,21 @@ fn invite_is_read_from_standard_input_and_one_of_no_use_changes_nothing() {
     let refused = follow(elsewhere.trim(), &["--name", "anna", "--allow", "7 GiB"]);
     assert_eq!(refused.status.code(), Some(1), "{}", stderr(&refused));
     assert_eq!(told(&peers(&ben)[0]), before);
+}
+
+#[test]
+fn invite_holds_as_long_as_the_clock_says_where_it_was_made() {
+    let (ann, ben, eve) = (Place::new(), Place::new(), Place::new());
+    let _daemons = [&ann, &ben, &eve].map(Daemon::start);
+    // As it is read where it is another year.
+    let made = Invite::read(&done(&ann, &["invite"])).unwrap();
+    let late = Invite { expires_at_ms: 1, ..made.clone() }.to_line().unwrap();
+    done(&ben, &["join", &late]);
+    let told = "has expired, or never was (by this machine's clock the invite expired ";
+    failed(&eve.node(["join", &late]), 1, told);
+    let used_up = eve.node(["join", &made.to_line().unwrap()]);
+    failed(&used_up, 1, "is used up");
+    assert!(!stderr(&used_up).contains("clock"), "{}", stderr(&used_up));
 }
 
 #[test]

@@ -56,14 +56,6 @@ pub enum ProtoError {
         /// What was signed.
         what: &'static str,
     },
-    /// Its time is over.
-    #[error("this {what} expired {}: ask for a new one", ago(*ago_ms))]
-    Expired {
-        /// What was being read.
-        what: &'static str,
-        /// How long ago, in milliseconds.
-        ago_ms: u64,
-    },
     /// Written by a later version of this software.
     #[error("this {what} has version {version}; this software knows versions up to {known}: update it")]
     NewerVersion {
@@ -81,11 +73,4 @@ impl ProtoError {
     pub fn malformed(what: &'static str, reason: impl Into<String>) -> Self {
         Self::Malformed { what, reason: reason.into() }
     }
-}
-
-/// How long ago that was, in the largest unit of which there are two.
-fn ago(ms: u64) -> String {
-    const UNITS: [(u64, &str); 3] = [(86_400_000, "days"), (3_600_000, "hours"), (60_000, "minutes")];
-    let fitting = UNITS.iter().find(|(unit, _)| ms >= 2 * unit);
-    fitting.map_or_else(|| String::from("just now"), |(unit, name)| format!("{} {name} ago", ms / unit))
 }

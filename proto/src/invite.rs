@@ -65,20 +65,16 @@ impl Invite {
     }
 
     /// Reads a line, whatever blanks are in it. Errors with [`ProtoError::BadId`] for what is no invite, not all of one,
-    /// or mistyped; with [`ProtoError::NewerVersion`] and [`ProtoError::Malformed`]; and with [`ProtoError::Expired`].
-    /// No error repeats the token.
-    pub fn read(line: &str, now_ms: u64) -> Result<Self, ProtoError> {
+    /// or mistyped; with [`ProtoError::NewerVersion`] and [`ProtoError::Malformed`]. No error repeats the token. Whether it
+    /// still holds the node that made it decides, by its own clock.
+    pub fn read(line: &str) -> Result<Self, ProtoError> {
         let line: String = line.split_whitespace().collect();
         let map = map(&line).map_err(|reason| ProtoError::BadId {
             kind: WHAT,
             text: format!("{}…", line.chars().take(SHOWN_CHARS_MAX).collect::<String>()),
             reason,
         })?;
-        let invite = Self::decode(&map)?;
-        if invite.expires_at_ms <= now_ms {
-            return Err(ProtoError::Expired { what: WHAT, ago_ms: now_ms - invite.expires_at_ms });
-        }
-        Ok(invite)
+        Self::decode(&map)
     }
 
     fn check(&self) -> Result<(), ProtoError> {
@@ -216,7 +212,7 @@ mod tests {
 
     #[track_caller]
     fn refused(line: &str, reason: &str) {
-        let error = Invite::read(line, NOW_MS).unwrap_err().to_string();
+        let error = Invite::read(line).unwrap_err().to_string();
         assert!(error.contains(reason), "{line}: {error}");
     }
 
@@ -229,10 +225,10 @@ mod tests {
                 line.starts_with("invite1") && line.bytes().all(|byte| byte.is_ascii_alphanumeric()),
                 "{line}"
             );
-            assert_eq!(Invite::read(&line, NOW_MS), Ok(invite.clone()));
-            assert_eq!(Invite::read(&line.to_uppercase(), NOW_MS), Ok(invite.clone()));
+            assert_eq!(Invite::read(&line), Ok(invite.clone()));
+            assert_eq!(Invite::read(&line.to_uppercase()), Ok(invite.clone()));
             let (begin, end) = line.split_at(72);
-            assert_eq!(Invite::read(&format!("  {begin}\r\n\t{end}\n"), NOW_MS), Ok(invite));
+            assert_eq!(Invite::read(&format!("  {begin}\r\n\t{end}\n")), Ok(invite));
         }
     }
 
@@ -254,7 +250,7 @@ mod tests {
             let mut bad = line.clone().into_bytes();
             bad[at] = if bad[at] == b'q' { b'p' } else { b'q' };
             let bad = String::from_utf8(bad).unwrap();
-            let error = Invite::read(&bad, NOW_MS).unwrap_err();
+            let error = Invite::read(&bad).unwrap_err();
             assert!(matches!(error, ProtoError::BadId { .. }), "{at}: {error}");
         }
         refused(&line.replace("invite1", "invite1b"), "mistyped");
@@ -285,16 +281,6 @@ mod tests {
     }
 
     #[test]
-    fn invite_that_has_expired_is_refused_as_such() {
-        let line = invite().to_line().unwrap();
-        let at = invite().expires_at_ms;
-        assert!(Invite::read(&line, at - 1).is_ok());
-        assert_eq!(Invite::read(&line, at), Err(ProtoError::Expired { what: WHAT, ago_ms: 0 }));
-        let error = Invite::read(&line, at + 3 * 86_400_000).unwrap_err().to_string();
-        assert_eq!(error, "this invite expired 3 days ago: ask for a new one");
-    }
-
-    #[test]
     fn invite_that_cannot_be_followed_is_not_made() {
         let with =
             |addresses: Vec<String>| Invite { addresses, ..invite() }.to_line().unwrap_err().to_string();
@@ -315,13 +301,13 @@ mod tests {
             allowance_bytes: Some(u64::MAX),
             ..invite()
         };
-        assert_eq!(Invite::read(&long.to_line().unwrap(), 0), Ok(long));
+        assert_eq!(Invite::read(&long.to_line().unwrap()), Ok(long));
     }
 
     #[test]
     fn token_is_in_no_error_and_in_no_log() {
         let line = invite().to_line().unwrap();
-        let error = Invite::read(&line[..line.len() - 1], NOW_MS).unwrap_err().to_string();
+        let error = Invite::read(&line[..line.len() - 1]).unwrap_err().to_string();
         assert!(error.contains(&line[..20]) && !error.contains(&line[..21]), "{error}");
         assert!(!format!("{:?}", invite()).contains("165"), "{:?}", invite());
     }
@@ -329,8 +315,8 @@ mod tests {
     proptest! {
         #[test]
         fn line_of_any_text_is_read_without_a_panic(text in "\\PC*", letters in "invite1[qpzry9x8gf2tvdw0s3jn54khce6mua7l]{0,300}") {
-            let _ = Invite::read(&text, 0);
-            let _ = Invite::read(&letters, 0);
+            let _ = Invite::read(&text);
+            let _ = Invite::read(&letters);
         }
     }
 }

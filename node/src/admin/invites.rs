@@ -14,7 +14,7 @@ use super::{
 use crate::{
     api::{self, Happening},
     clock::now_ms,
-    local,
+    human, local,
     problem::{Kind, Problem},
     schema::OfInvite,
 };
@@ -108,12 +108,13 @@ pub(super) async fn join(
     State(node): State<Arc<Node>>,
     InBody(join): InBody<api::Join>,
 ) -> Result<Json<api::Ping>, Problem> {
-    let invite = Invite::read(&join.line, now_ms())?;
+    let invite = Invite::read(&join.line)?;
     let addresses = peers::addresses(&invite.addresses)?;
     let name = peers::named(join.name.as_deref())?;
     let allow_bytes = peers::allowed(join.allow_bytes)?;
     let let_in = node.system.remote.hello(invite.node, false, Some(invite.token));
-    node.system.peers.join(invite.node, &addresses, allow_bytes, name, let_in).await?;
+    let joined = node.system.peers.join(invite.node, &addresses, allow_bytes, name, let_in).await;
+    joined.map_err(|error| late(error.into(), invite.expires_at_ms))?;
     tracing::info!(node = %invite.node, "followed an invite");
     node.events.tell(Happening::PeerAdded { node: invite.node });
     let pinged = peers::asked(&node, invite.node).await;
@@ -122,6 +123,21 @@ pub(super) async fn join(
         let problem = Problem::from(error);
         Problem::new(problem.kind(), format!("both nodes know each other now, but: {}", problem.detail))
     })?))
+}
+
+/// Why it was not let in, and that its invite has expired, if it has by this machine's clock. The other node goes by its own.
+fn late(problem: Problem, expires_at_ms: u64) -> Problem {
+    match now_ms().checked_sub(expires_at_ms) {
+        None => problem,
+        Some(ago_ms) => {
+            let ago = human::span(ago_ms / 1000);
+            let detail = format!(
+                "{} (by this machine's clock the invite expired {ago} ago: ask for a new one)",
+                problem.detail
+            );
+            Problem::new(problem.kind(), detail)
+        }
+    }
 }
 
 /// Where they are to come: as was asked for, else where this node says that it is reached, and where it is reached from

@@ -18,7 +18,6 @@ use crate::{
     api::{Invite as Row, Invited, Join as Joining, NewInvite, Ping},
     args::program_name,
     client::path,
-    clock::now_ms,
     exit::Exit,
     failure::Failure,
     human, local,
@@ -116,8 +115,7 @@ impl Join {
             [only] if only == "-" => from_stdin()?,
             parts => parts.concat(),
         };
-        let invite =
-            Line::read(&line, now_ms()).map_err(|error| Failure::new(Kind::Usage, error.to_string()))?;
+        let invite = Line::read(&line).map_err(|error| Failure::new(Kind::Usage, error.to_string()))?;
         let joining = Joining { line, allow_bytes: self.allow, name: self.name.clone() };
         let client = context.client()?;
         let ping: Ping = client.post("/v1/join", &joining).await?;
@@ -173,8 +171,8 @@ fn table(invites: &[Row]) -> Table<4> {
 
 /// The only one that was meant. A name is one first, as it may look like the beginning of an id.
 fn chosen<'a>(invites: &'a [Row], which: &str) -> Result<&'a Row, Failure> {
-    // Whoever has the line need not look for more. One that has expired names itself as well.
-    let begin = match Line::read(which, 0) {
+    // Whoever has the line need not look for more.
+    let begin = match Line::read(which) {
         Ok(line) => Checksum::of(&line.token).to_string(),
         Err(_) => which.to_ascii_lowercase(),
     };
@@ -235,7 +233,7 @@ fn whole(words: &[&str]) -> String {
     let mut line = String::new();
     for word in words {
         line.push_str(word);
-        if !matches!(Line::read(&line, 0), Err(ProtoError::BadId { .. })) {
+        if !matches!(Line::read(&line), Err(ProtoError::BadId { .. })) {
             return line;
         }
         if line.len() > LINE_BYTES_MAX {

@@ -155,7 +155,7 @@ fn invite_vectors_hold() {
         json!(invite.to_line().unwrap())
     }
     fn decode(vector: &Value) -> Value {
-        let invite = Invite::read(vector["output"].as_str().unwrap(), 0).unwrap();
+        let invite = Invite::read(vector["output"].as_str().unwrap()).unwrap();
         json!({
             "node": invite.node,
             "addresses": invite.addresses,
