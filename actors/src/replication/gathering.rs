@@ -67,18 +67,26 @@ impl Manners {
         manner.failures = manner.failures.saturating_add(was_overtaken.into());
     }
 
-    /// How long an answer may take before another is asked: three times as long as they do on an average.
+    /// How long an answer may take before another is asked.
     fn patience(&self) -> Duration {
-        let manners = self.lock();
-        let took: Vec<u64> = manners.values().map(|manner| manner.took_us).filter(|took| *took > 0).collect();
-        let average = took.iter().sum::<u64>() / (took.len() as u64).max(1);
-        Duration::from_micros(average.saturating_mul(3)).max(HEDGE_AFTER)
+        self.long().max(HEDGE_AFTER)
     }
 
-    /// The best first: who fails comes last, then who is slow or has much to do.
-    fn worth(&self, node: NodeId) -> (u32, u64) {
+    /// The best first: who fails comes last, then who is slow, or is to answer so much that it will be.
+    fn worth(&self, node: NodeId) -> (u32, bool) {
         let manner = self.lock().get(&node).copied().unwrap_or_default();
-        (manner.failures, manner.took_us.max(1) * u64::from(manner.under_way + 1))
+        let takes_us = manner.took_us.saturating_mul(u64::from(manner.under_way) + 1);
+        (manner.failures, Duration::from_micros(takes_us) > self.long().max(SLOW_AFTER))
+    }
+
+    /// Three times as long as one takes that half of the others are no faster than: some that are very slow change nothing.
+    fn long(&self) -> Duration {
+        let manners = self.lock();
+        let mut took: Vec<_> =
+            manners.values().map(|manner| manner.took_us).filter(|took_us| *took_us > 0).collect();
+        took.sort_unstable();
+        let usual_us = took.get(took.len().saturating_sub(1) / 2).copied().unwrap_or_default();
+        Duration::from_micros(usual_us.saturating_mul(3))
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<NodeId, Manner>> {
@@ -187,11 +195,11 @@ impl Wanted<'_> {
         open.collect()
     }
 
-    /// The next fragment to ask for, and whom: the first that is not asked for yet, unless its holder has failed and
-    /// another's has not.
+    /// The next fragment to ask for, and whom: the first that is not asked for yet, unless its holder has failed or is slow, and
+    /// another's has not, or is not.
     fn next(&self, open: &mut VecDeque<(u16, VecDeque<NodeId>)>) -> Option<(u16, NodeId)> {
         open.retain(|(_, holders)| !holders.is_empty());
-        let worth = |holders: &VecDeque<NodeId>| holders.front().map(|node| self.manners.worth(*node).0);
+        let worth = |holders: &VecDeque<NodeId>| holders.front().map(|node| self.manners.worth(*node));
         let at = (0..open.len()).min_by_key(|at| open.get(*at).and_then(|(_, holders)| worth(holders)))?;
         let (index, mut holders) = open.remove(at)?;
         let node = holders.pop_front()?;
@@ -239,6 +247,8 @@ impl Wanted<'_> {
 
 /// After so long without an answer one more fragment is asked for, at the earliest.
 const HEDGE_AFTER: Duration = Duration::from_millis(750);
+/// Whoever answers within this time is asked for data rather than another for what has to be decoded.
+const SLOW_AFTER: Duration = Duration::from_millis(100);
 /// Named in an error.
 const TROUBLES_MAX: usize = 4;
 
@@ -255,10 +265,15 @@ mod tests {
             manners.begin(node);
             manners.end(node, took.map(Duration::from_secs));
         }
-        assert_eq!(manners.patience(), Duration::from_secs(9));
+        assert_eq!(manners.patience(), Duration::from_secs(3));
         let mut nodes = [failing, slow, quick];
         nodes.sort_by_key(|node| manners.worth(*node));
         assert_eq!(nodes, [quick, slow, failing]);
+        // With so much to do it is none that is quick.
+        (0..3).for_each(|_| manners.begin(quick));
+        assert!(manners.worth(quick).1);
+        (0..3).for_each(|_| manners.give_up(quick, false));
+        assert!(!manners.worth(quick).1);
         manners.begin(failing);
         manners.end(failing, Some(Duration::from_millis(1)));
         assert_eq!(manners.worth(failing).0, 0, "it has come back");

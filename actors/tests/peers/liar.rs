@@ -29,7 +29,7 @@ pub(crate) struct Pace {
     pub(crate) answer: Duration,
     /// After each byte that follows a frame; all come at once where that is nothing.
     pub(crate) byte: Duration,
-    /// Those of documents come at once all the same.
+    /// Documents come at once all the same.
     pub(crate) has_documents_ready: bool,
     /// Bytes that it takes before it reads them, on each stream; as many as usual where that is nothing.
     pub(crate) window_bytes: Option<u32>,
@@ -86,7 +86,7 @@ async fn answer(connection: Connection, asked: Arc<Asked>, pace: Pace, lie: Arc<
             receive.read_exact(&mut body).await.unwrap();
             let request = Request::decode(head.kind, &body).unwrap().unwrap();
             let is_ready = pace.has_documents_ready && matches!(request, Request::GetDocument { .. });
-            let byte = if is_ready { Duration::ZERO } else { pace.byte };
+            let pace = if is_ready { Pace::default() } else { pace };
             // Nobody is lied to about who is there.
             let said = match request {
                 Request::Hello { .. } => Some((hello(), Bytes::new())),
@@ -98,7 +98,7 @@ async fn answer(connection: Connection, asked: Arc<Asked>, pace: Pace, lie: Arc<
                 Some((frame, bulk)) => {
                     let _ = send.write_all(&frame).await;
                     // It may have heard enough before.
-                    let _ = say(&mut send, &bulk, byte).await;
+                    let _ = say(&mut send, &bulk, pace.byte).await;
                     let _ = send.finish();
                     let _ = send.stopped().await;
                 }

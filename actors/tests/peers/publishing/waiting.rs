@@ -236,3 +236,32 @@ async fn holders_that_give_a_byte_at_a_time_hold_nobody_up() {
     // A fragment of theirs takes almost half an hour.
     assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fragments_come_from_the_holders_that_are_quick() {
+    let (author, nodes) = network(5).await;
+    let tessera = Tessera::new(&author.author, 1, 30 << 20);
+    tessera.keep(&author).await;
+    assert_eq!(publish(&author, tessera.id()).await.0, JobState::Done);
+    let (layout, placement) = published(&author, &tessera).await;
+    let reader = reader(50, &nodes).await;
+    // It has data of each stripe, which is asked for before what has to be decoded.
+    let first = placement.placement().holders[0];
+    let slow = nodes.iter().find(|node| Some(node.id()) == first).unwrap();
+    let holding = Holding::of(slow, &author, &tessera).await;
+    author.system.clone().drain().await;
+    let asked = Arc::new(AtomicU32::new(0));
+    let counted = asked.clone();
+    // As it would go on to be: nobody waits for it so long that another is asked as well.
+    let pace = Pace { answer: Duration::from_millis(300), has_documents_ready: true, ..Pace::default() };
+    at_a_pace(slow, pace, move |request, _| {
+        counted.fetch_add(u32::from(matches!(request, Request::GetFragment { .. })), Ordering::Relaxed);
+        holding.says(request)
+    })
+    .await;
+    let (state, told) = fetch(&reader, tessera.id()).await;
+    assert_eq!(state, JobState::Done, "{told:?}");
+    is_intact(&reader, &tessera).await;
+    let (asked, stripes) = (asked.load(Ordering::Relaxed), layout.layout().stripes());
+    assert!((1..=stripes / 2).contains(&asked), "it was asked {asked} times for {stripes} stripes");
+}
