@@ -1,6 +1,6 @@
 //! The attestation actor: decides when; the page, the rows and the audit decide what.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use proto::{
     NodeId, NodeKey, TesseraId,
@@ -105,7 +105,7 @@ impl Witness {
                 }
                 claim => claim?,
             };
-            let page = audit.add(&claim, &self.expected(&claim).await?);
+            let page = audit.add(&claim, &self.expected(holder, &claim).await?);
             self.claimed(holder, tessera, page, asked_at_ms).await?;
             match claim.next_stripe {
                 // A page that goes on is full: else a liar could go on for ever.
@@ -128,7 +128,7 @@ impl Witness {
 
     /// The end of all stripes that a layout here names. Of others nothing counts, and a liar has no end of them.
     async fn end(&self, tessera: TesseraId) -> Result<u32, ActorError> {
-        match self.doors.checksums.expected(tessera, 0..0, 0).await {
+        match self.doors.checksums.expected(tessera, 0..0, 0, &BTreeMap::new()).await {
             Ok(expected) => Ok(expected.layouts.iter().map(|(_, stripes)| stripes.end).max().unwrap_or(1)),
             Err(ActorError::NotFound { .. }) => Ok(1),
             Err(error) => Err(error),
@@ -148,7 +148,8 @@ impl Witness {
     }
 
     /// What the layouts say of the fragments that a claim names. They may be far apart.
-    async fn expected(&self, claim: &Claim) -> Result<Expected, ActorError> {
+    async fn expected(&self, holder: NodeId, claim: &Claim) -> Result<Expected, ActorError> {
+        let Doors { checksums, remote, .. } = &self.doors;
         let mut expected = Expected::default();
         let mut rest = claim.fragments.as_slice();
         while let Some(first) = rest.first() {
@@ -156,7 +157,7 @@ impl Witness {
             let (these, others) = rest.split_at(rest.partition_point(|fragment| fragment.stripe < end));
             let last = these.last().map_or(first.stripe, |last| last.stripe);
             let stripes = first.stripe..last.saturating_add(1);
-            let rows = self.doors.checksums.expected(claim.tessera, stripes, EXPECTED_MAX).await?;
+            let rows = remote.expected(checksums, holder, claim.tessera, stripes, EXPECTED_MAX).await?;
             expected.stripes = rows.layouts.into_iter().map(|(_, stripes)| stripes).collect();
             let rows = rows.fragments.into_iter();
             expected.fragments.extend(rows.map(|row| ((row.stripe, row.index), (row.checksum, row.length))));

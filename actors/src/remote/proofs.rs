@@ -1,13 +1,15 @@
 //! Having other nodes prove that they have what they claim. A claim speaks of records; only bytes prove anything.
 
-use proto::{Checksum, FragmentId, NodeId, TesseraId, proof, wire::RefusalKind};
+use std::{collections::BTreeMap, ops::Range};
 
-use super::{Remote, is_no_reason, refused};
+use proto::{Checksum, FragmentId, NodeId, TesseraId, proof, record::DocumentKind, wire::RefusalKind};
+
+use super::{Remote, is_no_reason, is_not_there, refused};
 use crate::{
     clock,
     conn_pool::PeerTrouble,
     error::ActorError,
-    storage::{CLAIM_STRIPES, ChecksumHandle, Claimed, Note, RecordsHandle},
+    storage::{CLAIM_STRIPES, ChecksumHandle, Claimed, Expected, Note, RecordsHandle},
 };
 
 /// A proof that was checked.
@@ -53,7 +55,8 @@ impl Remote {
     ) -> Result<Proven, Unproven> {
         let claimed = pick(records, holder, tessera).await?;
         let (stripe, index) = (claimed.stripe, claimed.index);
-        let expected = checksums.expected(tessera, stripe..stripe.saturating_add(1), STRIPE_MAX).await?;
+        let stripes = stripe..stripe.saturating_add(1);
+        let expected = self.expected(checksums, holder, tessera, stripes, STRIPE_MAX).await?;
         let row =
             expected.fragments.into_iter().find(|row| (row.index, row.checksum) == (index, claimed.checksum));
         let row =
@@ -68,6 +71,30 @@ impl Remote {
             return Err(error.into());
         }
         proof
+    }
+
+    /// What a holder may have of some stripes by the layouts that are here, at most `limit` fragments. Pages that are not here it
+    /// has to show: who has a fragment has the page that names it, and may have no other.
+    pub(crate) async fn expected(
+        &self,
+        checksums: &ChecksumHandle,
+        holder: NodeId,
+        tessera: TesseraId,
+        stripes: Range<u32>,
+        limit: u32,
+    ) -> Result<Expected, ActorError> {
+        let mut shown = BTreeMap::new();
+        let expected = checksums.expected(tessera, stripes.clone(), limit, &shown).await?;
+        for hash in &expected.absent {
+            match self.document(holder, tessera, DocumentKind::LayoutPage, Some(*hash)).await {
+                Err(error) if is_not_there(&error) => {}
+                bytes => drop(shown.insert(*hash, bytes?)),
+            }
+        }
+        if shown.is_empty() {
+            return Ok(expected);
+        }
+        checksums.expected(tessera, stripes, limit, &shown).await
     }
 
     /// The same of one fragment, which has this checksum and so many bytes; and what is to be noted of it.

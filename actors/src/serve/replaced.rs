@@ -2,6 +2,7 @@
 //! keeps them all, and whoever goes by that would neither ask the true holders nor mend what they lose.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     num::NonZeroUsize,
     sync::{Mutex, PoisonError},
@@ -126,11 +127,10 @@ impl Server {
         }
         // The last stripe may have fewer fragments.
         for stripe in [fastrand::u32(stripes.clone()), stripes.start] {
-            let door = self.storage.checksums_door();
-            let expected = door
-                .expected(placement.tessera, stripe..stripe.saturating_add(1), STRIPE_TOTAL_MAX.into())
-                .await
-                .map_err(|error| refusal(&error))?;
+            let (door, stripes) = (self.storage.checksums_door(), stripe..stripe.saturating_add(1));
+            let expected =
+                door.expected(placement.tessera, stripes, STRIPE_TOTAL_MAX.into(), &BTreeMap::new()).await;
+            let expected = expected.map_err(|error| refusal(&error))?;
             let found = expected.fragments.into_iter().find(|fragment| fragment.index == index);
             if found.is_some() {
                 return Ok(found);

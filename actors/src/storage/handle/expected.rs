@@ -1,8 +1,9 @@
 //! What should be there by a tessera's layouts, through the checksum door: what others claim is held against it. Manifest,
 //! layouts and pages are documents, so no blob is read; each is checked, down from the tessera's id.
 
-use std::ops::Range;
+use std::{collections::BTreeMap, ops::Range};
 
+use bytes::Bytes;
 use proto::{
     Checksum, TesseraId,
     layout::{Layout, LayoutPage, SignedLayout},
@@ -20,6 +21,9 @@ pub struct Expected {
     pub layouts: Vec<(Checksum, Range<u32>)>,
     /// The fragments, in order.
     pub fragments: Vec<ExpectedFragment>,
+    /// Pages of these layouts that would say more and are not here, by their BLAKE3: a holder keeps those alone that name
+    /// what it has.
+    pub absent: Vec<Checksum>,
 }
 
 /// A fragment that should be there.
@@ -36,35 +40,40 @@ pub struct ExpectedFragment {
 }
 
 impl ChecksumHandle {
-    /// The fragments of some stripes of a tessera by the layouts of it that are here, in order, at most `limit` of them.
+    /// The fragments of some stripes of a tessera by the layouts of it that are here, in order, at most `limit` of them; by
+    /// pages that are here or that somebody has shown, by their BLAKE3.
     ///
-    /// Errors with [`ActorError::NotFound`] when manifest, layout or a page is not here, with
-    /// [`ActorError::CorruptDocument`] when one is damaged, and with [`ActorError::Proto`] when they do not fit each other.
+    /// Errors with [`ActorError::NotFound`] when manifest or layout is not here, with [`ActorError::CorruptDocument`] when one
+    /// or a page is damaged, and with [`ActorError::Proto`] when they do not fit each other.
     pub async fn expected(
         &self,
         tessera: TesseraId,
         stripes: Range<u32>,
         limit: u32,
+        shown: &BTreeMap<Checksum, Bytes>,
     ) -> Result<Expected, ActorError> {
         let layouts = self.0.layouts(tessera).await?.into_iter().collect::<Result<_, _>>()?;
         let mut layouts = apart(layouts);
         layouts.sort_by_key(|signed| signed.layout().stripe_numbers().start);
-        let mut fragments = Vec::new();
+        let (mut fragments, mut absent) = (Vec::new(), Vec::new());
         for signed in &layouts {
             let (layout, left) = (signed.layout(), limit as usize - fragments.len());
             let known = layout.stripe_numbers();
             let number =
                 |stripe: u32| layout.number(stripe.max(known.start), 0).unwrap_or(layout.fragments());
-            let mut open: Option<(usize, LayoutPage)> = None;
+            let mut open: Option<(usize, Option<LayoutPage>)> = None;
             for number in (number(stripes.start)..number(stripes.end)).take(left) {
                 let (at, place) = layout.page_of(number);
                 let page = match open.take() {
                     Some((opened, page)) if opened == at => page,
-                    _ => page(&self.0, layout, at).await?,
+                    _ => {
+                        let page = page(&self.0, layout, at, shown).await?;
+                        absent.extend(layout.pages().get(at).filter(|_| page.is_none()));
+                        page
+                    }
                 };
-                if let (Some((stripe, index)), Some(checksum)) =
-                    (layout.position(number), page.checksum(place))
-                {
+                let checksum = page.as_ref().and_then(|page| page.checksum(place));
+                if let (Some((stripe, index)), Some(checksum)) = (layout.position(number), checksum) {
                     let length = layout.fragment_len_at(stripe, index);
                     fragments.push(ExpectedFragment { stripe, index, checksum, length });
                 }
@@ -72,7 +81,7 @@ impl ChecksumHandle {
             }
         }
         let layouts = layouts.iter().map(|signed| (signed.checksum(), signed.layout().stripe_numbers()));
-        Ok(Expected { layouts: layouts.collect(), fragments })
+        Ok(Expected { layouts: layouts.collect(), fragments, absent })
     }
 }
 
@@ -123,10 +132,20 @@ fn apart(newest_first: Vec<SignedLayout>) -> Vec<SignedLayout> {
     kept
 }
 
-async fn page(storage: &StorageHandle, layout: &Layout, at: usize) -> Result<LayoutPage, ActorError> {
-    let tessera = layout.tessera();
-    let absent = || ActorError::not_found(format!("page {at} of the layout of {tessera}"));
-    let hash = *layout.pages().get(at).ok_or_else(absent)?;
-    let bytes = storage.document(tessera, DocumentKind::LayoutPage, Some(hash)).await?;
-    Ok(layout.page(at, bytes)?)
+/// `None` when it is neither here nor shown.
+async fn page(
+    storage: &StorageHandle,
+    layout: &Layout,
+    at: usize,
+    shown: &BTreeMap<Checksum, Bytes>,
+) -> Result<Option<LayoutPage>, ActorError> {
+    let Some(hash) = layout.pages().get(at) else { return Ok(None) };
+    let bytes = match shown.get(hash) {
+        Some(bytes) => bytes.clone(),
+        None => match storage.document(layout.tessera(), DocumentKind::LayoutPage, Some(*hash)).await {
+            Err(ActorError::NotFound { .. }) => return Ok(None),
+            bytes => bytes?,
+        },
+    };
+    Ok(Some(layout.page(at, bytes)?))
 }

@@ -19,7 +19,10 @@ mod retracting;
 mod sweeping;
 mod waiting;
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use actors::{
     ActorError, FragmentStore,
@@ -130,8 +133,9 @@ fn rebuilt(layout: &SignedLayout, pages: &[Checksum], held: &[((u32, u16), Fragm
 
 /// The checksums of a layout, from the pages that its author keeps.
 async fn checksums(author: &Node, layout: &SignedLayout) -> Vec<Checksum> {
-    let door = author.system.storage.checksums_door();
-    let expected = door.expected(layout.layout().tessera(), layout.layout().stripe_numbers(), u32::MAX).await;
+    let (door, layout) = (author.system.storage.checksums_door(), layout.layout());
+    let none = BTreeMap::new();
+    let expected = door.expected(layout.tessera(), layout.stripe_numbers(), u32::MAX, &none).await;
     expected.unwrap().fragments.iter().map(|fragment| fragment.checksum).collect()
 }
 

@@ -1,6 +1,7 @@
 //! What holders have lost is rebuilt, and nothing else moves.
 
 use actors::storage::{Blocked, JobState, Note};
+use proto::{AuthorKey, record::DocumentKind};
 
 use super::*;
 
@@ -20,8 +21,12 @@ pub(super) async fn all_held(nodes: &[Node], layout: &Layout) -> Vec<Vec<((u32, 
 
 /// A tessera on five of six nodes, which all know each other; the one that keeps nothing of it comes last.
 pub(super) async fn published_on_five_of_six() -> (Node, Vec<Node>, Tessera, SignedLayout) {
+    on_five_of_six(|author| Tessera::new(author, 1, 200_000)).await
+}
+
+async fn on_five_of_six(tessera: impl Fn(&AuthorKey) -> Tessera) -> (Node, Vec<Node>, Tessera, SignedLayout) {
     let (author, mut nodes) = network(5).await;
-    let tessera = Tessera::new(&author.author, 1, 200_000);
+    let tessera = tessera(&author.author);
     tessera.keep(&author).await;
     let (state, told) = publish(&author, tessera.id()).await;
     assert_eq!(state, JobState::Done, "{told:?}");
@@ -252,3 +257,44 @@ async fn what_cannot_be_mended_is_said() {
     assert_eq!(state, JobState::Failed, "{told:?}");
     assert!(told.sentence.contains("3 fragments bring it back, and 2 were to be had"), "{told:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn holder_without_the_page_that_names_what_others_have_mends_what_they_lose() {
+    // The last stripe begins on the first page of checksums and ends on the second: who keeps data has the first alone.
+    let pieces = 3 * STRIPES;
+    let (author, nodes, tessera, layout) =
+        on_five_of_six(|author| Tessera::in_pieces(author, 1, pieces)).await;
+    let pages = layout.layout().pages();
+    let (_, placement) = published(&author, &tessera).await;
+    let keeper = |index: usize| {
+        let node = placement.placement().holders[index];
+        nodes.iter().find(|one| Some(one.id()) == node).unwrap()
+    };
+    let (data, parity) = (keeper(0), keeper(4));
+    let storage = &data.system.storage;
+    let page = storage.document(tessera.id(), DocumentKind::LayoutPage, pages.get(1).copied()).await;
+    assert!(pages.len() == 2 && matches!(page, Err(ActorError::NotFound { .. })), "{page:?}");
+    author.system.clone().drain().await;
+    let claims = data.system.attestation.audit(parity.id(), tessera.id()).await.unwrap();
+    assert_eq!((claims.held, claims.wrong), (STRIPES as u64, 0));
+    // Nothing but what stands on the second page can be picked.
+    let (records, holder) = (storage.records(), parity.id());
+    let (stripes, last) = (layout.layout().stripe_numbers(), layout.layout().stripe_numbers().end - 1);
+    let but_the_last = (stripes.start..last).map(|stripe| (stripe, 4)).collect();
+    let dropped = Note::Dropped { holder, tessera: tessera.id(), fragments: but_the_last };
+    records.note(vec![dropped]).await.unwrap();
+    let proven =
+        data.system.remote.prove_one(&records, &storage.checksums_door(), holder, tessera.id()).await;
+    assert_eq!(proven.unwrap().fragment.stripe, last);
+    let before = held(parity, layout.layout()).await;
+    parity.system.clone().drain().await;
+    let (state, told) = repair(data, tessera.id()).await;
+    assert_eq!(
+        (state, told.sentence.as_str()),
+        (JobState::Done, "Safe: survives the loss of any 2 of 5 machines.")
+    );
+    assert_eq!(held(&nodes[5], layout.layout()).await, before, "the spare one has what was lost");
+}
+
+/// Of five fragments, so that the last one is on both sides of the end of a page.
+const STRIPES: usize = proto::limits::LAYOUT_PAGE_CHECKSUMS_MAX / 5 + 1;

@@ -4,7 +4,7 @@ use actors::{ActorError, FragmentStore, remote::Kept};
 use bytes::Bytes;
 use proto::{
     AccountId, AuthorKey, Checksum, Fragment, FragmentId, NodeId, ProtoError, TesseraId,
-    chunks::Chunker,
+    chunks::{Chunker, Cut},
     layout::{Code, Layout, SignedLayout},
     manifest::{Manifest, SignedManifest, Visibility},
     record::DocumentKind,
@@ -28,8 +28,7 @@ impl Tessera {
     }
 
     pub(crate) fn visible(author: &AuthorKey, seed: u64, length: usize, visibility: Visibility) -> Self {
-        let mut content = vec![0; length];
-        blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut content);
+        let content = content(seed, length);
         let (mut chunker, mut fragments) = (Chunker::new(), Vec::new());
         let mut keep = |chunk| {
             fragments.push(chunk);
@@ -37,6 +36,24 @@ impl Tessera {
         };
         chunker.push(&content, &mut keep).unwrap();
         let cut = chunker.finish(&mut keep).unwrap();
+        Self::of(author, visibility, cut, fragments)
+    }
+
+    /// In so many pieces of 4 KiB: as many as a large one has, and short enough for a test.
+    pub(crate) fn in_pieces(author: &AuthorKey, seed: u64, pieces: usize) -> Self {
+        let content = content(seed, pieces << 12);
+        let piece = |bytes: &[u8]| Fragment::hash(Bytes::copy_from_slice(bytes)).unwrap();
+        let fragments = content.chunks(1 << 12).map(piece).collect();
+        let (content_len, content_hash) = (content.len() as u64, Checksum::of(&content));
+        Self::of(
+            author,
+            Visibility::Private,
+            Cut { fragment_len: 1 << 12, content_len, content_hash },
+            fragments,
+        )
+    }
+
+    fn of(author: &AuthorKey, visibility: Visibility, cut: Cut, fragments: Vec<Fragment>) -> Self {
         let manifest = Manifest {
             author: author.id(),
             created_at_ms: 0,
@@ -118,4 +135,11 @@ impl Tessera {
             self.give(from, to, stripe).await.unwrap();
         }
     }
+}
+
+/// So many bytes, that are not those of another seed.
+fn content(seed: u64, length: usize) -> Vec<u8> {
+    let mut content = vec![0; length];
+    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut content);
+    content
 }
