@@ -87,6 +87,31 @@ async fn holder_that_blocks_it_is_replaced_by_the_next() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn holder_that_dies_while_it_is_given_its_part_is_replaced_by_the_next() {
+    let (author, nodes) = network(4).await;
+    let tessera = Tessera::new(&author.author, 1, 32 << 20);
+    tessera.keep(&author).await;
+    let job = author.system.replication.publish(tessera.id()).await.unwrap();
+    let dies = &nodes[2];
+    until("some of its part", async || fragments(dies, tessera.id()).await > 1).await;
+    dies.system.clone().crash().await;
+    assert_eq!(kept_job(&author, job.id).await.state, JobState::Pending, "it died in time");
+    let (state, told) = ended(&author, job.id).await;
+    assert_eq!((state, told.guarantee.unwrap().machines), (JobState::Degraded, 3), "{told:?}");
+    assert!(told.turned.iter().any(|one| one.node == dies.id()), "{told:?}");
+    let (layout, placement) = published(&author, &tessera).await;
+    assert!(!placement.placement().holders.contains(&Some(dies.id())));
+    assert!(placement.placement().holders.iter().all(Option::is_some), "another keeps two");
+    let sums = checksums(&author, &layout).await;
+    let alive = nodes.iter().filter(|node| node.id() != dies.id());
+    let mut all = Vec::new();
+    for node in alive {
+        all.extend(held(node, layout.layout()).await);
+    }
+    assert!(hash(&tessera.manifest, &rebuilt(&layout, &sums, &all).unwrap()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_somebody_elses_or_not_here_is_not_published() {
     let (author, _nodes) = network(1).await;
     let theirs = Tessera::new(&AuthorKey::from_seed([77; 32]), 1, 9_000);
