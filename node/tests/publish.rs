@@ -114,6 +114,36 @@ fn less_than_asked_ends_with_3_and_says_what_would_mend_it() {
 }
 
 #[test]
+fn another_layout_is_offered_when_there_are_more_machines_and_made_when_it_is_asked_for() {
+    let author = Place::new();
+    let others: Vec<_> = (0..7).map(|_| Place::new()).collect();
+    let _author = Daemon::start(&author);
+    let _daemons: Vec<_> = others.iter().map(Daemon::start).collect();
+    others[..3].iter().for_each(|other| introduce(&author, other));
+    let preserved = author.node(["preserve", &files(&author)]);
+    assert_eq!(preserved.status.code(), Some(0), "{}", stderr(&preserved));
+    let id = stdout(&preserved).lines().next().unwrap().to_owned();
+    let stored = || {
+        others
+            .iter()
+            .map(|place| json(&place.node(["status", "--json"]))["storage"]["live_bytes"].as_u64().unwrap())
+    };
+    let before: u64 = stored().sum();
+    let same = author.node(["publish", &id]);
+    assert!(!stderr(&same).contains("Better: "), "{}", stderr(&same));
+    others[3..].iter().for_each(|other| introduce(&author, other));
+    let offered = author.node(["publish", &id]);
+    assert_eq!(offered.status.code(), Some(0), "{}", stderr(&offered));
+    assert!(stderr(&offered).contains("Better: "), "{}", stderr(&offered));
+    assert!(stderr(&offered).contains("--relayout"), "{}", stderr(&offered));
+    let made = author.node(["publish", &id, "--relayout"]);
+    assert_eq!(made.status.code(), Some(0), "{}", stderr(&made));
+    assert_eq!(stdout(&made).trim(), "Safe: survives the loss of any 3 of 7 machines.");
+    // Three whole copies take more than seven parts, of which four bring it back.
+    assert!(stored().sum::<u64>() < before * 3 / 4, "{before}");
+}
+
+#[test]
 fn holder_that_is_full_is_told_with_why_and_the_others_keep_it() {
     let author = Place::new();
     let others: Vec<_> = (0..4).map(|_| Place::new()).collect();
