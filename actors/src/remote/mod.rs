@@ -57,20 +57,25 @@ impl Remote {
         self.peers.score(node, trouble);
     }
 
-    /// Asks, and once more on another connection when the first was closed meanwhile.
+    /// Asks, and again on another connection when the one before was closed meanwhile.
     async fn ask(&self, node: NodeId, question: Question<'_>) -> Result<Told, ActorError> {
-        let lease = self.pool.lease(node).await?;
-        // What is asked lies deep within many others: on the heap none of them carries it along on the stack.
-        let mut outcome = Box::pin(self.try_ask(lease.clone(), &question)).await;
-        let is_lost = matches!(outcome, Err(PeerTrouble::Lost { .. }));
-        let has_dialled_anew = is_lost && lease.is_dead();
-        drop(lease);
-        if has_dialled_anew || outcome.as_ref().is_err_and(PeerTrouble::is_passing) {
+        let mut lease = self.pool.lease(node).await?;
+        let mut left = CLOSED_MAX;
+        loop {
+            // What is asked lies deep within many others: on the heap none of them carries it along on the stack.
+            let outcome = Box::pin(self.try_ask(lease.clone(), &question)).await;
+            let is_lost = matches!(outcome, Err(PeerTrouble::Lost { .. }));
+            let has_dialled_anew = is_lost && lease.is_dead();
+            let may_help = has_dialled_anew || outcome.as_ref().is_err_and(PeerTrouble::is_passing);
+            if left == 0 || !may_help {
+                return self.judged(node, outcome);
+            }
+            left -= 1;
+            drop(lease);
             // Else whoever waits for a place on the new connection has what those that have one wait for.
             question.turn.give_back();
-            outcome = Box::pin(self.try_ask(self.pool.lease_anew(node).await?, &question)).await;
+            lease = self.pool.lease_anew(node).await?;
         }
-        self.judged(node, outcome)
     }
 
     async fn try_ask(&self, lease: Lease, question: &Question<'_>) -> Result<Told, PeerTrouble> {
@@ -109,6 +114,10 @@ impl Remote {
         outcome.map_err(|trouble| ActorError::Peer { node, trouble })
     }
 }
+
+/// Connections that may end while one thing is asked. Of a node that was started anew there may be two from before: both had
+/// dialled at once, and neither has been closed since.
+const CLOSED_MAX: usize = 2;
 
 /// Whether another node has said that it gives nothing of it back: it has none, or has blocked it.
 pub(crate) fn is_not_there(error: &ActorError) -> bool {

@@ -119,6 +119,28 @@ async fn what_was_taken_and_not_answered_at_a_crash_is_asked_again_soon() {
     assert_eq!(refusal(given.unwrap()), RefusalKind::NeedManifest, "it was asked, and answers");
 }
 
+/// As when both had dialled at once, a moment before it was started anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_asked_on_two_connections_that_are_closed_is_asked_a_third_time() {
+    let (a, b) = pair().await;
+    let (key, address) = (b.key(), b.address());
+    b.system.clone().drain().await;
+    let raw = bind(&key, address, TransportConfig::default).await;
+    let closed = tokio::spawn(async move {
+        for _ in 0..2 {
+            let (_, connection) = raw.accept().await.unwrap();
+            let _asked = connection.accept_bi().await.unwrap();
+            // It has been idle, and whoever asks may ask again.
+            connection.close(quinn::VarInt::from_u32(2), b"a test");
+        }
+        let lie = Arc::new(|_: &Asked, _| None);
+        serve(raw, key, Pace::default(), lie).await;
+    });
+    let greeting = timeout(Duration::from_secs(20), a.system.remote.hello(b.id(), false, None)).await;
+    assert_eq!(greeting.unwrap().unwrap().author, None);
+    closed.abort();
+}
+
 /// Asking again is for what the other side has lost. What this node has cut off itself its callers begin anew, or not at all.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_under_way_when_the_pool_falls_is_asked_once() {
